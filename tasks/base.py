@@ -1,0 +1,145 @@
+"""What a task is: the contract that every generator in this room keeps.
+
+A task is a frozen dataclass of static sizes with pure functions. It knows nothing of models or training. Examples are
+made on the device, inside the compiled training program, so everything that may vary during a study (difficulty, the
+side of a train/held-out partition) is a traced value and only padded lengths are static.
+
+Shape letters: L tokens of one padded example, P read positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PAD = 0  # token id that every task reserves for padding
+NO_ANSWER = -1  # what `answer` holds where nothing is to be answered
+
+World = Any  # a pytree: what stays fixed within a seed
+Difficulty = Mapping[str, Any]  # name -> traced scalar
+
+
+class Example(NamedTuple):
+    """One padded example.
+
+    Attributes:
+      tokens: int32[L], the teacher-forced input.
+      targets: int32[L], the right answer token at every position whose weight is 1 (PAD elsewhere).
+      weights: float32[L], 1 on answer positions, 0 elsewhere.
+      factors: name -> int32[], ground-truth variables that a probe may look for, each in [0, factor_sizes[name]).
+      read: int32[P], the positions where hidden states are read, named by the task's `read_names`.
+    """
+
+    tokens: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+    factors: dict[str, jax.Array]
+    read: jax.Array
+
+
+@dataclass(frozen=True)
+class Split:
+    """A named distribution of a task.
+
+    Attributes:
+      difficulty: traced values, the same keys in every split of a task.
+      length: padded length L of an example, static: splits of one length share one compiled program.
+      answer_tokens: the largest number of answer positions of an example, static.
+      decode_steps: forward passes that a free-running answer takes. 1 when no answer token is fed back as input,
+        otherwise `answer_tokens`: the prediction at an answer position then becomes the input one position later.
+      disjoint: whether its instances never occur in `train`. False for `train` itself and where the ability *is*
+        remembering the training instances.
+      about: one line for a person.
+    """
+
+    difficulty: Mapping[str, float | int]
+    length: int
+    answer_tokens: int
+    decode_steps: int
+    disjoint: bool
+    about: str
+
+
+class Baseline(NamedTuple):
+    """What a predictor that has not learned the task reaches on a split.
+
+    Attributes:
+      exact: expected share of whole answers right.
+      logprob: expected mean log-probability of an answer token, in nats.
+    """
+
+    exact: float
+    logprob: float
+
+
+@runtime_checkable
+class Task(Protocol):
+    """The contract. A frozen dataclass whose fields are static sizes."""
+
+    name: str
+    family: str  # 'reasoning' | 'planning' | 'memory'
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, PAD included: ids are 0 … vocab_size-1."""
+        ...
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """At least `train`, `iid` and one out-of-distribution split."""
+        ...
+
+    @property
+    def factor_sizes(self) -> Mapping[str, int]:
+        """Factor name -> number of values it can take."""
+        ...
+
+    @property
+    def read_names(self) -> tuple[str, ...]:
+        """Names of the P read positions."""
+        ...
+
+    def world(self, key: jax.Array) -> World:
+        """Draw what stays fixed within a seed (a fact map, held-out pairs); an empty tuple if nothing does."""
+        ...
+
+    def sample(self, key: jax.Array, world: World, difficulty: Difficulty, length: int) -> Example:
+        """Draw one example padded to `length` (static). Pure JAX; the caller vmaps."""
+        ...
+
+    def score(self, example: Example, answer: jax.Array) -> jax.Array:
+        """Whether the whole answer is right: bool[]. Pure JAX.
+
+        Args:
+          example: the example.
+          answer: int32[L], the predicted token at answer positions, NO_ANSWER elsewhere. Any right answer counts.
+        """
+        ...
+
+    def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
+        """The same judgement by an independent NumPy solver that shares no code with `sample` or `score`."""
+        ...
+
+    def baselines(self, split: str) -> Mapping[str, Baseline]:
+        """Trivial predictors and what they reach, computed from the sizes and difficulty."""
+        ...
+
+    def render(self, example: Example) -> str:
+        """The example as a person would read it."""
+        ...
+
+
+def exact_match(example: Example, answer: jax.Array) -> jax.Array:
+    """Whether `answer` int32[L] equals the targets on every answer position: bool[]."""
+    return jnp.all((answer == example.targets) | (example.weights == 0))
+
+
+def trivial(task: Task, split: str) -> Baseline:
+    """The best trivial baseline of a split, by exact accuracy and by log-probability separately."""
+    baselines = task.baselines(split).values()
+    return Baseline(max(b.exact for b in baselines), max(b.logprob for b in baselines))
