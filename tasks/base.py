@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,10 @@ NO_ANSWER = -1  # what `answer` holds where nothing is to be answered
 
 World = Any  # a pytree: what stays fixed within a seed
 Difficulty = Mapping[str, Any]  # name -> traced scalar
+
+
+class TaskError(ValueError):
+    """A task that does not exist or a size it cannot have. The message names the field and what is valid."""
 
 
 class Example(NamedTuple):
@@ -81,8 +85,8 @@ class Baseline(NamedTuple):
 class Task(Protocol):
     """The contract. A frozen dataclass whose fields are static sizes."""
 
-    name: str
-    family: str  # 'reasoning' | 'planning' | 'memory'
+    name: ClassVar[str]  # under which the registry knows it
+    family: ClassVar[str]  # 'reasoning' | 'planning' | 'memory'
 
     @property
     def vocab_size(self) -> int:
@@ -143,3 +147,20 @@ def trivial(task: Task, split: str) -> Baseline:
     """The best trivial baseline of a split, by exact accuracy and by log-probability separately."""
     baselines = task.baselines(split).values()
     return Baseline(max(b.exact for b in baselines), max(b.logprob for b in baselines))
+
+
+def require_range(task: Task, field: str, low: float, high: float) -> None:
+    """Raise TaskError unless `low <= task.<field> <= high`; a field whose bounds are whole must be whole itself."""
+    value = getattr(task, field)
+    whole = isinstance(low, int) and isinstance(high, int)
+    right_kind = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not right_kind or not low <= value <= high:
+        kind = "a whole number" if whole else "a number"
+        raise TaskError(f"{task.name}: {field} must be {kind} in [{low}, {high}], not {value!r}.")
+
+
+def require_choice(task: Task, field: str, choices: tuple[str, ...]) -> None:
+    """Raise TaskError unless `task.<field>` is one of `choices`."""
+    value = getattr(task, field)
+    if value not in choices:
+        raise TaskError(f"{task.name}: {field} must be one of {', '.join(choices)}, not {value!r}.")

@@ -1,0 +1,42 @@
+"""Is magnitude pruning free? One model with facts, reasoning and planning in it, pruned at nine sparsities.
+
+Claim (fixed before training): pruning makes latents more compact (lower participation ratio and TwoNN dimension) and
+better separated (higher Fisher trace), at no cost in ability.
+
+    python run.py --config=ablations/pruning.py          9 sparsities x 8 seeds
+    python run.py --config=ablations/pruning.py:quick    3 sparsities x 3 seeds; its verdicts say `underpowered`
+
+Source: Han et al. 2015 (arXiv 1506.02626); that facts go before in-context ability: arXiv 2310.04680.
+"""
+
+from lab.grid import axis, product, study_config
+
+
+def get_config(variant: str = ""):
+    """The study; variant 'quick' is the small version."""
+    config = study_config()
+    config.name = "pruning"
+    config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
+    config.tasks.facts = dict(task="facts", facts=128, examples=16)
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=16)
+    config.tasks.addition = dict(task="modular", p=31, operation="add", examples=16)
+    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
+    config.stages = ("train", "prune")
+    config.steps = dict(train=4000, prune=100)
+    config.saves = dict(train=6, prune=1)
+    config.claim.knob = "prune.sparsity"
+    config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
+    config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
+    config.sparsities = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    config.seeds = 8
+    if variant == "quick":
+        config.steps = dict(train=800, prune=50)
+        config.saves = dict(train=3, prune=1)
+        config.sparsities = (0.0, 0.3, 0.6)
+        config.seeds = 3
+    return config
+
+
+def sweep(config):
+    """Every sparsity with every seed; the dense prefix of a seed is trained once."""
+    return product(axis("prune.sparsity", config.sparsities, stage="prune"), axis("seed", range(config.seeds)))

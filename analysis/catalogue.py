@@ -1,0 +1,53 @@
+"""What there is, a line each: `run.py --list`."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from analysis.metrics import METRICS
+from lab.knobs import KNOBS
+from tasks import TASKS
+
+
+def listing(what: str, studies: Path) -> str:
+    """The lines for 'tasks', 'knobs', 'metrics' or 'studies'.
+
+    Args:
+      what: one of the four.
+      studies: the folder of study files.
+    """
+    rows = {"tasks": _tasks, "knobs": _knobs, "metrics": _metrics}
+    lines = rows[what]() if what in rows else _studies(studies)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
+    )
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0] if text else ""
+
+
+def _tasks() -> list[tuple[str, ...]]:
+    return [(name, TASKS[name].family, _first_line(TASKS[name].__doc__)) for name in sorted(TASKS)]
+
+
+def _knobs() -> list[tuple[str, ...]]:
+    lines = []
+    for knob in KNOBS.values():
+        span = " | ".join(knob.choices) if knob.choices else f"[{knob.low:g}, {knob.high:g}]"
+        neutral = "no neutral value" if knob.neutral is None else f"neutral {knob.neutral}"
+        kind = "traced" if knob.traced else "static"
+        lines.append((knob.name, span, neutral, kind, f"from {knob.stage} stage", f"{knob.about} ({knob.source})"))
+    return lines
+
+
+def _metrics() -> list[tuple[str, ...]]:
+    return [(m.name, m.range, f"{m.meaning} ({m.source}). Trap: {m.trap}") for m in METRICS.values()]
+
+
+def _studies(folder: Path) -> list[tuple[str, ...]]:
+    files = sorted(folder.glob("[!_]*.py"))
+    # Read, not run: a listing must work even while one study is being edited.
+    return [(f"ablations/{file.name}", _first_line(ast.get_docstring(ast.parse(file.read_text())))) for file in files]

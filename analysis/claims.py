@@ -1,0 +1,214 @@
+"""The study's primary claims judged: every gain with every ability, at the last step, by the break test.
+
+What a study fixed before training is primary; every other split is judged for its bounds only and printed as
+exploratory. Axes besides the claim's knob and the seed become strata: the claims are judged within each of them.
+
+Shape letters: S seeds, K settings of the claim's knob.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis import transfer
+from analysis.latents import Place
+from analysis.results import Results
+from lab import knobs as registry
+from lab.config import Study
+from lab.errors import UserError
+from tasks.base import trivial
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One reading over the claim's knob within a stratum: values[S, K], NaN where a cell is missing or diverged."""
+
+    knob_K: np.ndarray
+    seed_S: np.ndarray
+    values_SxK: np.ndarray
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One claim with its data and verdict.
+
+    Attributes:
+      metric, sign: the latent metric, and +1 if larger is the claimed gain, else -1.
+      place: where it is read.
+      label, split: the ability.
+      stratum: values of the grid's other axes; empty if there are none.
+      gain: the metric as it was read (not signed).
+      ability: exact accuracy.
+      logprob: mean log-probability of the answer, in nats.
+      trivial: the best trivial baseline's exact accuracy.
+      verdict: the break test's outcome.
+      adjusted_p: the deciding p-value adjusted for the number of primary claims (false discovery rate).
+    """
+
+    metric: str
+    sign: int
+    place: Place
+    label: str
+    split: str
+    stratum: dict[str, Any]
+    gain: Curve
+    ability: Curve
+    logprob: Curve
+    trivial: float
+    verdict: transfer.Verdict
+    adjusted_p: float
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far one ability is shown free of harm along the knob, whatever the metric.
+
+    Attributes:
+      label, split, stratum: as in Judged.
+      primary: whether the split is part of the claim.
+      ability, logprob: the curves.
+      trivial: the best trivial baseline's exact accuracy.
+      learned: whether the neutral cells are shown to beat it.
+      free_until: the last knob value up to which it is shown free; None where nothing can be tested.
+      harmful_from: the first knob value from which it is shown harmful, or None.
+      delta: the change that counts, in units of exact accuracy.
+    """
+
+    label: str
+    split: str
+    stratum: dict[str, Any]
+    primary: bool
+    ability: Curve
+    logprob: Curve
+    trivial: float
+    learned: bool
+    free_until: float | None
+    harmful_from: float | None
+    delta: float
+
+
+def strata(study: Study) -> list[dict[str, Any]]:
+    """The combinations of the axes other than the claim's knob and the seed that occur in the grid."""
+    names = [a.knob for a in study.axes if a.knob not in ("seed", study.claim.knob)]
+    found: list[dict[str, Any]] = []
+    for cell in study.cells:
+        stratum = {name: cell[name] for name in names}
+        if stratum not in found:
+            found.append(stratum)
+    return found
+
+
+def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluation: int = -1) -> Curve:
+    """One column of the results over knob and seed; diverged cells are missing.
+
+    Args:
+      results: the study's results.
+      stratum: values of the other axes.
+      column: float64[cells, E].
+      evaluation: which evaluation; the last by default.
+    """
+    study, knob = results.study, results.study.claim.knob
+    inside = [i for i, cell in enumerate(study.cells) if all(cell[k] == v for k, v in stratum.items())]
+    knob_K = np.asarray(sorted({float(study.cells[i][knob]) for i in inside}))
+    seed_S = np.asarray(sorted({int(study.cells[i]["seed"]) for i in inside}))
+    values = np.full((len(seed_S), len(knob_K)), np.nan)
+    for i in inside:
+        cell, step = study.cells[i], results.step[evaluation]
+        if results.diverged_at[i] < 0 or results.diverged_at[i] >= step:
+            place = np.searchsorted(seed_S, cell["seed"]), np.searchsorted(knob_K, float(cell[knob]))
+            values[place] = column[i, evaluation]
+    return Curve(knob_K, seed_S, values)
+
+
+def check(study: Study) -> None:
+    """Refuse, before training, a claim that the break test can't read.
+
+    Raises:
+      UserError: where the knob's neutral value isn't at an end of its axis.
+    """
+    knob = study.claim.knob
+    for stratum in strata(study):
+        values = sorted({float(c[knob]) for c in study.cells if all(c[k] == v for k, v in stratum.items())})
+        neutral = neutral_value(study)
+        if neutral not in (values[0], values[-1]):
+            raise UserError(
+                f"sweep(): axis '{knob}' must begin or end at its neutral value {neutral:g}, which the claim is compared"
+                f" with; it has {', '.join(f'{v:g}' for v in values)}."
+            )
+
+
+def neutral_value(study: Study) -> float:
+    """The knob's neutral value; for a knob without one (a learning rate, say), the study's base value."""
+    knob = registry.KNOBS[study.claim.knob]
+    return float(study.base[knob.name] if knob.neutral is None else knob.neutral)
+
+
+def judge(results: Results) -> list[Judged]:
+    """The verdict of every primary claim, strata outermost, then abilities, then gains."""
+    study, claim = results.study, results.study.claim
+    uses = {use.label: use for use in study.tasks}
+    found = []
+    for stratum in strata(study):
+        for label, split in claim.abilities:
+            floor = trivial(uses[label].task, split).exact
+            ability, logprob = _ability(results, stratum, label, split)
+            for metric, sign in claim.gains:
+                place = Place(label, claim.layer, uses[label].task.read_names[-1])
+                gain = curve(results, stratum, results.latent(place, metric))
+                verdict = _verdict(study, gain.values_SxK * sign, ability, floor)
+                found.append((metric, sign, place, label, split, stratum, gain, ability, logprob, floor, verdict))
+    adjusted = transfer.family([row[-1] for row in found])
+    return [Judged(*row, adjusted_p=float(p)) for row, p in zip(found, adjusted, strict=True)]
+
+
+def bounds(results: Results) -> list[Bounds]:
+    """Free and harmful bounds of every evaluated split, primary ones first."""
+    study, claim = results.study, results.study.claim
+    pairs = list(claim.abilities)
+    pairs += [(u.label, s) for u in study.tasks for s in u.splits if (u.label, s) not in claim.abilities]
+    uses = {use.label: use for use in study.tasks}
+    found = []
+    for stratum in strata(study):
+        for label, split in pairs:
+            floor = trivial(uses[label].task, split).exact
+            ability, logprob = _ability(results, stratum, label, split)
+            # The bounds don't look at the metric; the knob itself stands in for it.
+            stand_in = np.broadcast_to(np.arange(len(ability.knob_K), dtype=float), ability.values_SxK.shape)
+            verdict = _verdict(study, stand_in, ability, floor)
+            found.append(
+                Bounds(
+                    label,
+                    split,
+                    stratum,
+                    (label, split) in claim.abilities,
+                    ability,
+                    logprob,
+                    floor,
+                    verdict.kind != "not learned" and verdict.p_values.get("learned", 1.0) <= claim.alpha,
+                    verdict.shown_free_until,
+                    verdict.shown_harmful_from,
+                    verdict.delta,
+                )
+            )
+    return found
+
+
+def _ability(results: Results, stratum: dict[str, Any], label: str, split: str) -> tuple[Curve, Curve]:
+    exact = curve(results, stratum, results.ability(label, split))
+    return exact, curve(results, stratum, results.ability(label, split, "logprob"))
+
+
+def _verdict(study: Study, gain_SxK: np.ndarray, ability: Curve, floor: float) -> transfer.Verdict:
+    neutral_index = 0 if neutral_value(study) == ability.knob_K[0] else len(ability.knob_K) - 1
+    return transfer.verdict(
+        ability.knob_K,
+        gain_SxK,
+        ability.values_SxK,
+        trivial=floor,
+        neutral_index=neutral_index,
+        alpha=study.claim.alpha,
+        delta_share=study.claim.delta,
+    )

@@ -1,0 +1,181 @@
+"""Paired contrasts along a knob and their sign-flip p-values: what the break test in `transfer` is made of.
+
+Sign flips: Fisher (1935); the maximum over candidate breaks: Westfall & Young (1993); all components of a verdict at
+once: the intersection–union test of Berger (1982).
+
+Words: u is the knob scaled to [0, 1] with neutral at 0, S seeds, K settings, B candidate breaks, F sign flips. Before
+and after are the settings up to and from a candidate break, which belongs to both sides.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from scipy import stats
+
+SIDE = 3  # settings on each side of a candidate break, itself included
+ALL_FLIPS_UP_TO = 14  # seeds; beyond, RANDOM_FLIPS random ones
+RANDOM_FLIPS = 10_000
+ROUNDING = 1e-12  # relative to the largest value: smaller contrasts are rounding, not evidence
+
+
+@functools.lru_cache(maxsize=32)
+def sign_flips(n_seeds: int, rng_seed: int = 0) -> np.ndarray:
+    """Sign flips F×S of ±1, the identity first: all 2^S up to 14 seeds, else 10,000 (the identity and random ones)."""
+    if n_seeds <= ALL_FLIPS_UP_TO:
+        bits_FxS = (np.arange(2**n_seeds)[:, None] >> np.arange(n_seeds)) & 1
+        flips_FxS = 1.0 - 2.0 * bits_FxS
+    else:
+        flips_FxS = np.random.default_rng(rng_seed).choice([-1.0, 1.0], size=(RANDOM_FLIPS, n_seeds))
+        flips_FxS[0] = 1.0
+    flips_FxS.flags.writeable = False
+    return flips_FxS
+
+
+def sign_flip_p(contrasts_SxB: np.ndarray, *, corrected: bool = True, rng_seed: int = 0) -> np.ndarray:
+    """One-sided p-values that each contrast's mean is above 0, by flipping the signs of whole seeds.
+
+    The statistic is Σx/√Σx² over the seeds that have the contrast: increasing in t for a given number of them, of
+    variance 1 under the flips for any number, and finite when the seeds agree exactly.
+
+    Args:
+      contrasts_SxB: a value for each seed and contrast; NaN where a seed lacks it.
+      corrected: compare with the largest statistic over the contrasts (Westfall–Young), else each with its own.
+      rng_seed: fixes the random flips used above 14 seeds.
+
+    Returns:
+      p[B]: the share of flips that reach the statistic of the data; 1 for a contrast that is 0 in every seed.
+    """
+    filled_SxB = np.where(np.isfinite(contrasts_SxB), contrasts_SxB, 0.0)
+    if not filled_SxB.size:
+        return np.ones(filled_SxB.shape[1])
+    norm_B = np.sqrt((filled_SxB**2).sum(axis=0))
+    statistic_FxB = sign_flips(len(filled_SxB), rng_seed) @ (filled_SxB / np.where(norm_B > 0, norm_B, 1.0))
+    rival_FxB = statistic_FxB.max(axis=1, keepdims=True) if corrected else statistic_FxB
+    reaches_FxB = rival_FxB >= statistic_FxB[0] - 1e-9
+    return np.where(norm_B > 0, reaches_FxB.mean(axis=0), 1.0)
+
+
+def without_rounding(values: np.ndarray) -> np.ndarray:
+    """Values of order one with those below `ROUNDING` set to 0: equal numbers must not differ "in every seed"."""
+    return np.where(np.abs(values) < ROUNDING, 0.0, values)
+
+
+def log_metric(metric_SxK: np.ndarray) -> np.ndarray:
+    """A logarithm of a signed metric that increases with it and whose slopes do not depend on its unit.
+
+    log M where all M > 0; −log(−M) where all M < 0 (a raw positive metric whose claimed gain is a fall); otherwise
+    log(M − min M + sd M), the standard deviation over all cells. Non-finite cells stay NaN.
+    """
+    finite = metric_SxK[np.isfinite(metric_SxK)]
+    if not finite.size or np.ptp(finite) == 0:
+        return np.where(np.isfinite(metric_SxK), 0.0, np.nan)
+    if finite.min() > 0:
+        return np.log(metric_SxK)
+    if finite.max() < 0:
+        return -np.log(-metric_SxK)
+    return np.log(metric_SxK - finite.min() + finite.std())
+
+
+def rank_metric(metric_SxK: np.ndarray) -> np.ndarray:
+    """Ranks among all finite cells, ties averaged; non-finite cells stay NaN."""
+    return stats.rankdata(np.where(np.isfinite(metric_SxK), metric_SxK, np.nan), axis=None, nan_policy="omit").reshape(
+        metric_SxK.shape
+    )
+
+
+def seed_slopes(u_K: np.ndarray, values_SxK: np.ndarray, segments_BxK: np.ndarray) -> np.ndarray:
+    """Least-squares slope in u of each seed over each segment's finite cells, S×B; NaN with fewer than two cells."""
+    present_SxK = np.isfinite(values_SxK)
+    scale = np.abs(values_SxK[present_SxK]).max(initial=0.0) or 1.0
+    values_SxK = np.where(present_SxK, values_SxK, 0.0) / scale
+    count_Sx1 = np.maximum(present_SxK.sum(axis=1, keepdims=True), 1)
+    centred_SxK = np.where(present_SxK, values_SxK - values_SxK.sum(axis=1, keepdims=True) / count_Sx1, 0.0)
+    weight_SxBxK = present_SxK[:, None, :] & segments_BxK[None]
+    count_SxB = weight_SxBxK.sum(axis=2)
+    middle_SxB = weight_SxBxK @ u_K / np.maximum(count_SxB, 1)
+    lever_SxBxK = np.where(weight_SxBxK, u_K - middle_SxB[:, :, None], 0.0)
+    spread_SxB = (lever_SxBxK**2).sum(axis=2)
+    slope_SxB = np.einsum("sbk,sk->sb", lever_SxBxK, centred_SxK) / np.where(spread_SxB > 0, spread_SxB, 1.0)
+    return np.where(count_SxB >= 2, without_rounding(slope_SxB) * scale, np.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrasts:
+    """Per-seed slopes of metric and ability, S×B over the B candidate breaks (S×1 over the full range).
+
+    `breaks` are the candidate settings; `reach_B` the distance in u from neutral to each.
+    """
+
+    breaks: tuple[int, ...]
+    reach_B: np.ndarray
+    metric_before_SxB: np.ndarray
+    metric_after_SxB: np.ndarray
+    ability_before_SxB: np.ndarray
+    ability_after_SxB: np.ndarray
+    metric_full_Sx1: np.ndarray
+    ability_full_Sx1: np.ndarray
+
+    @classmethod
+    def of(cls, u_K: np.ndarray, metric_SxK: np.ndarray, ability_SxK: np.ndarray) -> "Contrasts":
+        """Slopes from the cells where metric and ability are both finite (no gain without its ability, nor reverse)."""
+        both_SxK = np.isfinite(metric_SxK) & np.isfinite(ability_SxK)
+        used = np.flatnonzero(both_SxK.any(axis=0))
+        breaks = tuple(used[SIDE - 1 : max(len(used) - SIDE + 1, 0)].tolist())
+        settings_K, breaks_Bx1 = np.arange(len(u_K)), np.array(breaks, int)[:, None]
+        before_BxK, after_BxK = settings_K <= breaks_Bx1, settings_K >= breaks_Bx1
+        full_1xK = np.ones((1, len(u_K)), bool)
+        slopes = [
+            seed_slopes(u_K, np.where(both_SxK, values_SxK, np.nan), segments)
+            for segments in (before_BxK, after_BxK, full_1xK)
+            for values_SxK in (metric_SxK, ability_SxK)
+        ]
+        m_before, a_before, m_after, a_after, m_full, a_full = slopes
+        return cls(breaks, u_K[list(breaks)], m_before, m_after, a_before, a_after, m_full, a_full)
+
+    def efficiency_loss_SxB(self, rho: float) -> np.ndarray:
+        """c_s = ρ·a⁻_s/m̄⁻ − a⁺_s/m̄⁺, NaN where a mean metric slope is not positive and efficiency has no meaning."""
+        means = [_mean_over_seeds(x) for x in (self.metric_before_SxB, self.metric_after_SxB)]
+        before_B, after_B = (np.where(mean_B > 0, mean_B, np.nan) for mean_B in means)
+        return rho * self.ability_before_SxB / before_B - self.ability_after_SxB / after_B
+
+    def reversal_parts(self, delta: float) -> dict[str, np.ndarray]:
+        """The contrasts that must all be positive for a reversal, S×B each; `delta` in units of the ability."""
+        return {
+            "ability non-inferior up to the break": self.ability_before_SxB * self.reach_B + delta,
+            "ability falls after": -self.ability_after_SxB,
+            "ability's slope drops": self.ability_before_SxB - self.ability_after_SxB,
+            "metric rises after": self.metric_after_SxB,
+        }
+
+    def stall_parts(self, rho: float, scale: str = "") -> dict[str, np.ndarray]:
+        """The contrasts that must all be positive for a stall, S×B each; `scale` names the metric's re-expression."""
+        return {
+            f"{scale}metric rises before": self.metric_before_SxB,
+            "ability rises before": self.ability_before_SxB,
+            f"{scale}metric rises after": self.metric_after_SxB,
+            f"{scale}efficiency falls": self.efficiency_loss_SxB(rho),
+        }
+
+
+def _mean_over_seeds(values_SxB: np.ndarray) -> np.ndarray:
+    """Mean over the seeds that have a value, 0 where none has."""
+    present_SxB = np.isfinite(values_SxB)
+    return np.where(present_SxB, values_SxB, 0.0).sum(axis=0) / np.maximum(present_SxB.sum(axis=0), 1)
+
+
+def intersection_union(parts: dict[str, np.ndarray], rng_seed: int = 0) -> tuple[float, dict[str, float]]:
+    """p-value that all parts are positive at one and the same break: smallest over breaks of the largest over parts.
+
+    Args:
+      parts: contrasts S×B by name, in units of order one: sizes below `ROUNDING` count as 0.
+      rng_seed: fixes the random flips used above 14 seeds.
+
+    Returns:
+      The p-value, and each part's own at the best break (empty where there is no candidate break).
+    """
+    p_PxB = np.stack([sign_flip_p(without_rounding(part), rng_seed=rng_seed) for part in parts.values()])
+    if not p_PxB.size:
+        return 1.0, {}
+    best = int(p_PxB.max(axis=0).argmin())
+    return float(p_PxB[:, best].max()), dict(zip(parts, p_PxB[:, best].tolist(), strict=True))

@@ -1,0 +1,122 @@
+"""One table of everything that was measured, read from the checkpoints: a row for each cell and evaluation."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.latents import Measurer, Place, places
+from lab import checkpoint
+from lab.config import Study
+from lab.plan import Plan
+from lab.store import Store
+
+
+@dataclass(frozen=True)
+class Results:
+    """Readings of every cell at every kept step.
+
+    Attributes:
+      study: the study.
+      step: int[E], the absolute steps of the evaluations, earliest first; the last one ends the study.
+      stage: the stage's name of each evaluation.
+      columns: name -> float64[cells, E]; abilities are '<task>/<split>/exact' and '/logprob', latents
+        '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the mean loss of the call that ended at the step.
+      diverged_at: int[cells], the step at which a cell's loss was first not finite; -1 for the others.
+      shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix.
+    """
+
+    study: Study
+    step: np.ndarray
+    stage: tuple[str, ...]
+    columns: dict[str, np.ndarray]
+    diverged_at: np.ndarray
+    shared: tuple[tuple[str, ...], ...]
+
+    def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
+        """float64[cells, E]."""
+        return self.columns[f"{label}/{split}/{reading}"]
+
+    def latent(self, place: Place, metric: str) -> np.ndarray:
+        """float64[cells, E]."""
+        return self.columns[f"{place}/{metric}"]
+
+
+def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> Results:
+    """Read the histories of a finished study and measure the latents of every kept checkpoint."""
+    study = plan.study
+    nodes = [[plan.node_of(cell, stage) for stage in range(len(study.stages))] for cell in range(len(study.cells))]
+    chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
+    saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
+    seeds = {n.key: int(n.knobs["seed"]) for row in nodes for n in row}
+    readings = measurer.read(saved, seeds, on_progress)
+    histories = {path: checkpoint.load(chunk[-1], "history") for path, chunk in chunks.items()}
+
+    evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]
+    columns: dict[str, np.ndarray] = {}
+    diverged = np.full(len(study.cells), -1)
+    for cell, row in enumerate(nodes):
+        for at, (stage, step) in enumerate(evaluations):
+            final, index = store.final(row[stage].key)
+            values = _recorded(histories[str(final.path)], index, step, final.meta["abilities"])
+            values |= _measured(study, readings[row[stage].key, step])
+            for name, value in values.items():
+                columns.setdefault(name, np.full((len(nodes), len(evaluations)), np.nan))[cell, at] = value
+        for node in row:
+            final, index = store.final(node.key)
+            at_step = int(histories[str(final.path)]["diverged_at"][index, 0])
+            diverged[cell] = at_step if diverged[cell] < 0 else diverged[cell]
+    return Results(
+        study=study,
+        step=np.asarray([step for _, step in evaluations]),
+        stage=tuple(study.stages[stage].name for stage, _ in evaluations),
+        columns=columns,
+        diverged_at=diverged,
+        shared=tuple(tuple(row[stage].key for stage, _ in evaluations) for row in nodes),
+    )
+
+
+def _recorded(history: dict[str, np.ndarray], row: int, step: int, names: list[str]) -> dict[str, float]:
+    at = int(np.flatnonzero(history["step"][row] == step)[0])
+    call = int(np.flatnonzero(history["call_end"][row] == step)[0])
+    values = {"train/loss": float(history["loss"][row, call])}
+    for index, name in enumerate(names):
+        values[f"{name}/exact"], values[f"{name}/logprob"] = map(float, history["ability"][row, at, index])
+    return values
+
+
+def _measured(study: Study, readings: dict[str, np.ndarray]) -> dict[str, float]:
+    return {
+        f"{place}/{name}": float(values[index])
+        for index, place in enumerate(places(study))
+        for name, values in readings.items()
+    }
+
+
+def to_csv(results: Results) -> str:
+    """The table as text: knobs, seed, stage, step, divergence, then every ability and latent reading."""
+    study = results.study
+    knobs = [name for name in study.base if name != "seed"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["cell", *knobs, "seed", "stage", "step", "diverged_at", "trained_as", *results.columns])
+    for index, cell in enumerate(study.cells):
+        key = study.key(cell, len(study.stages) - 1)
+        settings = [_text(cell[name]) for name in knobs]
+        for at, step in enumerate(results.step):
+            diverged = results.diverged_at[index] if 0 <= results.diverged_at[index] < step else ""
+            values = [_text(column[index, at]) for column in results.columns.values()]
+            writer.writerow(
+                [key, *settings, cell["seed"], results.stage[at], step, diverged, results.shared[index][at], *values]
+            )
+    return out.getvalue()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{float(value):.7g}"

@@ -1,0 +1,88 @@
+"""Summaries over seeds for the eye: interquartile means, bootstrap intervals, quantiles. Verdicts don't rest on them.
+
+Missing readings (a diverged cell, a metric that is not defined) are NaN and are left out column by column.
+
+Shape letters: S seeds, K columns (knob settings, say), R bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+TRIM = 0.25  # share cut from each end: what is left is the interquartile mean
+DRAWS = 2000
+
+
+def iqm(values_SxK: np.ndarray) -> np.ndarray:
+    """Interquartile mean over the first axis: float64[K], NaN where a column has no finite value."""
+    return np.asarray([_trimmed(column) for column in _columns(values_SxK)])
+
+
+def interval(
+    values_SxK: np.ndarray, level: float = 0.95, draws: int = DRAWS, rng_seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of each column's interquartile mean, seeds resampled with replacement.
+
+    Columns with equally many readings get the same resamples, so intervals along a knob move together. With few seeds
+    percentile intervals are somewhat too short; the break test doesn't use them.
+
+    Args:
+      values_SxK: readings, NaN where missing.
+      level: coverage aimed at.
+      draws: resamples.
+      rng_seed: fixes the resamples.
+
+    Returns:
+      (low[K], high[K]) in the unit of the values; NaN where fewer than two values are finite.
+    """
+    tail = (1 - level) / 2
+    bounds = [(np.nan, np.nan)] * np.asarray(values_SxK).shape[1]
+    for k, column in enumerate(_columns(values_SxK)):
+        if len(column) > 1:
+            picks_RxS = np.random.default_rng(rng_seed).integers(len(column), size=(draws, len(column)))
+            means_R = stats.trim_mean(column[picks_RxS], TRIM, axis=1)
+            bounds[k] = tuple(np.quantile(means_R, (tail, 1 - tail)))
+    low_K, high_K = np.asarray(bounds, float).reshape(-1, 2).T
+    return low_K, high_K
+
+
+def pooled(
+    values_SxK: np.ndarray, level: float = 0.95, draws: int = DRAWS, rng_seed: int = 0
+) -> tuple[float, float, float]:
+    """Interquartile mean over all entries and its stratified bootstrap interval (cf. Agarwal et al. 2021, 2108.13264).
+
+    Each column is a stratum (a task, say): seeds are resampled within it, so every task keeps its weight.
+
+    Returns:
+      (mean, low, high); the bounds are NaN where no column has two finite values.
+    """
+    columns = [column for column in _columns(values_SxK) if len(column)]
+    if not columns:
+        return np.nan, np.nan, np.nan
+    mean = _trimmed(np.concatenate(columns))
+    if max(map(len, columns)) < 2:
+        return mean, np.nan, np.nan
+    rng, tail = np.random.default_rng(rng_seed), (1 - level) / 2
+    resampled = [column[rng.integers(len(column), size=(draws, len(column)))] for column in columns]
+    means_R = stats.trim_mean(np.concatenate(resampled, axis=1), TRIM, axis=1)
+    low, high = np.quantile(means_R, (tail, 1 - tail))
+    return mean, float(low), float(high)
+
+
+def quantiles(values_SxK: np.ndarray, at: Sequence[float]) -> np.ndarray:
+    """Quantiles over the first axis (linear interpolation): float64[len(at), K], NaN where nothing is finite."""
+    columns = _columns(values_SxK)
+    found = [np.quantile(column, at) if len(column) else np.full(len(at), np.nan) for column in columns]
+    return np.asarray(found, float).reshape(len(columns), len(at)).T
+
+
+def _columns(values_SxK: np.ndarray) -> list[np.ndarray]:
+    """The finite values of every column."""
+    return [column[np.isfinite(column)] for column in np.asarray(values_SxK, float).T]
+
+
+def _trimmed(values: np.ndarray) -> float:
+    return float(stats.trim_mean(values, TRIM)) if len(values) else np.nan

@@ -1,0 +1,118 @@
+"""What a run prints: the plan before, the verdicts after."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from analysis import transfer
+from analysis.claims import Bounds, Judged
+from lab.plan import Plan
+from lab.store import Store
+
+
+def plan_text(plan: Plan, store: Store, root: Path) -> str:
+    """The plan: cells, buckets, stages, model-steps, chunk, devices, memory, seeds."""
+    study, layout = plan.study, plan.layout
+    alone, shared, left = plan.steps_alone(), plan.steps_shared(), plan.steps_shared(store.nodes)
+    seeds = len({cell["seed"] for cell in study.cells})
+    axes = " × ".join(f"{len(a.values)} {a.knob}" for a in study.axes)
+    stages = ", ".join(f"{s.name} {s.end - s.start}" for s in study.stages)
+    nodes = " → ".join(
+        str(sum(len(b.nodes) for b in plan.buckets if b.stage == i)) for i in range(len(study.stages))
+    )
+    trained = "" if left == shared else f", {shared - left:,} of them already trained"
+    lines = [
+        f"study       {study.name}: {study.question}",
+        f"grid        {axes} = {len(study.cells)} cells",
+        f"model       {study.spec.layers} layers, width {study.spec.width}, {plan.parameters():,} parameters;"
+        f" {sum(u.examples for u in study.tasks)} examples × {study.train_length} tokens a step"
+        f" ({', '.join(f'{u.label} {u.examples}' for u in study.tasks)})",
+        f"stages      {stages} steps; cells trained in each: {nodes}",
+        f"model-steps {shared:,} with shared prefixes, {alone:,} without ({alone / shared:.1f} times as many){trained}",
+        f"programs    {len(plan.buckets)} training programs ({len(plan.buckets)} bucket-stage pairs)",
+        f"layout      {layout.devices} {layout.platform} devices, at most {layout.chunk} cells a device and call,"
+        f" {layout.width} at a time; about {plan.memory_bytes() / 2**20:,.0f} MiB a device",
+        f"seeds       {seeds}; {_least_text(study.claim.alpha)}",
+        f"claims      {len(study.claim.gains) * len(study.claim.abilities)} primary, fixed as {study.claim_hash()}",
+        f"workdir     {root}",
+    ]
+    return "\n".join(lines)
+
+
+def _least_text(alpha: float) -> str:
+    least, strict = transfer.least_seeds(alpha), transfer.least_seeds(alpha, strict=True)
+    return (
+        f"least that can show a bound {least['bounds']}, a reversal {least['reversal']} (strictly {strict['reversal']}),"
+        f" a stall {least['stall']} (strictly {strict['stall']})"
+    )
+
+
+def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) -> Table:
+    """The primary verdicts with their bounds, for the terminal."""
+    knob_bounds = {(b.label, b.split, str(b.stratum)): b for b in bounds}
+    table = Table(title="Primary claims", title_justify="left")
+    for column in ("ability", "at neutral", "latent metric", "verdict", "free until", "harmful from", "break", "p"):
+        table.add_column(column)
+    for one in judged:
+        bound = knob_bounds[one.label, one.split, str(one.stratum)]
+        stratum = "".join(f" [{k}={v}]" for k, v in one.stratum.items())
+        place = "—"
+        if one.verdict.break_at is not None and one.verdict.break_interval is not None:
+            place = f"{one.verdict.break_at:.2g} [{one.verdict.break_interval[0]:.2g}, {one.verdict.break_interval[1]:.2g}]"
+        table.add_row(
+            f"{one.label}/{one.split}{stratum}",
+            _number(one.verdict.neutral_ability, ".3f"),
+            f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
+            one.verdict.kind,
+            _free(bound.free_until, neutral),
+            _number(bound.harmful_from, "g"),
+            place,
+            _number(one.verdict.deciding_p, ".3f"),
+        )
+    return table
+
+
+def _free(value: float | None, neutral: float) -> str:
+    if value is None:
+        return "—"
+    return f"{value:g}" if value != neutral else f"{value:g} (neutral only)"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "—" if value is None or math.isnan(value) else format(value, form)
+
+
+def run_facts(timings: dict[str, float], argv: list[str], notes: list[str]) -> dict[str, Any]:
+    """What is true of this run but not of the results: command, versions, seconds."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
+    return {
+        "command": shlex.join(["python", *argv]),
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in packages},
+        "seconds": timings,
+        "notes": notes,
+    }
+
+
+def write(
+    root: Path,
+    plan: Plan,
+    results: Any,
+    judged: list[Judged],
+    bounds: list[Bounds],
+    timings: dict[str, float],
+    argv: list[str],
+    notes: list[str],
+) -> Path:
+    """Write all views; returns the report's path."""
+    from analysis.report import write_views
+
+    write_views(root, plan, results, judged, bounds, run_facts(timings, argv, notes))
+    return root / "report.html"

@@ -1,0 +1,154 @@
+"""Checkpoints with Orbax: one per chunk and step, with an index of its cells. The only file that imports Orbax.
+
+    <workdir>/checkpoints/<stage>-<wave>-<chunk>/<step>/
+        params/    the model's parameters, leading axis: the chunk's cells
+        state/     the rest of what training needs to go on (optimizer, masks); kept at stage ends and the latest step
+        history/   losses, abilities and divergence so far
+    with the index of cells and the position in the plan as custom metadata of the same save.
+
+Everything is saved as NumPy arrays, so a checkpoint reads the same on any machine with any devices. Orbax commits a
+save by renaming its directory; a save that was cut off is never seen. Contents carry a checksum of their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from lab.errors import UserError
+
+ITEMS = ("params", "state", "history")
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that can't be read back as it was written."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One checkpoint on disk.
+
+    Attributes:
+      path: its directory.
+      step: the absolute step after which it was taken.
+      meta: the index: 'cells' (node keys, in row order), 'wave' (keys of all cells trained together), 'stage',
+        'chunk', 'layout', 'abilities' (names of the history's last axis) and checksums.
+    """
+
+    path: Path
+    step: int
+    meta: dict[str, Any]
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the full state is there, not only the parameters."""
+        return (self.path / "state").is_dir()
+
+
+def checksum(tree: Any) -> int:
+    """CRC-32 over all leaves in tree order, with their paths, shapes and types."""
+    value = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        leaf = np.ascontiguousarray(leaf)
+        value = zlib.crc32(f"{jax.tree_util.keystr(path)}{leaf.shape}{leaf.dtype}".encode(), value)
+        value = zlib.crc32(leaf.tobytes(), value)
+    return value
+
+
+def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
+    """Write one checkpoint; replaces what may stand at `path`.
+
+    Raises:
+      UserError: if the disk refuses; what was saved before is untouched.
+    """
+    meta = meta | {"checksums": {name: checksum(tree) for name, tree in items.items()}}
+    try:
+        ocp.save_checkpointables(path.resolve(), items, overwrite=True, custom_metadata=meta)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"could not save {path}: {reason}. Nothing saved earlier is lost: free some space and rerun to resume."
+        ) from error
+    return Saved(path, int(path.name), meta)
+
+
+def load(saved: Saved, item: str) -> Any:
+    """One item of a checkpoint as a tree of NumPy arrays.
+
+    Raises:
+      DamagedCheckpoint: if it can't be read or its contents are not what was written.
+    """
+    try:
+        tree = ocp.load(saved.path.resolve(), checkpointable_name=item)
+    except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
+        raise DamagedCheckpoint(f"{saved.path}/{item} can't be read: {str(error).splitlines()[0][:200]}") from error
+    if checksum(tree) != saved.meta["checksums"][item]:
+        raise DamagedCheckpoint(f"{saved.path}/{item} holds other bytes than were written")
+    return tree
+
+
+def drop_state(saved: Saved) -> None:
+    """Thin a checkpoint to what analysis reads: the full state is only needed to go on from it."""
+    shutil.rmtree(saved.path / "state", ignore_errors=True)
+
+
+def remove(chunk: list[Saved]) -> None:
+    """Delete a chunk's checkpoints."""
+    shutil.rmtree(chunk[0].path.parent, ignore_errors=True)
+
+
+def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
+    """All checkpoints of a work directory.
+
+    Returns:
+      {chunk directory name: its checkpoints, earliest first}, and the paths of damaged ones, which are left out.
+    """
+    found: dict[str, list[Saved]] = {}
+    damaged = []
+    root = workdir / "checkpoints"
+    for directory in sorted(root.iterdir()) if root.is_dir() else []:
+        for path in sorted(p for p in directory.iterdir() if p.name.isdigit()):
+            try:
+                meta = ocp.metadata(path.resolve()).custom_metadata
+                if not isinstance(meta, dict) or "checksums" not in meta:
+                    raise ValueError("no index of cells")
+            except Exception:  # as in load
+                damaged.append(str(path))
+                continue
+            found.setdefault(directory.name, []).append(Saved(path, int(path.name), meta))
+    return found, damaged
+
+
+def rows(tree: Any, indices: list[int]) -> Any:
+    """The given rows of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[np.asarray(indices)], tree)
+
+
+def gather(places: list[tuple[Saved, int]], item: str) -> Any:
+    """One item of several cells, wherever they are: row `r` of checkpoint `s` for each (s, r), stacked in order.
+
+    Raises:
+      DamagedCheckpoint: as `load`.
+    """
+    loaded = {saved.path: saved for saved, _ in places}
+    trees = {path: load(saved, item) for path, saved in loaded.items()}
+    cells = [rows(trees[saved.path], [row]) for saved, row in places]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *cells)
+
+
+def flat(tree: Any) -> dict[str, np.ndarray]:
+    """A tree as {path: leaf}: tuples and named tuples don't survive Orbax's metadata, paths do."""
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def unflat(leaves: dict[str, np.ndarray], like: Any) -> Any:
+    """Undo `flat`, with the structure of `like`."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(like)
+    return jax.tree.unflatten(structure, [leaves[jax.tree_util.keystr(path)] for path, _ in paths])

@@ -1,0 +1,366 @@
+"""From a study file's ConfigDict to a frozen, checked Study. Everything wrong with it is said here, before compiling."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lab import knobs as registry
+from lab.errors import UserError, nearest
+from lab.grid import Axis, Grid
+from lab.model import ACTIVATIONS, POSITIONS, ModelSpec
+from lab.train import SCHEDULES, Schedule
+from tasks import TaskError, make
+from tasks.base import Split, Task
+from tasks.mixture import Mixture
+
+FORMAT = 1  # raised whenever the same config would train to other numbers
+
+
+@dataclass(frozen=True)
+class TaskUse:
+    """One task of a study's mixture: its label, the task, examples a training step, and the factor probes look for."""
+
+    label: str
+    task: Task
+    examples: int
+    factor: str
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that are evaluated: all but `train`."""
+        return {name: split for name, split in self.task.splits.items() if name != "train"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training.
+
+    Attributes:
+      name: for people and for axes that act from it.
+      start, end: absolute steps; the stage trains steps start … end-1.
+      saves: absolute steps after which a checkpoint is kept, the last one `end`.
+    """
+
+    name: str
+    start: int
+    end: int
+    saves: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The primary hypotheses: every gain with every ability.
+
+    Attributes:
+      knob: the axis along which the gain is claimed.
+      gains: (latent metric, +1 or -1): the sign makes larger the claimed gain.
+      abilities: (label, split).
+      layer: index into the residual stream, 0 after the embedding, negative from the end.
+      alpha: significance level.
+      delta: share of (neutral - trivial) within which an ability counts as unchanged.
+    """
+
+    knob: str
+    gains: tuple[tuple[str, int], ...]
+    abilities: tuple[tuple[str, str], ...]
+    layer: int
+    alpha: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study: everything that the plan, the engine and the analysis need."""
+
+    name: str
+    question: str
+    spec: ModelSpec
+    tasks: tuple[TaskUse, ...]
+    stages: tuple[Stage, ...]
+    schedule: Schedule
+    axes: tuple[Axis, ...]
+    acts_from: Mapping[str, int]  # knob -> index of the stage from which its axis or base value acts
+    base: Mapping[str, Any]  # knob -> value where no axis says otherwise
+    cells: tuple[Mapping[str, Any], ...]  # one full setting of all knobs a cell
+    call_steps: int
+    eval_examples: int
+    probe_examples: int
+    probe_layers: tuple[int, ...]
+    claim: Claim
+
+    @property
+    def mixture(self) -> Mixture:
+        """The tasks as one vocabulary."""
+        return Mixture(tuple((use.label, use.task) for use in self.tasks))
+
+    @property
+    def train_length(self) -> int:
+        """Padded length of a training batch."""
+        return self.mixture.length({use.label: "train" for use in self.tasks})
+
+    def knobs_at(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        """The value of every knob in force for a cell during a stage."""
+        on_axis = {a.knob for a in self.axes}
+        values = {}
+        for name, knob in registry.KNOBS.items():
+            default_stage = _stage_index(knob.stage, len(self.stages))
+            if stage >= self.acts_from[name]:
+                values[name] = cell[name]
+            elif name in on_axis and stage >= default_stage:
+                values[name] = self.base[name]
+            else:
+                values[name] = knob.neutral if knob.neutral is not None else self.base[name]
+        return values
+
+    def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
+        schedule = dataclasses.asdict(self.schedule)
+        if self.schedule.name != "cosine":
+            schedule.pop("total")  # a constant rate does not care how long the study goes on
+        return {
+            "format": FORMAT,
+            "model": dataclasses.asdict(self.spec),
+            "tasks": [_task_content(use) for use in self.tasks],
+            "schedule": schedule,
+            "call_steps": self.call_steps,
+            "evaluation": self.eval_examples,
+            "stages": [
+                {"steps": s.end - s.start, "saves": list(s.saves), "knobs": self.knobs_at(cell, i)}
+                for i, s in enumerate(self.stages[: stage + 1])
+            ],
+        }
+
+    def key(self, cell: Mapping[str, Any], stage: int) -> str:
+        """The content's hash: equal for cells that agree on all knobs acting up to this stage."""
+        return digest(self.content(cell, stage))
+
+    def claim_hash(self) -> str:
+        """Hash of the primary hypotheses, written down before training."""
+        return digest(dataclasses.asdict(self.claim))
+
+
+def digest(content: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _task_content(use: TaskUse) -> dict[str, Any]:
+    sizes = {f.name: getattr(use.task, f.name) for f in dataclasses.fields(use.task)}  # type: ignore[arg-type]
+    splits = {name: [dict(s.difficulty), s.length] for name, s in use.task.splits.items()}
+    return {"label": use.label, "task": type(use.task).__name__, "examples": use.examples, **sizes, "splits": splits}
+
+
+def _stage_index(name: str, count: int) -> int:
+    return 0 if name == "first" else count - 1
+
+
+def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
+    """Check a study's config and grid and freeze them.
+
+    Args:
+      config: the ConfigDict of get_config(), overrides applied.
+      grid: what sweep(config) returned.
+      metrics: names of the registered latent metrics.
+
+    Raises:
+      UserError: one sentence with the field and the fix.
+    """
+    tasks = _tasks(config)
+    stages = _stages(config)
+    acts_from, base = _knob_settings(config, grid, [s.name for s in stages])
+    longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
+    spec = _model(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
+    study = Study(
+        name=str(config.name) or "study",
+        question=str(config.question),
+        spec=spec,
+        tasks=tasks,
+        stages=stages,
+        schedule=_schedule(config, stages[-1].end),
+        axes=grid.axes,
+        acts_from=acts_from,
+        base=base,
+        cells=_cells(grid, base),
+        call_steps=config.call_steps,
+        eval_examples=_positive(config.evaluation.examples, "config.evaluation.examples"),
+        probe_examples=_positive(config.probe.examples, "config.probe.examples"),
+        probe_layers=_layers(config.probe.layers, spec.layers, "config.probe.layers"),
+        claim=_claim(config, grid, tasks, spec, metrics),
+    )
+    needed = max(1024, 8 * spec.width)
+    if study.probe_examples < needed:
+        raise UserError(
+            f"config.probe.examples={study.probe_examples} is too few for width {spec.width}: the latent metrics are"
+            f" biased below max(1024, 8·width) = {needed}; raise it."
+        )
+    if study.claim.layer not in study.probe_layers:
+        raise UserError(
+            f"config.claim.layer={config.claim.layer} is not measured; add it to config.probe.layers={config.probe.layers}."
+        )
+    return study
+
+
+def _positive(value: Any, field: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{field}={value!r} must be a whole number of at least 1.")
+    return value
+
+
+def _model(config: Any, vocab_size: int, longest: int) -> ModelSpec:
+    m = config.model
+    for field in ("width", "layers", "heads", "mlp_width"):
+        _positive(m[field], f"config.model.{field}")
+    if m.width % m.heads:
+        raise UserError(f"config.model.heads={m.heads} must divide config.model.width={m.width}.")
+    if m.positions not in POSITIONS:
+        raise UserError(f"config.model.positions={m.positions!r} must be one of {', '.join(POSITIONS)}.")
+    if m.positions == "rotary" and (m.width // m.heads) % 2:
+        raise UserError("config.model.positions='rotary' needs an even width per head; change width or heads.")
+    if m.activation not in ACTIVATIONS:
+        raise UserError(f"config.model.activation={m.activation!r} must be one of {', '.join(ACTIVATIONS)}.")
+    return ModelSpec(vocab_size, longest, m.width, m.layers, m.heads, m.mlp_width, m.positions, m.activation)
+
+
+def _tasks(config: Any) -> tuple[TaskUse, ...]:
+    if not len(config.tasks):
+        raise UserError("config.tasks is empty; name at least one task.")
+    uses = []
+    for label, fields in config.tasks.items():
+        where = f"config.tasks.{label}"
+        fields = dict(fields)
+        name, examples = fields.pop("task", label), fields.pop("examples", 16)
+        factor = fields.pop("factor", "")
+        if _positive(examples, f"{where}.examples") and "/" in label:
+            raise UserError(f"{where}: a label must not contain '/'; rename it.")
+        try:
+            task = make(name, **fields)
+        except TaskError as error:
+            raise UserError(f"{where}: {error}") from None
+        factor = factor or next(iter(task.factor_sizes))
+        if factor not in task.factor_sizes:
+            raise UserError(f"{where}.factor: unknown factor '{factor}'. {nearest(factor, task.factor_sizes)}")
+        uses.append(TaskUse(label, task, examples, factor))
+    return tuple(uses)
+
+
+def _stages(config: Any) -> tuple[Stage, ...]:
+    call = _positive(config.call_steps, "config.call_steps")
+    if not config.stages:
+        raise UserError("config.stages is empty; name at least one stage.")
+    if len(set(config.stages)) < len(config.stages):
+        raise UserError(f"config.stages={config.stages} names a stage twice; rename one.")
+    for field in ("steps", "saves"):
+        for name in set(config[field]) - set(config.stages):
+            raise UserError(f"config.{field}.{name}: no such stage. {nearest(name, config.stages)}")
+        for name in set(config.stages) - set(config[field]):
+            raise UserError(f"config.{field}.{name} is missing; every stage in config.stages needs it.")
+    stages, start = [], 0
+    for name in config.stages:
+        steps = _positive(config.steps[name], f"config.steps.{name}")
+        if steps % call:
+            raise UserError(f"config.steps.{name}={steps} must be a multiple of config.call_steps={call}.")
+        saves = save_points(steps, _positive(config.saves[name], f"config.saves.{name}"), call)
+        stages.append(Stage(name, start, start + steps, tuple(start + s for s in saves)))
+        start += steps
+    return tuple(stages)
+
+
+def save_points(steps: int, count: int, call_steps: int) -> tuple[int, ...]:
+    """At most `count` log-spaced multiples of `call_steps`, the last one `steps`."""
+    if count == 1:
+        return (steps,)
+    points = np.geomspace(call_steps, steps, count)
+    return tuple(sorted({min(steps, call_steps * math.ceil(round(p / call_steps, 6))) for p in points}))
+
+
+def _schedule(config: Any, total: int) -> Schedule:
+    if config.schedule.name not in SCHEDULES:
+        raise UserError(f"config.schedule.name={config.schedule.name!r} must be one of {', '.join(SCHEDULES)}.")
+    return Schedule(config.schedule.name, _positive(config.schedule.warmup, "config.schedule.warmup"), total)
+
+
+def _flatten(fields: Any, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in fields.items():
+        flat.update(_flatten(value, f"{prefix}{name}.") if hasattr(value, "items") else {f"{prefix}{name}": value})
+    return flat
+
+
+def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str, int], dict[str, Any]]:
+    base = {name: knob.base for name, knob in registry.KNOBS.items()} | {"seed": 0}
+    for name, value in _flatten(config.knobs).items():
+        base[name] = registry.checked(name, value, f"config.knobs.{name}")
+    acts_from = {name: _stage_index(knob.stage, len(stages)) for name, knob in registry.KNOBS.items()}
+    for a in grid.axes:
+        registry.find(a.knob, "sweep()")
+        if a.stage is not None:
+            if a.stage not in stages:
+                raise UserError(f"sweep(): axis '{a.knob}' acts from unknown stage '{a.stage}'. {nearest(a.stage, stages)}")
+            acts_from[a.knob] = stages.index(a.stage)
+    if acts_from["seed"]:
+        raise UserError(f"sweep(): the seed acts from the first stage, '{stages[0]}'; drop stage= from its axis.")
+    return acts_from, base
+
+
+def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    if not grid.points:
+        raise UserError("sweep() returned no cells; give it at least one axis with a value.")
+    cells = []
+    for point in grid.points:
+        cell = base | {name: registry.checked(name, value, f"sweep(): axis '{name}'") for name, value in point}
+        if cell in cells:
+            told = ", ".join(f"{name}={cell[name]}" for name, _ in point)
+            raise UserError(f"sweep(): the cell {told} occurs twice; every cell once.")
+        cells.append(cell)
+    return tuple(cells)
+
+
+def _layers(layers: Any, count: int, field: str) -> tuple[int, ...]:
+    resolved = []
+    for layer in layers:
+        if not isinstance(layer, int) or not -count - 1 <= layer <= count:
+            raise UserError(f"{field}: layer {layer!r} must lie in [{-count - 1}, {count}] (0 is the embedding).")
+        resolved.append(layer % (count + 1))
+    return tuple(sorted(set(resolved)))
+
+
+def _claim(config: Any, grid: Grid, tasks: tuple[TaskUse, ...], spec: ModelSpec, metrics: Collection[str]) -> Claim:
+    claim = config.claim
+    axes = {a.knob: a for a in grid.axes}
+    if claim.knob not in axes:
+        raise UserError(f"config.claim.knob: '{claim.knob}' is not an axis of sweep(). {nearest(claim.knob, axes)}")
+    if claim.knob == "seed" or not registry.KNOBS[claim.knob].traced:
+        raise UserError(f"config.claim.knob: '{claim.knob}' has no order to break along; name a traced knob but the seed.")
+    gains = []
+    for metric, sign in claim.gains.items():
+        if metric not in metrics:
+            raise UserError(f"config.claim.gains: unknown metric '{metric}'. {nearest(metric, metrics)}")
+        if sign not in (1, -1):
+            raise UserError(f"config.claim.gains.{metric}={sign!r} must be 1 (the claim is that it rises) or -1 (falls).")
+        gains.append((metric, int(sign)))
+    uses = {use.label: use for use in tasks}
+    abilities = []
+    for name in claim.abilities:
+        label, _, split = str(name).partition("/")
+        if label not in uses:
+            raise UserError(f"config.claim.abilities: '{name}': no task '{label}'. {nearest(label, uses)}")
+        if split not in uses[label].splits:
+            raise UserError(
+                f"config.claim.abilities: '{name}': no split '{split}'. {nearest(split, uses[label].splits)}"
+            )
+        abilities.append((label, split))
+    if not gains or not abilities:
+        raise UserError("config.claim needs at least one entry in gains and one in abilities.")
+    for field in ("alpha", "delta"):
+        if not 0 < claim[field] < 1:
+            raise UserError(f"config.claim.{field}={claim[field]!r} must lie between 0 and 1.")
+    (layer,) = _layers((claim.layer,), spec.layers, "config.claim.layer")
+    return Claim(claim.knob, tuple(gains), tuple(abilities), layer, float(claim.alpha), float(claim.delta))

@@ -1,0 +1,125 @@
+"""Abilities: per task and split, exact accuracy of the free-running answer and its teacher-forced log-probability.
+
+The same examples for every cell of a seed: they are addressed by the seed and the split, never by a knob. Splits no
+longer than training run in one compiled program, all longer ones in a second, so training never pays for their padding.
+
+Shape letters: S splits, N examples, L tokens.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lab import model
+from lab.config import Study
+from lab.train import address
+from tasks.base import NO_ANSWER
+
+
+class Ability(NamedTuple):
+    """Both readings of one split: exact accuracy in [0, 1]; mean over examples of the mean answer-token log-prob."""
+
+    exact: jax.Array
+    logprob: jax.Array
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The splits that one compiled program evaluates: (label, split) pairs and their common padded length."""
+
+    study: Study
+    splits: tuple[tuple[str, str], ...]
+    length: int
+
+
+def evaluations(study: Study) -> tuple[Evaluation, ...]:
+    """One evaluation at the training length, and one for all longer splits if there are any."""
+    lengths = {
+        (use.label, name): study.mixture.length({use.label: name}) for use in study.tasks for name in use.splits
+    }
+    short = tuple(pair for pair, length in lengths.items() if length <= study.train_length)
+    long = tuple(pair for pair, length in lengths.items() if length > study.train_length)
+    found = [Evaluation(study, short, study.train_length)] if short else []
+    if long:
+        found.append(Evaluation(study, long, max(lengths[pair] for pair in long)))
+    return tuple(found)
+
+
+def names(study: Study) -> list[str]:
+    """'label/split', in the order of the evaluations."""
+    return [f"{label}/{split}" for e in evaluations(study) for label, split in e.splits]
+
+
+def evaluate(evaluation: Evaluation, seed: jax.Array, params: Any) -> dict[str, Ability]:
+    """The abilities of one cell: {'label/split': Ability of float32[]}."""
+    study, mixture = evaluation.study, evaluation.study.mixture
+    worlds = mixture.worlds(address(seed, "world"))
+    examples = {}
+    for label, split in evaluation.splits:
+        key = address(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
+        examples[label, split] = mixture.sample(
+            key, label, worlds[label], split, study.eval_examples, length=evaluation.length
+        )
+    results = {}
+    for steps in sorted({_decode_steps(study, pair) for pair in evaluation.splits}):
+        pairs = [pair for pair in evaluation.splits if _decode_steps(study, pair) == steps]
+        fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
+        answers, logprobs = lax.map(lambda split, n=steps: answer(params, study.spec, *split, n), stacked)
+        for index, (label, split) in enumerate(pairs):
+            right = jax.vmap(lambda e, a, label=label: mixture.score(label, e, a))(
+                examples[label, split], answers[index]
+            )
+            exact = jnp.mean(right.astype(jnp.float32))
+            # A diverged model predicts token 0 everywhere, which some split may call right: it has no ability.
+            finite = jnp.isfinite(logprobs[index])
+            results[f"{label}/{split}"] = Ability(jnp.where(finite, exact, jnp.nan), logprobs[index])
+    return results
+
+
+def _decode_steps(study: Study, pair: tuple[str, str]) -> int:
+    label, split = pair
+    return next(u for u in study.tasks if u.label == label).task.splits[split].decode_steps
+
+
+def answer(
+    params: Any,
+    spec: model.ModelSpec,
+    tokens_NxL: jax.Array,
+    targets_NxL: jax.Array,
+    weights_NxL: jax.Array,
+    decode_steps: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Greedy free-running answers, and the mean log-probability of the right ones.
+
+    The first pass is teacher-forced. Because attention is causal it also gives the free-running prediction at the first
+    answer position (at all of them when no answer is fed back, decode_steps = 1). Each further pass puts the last
+    prediction where the teacher's token stood and reads the next answer position.
+
+    Returns:
+      int32[N, L] predicted tokens, NO_ANSWER where nothing is asked, and float32[] nats.
+    """
+    answering = weights_NxL > 0
+    order_NxL = jnp.cumsum(answering.astype(jnp.int32), axis=1) * answering.astype(jnp.int32)  # 1 for the first answer
+    logits, _ = model.apply(params, tokens_NxL, spec)
+    logprob_NxL = jnp.take_along_axis(jax.nn.log_softmax(logits), targets_NxL[..., None], axis=-1)[..., 0]
+    per_example = jnp.sum(logprob_NxL * weights_NxL, axis=1) / jnp.sum(weights_NxL, axis=1)
+    predicted = jnp.where(answering, jnp.argmax(logits, axis=-1).astype(jnp.int32), NO_ANSWER)
+
+    def decode(index: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        tokens, predicted = carry
+        fed_back = jnp.roll(jnp.where(order_NxL == index, predicted, NO_ANSWER), 1, axis=1)
+        tokens = jnp.where(fed_back >= 0, fed_back, tokens)
+        logits, _ = model.apply(params, tokens, spec)
+        now = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        return tokens, jnp.where(order_NxL == index + 1, now, predicted)
+
+    if decode_steps > 1:
+        _, predicted = lax.fori_loop(1, decode_steps, decode, (tokens_NxL, predicted))
+    return predicted, jnp.mean(per_example)

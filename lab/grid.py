@@ -1,0 +1,134 @@
+"""Named axes and how they combine into a grid of points.
+
+    product(axis("prune.sparsity", (0.0, 0.5, 0.9)), axis("seed", range(8)))
+
+A grid keeps its axes because the analysis needs the dimensions, not just a flat list of settings.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lab.errors import UserError
+
+Point = tuple[tuple[str, Any], ...]  # (knob name, value) pairs, in axis order
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A knob and the values it takes.
+
+    Attributes:
+      knob: registered knob name.
+      values: the settings, in the order in which the claim reads them.
+      stage: the stage from which the knob acts; None takes the knob's own default.
+    """
+
+    knob: str
+    values: tuple[Any, ...]
+    stage: str | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Points of knob settings, and the axes they came from."""
+
+    axes: tuple[Axis, ...]
+    points: tuple[Point, ...]
+
+
+def axis(knob: str, values: Iterable[Any], stage: str | None = None) -> Grid:
+    """One knob over its values.
+
+    Raises:
+      UserError: if there is no value or a value occurs twice.
+    """
+    values = tuple(values)
+    if not values:
+        raise UserError(f"sweep(): axis '{knob}' has no values; give it at least one.")
+    repeated = [value for index, value in enumerate(values) if value in values[:index]]
+    if repeated:
+        raise UserError(f"sweep(): axis '{knob}' has {repeated[0]!r} twice; every value once.")
+    return Grid((Axis(knob, values, stage),), tuple(((knob, value),) for value in values))
+
+
+def _merge_axes(grids: Sequence[Grid]) -> tuple[Axis, ...]:
+    axes = tuple(a for grid in grids for a in grid.axes)
+    names = [a.knob for a in axes]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"sweep(): '{name}' is an axis twice in one product or zip; keep one of them.")
+    return axes
+
+
+def product(*grids: Grid) -> Grid:
+    """Every combination; the last grid varies fastest."""
+    axes = _merge_axes(grids)
+    return Grid(axes, tuple(sum(points, ()) for points in itertools.product(*(grid.points for grid in grids))))
+
+
+def zipped(*grids: Grid) -> Grid:
+    """First with first, second with second.
+
+    Raises:
+      UserError: if the grids differ in length.
+    """
+    axes = _merge_axes(grids)
+    lengths = {"×".join(a.knob for a in grid.axes): len(grid.points) for grid in grids}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+        raise UserError(f"sweep(): zipped axes must have the same length, but {told}.")
+    return Grid(axes, tuple(sum(points, ()) for points in zip(*(grid.points for grid in grids), strict=True)))
+
+
+def chain(*grids: Grid) -> Grid:
+    """One grid after the other; a knob that a part does not name keeps the study's base value there."""
+    merged: dict[str, Axis] = {}
+    for a in (a for grid in grids for a in grid.axes):
+        known = merged.get(a.knob)
+        if known is None:
+            merged[a.knob] = a
+            continue
+        if known.stage != a.stage:
+            raise UserError(f"sweep(): '{a.knob}' acts from stage {known.stage} in one part and {a.stage} in another.")
+        merged[a.knob] = Axis(a.knob, known.values + tuple(v for v in a.values if v not in known.values), a.stage)
+    return Grid(tuple(merged.values()), tuple(point for grid in grids for point in grid.points))
+
+
+def study_config() -> ConfigDict:
+    """Every field of a study with its default, to be filled in by a study's get_config().
+
+    A study must set name, question, tasks, stages, steps, saves and claim. `--config.<field>=<value>` overrides any.
+    """
+    config = ConfigDict()
+    config.name = ""
+    config.question = ""
+    # label -> {task, examples a step, factor that probes look for, and any static size of the task}
+    config.tasks = ConfigDict()
+    config.model = ConfigDict(
+        dict(width=64, layers=2, heads=4, mlp_width=256, positions="learned", activation="relu"),
+    )
+    config.stages = ("train",)
+    config.steps = ConfigDict()  # stage -> optimizer steps
+    config.saves = ConfigDict()  # stage -> number of checkpoints, log-spaced in steps; the last one ends the stage
+    config.schedule = ConfigDict(dict(name="constant", warmup=100))
+    config.knobs = ConfigDict()  # mechanism -> {setting: base value}, for knobs that are not an axis
+    config.call_steps = 50  # steps of one call of the compiled program; divides every stage
+    config.evaluation = ConfigDict(dict(examples=512))  # examples a task and split
+    config.probe = ConfigDict(dict(examples=1024, layers=(-1,)))  # inputs and layers whose hidden states are measured
+    config.claim = ConfigDict(
+        dict(
+            knob="",
+            gains=ConfigDict(),  # latent metric -> +1 if the claim is that it rises along the knob, -1 if it falls
+            abilities=(),  # 'label/split' whose exact accuracy the gain should become or at least not cost
+            layer=-1,  # -1 is the residual stream after the last block
+            alpha=0.05,
+            delta=0.05,  # share of (neutral ability - trivial baseline) that counts as no change
+        )
+    )
+    return config

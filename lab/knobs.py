@@ -1,0 +1,80 @@
+"""The registry of knobs: what each one is, its range, its neutral value, and the stage from which it acts.
+
+A mechanism's own knobs are declared beside its functions, in lab/mechanisms; the two knobs that every program has
+(seed and learning rate) are declared here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lab.errors import UserError, nearest
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Knob
+
+SEED = Knob(
+    name="seed",
+    low=0,
+    high=2**31 - 1,
+    neutral=None,
+    stage="first",
+    integer=True,
+    about="initial weights, worlds and batches of a cell; cells that differ only in other knobs share them",
+    source="—",
+)
+LEARNING_RATE = Knob(
+    name="optimizer.learning_rate",
+    low=0.0,
+    high=1.0,
+    neutral=None,
+    stage="first",
+    default=2e-3,
+    about="step size of AdamW after warm-up",
+    source="Loshchilov & Hutter 2019, arXiv 1711.05101",
+)
+
+KNOBS: dict[str, Knob] = {
+    knob.name: knob
+    for knob in (SEED, LEARNING_RATE, *(knob for mechanism in MECHANISMS.values() for knob in mechanism.knobs))
+}
+
+
+def find(name: str, where: str) -> Knob:
+    """The knob of that name.
+
+    Raises:
+      UserError: for an unknown name, with the nearest valid ones.
+    """
+    if name not in KNOBS:
+        raise UserError(f"{where}: unknown knob '{name}'. {nearest(name, KNOBS)}")
+    return KNOBS[name]
+
+
+def checked(name: str, value: Any, where: str) -> Any:
+    """`value` as the knob's own type.
+
+    Raises:
+      UserError: if the value is of another kind or out of range.
+    """
+    knob = find(name, where)
+    if knob.choices:
+        if value not in knob.choices:
+            raise UserError(f"{where}: {name}={value!r} must be one of {', '.join(map(str, knob.choices))}.")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"{where}: {name}={value!r} must be a number in [{knob.low:g}, {knob.high:g}].")
+    if knob.integer and value != int(value):
+        raise UserError(f"{where}: {name}={value!r} must be a whole number.")
+    if not knob.low <= value <= knob.high:  # also refuses NaN
+        raise UserError(f"{where}: {name}={value!r} is out of range; it must lie in [{knob.low:g}, {knob.high:g}].")
+    return int(value) if knob.integer else float(value)
+
+
+def mechanisms_in_use(settings: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Names of the mechanisms that some cell of a bucket uses: one of their traced knobs is off its neutral value."""
+    return tuple(
+        name
+        for name, mechanism in MECHANISMS.items()
+        if any(knobs[k.name] != k.neutral for knobs in settings for k in mechanism.knobs if not k.choices)
+    )

@@ -1,0 +1,153 @@
+"""Cells to buckets, stages with shared prefixes, and chunks. Decides everything before anything compiles.
+
+A node is a stretch of training that is carried out once: a stage, for all the cells that agree on every knob acting so
+far. Nodes form trees, each node starting from its parent's end. Nodes of one stage that share every static knob form a
+bucket: they run in one compiled program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lab import knobs as registry
+from lab import model
+from lab.config import Study
+from lab.population import Layout, chunk_for
+from lab.train import Program
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of training carried out once.
+
+    Attributes:
+      key: content hash; also where its numbers are found on disk.
+      stage: index of the stage.
+      parent: key of the node it continues; None at the first stage.
+      cells: indices of the study's cells that share it.
+      knobs: every knob's value in force.
+    """
+
+    key: str
+    stage: int
+    parent: str | None
+    cells: tuple[int, ...]
+    knobs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The nodes of one stage that share a compiled program."""
+
+    stage: int
+    program: Program
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be trained, and how it is laid out."""
+
+    study: Study
+    layout: Layout
+    buckets: tuple[Bucket, ...]
+
+    def node_of(self, cell: int, stage: int) -> Node:
+        """The node that holds a cell's numbers during a stage."""
+        return next(n for b in self.buckets if b.stage == stage for n in b.nodes if cell in n.cells)
+
+    def steps_alone(self) -> int:
+        """Cell-steps if every cell were trained on its own."""
+        return len(self.study.cells) * self.study.stages[-1].end
+
+    def steps_shared(self, done: Collection[str] = ()) -> int:
+        """Cell-steps with shared prefixes, the nodes already trained left out."""
+        return sum(self.steps(b) for b in self.buckets for n in b.nodes if n.key not in done)
+
+    def steps(self, bucket: Bucket) -> int:
+        """Steps of one node of the bucket."""
+        stage = self.study.stages[bucket.stage]
+        return stage.end - stage.start
+
+    def chunks(self, bucket: Bucket, done: Collection[str] = ()) -> tuple[int, int]:
+        """(cells a device trains in one call, number of calls side by side) for what is left of a bucket."""
+        left = sum(n.key not in done for n in bucket.nodes)
+        if not left:
+            return 0, 0
+        chunk = chunk_for(left, self.layout)
+        return chunk, -(-left // (chunk * self.layout.devices))
+
+    def parameters(self) -> int:
+        """Parameters of one cell."""
+        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), self.study.spec))
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+    def memory_bytes(self) -> int:
+        """Estimated peak a device: its cells' states and gradients, and the activations of the cells run together."""
+        study, spec = self.study, self.study.spec
+        state = 4 * self.parameters() * (self.layout.chunk * 4 + self.layout.width)
+        tokens = max(sum(u.examples for u in study.tasks), study.eval_examples) * study.train_length
+        per_token = spec.layers * (12 * spec.width + 3 * spec.mlp_width + 2 * spec.heads * study.train_length)
+        return state + 4 * tokens * per_token * self.layout.width
+
+
+def make_plan(study: Study, layout: Layout) -> Plan:
+    """Group a study's cells into nodes and buckets."""
+    buckets: list[Bucket] = []
+    for stage in range(len(study.stages)):
+        groups: dict[tuple[tuple[str, Any], ...], list[Node]] = {}
+        for node in _nodes(study, stage):
+            groups.setdefault(_static(node.knobs), []).append(node)
+        buckets += [_bucket(study, stage, static, nodes) for static, nodes in groups.items()]
+    return Plan(study, layout, tuple(buckets))
+
+
+def _nodes(study: Study, stage: int) -> list[Node]:
+    members: dict[str, list[int]] = {}
+    for index, cell in enumerate(study.cells):
+        members.setdefault(study.key(cell, stage), []).append(index)
+    nodes = []
+    for key, cells in members.items():
+        cell = study.cells[cells[0]]
+        parent = study.key(cell, stage - 1) if stage else None
+        nodes.append(Node(key, stage, parent, tuple(cells), study.knobs_at(cell, stage)))
+    return nodes
+
+
+def _static(knobs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, value) for name, value in knobs.items() if not registry.KNOBS[name].traced)
+
+
+def _bucket(study: Study, stage: int, static: tuple[tuple[str, Any], ...], nodes: list[Node]) -> Bucket:
+    settings = [study.knobs_at(study.cells[n.cells[0]], s) for n in nodes for s in range(stage + 1)]
+    mechanisms = registry.mechanisms_in_use(settings)
+    entering = tuple(name for name in mechanisms if _acts_from(study, name) == stage)
+    program = Program(
+        spec=study.spec,
+        mixture=study.mixture,
+        counts=tuple((use.label, use.examples) for use in study.tasks),
+        length=study.train_length,
+        schedule=study.schedule,
+        mechanisms=mechanisms,
+        entering=entering,
+        static=tuple((k, v) for k, v in static if k.split(".")[0] in mechanisms),
+        call_steps=study.call_steps,
+    )
+    return Bucket(stage, program, tuple(nodes))
+
+
+def _acts_from(study: Study, mechanism: str) -> int:
+    return min(study.acts_from[k.name] for k in registry.MECHANISMS[mechanism].knobs if k.traced)
+
+
+def traced_arguments(nodes: list[Node]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(seeds int32[G], {traced knob: float32[G]}): what distinguishes the cells of one call."""
+    seeds = jnp.asarray([n.knobs["seed"] for n in nodes], jnp.int32)
+    names = [name for name, knob in registry.KNOBS.items() if knob.traced and name != "seed"]
+    return seeds, {name: jnp.asarray([n.knobs[name] for n in nodes], jnp.float32) for name in names}

@@ -1,0 +1,104 @@
+"""The same loop for many cells on many devices. Only this file knows that there are many.
+
+The grid axis G is split over the devices by `shard_map` under `jit` (what `jax.pmap` is built on today), so cells are
+independent by construction: the compiled program holds no collectives. Each device runs its cells `width` at a time:
+one by one on a CPU, where a vmapped working set leaves the cache, in wide vmapped groups on a GPU or TPU. The width
+changes rounding, the number of cells does not, so the width is a fixed rule for the device and not a timing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+GRID = "grid"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How cells meet devices. A study resumes bit for bit on the layout it was begun with.
+
+    Attributes:
+      platform: 'cpu', 'gpu' or 'tpu'.
+      devices: number of local devices.
+      width: cells that one device computes together (the vmapped width).
+      chunk: the most cells that one device trains in one call; a multiple of `width`.
+    """
+
+    platform: str
+    devices: int
+    width: int
+    chunk: int
+
+
+# (width, chunk) by platform. CPU: measured, docs/benchmarks.md. GPU and TPU: enough cells to fill the device at the
+# reference width; not yet measured.
+RULE = {"cpu": (1, 4), "gpu": (32, 32), "tpu": (32, 32)}
+
+
+def local_layout(chunk: int = 0) -> Layout:
+    """The layout for this machine: the fixed rule for its platform, or `chunk` where that is not 0."""
+    platform = jax.default_backend()
+    width, default = RULE.get(platform, RULE["gpu"])
+    if chunk:
+        width = 1 if platform == "cpu" else chunk
+    return Layout(platform, jax.local_device_count(), width, chunk or default)
+
+
+def chunk_for(cells: int, layout: Layout) -> int:
+    """Cells a device trains per call so that `cells` fill whole calls with the least padding, at most layout.chunk."""
+    per_device = -(-cells // layout.devices)
+    calls = -(-per_device // layout.chunk)
+    chunk = -(-per_device // calls)
+    return -(-chunk // layout.width) * layout.width
+
+
+def mesh_of(layout: Layout) -> Mesh:
+    """A one-dimensional mesh over the local devices."""
+    return jax.make_mesh((layout.devices,), (GRID,), axis_types=(AxisType.Auto,), devices=jax.local_devices())
+
+
+def over_cells(
+    function: Callable[..., Any], layout: Layout, *, shared: int = 0, own: int = 1, donate: tuple[int, ...] = ()
+) -> Any:
+    """Lift a function of one cell to a jitted function of G cells, G a multiple of devices × width.
+
+    Args:
+      function: takes `shared` arguments common to all cells, then `own` arguments of the cell; returns arrays.
+      layout: devices and width.
+      shared: number of leading arguments that all cells share; passed as they are.
+      own: number of further arguments; passed with a leading grid axis on every array.
+      donate: indices of arguments whose buffers the call may reuse.
+    """
+    specs = (P(),) * shared + (P(GRID),) * own
+
+    def device_part(*args: Any) -> Any:
+        common, cells = args[:shared], args[shared:]
+        batch_size = layout.width if layout.width > 1 else None
+        return lax.map(lambda cell: function(*common, *cell), cells, batch_size=batch_size)
+
+    mapped = jax.shard_map(device_part, mesh=mesh_of(layout), in_specs=specs, out_specs=P(GRID), check_vma=False)
+    return jax.jit(mapped, donate_argnums=donate)
+
+
+def place(tree: Any, layout: Layout) -> Any:
+    """Put host arrays with a leading grid axis onto the devices, split over them."""
+    sharding = NamedSharding(mesh_of(layout), P(GRID))
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Copy to the host as NumPy arrays that no later call can overwrite."""
+    return jax.tree.map(lambda leaf: np.array(leaf), tree)
+
+
+def padded(rows: list[Any], size: int) -> list[Any]:
+    """`rows` filled up to `size` by repeating the last one; the surplus is computed and thrown away."""
+    return rows + [rows[-1]] * (size - len(rows))

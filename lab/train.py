@@ -1,0 +1,157 @@
+"""The training step and loop, for one cell. Nothing here knows that there is a grid.
+
+Every draw is addressed: it comes from the cell's seed, a purpose and the absolute step, never from a carried key. Cells
+that differ only in a knob therefore see the same initial weights, worlds and batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from lab import model
+from lab.knobs import LEARNING_RATE
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Extra, Knobs, Params
+from tasks.mixture import Mixture
+
+PURPOSES = ("init", "world", "batch", "evaluation")
+SCHEDULES = ("constant", "cosine")
+ADAM = optax.scale_by_adam(b1=0.9, b2=0.98)
+
+
+def address(seed: jax.Array, purpose: str, index: jax.Array | int = 0) -> jax.Array:
+    """The PRNG key of (seed, purpose, index); index is the absolute step for batches."""
+    key = jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
+    return jax.random.fold_in(key, index)
+
+
+class State(NamedTuple):
+    """What one cell carries from step to step.
+
+    Attributes:
+      params: the model's parameters.
+      adam: optax's first and second moments and count.
+      extra: mechanism name -> what the mechanism keeps.
+    """
+
+    params: Params
+    adam: Any
+    extra: dict[str, Extra]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning-rate multiplier as a function of the absolute step.
+
+    Attributes:
+      name: 'constant' or 'cosine' (down to zero at `total`).
+      warmup: steps of linear warm-up.
+      total: the study's steps over all stages; read by 'cosine' only.
+    """
+
+    name: str = "constant"
+    warmup: int = 100
+    total: int = 0
+
+    def __call__(self, step: jax.Array) -> jax.Array:
+        """float32[] for int32[] step."""
+        step = step.astype(jnp.float32)
+        scale = jnp.minimum(1.0, (step + 1.0) / max(self.warmup, 1))
+        if self.name == "cosine":
+            scale = scale * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(step / max(self.total, 1), 1.0)))
+        return scale
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything static about a compiled training program.
+
+    Attributes:
+      spec: the model's sizes.
+      mixture: the tasks, and their order in the vocabulary.
+      counts: (label, examples a step) for each task.
+      length: padded length of a training batch.
+      schedule: the learning-rate multiplier.
+      mechanisms: names compiled in.
+      entering: those of them that begin to act at this stage.
+      static: (knob, value) of the static knobs.
+      call_steps: steps of one call: the length of the inner scan.
+    """
+
+    spec: model.ModelSpec
+    mixture: Mixture
+    counts: tuple[tuple[str, int], ...]
+    length: int
+    schedule: Schedule
+    mechanisms: tuple[str, ...] = ()
+    entering: tuple[str, ...] = ()
+    static: tuple[tuple[str, Any], ...] = ()
+    call_steps: int = 50
+
+
+def init(program: Program, seed: jax.Array) -> State:
+    """The state of a cell before its first step; mechanisms add theirs in `begin`."""
+    params = model.init(address(seed, "init"), program.spec)
+    return State(params, ADAM.init(params), {})
+
+
+def begin(program: Program, state: State, knobs: Knobs) -> State:
+    """Enter a stage: mechanisms compiled in for the first time set up, those that begin to act choose and project."""
+    knobs = {**knobs, **dict(program.static)}
+    params, extra = state.params, dict(state.extra)
+    for name in program.mechanisms:
+        mechanism = MECHANISMS[name]
+        if name not in extra:
+            extra[name] = mechanism.init(params)
+        if name in program.entering:
+            extra[name] = mechanism.enter(params, extra[name], knobs)
+            params = mechanism.project(params, extra[name], knobs)
+    return State(params, state.adam, extra)
+
+
+def loss_of(program: Program, params: Params, batch: Any) -> jax.Array:
+    """Mean over examples of the mean cross-entropy of the example's answer tokens, in nats.
+
+    Every example counts the same however long its answer is, so a task's share of a batch is its share of the loss.
+    """
+    logits_BxAxV, _ = model.apply(params, batch.tokens, program.spec, batch.answers)
+    targets_BxA = jnp.take_along_axis(batch.targets, batch.answers, axis=1)
+    mask_BxA = batch.answer_mask.astype(jnp.float32)
+    logprob_BxA = jnp.take_along_axis(jax.nn.log_softmax(logits_BxAxV), targets_BxA[..., None], axis=-1)[..., 0]
+    return -jnp.mean(jnp.sum(logprob_BxA * mask_BxA, axis=1) / jnp.sum(mask_BxA, axis=1))
+
+
+def train_step(
+    program: Program, worlds: Any, seed: jax.Array, knobs: Knobs, state: State, step: jax.Array
+) -> tuple[State, jax.Array]:
+    """One update at absolute `step`, its batch included. Returns the new state and the loss float32[]."""
+    batch = program.mixture.batch(address(seed, "batch", step), worlds, dict(program.counts), program.length)
+    loss, gradient = jax.value_and_grad(lambda params: loss_of(program, params, batch))(state.params)
+    direction, adam = ADAM.update(gradient, state.adam)
+    for name in program.mechanisms:
+        direction = MECHANISMS[name].direction(direction, state.params, knobs)
+    rate = knobs[LEARNING_RATE.name] * program.schedule(step)
+    params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+    for name in program.mechanisms:
+        params = MECHANISMS[name].project(params, state.extra[name], knobs)
+    return State(params, adam, state.extra), loss
+
+
+def train_call(
+    program: Program, start: jax.Array, seed: jax.Array, knobs: Knobs, state: State
+) -> tuple[State, jax.Array]:
+    """`program.call_steps` updates from absolute step `start`: one scan, the data made inside.
+
+    Returns:
+      the state after the last step, and the losses float32[call_steps].
+    """
+    knobs = {**knobs, **dict(program.static)}
+    worlds = program.mixture.worlds(address(seed, "world"))
+    steps = start + jnp.arange(program.call_steps, dtype=jnp.int32)
+    return lax.scan(lambda carry, step: train_step(program, worlds, seed, knobs, carry, step), state, steps)

@@ -1,0 +1,123 @@
+"""A study's work directory: whose it is, and that only one process writes to it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lab.config import Study
+from lab.errors import UserError
+from lab.grid import study_config
+from lab.population import Layout
+
+
+class Workdir:
+    """The directory of one study.
+
+    Attributes:
+      path: the directory.
+      record: what study.json says: the config's own fields (not those that only sweep() reads), the cells, the claim's
+        hash, and the layout.
+    """
+
+    def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
+        self.path = path
+        standard = set(study_config())
+        fields = {name: value for name, value in json.loads(config.to_json_best_effort()).items() if name in standard}
+        self.record = {
+            "config": fields,
+            "axes": {a.knob: a.stage or "" for a in study.axes},
+            "cells": [dict(cell) for cell in study.cells],
+            "claim_hash": study.claim_hash(),
+            "layout": asdict(layout),
+        }
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process.
+
+        Raises:
+          UserError: if another process holds it, or it can't be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"--workdir={self.path} can't be used: {error.strerror}; name another.") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"--workdir={self.path} is in use by another process; wait for it or name another directory."
+                ) from None
+            yield
+
+    def check(self) -> list[str]:
+        """Whether what is there is this study, perhaps with fewer values or seeds.
+
+        Returns:
+          notes for a person.
+
+        Raises:
+          UserError: if it is another study, with the difference.
+        """
+        known = self._known()
+        if known is None:
+            return []
+        differences = list(_differences(known["config"], self.record["config"], "config"))
+        differences += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
+        lost = [cell for cell in known["cells"] if cell not in self.record["cells"]]
+        if not differences and lost:
+            knobs = [name for name in lost[0] if len({str(cell[name]) for cell in known["cells"]}) > 1]
+            told = ", ".join(f"{name}={lost[0][name]}" for name in knobs)
+            differences.append(f"{len(lost)} of its cells are not in this grid, such as {told}")
+        if differences:
+            raise UserError(
+                f"--workdir={self.path} holds another study ({'; '.join(differences[:5])}). Values and seeds may be added"
+                " to a study, nothing else changed: name another --workdir."
+            )
+        if known["layout"] != self.record["layout"]:
+            return [
+                f"This study was begun on another device layout ({_told(known['layout'])}; here {_told(self.record['layout'])}):"
+                " cells trained from here on may differ from an uninterrupted run in the last bits."
+            ]
+        return []
+
+    def claim(self) -> list[str]:
+        """`check`, then write down what this study is, before anything trains."""
+        notes = self.check()
+        known = self._known()
+        record = self.record | ({"layout": known["layout"]} if known else {})
+        partial = self.path / "study.json.partial"
+        partial.write_text(json.dumps(record, indent=1, sort_keys=True))
+        partial.replace(self.path / "study.json")
+        return notes
+
+    def _known(self) -> dict[str, Any] | None:
+        path = self.path / "study.json"
+        if not path.exists():
+            if (self.path / "checkpoints").exists():
+                raise UserError(f"--workdir={self.path} holds checkpoints but no study.json; name another directory.")
+            return None
+        try:
+            return json.loads(path.read_text())
+        except ValueError:
+            raise UserError(f"{path} can't be read; restore it, or name another --workdir.") from None
+
+
+def _told(layout: dict[str, Any]) -> str:
+    return f"{layout['devices']} {layout['platform']} devices, chunk {layout['chunk']}, width {layout['width']}"
+
+
+def _differences(there: Any, here: Any, field: str) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in sorted(set(there) | set(here)):
+            yield from _differences(there.get(name), here.get(name), f"{field}.{name}")
+    elif there != here:
+        yield f"{field} is {there!r} there and {here!r} here"

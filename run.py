@@ -1,0 +1,210 @@
+"""Train a study's grid, measure it, and say where along the knob the latent gain stops becoming ability.
+
+    python run.py --config=ablations/pruning.py            the whole study; rerunning resumes, or rebuilds the views
+    python run.py --config=ablations/pruning.py:quick      a small version of it
+    python run.py --config=... --plan                      print the plan and train nothing
+    python run.py --config=... --config.steps.train=500    override any field
+    python run.py --list=tasks|knobs|metrics|studies       what there is
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+# On a CPU every core is a device, so that cells train side by side. Must be said before jax starts.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={_CORES}"
+
+from absl import flags  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+from lab.errors import UserError, nearest  # noqa: E402
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", None, "The study: a file of ablations/, optionally ':variant'.", lock_config=True)
+flags.DEFINE_string("workdir", None, "Where the study lives; default runs/<study>. Rerunning resumes what is there.")
+flags.DEFINE_bool("plan", False, "Print the plan and train nothing.")
+flags.DEFINE_integer("chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0)
+flags.DEFINE_enum("list", None, ["tasks", "knobs", "metrics", "studies"], "List what there is, a line each.")
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0 done, 2 a user's mistake, 130 interrupted."""
+    console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=not sys.stdout.isatty())
+    try:
+        _parse_flags(argv)
+        if FLAGS.list:
+            from analysis import catalogue
+
+            console.print(catalogue.listing(FLAGS.list, HERE / "ablations"), highlight=False, markup=False)
+            return 0
+        if FLAGS.config is None:
+            raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
+        return _study(console, argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+
+
+def _parse_flags(argv: list[str]) -> None:
+    """Parse the command line; every mistake in it becomes one sentence."""
+    for argument in argv[1:]:
+        name, _, value = argument.partition("=")
+        path = value.partition(":")[0]
+        if name in ("--config", "-config") and not Path(path).is_file():
+            studies = [f"ablations/{p.name}" for p in sorted((HERE / "ablations").glob("[!_]*.py"))]
+            raise UserError(f"--config: there is no file '{path}'. {nearest(path, studies)}")
+    try:
+        rest = FLAGS(argv)
+    except AttributeError as error:
+        raise UserError(_unknown_field(argv, error)) from None
+    except (flags.Error, ValueError, TypeError, KeyError) as error:
+        raise UserError(str(error).strip().splitlines()[-1]) from None
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument '{rest[1]}'; every option begins with --, such as --config=ablations/pruning.py")
+
+
+def _unknown_field(argv: list[str], error: AttributeError) -> str:
+    """Name the override that no field of the config answers to, and the nearest fields."""
+    path = next(a for a in argv if a.startswith("--config=")).partition("=")[2]
+    file, _, variant = path.partition(":")
+    fields = _fields(_load(Path(file)).get_config(*([variant] if variant else [])))
+    for argument in argv[1:]:
+        name = argument.removeprefix("--").partition("=")[0]
+        if name.startswith("config.") and name.removeprefix("config.") not in fields:
+            return f"--{name}: no such field. {nearest(name, [f'config.{field}' for field in fields])}"
+    return str(error).splitlines()[0]
+
+
+def _fields(config: Any, prefix: str = "") -> list[str]:
+    found = []
+    for name, value in config.items():
+        found += _fields(value, f"{prefix}{name}.") if hasattr(value, "items") else [f"{prefix}{name}"]
+    return found
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config: '{path}' is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("get_config", "sweep"):
+        if not hasattr(module, name):
+            raise UserError(f"--config: '{path}' has no {name}(); see ablations/pruning.py for the form of a study.")
+    return module
+
+
+def _study(console: Console, argv: list[str]) -> int:
+    """Plan, train what is missing, measure, judge, write the views."""
+    begun = time.perf_counter()
+    import jax
+
+    from analysis import claims, summary
+    from analysis.metrics import METRICS
+    from lab.config import parse
+    from lab.plan import make_plan
+    from lab.population import local_layout
+    from lab.store import open_store
+    from lab.workdir import Workdir
+
+    given = config_flags.get_config_filename(FLAGS["config"])
+    file, _, variant = given.partition(":")
+    study = parse(FLAGS.config, _load(Path(file)).sweep(FLAGS.config), METRICS)
+    claims.check(study)
+    plan = make_plan(study, local_layout(FLAGS.chunk))
+    root = Path(FLAGS.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}")
+    workdir = Workdir(root, study, FLAGS.config, plan.layout)
+    if FLAGS.plan:
+        workdir.check()
+        store = open_store(root, study, lambda text: console.print(text, style="yellow"))
+        console.print(summary.plan_text(plan, store, root), highlight=False)
+        return 0
+    with workdir.locked():
+        notes = workdir.claim()
+        store = open_store(root, study, lambda text: console.print(text, style="yellow"))
+        for note in notes:
+            console.print(note, style="yellow")
+        console.print(summary.plan_text(plan, store, root), highlight=False)
+        with jax.default_matmul_precision("highest"):
+            timings = _train(console, plan, store)
+            results, timings["measure"] = _measure(console, plan, store, root)
+        judged, bounds = claims.judge(results), claims.bounds(results)
+        timings["total"] = time.perf_counter() - begun
+        report = summary.write(root, plan, results, judged, bounds, timings, argv, notes)
+        console.print(summary.verdict_table(judged, bounds, claims.neutral_value(study)))
+        console.print(f"report: {report}", highlight=False, soft_wrap=True)
+        console.print(f"done in {time.perf_counter() - begun:.0f} s", highlight=False)
+    return 0
+
+
+def _train(console: Console, plan: Any, store: Any) -> dict[str, float]:
+    """Train what the store lacks. Returns seconds by activity."""
+    from lab.progress import Meter, progress_for
+    from lab.study import Trainer
+
+    total = plan.steps_shared(store.nodes)
+    if not total:
+        console.print("Everything is trained; only the views are rebuilt.")
+        return {"train": 0.0, "compile": 0.0, "training_programs": 0}
+    last = len(plan.study.stages) - 1
+    done = sum(len(n.cells) for b in plan.buckets for n in b.nodes if n.stage == last and n.key in store.nodes)
+    begun = time.perf_counter()
+    with progress_for(Meter(total, len(plan.study.cells), done), console) as progress:
+        trainer = Trainer(plan, store, progress)
+        trainer.run()
+    seconds = time.perf_counter() - begun
+    return {
+        "train": seconds - trainer.compile_seconds,
+        "compile": trainer.compile_seconds,
+        "training_programs": trainer.training_programs,
+    }
+
+
+def _measure(console: Console, plan: Any, store: Any, root: Path) -> tuple[Any, float]:
+    """Latent readings of every checkpoint, and the seconds it took."""
+    from analysis.latents import Measurer
+    from analysis.results import collect
+
+    begun = time.perf_counter()
+    with _counter(console, "measuring latents") as tell:
+        results = collect(plan, store, Measurer(plan.study, plan.layout, root), tell)
+    return results, time.perf_counter() - begun
+
+
+@contextlib.contextmanager
+def _counter(console: Console, what: str) -> Iterator[Any]:
+    """A one-line counter: a status in a terminal, a line now and then elsewhere."""
+    if console.is_terminal:
+        with console.status(what) as status:
+            yield lambda done, total: status.update(f"{what}: {done}/{total} cells")
+        return
+    last = [0.0]
+
+    def tell(done: int, total: int) -> None:
+        if total and (done == total or time.monotonic() - last[0] > 5):
+            last[0] = time.monotonic()
+            console.print(f"{what}: {done}/{total} cells", highlight=False)
+
+    yield tell
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

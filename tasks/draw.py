@@ -1,0 +1,49 @@
+"""Small pieces that several generators share: random permutations without a sort, and an instance hash.
+
+Shape letters: N items, K items taken.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def permutation(bits_N: jax.Array, count: jax.Array | int, take: int) -> jax.Array:
+    """The first `take` entries of a uniform permutation of 0 … count-1: int32[take].
+
+    Entry i is the rank of bits[i] among the first `count` bits (ties go to the earlier one). Comparing all pairs beats
+    a sort for the few dozen items that a task has, and `count` may be traced.
+
+    Args:
+      bits_N: uint32[N], uniform random bits.
+      count: how many items are permuted, at most N. Entries from index `count` on are meaningless.
+      take: how many entries are wanted, at most N; static.
+    """
+    index_N = jnp.arange(bits_N.shape[0], dtype=jnp.int32)
+    mine_K, index_K = bits_N[:take, None], index_N[:take, None]
+    before_KxN = (bits_N[None, :] < mine_K) | ((bits_N[None, :] == mine_K) & (index_N[None, :] < index_K))
+    return jnp.sum(before_KxN & (index_N[None, :] < count), axis=1, dtype=jnp.int32)
+
+
+def mix(word: jax.Array) -> jax.Array:
+    """A bijection of uint32 in which every input bit reaches every output bit (the constants are 'lowbias32')."""
+    word = (word ^ (word >> jnp.uint32(16))) * jnp.uint32(0x7FEB352D)
+    word = (word ^ (word >> jnp.uint32(15))) * jnp.uint32(0x846CA68B)
+    return word ^ (word >> jnp.uint32(16))
+
+
+def hash_bit(words_N: jax.Array, valid_N: jax.Array, ordered: bool = True) -> jax.Array:
+    """One hash bit of an instance: bool[].
+
+    Args:
+      words_N: int32[N], the instance's parts.
+      valid_N: bool[N], which of them count.
+      ordered: whether the order of the parts matters; if not, permuting them leaves the bit as it is.
+    """
+    size = words_N.shape[0]
+    salt_N = (np.arange(size) if ordered else np.zeros(size, np.int64)) * 0x9E3779B1 + 0x85EBCA6B
+    salt_N = jnp.asarray((salt_N & 0xFFFFFFFF).astype(np.uint32))
+    mixed_N = jnp.where(valid_N, mix(words_N.astype(jnp.uint32) ^ salt_N), jnp.uint32(0))
+    return mix(jnp.sum(mixed_N, dtype=jnp.uint32)) >= jnp.uint32(1 << 31)

@@ -1,0 +1,154 @@
+"""Multi-query associative recall from the context (Zoology, Arora et al., arXiv 2312.04927)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tasks.base import PAD, Baseline, Difficulty, Example, Split, World, exact_match, require_range
+from tasks.draw import hash_bit, permutation
+
+VALUES_MOST = 4096  # keys and values; the hash packs a pair into one int32
+
+
+@dataclass(frozen=True)
+class MQAR:
+    """Read key–value pairs, then every key again in random order; answer each with its value, at the key's position.
+
+    Keys of an example differ from each other, and so do values, so that guessing among the n values in the context is
+    right 1/n of the time. No answer is fed back.
+
+    `train` and `iid` are split by the list of pairs, whatever the order of the queries: lists that differ only by
+    exchanging the first two values are mates, and a hash of what they share says which of them is trained on.
+
+    Tokens: keys 1 … keys, then values. Sequence: k_1 v_1 … k_n v_n, then the n queries.
+
+    Attributes:
+      pairs: n in `train` and `iid`. Traced in `sample`.
+      more_pairs: n in the `pairs` split.
+      keys: number of key tokens.
+      values: number of value tokens.
+    """
+
+    pairs: int = 4
+    more_pairs: int = 8
+    keys: int = 16
+    values: int = 16
+
+    name: ClassVar[str] = "mqar"
+    family: ClassVar[str] = "memory"
+
+    def __post_init__(self):
+        require_range(self, "pairs", 2, 256)
+        require_range(self, "more_pairs", self.pairs + 1, 512)
+        require_range(self, "keys", self.more_pairs, VALUES_MOST)
+        require_range(self, "values", self.more_pairs, VALUES_MOST)
+
+    @property
+    def vocab_size(self) -> int:
+        """See `Task`."""
+        return 1 + self.keys + self.values
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """`train`, `iid`, and more `pairs`."""
+
+        def split(pairs: int, held_out: int, about: str) -> Split:
+            difficulty = {"pairs": pairs, "held_out": held_out}
+            return Split(difficulty, 3 * pairs, pairs, decode_steps=1, disjoint=bool(held_out), about=about)
+
+        return {
+            "train": split(self.pairs, 0, f"{self.pairs} pairs, a half of the lists chosen by hash"),
+            "iid": split(self.pairs, 1, f"the other half of the lists of {self.pairs} pairs"),
+            "pairs": split(self.more_pairs, 1, f"{self.more_pairs} pairs"),
+        }
+
+    @property
+    def factor_sizes(self) -> Mapping[str, int]:
+        """Of the last query: its `value`, and the `pair` it was, counted from 0."""
+        return {"value": self.values, "pair": self.more_pairs}
+
+    @property
+    def read_names(self) -> tuple[str, ...]:
+        """The last query's position."""
+        return ("last_query",)
+
+    def world(self, key: jax.Array) -> World:
+        """Nothing stays fixed."""
+        return ()
+
+    def sample(self, key: jax.Array, world: World, difficulty: Difficulty, length: int) -> Example:
+        """One list and its queries. Difficulty: `pairs` in [2, more_pairs], `held_out` 0 (train's half) or 1."""
+        count, held_out = (jnp.asarray(difficulty[name], jnp.int32) for name in ("pairs", "held_out"))
+        most = self.more_pairs
+        bits = jax.random.bits(key, (self.keys + self.values + most,))
+        key_M = permutation(bits[: self.keys], self.keys, most)
+        value_M = permutation(bits[self.keys : -most], self.values, most)
+        value_M = _choose_side(key_M, value_M, count, held_out > 0)
+        pair_of_query_M = permutation(bits[-most:], count, most)
+
+        position_L = jnp.arange(length, dtype=jnp.int32)
+        asked_L = (position_L >= 2 * count) & (position_L < 3 * count)
+        query_L = jnp.clip(position_L - 2 * count, 0, most - 1)
+        pair_L = jnp.where(asked_L, pair_of_query_M[query_L], jnp.minimum(position_L // 2, most - 1))
+        key_token_L, value_token_L = 1 + key_M[pair_L], 1 + self.keys + value_M[pair_L]
+        is_key_L = asked_L | (position_L % 2 == 0)
+        last = pair_of_query_M[count - 1]
+        return Example(
+            tokens=jnp.where(position_L < 3 * count, jnp.where(is_key_L, key_token_L, value_token_L), PAD),
+            targets=jnp.where(asked_L, value_token_L, PAD),
+            weights=asked_L.astype(jnp.float32),
+            factors={"value": value_M[last], "pair": last},
+            read=(3 * count - 1)[None],
+        )
+
+    def score(self, example: Example, answer: jax.Array) -> jax.Array:
+        """See `Task`."""
+        return exact_match(example, answer)
+
+    def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
+        """Build a dictionary from the pairs and look every query up."""
+        tokens = [t for t in np.asarray(example.tokens).tolist() if t != PAD]
+        queries = len(tokens) // 3
+        context, asked = tokens[: 2 * queries], tokens[2 * queries :]
+        memory = dict(zip(context[::2], context[1::2], strict=True))
+        return [memory[key] for key in asked] == np.asarray(answer)[2 * queries : 3 * queries].tolist()
+
+    def baselines(self, split: str) -> Mapping[str, Baseline]:
+        """`chance`, and `context_value`: one of the n values in the context (1/K).
+
+        Its exact share is that of the best such guess, which gives every query another value; its log-probability is
+        that of the n values as equally likely.
+        """
+        count = int(self.splits[split].difficulty["pairs"])
+        return {
+            "chance": Baseline(float(self.values) ** -count, -math.log(self.values)),
+            "context_value": Baseline(1 / math.factorial(count), -math.log(count)),
+        }
+
+    def render(self, example: Example) -> str:
+        """`3:7 0:2 | 0? 2, 3? 7`, keys and values from 0."""
+        tokens, asked = np.asarray(example.tokens), np.asarray(example.weights) > 0
+        context = tokens[: int(np.argmax(asked))]
+        pairs = " ".join(f"{k - 1}:{v - 1 - self.keys}" for k, v in zip(context[::2], context[1::2], strict=True))
+        answers = zip(tokens[asked], np.asarray(example.targets)[asked], strict=True)
+        return f"{pairs} | " + ", ".join(f"{k - 1}? {v - 1 - self.keys}" for k, v in answers)
+
+
+def _choose_side(key_M: jax.Array, value_M: jax.Array, count: jax.Array, held_out: jax.Array) -> jax.Array:
+    """Order the first two values so that the list lies on the wanted side of the hash."""
+    index_M = jnp.arange(value_M.shape[0], dtype=jnp.int32)
+    low, high = jnp.minimum(value_M[0], value_M[1]), jnp.maximum(value_M[0], value_M[1])
+
+    def ordered(first: jax.Array, second: jax.Array) -> jax.Array:
+        return jnp.where(index_M == 0, first, jnp.where(index_M == 1, second, value_M))
+
+    pair_M = key_M * VALUES_MOST + ordered(low, high)
+    exchange = hash_bit(pair_M, index_M < count) ^ held_out
+    return jnp.where(exchange, ordered(high, low), ordered(low, high))

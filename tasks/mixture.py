@@ -1,0 +1,179 @@
+"""Several tasks for one model: one vocabulary, a task token in front, one padded batch.
+
+Shape letters: B examples, L tokens, A answer positions.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tasks.base import PAD, Difficulty, Example, Task, TaskError, World
+
+
+class Batch(NamedTuple):
+    """Training examples of all tasks, in the order of the mixture.
+
+    Attributes:
+      tokens: int32[B, L].
+      targets: int32[B, L].
+      weights: float32[B, L].
+      answers: int32[B, A], the answer positions of each example in order, 0 where it has fewer than A.
+      answer_mask: bool[B, A], which of them exist: logits are needed only there.
+    """
+
+    tokens: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+    answers: jax.Array
+    answer_mask: jax.Array
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Tasks under labels, learned by one model.
+
+    Token ids are shared: a task's ids 0 … vocab_size - 1 stay as they are, and after the largest of them comes one task
+    token for each label, in order. With more than one task every example begins with its task token, so positions shift
+    by one; with a single task examples are left as the task made them.
+
+    Randomness is addressed by label: adding or reordering tasks leaves the worlds and the examples of the others as
+    they were (but for their task tokens).
+
+    Attributes:
+      tasks: (label, task) pairs, labels unique.
+    """
+
+    tasks: tuple[tuple[str, Task], ...]
+
+    def __post_init__(self):
+        labels = [label for label, _ in self.tasks]
+        if not labels or len(set(labels)) < len(labels):
+            raise TaskError(f"a mixture needs at least one task and no label twice, not {labels}.")
+
+    @property
+    def prefix(self) -> int:
+        """Tokens put in front of every example: 1 with several tasks, else 0."""
+        return int(len(self.tasks) > 1)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, PAD and task tokens included."""
+        return self._shared_ids + self.prefix * len(self.tasks)
+
+    @property
+    def _shared_ids(self) -> int:
+        return max(task.vocab_size for _, task in self.tasks)
+
+    def task(self, label: str) -> Task:
+        """The task under a label."""
+        return dict(self.tasks)[label]
+
+    def task_token(self, label: str) -> int:
+        """The id in front of a label's examples; it occurs only where `prefix` is 1."""
+        return self._shared_ids + [name for name, _ in self.tasks].index(label)
+
+    def length(self, split_by_label: Mapping[str, str]) -> int:
+        """The padded length that holds the given split of each label, task token included."""
+        return self.prefix + max(self.task(label).splits[split].length for label, split in split_by_label.items())
+
+    def worlds(self, key: jax.Array) -> dict[str, World]:
+        """label -> world."""
+        return {label: task.world(_at(key, label)) for label, task in self.tasks}
+
+    def sample(
+        self,
+        key: jax.Array,
+        label: str,
+        world: World,
+        split: str | Difficulty,
+        count: int,
+        length: int | None = None,
+    ) -> Example:
+        """Examples of one task, with its task token.
+
+        Args:
+          key: of this draw.
+          label: which task.
+          world: its entry of `worlds`.
+          split: the name of a split, or difficulty values; those need a `length`.
+          count: B, static.
+          length: padded length L, task token included; the split's own if None. Longer padding changes no token.
+
+        Returns:
+          Example whose leaves lead with B: tokens int32[B, L], factors int32[B], read int32[B, P].
+        """
+        task = self.task(label)
+        if isinstance(split, str):
+            length = length or self.length({label: split})
+            split = task.splits[split].difficulty
+        if length is None:
+            raise TaskError("a mixture needs the padded length where a split isn't named.")
+        difficulty, inner = split, length - self.prefix
+        keys = jax.random.split(_at(key, label), count)
+        example = jax.vmap(lambda key: task.sample(key, world, difficulty, inner))(keys)
+        if not self.prefix:
+            return example
+        return Example(
+            tokens=_shift(example.tokens, self.task_token(label)),
+            targets=_shift(example.targets, PAD),
+            weights=_shift(example.weights, 0),
+            factors=example.factors,
+            read=example.read + 1,
+        )
+
+    def batch(self, key: jax.Array, worlds: Mapping[str, World], counts: Mapping[str, int], length: int) -> Batch:
+        """Training examples, `counts[label]` (static) from each label's `train` split, padded to `length` (static)."""
+        examples = [
+            self.sample(key, label, worlds[label], "train", counts[label], length)
+            for label, _ in self.tasks
+            if counts.get(label, 0)
+        ]
+        tokens, targets, weights = (
+            jnp.concatenate([getattr(e, field) for e in examples]) for field in ("tokens", "targets", "weights")
+        )
+        most = max(task.splits["train"].answer_tokens for label, task in self.tasks if counts.get(label, 0))
+        answers, mask = answer_positions(weights, most)
+        return Batch(tokens, targets, weights, answers, mask)
+
+    def bare(self, label: str, example: Example) -> Example:
+        """One example as its task made it: without the task token."""
+        if not self.prefix:
+            return example
+        tokens, targets, weights = (x[1:] for x in (example.tokens, example.targets, example.weights))
+        return Example(tokens, targets, weights, example.factors, example.read - 1)
+
+    def score(self, label: str, example: Example, answer: jax.Array) -> jax.Array:
+        """`Task.score` for one example with its task token, answer int32[L]: bool[]."""
+        return self.task(label).score(self.bare(label, example), answer[self.prefix :])
+
+    def check(self, label: str, world: World, example: Example, answer: np.ndarray) -> bool:
+        """`Task.check` for one example with its task token, answer int32[L]."""
+        return self.task(label).check(world, self.bare(label, example), np.asarray(answer)[self.prefix :])
+
+    def render(self, label: str, example: Example) -> str:
+        """`Task.render` for one example with its task token."""
+        return self.task(label).render(self.bare(label, example))
+
+
+def answer_positions(weights: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
+    """Where the weights float32[B, L] aren't 0: positions int32[B, most], 0 beyond the last, and their mask."""
+    length = weights.shape[-1]
+    so_far = jnp.cumsum(weights > 0, axis=-1, dtype=jnp.int32)
+    # The k-th answer stands behind all positions that have seen fewer than k.
+    found = jnp.sum(so_far[:, None, :] <= jnp.arange(most, dtype=jnp.int32)[None, :, None], axis=-1, dtype=jnp.int32)
+    return jnp.where(found < length, found, 0), found < length
+
+
+def _at(key: jax.Array, label: str) -> jax.Array:
+    return jax.random.fold_in(key, zlib.crc32(label.encode()))
+
+
+def _shift(x_BxL: jax.Array, first: int) -> jax.Array:
+    return jnp.pad(x_BxL, ((0, 0), (1, 0)), constant_values=first)

@@ -1,0 +1,121 @@
+"""A study's results without training: real tasks and claims, planted curves, every awkward case that a report meets."""
+
+import numpy as np
+
+from analysis.claims import bounds, judge
+from analysis.latents import places
+from analysis.metrics import BALANCE, CHECKS, METRICS
+from analysis.results import Results
+from lab.config import parse
+from lab.grid import axis, product, study_config
+from lab.plan import make_plan
+from lab.population import Layout
+from tasks.base import trivial
+
+SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+FACTS = {
+    "command": "python run.py --config=ablations/pruning.py",
+    "python": "3.12.0",
+    "versions": {"jax": "0.10.2", "numpy": "2.3.0"},
+    "seconds": {"train": 312.4, "compile": 21.0, "measure": 40.5, "training_programs": 2, "total": 380.0},
+    "notes": [],
+}
+
+
+def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
+    """Facts, Z6, addition and path-star under one-shot pruning; `strata` adds an axis beside the claim's knob."""
+    config = study_config()
+    config.name = changes.get("name", "synthetic")
+    config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
+    config.tasks.facts = dict(task="facts", facts=128, examples=16)
+    config.tasks.z6 = dict(task="group_word", group="Z6", examples=16)
+    config.tasks.addition = dict(task="modular", p=31, operation="add", examples=16)
+    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
+    config.stages = ("train", "prune")
+    config.steps = dict(train=2000, prune=200)
+    config.saves = dict(train=5, prune=2)
+    config.claim.knob = "prune.sparsity"
+    config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
+    config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
+    axes = [axis("prune.sparsity", sparsities, stage="prune"), axis("seed", range(seeds))]
+    if strata:
+        axes.insert(0, axis("prune.scope", ("global", "layerwise"), stage="prune"))
+    return parse(config, product(*axes), METRICS)
+
+
+def _ability(label, u, progress, floor):
+    """Planted accuracy at knob position u in [0, 1] and share of training done."""
+    learned = {
+        "facts": 0.97 - 0.5 * np.clip(u - 0.5, 0, None),  # holds, then falls: a reversal
+        "z6": 0.97 - 0.75 * np.clip((u - 0.25) / 0.3, 0, 1),  # a cliff, then a floor
+        "addition": 0.95 + 0.0 * u,  # never moves
+        "path_star": floor + 0.0 * u,  # never learned
+    }[label]
+    return floor + (learned - floor) * progress
+
+
+def _latent(name, u, progress):
+    base = {"participation_ratio": 22.0, "two_nn": 9.0, "fisher_trace": 30.0, "rank_me": 40.0}.get(name, 0.5)
+    slope = {"participation_ratio": -12.0, "two_nn": -4.0, "fisher_trace": 40.0}.get(name, 0.1)
+    return base * (0.4 + 0.6 * progress) + slope * u
+
+
+def _check(name, latents, count):
+    """Columns beside the metrics."""
+    if name.endswith("kept"):
+        return np.full(latents["two_nn"].shape, 0.82)
+    if name.endswith("_half"):
+        return latents[name.removesuffix("_half")] * 0.93
+    if name in BALANCE:
+        return np.full(latents["two_nn"].shape, {"class_count_min": 20.0, "class_count_max": 44.0}.get(name, count))
+    return np.full(latents["two_nn"].shape, 0.1)
+
+
+def results(one=None, rng_seed=0, diverged=True):
+    """Planted readings of every cell at every save; two cells diverge, one metric is missing at the last setting."""
+    one = one or study()
+    plan, rng = make_plan(one, Layout("cpu", 2, 1, 4)), np.random.default_rng(rng_seed)
+    evaluations = [(i, step) for i, stage in enumerate(one.stages) for step in stage.saves]
+    knob, last = one.claim.knob, len(one.stages) - 1
+    u_C = np.asarray([cell[knob] for cell in one.cells]) / max(cell[knob] for cell in one.cells)
+    seed_C = np.asarray([cell["seed"] for cell in one.cells])
+    acting_E = np.asarray([stage == last for stage, _ in evaluations])
+    progress_E = np.minimum(1.0, (np.arange(len(evaluations)) + 1) / (len(evaluations) - 1))
+    u_CxE, progress_CxE = u_C[:, None] * acting_E, np.broadcast_to(progress_E, (len(u_C), len(progress_E)))
+    seed_noise = rng.normal(size=(int(seed_C.max()) + 1, len(evaluations)))
+
+    def noisy(values, seed_sd, cell_sd):
+        return values + seed_sd * seed_noise[seed_C] + cell_sd * rng.normal(size=values.shape) * acting_E
+
+    columns = {"train/loss": noisy(2.0 - 1.9 * progress_CxE, 0.01, 0.01)}
+    for use in one.tasks:
+        for index, split in enumerate(use.splits):
+            floor = trivial(use.task, split)
+            drop = 1.0 if split == "iid" else 0.8 - 0.15 * index
+            exact = noisy(_ability(use.label, u_CxE, progress_CxE * drop, floor.exact), 0.006, 0.01)
+            columns[f"{use.label}/{split}/exact"] = np.round(np.clip(exact, 0, 1) * one.eval_examples) / one.eval_examples
+            columns[f"{use.label}/{split}/logprob"] = floor.logprob * (1.02 - np.clip(exact, 0, 1))
+    for place in places(one):
+        latents = {name: noisy(_latent(name, u_CxE, progress_CxE), 0.2, 0.15) for name in METRICS}
+        for name in (*METRICS, *CHECKS, *BALANCE):
+            columns[f"{place}/{name}"] = latents[name] if name in latents else _check(name, latents, 31.0)
+    missing = np.isclose(u_C, 1.0)
+    for place in places(one):
+        if place.label == "path_star":
+            columns[f"{place}/fisher_trace"][missing, -1] = np.nan
+    at = np.full(len(one.cells), -1)
+    if diverged:
+        for cell in (3, len(one.cells) - 1):
+            at[cell] = one.stages[last].start + 40
+            for values in columns.values():
+                values[cell, -1] = np.nan
+    shared = tuple(tuple(plan.node_of(c, stage).key for stage, _ in evaluations) for c in range(len(one.cells)))
+    names = tuple(one.stages[stage].name for stage, _ in evaluations)
+    return Results(one, np.asarray([step for _, step in evaluations]), names, columns, at, shared)
+
+
+def everything(**options):
+    """(plan, results, judged, bounds) of `study(**options)`."""
+    one = study(**options)
+    table = results(one)
+    return make_plan(one, Layout("cpu", 2, 1, 4)), table, judge(table), bounds(table)

@@ -1,0 +1,80 @@
+"""A study small enough to train in seconds, shared by the engine's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.metrics import METRICS
+from lab.config import Study, parse
+from lab.grid import Grid, axis, product, study_config
+from lab.plan import Plan, make_plan
+from lab.population import local_layout
+from lab.store import Store, open_store
+from lab.study import Trainer
+
+
+def tiny_config() -> Any:
+    config = study_config()
+    config.name = "tiny"
+    config.question = "Does the engine work?"
+    config.tasks.facts = dict(task="facts", facts=8, values=4, examples=4)
+    config.tasks.word = dict(task="group_word", group="Z6", length=3, examples=4)
+    config.model.update(dict(width=16, layers=1, heads=2, mlp_width=32))
+    config.stages = ("train", "prune")
+    config.steps = dict(train=12, prune=6)
+    config.saves = dict(train=2, prune=1)
+    config.call_steps = 3
+    config.schedule.warmup = 4
+    config.evaluation.examples = 16
+    config.claim.knob = "prune.sparsity"
+    config.claim.gains = dict(participation_ratio=-1)
+    config.claim.abilities = ("facts/iid",)
+    return config
+
+
+def tiny_sweep(sparsities: tuple[float, ...] = (0.0, 0.5), seeds: int = 3) -> Grid:
+    return product(axis("prune.sparsity", sparsities, stage="prune"), axis("seed", range(seeds)))
+
+
+class Silent:
+    """A Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.cell_steps = self.cells = self.skipped = 0
+        self.programs: list[str] = []
+        self.notes: list[str] = []
+
+    def compiled(self, what: str, seconds: float) -> None:
+        self.programs.append(what)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def resumed(self, cell_steps: int) -> None:
+        self.skipped += cell_steps
+
+    def advanced(self, cell_steps: int, cells: int) -> None:
+        self.cell_steps += cell_steps
+        self.cells += cells
+
+
+def study_of(config: Any = None, grid: Grid | None = None) -> Study:
+    return parse(config or tiny_config(), grid or tiny_sweep(), METRICS)
+
+
+def carry_out(study: Study, workdir: Path) -> tuple[Plan, Store, Trainer, Silent]:
+    plan = make_plan(study, local_layout())
+    progress = Silent()
+    store = open_store(workdir, study, progress.note)
+    trainer = Trainer(plan, store, progress)
+    trainer.run()
+    return plan, store, trainer, progress
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, Trainer, Silent]:
+    """The tiny study, trained once for all tests that only read it."""
+    return carry_out(study_of(), tmp_path_factory.mktemp("tiny"))

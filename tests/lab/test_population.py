@@ -1,0 +1,114 @@
+"""Cells are independent: no collectives, a NaN cell harms nobody, neutral knobs are baseline."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lab import knobs as registry
+from lab import population, train
+from lab.plan import make_plan, traced_arguments
+from lab.population import Layout, local_layout
+from tests.lab.conftest import study_of
+
+COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(study_of(), local_layout())
+
+
+def lifted(program, layout):
+    call = lambda start, seed, knobs, state: train.train_call(program, start, seed, knobs, state)  # noqa: E731
+    return population.over_cells(call, layout, shared=1, own=3)
+
+
+def arguments(plan, program, cells=4, **changed):
+    nodes = population.padded(list(plan.buckets[-1].nodes), cells)[:cells]
+    seeds, knobs = traced_arguments(nodes)
+    for name, values in changed.items():
+        knobs[name] = jnp.asarray(values, jnp.float32)
+    begin = population.over_cells(lambda s, k: train.begin(program, train.init(program, s), k), plan.layout, own=2)
+    return jnp.int32(0), seeds, knobs, begin(seeds, knobs)
+
+
+def assert_trees_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_no_collectives_in_the_compiled_training_program(plan):
+    program = plan.buckets[-1].program
+    args = arguments(plan, program)
+    text = lifted(program, plan.layout).lower(*args).compile().as_text()
+    assert "while" in text  # the scan is there, so the text is of the training program
+    assert not COLLECTIVES.search(text)
+
+
+def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
+    program = plan.buckets[-1].program
+    call = lifted(program, plan.layout)
+    rate = [2e-3] * 4
+    well, well_loss = call(*arguments(plan, program, **{"optimizer.learning_rate": rate}))
+    rate[1] = float("nan")
+    ill, ill_loss = call(*arguments(plan, program, **{"optimizer.learning_rate": rate}))
+    assert np.isnan(np.asarray(ill_loss)[1, -1])
+    others = np.asarray([0, 2, 3])
+    assert_trees_equal(np.asarray(well_loss)[others], np.asarray(ill_loss)[others])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(np.asarray(a)[others], np.asarray(b)[others]), well.params, ill.params
+    )
+
+
+def neutral_cases():
+    return [m.name for m in registry.MECHANISMS.values()]
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("name", neutral_cases())
+def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(plan, name, width):
+    layout = Layout("cpu", 1, width, 4)
+    base = replace(plan.buckets[0].program, mechanisms=(), entering=(), static=())
+    static = tuple((k.name, k.neutral) for k in registry.MECHANISMS[name].knobs if not k.traced)
+    using = replace(base, mechanisms=(name,), entering=(name,), static=static)
+    neutral = {k.name: [k.neutral] * 4 for k in registry.MECHANISMS[name].knobs if k.traced}
+    one = replace(plan, layout=layout)
+    without, loss_without = lifted(base, layout)(*arguments(one, base, **neutral))
+    with_it, loss_with = lifted(using, layout)(*arguments(one, using, **neutral))
+    assert_trees_equal(loss_without, loss_with)
+    assert_trees_equal(without.params, with_it.params)
+    assert_trees_equal(without.adam, with_it.adam)
+
+
+def test_cells_rerun_alone_are_bitwise_the_same(plan):
+    program = plan.buckets[-1].program
+    start, seeds, knobs, state = arguments(plan, program)
+    call = lifted(program, plan.layout)
+    together, _ = call(start, seeds, knobs, state)
+    pick = np.asarray([3, 0])
+    rows = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[pick]), (seeds, knobs, state))
+    alone, _ = call(start, *rows)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(np.asarray(a)[pick], np.asarray(b)), together.params, alone.params
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "layout", "chunk"),
+    [
+        (72, Layout("cpu", 2, 1, 4), 4),
+        (18, Layout("cpu", 2, 1, 4), 3),
+        (1, Layout("cpu", 2, 1, 4), 1),
+        (8, Layout("gpu", 1, 32, 32), 32),
+        (33, Layout("gpu", 1, 32, 32), 32),
+        (200, Layout("tpu", 8, 32, 32), 32),
+    ],
+)
+def test_chunks_fill_calls_with_the_least_padding(cells, layout, chunk):
+    assert population.chunk_for(cells, layout) == chunk
+    assert chunk % layout.width == 0
