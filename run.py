@@ -1,10 +1,10 @@
 """Train a study's grid, measure it, and say where along the knob the latent gain stops becoming ability.
 
-    python run.py --config=ablations/pruning.py            the whole study; rerunning resumes, or rebuilds the views
-    python run.py --config=ablations/pruning.py:quick      a small version of it
-    python run.py --config=... --plan                      print the plan and train nothing
-    python run.py --config=... --config.steps.train=500    override any field
-    python run.py --list=tasks|knobs|metrics|studies       what there is
+python run.py --config=ablations/pruning.py            the whole study; rerunning resumes, or rebuilds the views
+python run.py --config=ablations/pruning.py:quick      a small version of it
+python run.py --config=... --plan                      print the plan and train nothing
+python run.py --config=... --config.steps.train=500    override any field
+python run.py --list=tasks|knobs|metrics|studies       what there is
 """
 
 from __future__ import annotations
@@ -33,10 +33,14 @@ from rich.console import Console  # noqa: E402
 from lab.errors import UserError, nearest  # noqa: E402
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", None, "The study: a file of ablations/, optionally ':variant'.", lock_config=True)
+config_flags.DEFINE_config_file(
+    "config", None, "The study: a file of ablations/, optionally ':variant'.", lock_config=True
+)
 flags.DEFINE_string("workdir", None, "Where the study lives; default runs/<study>. Rerunning resumes what is there.")
 flags.DEFINE_bool("plan", False, "Print the plan and train nothing.")
-flags.DEFINE_integer("chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0)
+flags.DEFINE_integer(
+    "chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0
+)
 flags.DEFINE_enum("list", None, ["tasks", "knobs", "metrics", "studies"], "List what there is, a line each.")
 
 HERE = Path(__file__).resolve().parent
@@ -78,7 +82,9 @@ def _parse_flags(argv: list[str]) -> None:
     except (flags.Error, ValueError, TypeError, KeyError) as error:
         raise UserError(str(error).strip().splitlines()[-1]) from None
     if len(rest) > 1:
-        raise UserError(f"unexpected argument '{rest[1]}'; every option begins with --, such as --config=ablations/pruning.py")
+        raise UserError(
+            f"unexpected argument '{rest[1]}'; every option begins with --, such as --config=ablations/pruning.py"
+        )
 
 
 def _unknown_field(argv: list[str], error: AttributeError) -> str:
@@ -122,6 +128,7 @@ def _study(console: Console, argv: list[str]) -> int:
     from lab.config import parse
     from lab.plan import make_plan
     from lab.population import local_layout
+    from lab.programs import Programs
     from lab.store import open_store
     from lab.workdir import Workdir
 
@@ -144,8 +151,10 @@ def _study(console: Console, argv: list[str]) -> int:
             console.print(note, style="yellow")
         console.print(summary.plan_text(plan, store, root), highlight=False)
         with jax.default_matmul_precision("highest"):
-            timings = _train(console, plan, store)
-            results, timings["measure"] = _measure(console, plan, store, root)
+            programs = Programs(plan.layout)
+            timings = _train(console, plan, store, programs)
+            results, timings["measure"] = _measure(console, plan, store, programs, root)
+            timings["compile"] = programs.seconds
         judged, bounds = claims.judge(results), claims.bounds(results)
         timings["total"] = time.perf_counter() - begun
         report = summary.write(root, plan, results, judged, bounds, timings, argv, notes)
@@ -155,7 +164,7 @@ def _study(console: Console, argv: list[str]) -> int:
     return 0
 
 
-def _train(console: Console, plan: Any, store: Any) -> dict[str, float]:
+def _train(console: Console, plan: Any, store: Any, programs: Any) -> dict[str, float]:
     """Train what the store lacks. Returns seconds by activity."""
     from lab.progress import Meter, progress_for
     from lab.study import Trainer
@@ -163,30 +172,24 @@ def _train(console: Console, plan: Any, store: Any) -> dict[str, float]:
     total = plan.steps_shared(store.nodes)
     if not total:
         console.print("Everything is trained; only the views are rebuilt.")
-        return {"train": 0.0, "compile": 0.0, "training_programs": 0}
+        return {"train": 0.0}
     last = len(plan.study.stages) - 1
     done = sum(len(n.cells) for b in plan.buckets for n in b.nodes if n.stage == last and n.key in store.nodes)
     begun = time.perf_counter()
     with progress_for(Meter(total, len(plan.study.cells), done), console) as progress:
-        trainer = Trainer(plan, store, progress)
-        trainer.run()
-    seconds = time.perf_counter() - begun
-    return {
-        "train": seconds - trainer.compile_seconds,
-        "compile": trainer.compile_seconds,
-        "training_programs": trainer.training_programs,
-    }
+        Trainer(plan, store, progress, programs).run()
+    return {"train": time.perf_counter() - begun - programs.seconds}
 
 
-def _measure(console: Console, plan: Any, store: Any, root: Path) -> tuple[Any, float]:
+def _measure(console: Console, plan: Any, store: Any, programs: Any, root: Path) -> tuple[Any, float]:
     """Latent readings of every checkpoint, and the seconds it took."""
     from analysis.latents import Measurer
     from analysis.results import collect
 
-    begun = time.perf_counter()
+    begun, compiling = time.perf_counter(), programs.seconds
     with _counter(console, "measuring latents") as tell:
-        results = collect(plan, store, Measurer(plan.study, plan.layout, root), tell)
-    return results, time.perf_counter() - begun
+        results = collect(plan, store, Measurer(plan.study, programs, root), tell)
+    return results, time.perf_counter() - begun - (programs.seconds - compiling)
 
 
 @contextlib.contextmanager

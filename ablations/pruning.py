@@ -17,17 +17,18 @@ def get_config(variant: str = ""):
     config = study_config()
     config.name = "pruning"
     config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
-    config.tasks.facts = dict(task="facts", facts=128, examples=16)
-    config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=16)
-    config.tasks.addition = dict(task="modular", p=31, operation="add", examples=16)
+    config.tasks.facts = dict(task="facts", facts=128, examples=8)
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
+    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16)
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
     config.stages = ("train", "prune")
-    config.steps = dict(train=4000, prune=100)
+    config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3))
+    config.steps = dict(train=4500, prune=50)
     config.saves = dict(train=6, prune=1)
     config.claim.knob = "prune.sparsity"
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
     config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
-    config.sparsities = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    config.sparsities = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)
     config.seeds = 8
     if variant == "quick":
         config.steps = dict(train=800, prune=50)

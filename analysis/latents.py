@@ -25,7 +25,7 @@ from analysis.probes import control_labels
 from lab import checkpoint, model, population
 from lab.checkpoint import Saved
 from lab.config import Study, digest
-from lab.population import Layout
+from lab.programs import Programs
 from lab.train import address
 
 VERSION = 1  # raised whenever the same checkpoint would read otherwise
@@ -91,9 +91,8 @@ class Measurer:
     Readings are a pure function of a checkpoint; the file that keeps them can be deleted.
     """
 
-    def __init__(self, study: Study, layout: Layout, workdir: Path):
-        self.study, self.layout, self.directory = study, layout, workdir / "readings"
-        self._program: Any = None
+    def __init__(self, study: Study, programs: Programs, workdir: Path):
+        self.study, self.programs, self.directory = study, programs, workdir / "readings"
 
     def read(
         self, saved: Iterable[Saved], seeds: dict[str, int], on_progress: Callable[[int, int], None]
@@ -112,7 +111,8 @@ class Measurer:
         kept = {one.path: self._cached(one) for one in saved}
         todo = [one for one in saved if kept[one.path] is None]
         places_left = [(one, row) for one in todo for row in range(len(one.meta["cells"]))]
-        size, rows = self.layout.devices * self.layout.chunk, {one.path: [] for one in todo}
+        layout, rows = self.programs.layout, {one.path: [] for one in todo}
+        size = layout.devices * layout.chunk
         for start in range(0, len(places_left), size):
             on_progress(start, len(places_left))
             block = places_left[start : start + size]
@@ -134,26 +134,22 @@ class Measurer:
         """Readings of up to `size` cells, a dict a cell."""
         padded = population.padded(block, size)
         seeds_G = np.asarray([seeds[one.meta["cells"][row]] for one, row in padded], np.int32)
-        arguments = population.place((seeds_G, checkpoint.gather(padded, "params")), self.layout)
-        readings = population.fetch(self._run(arguments))
+        arguments = population.place((seeds_G, checkpoint.gather(padded, "params")), self.programs.layout)
+        call = self.programs.get(
+            "latent metrics", self._settings(), lambda s, p: measure_cell(self.study, s, p), arguments
+        )
+        readings = population.fetch(call(*arguments))
         return [{name: values[g].tolist() for name, values in readings.items()} for g in range(len(block))]
 
-    def _run(self, arguments: Any) -> Any:
-        if self._program is None:
-            lifted = population.over_cells(lambda s, p: measure_cell(self.study, s, p), self.layout, own=2)
-            self._program = lifted.lower(*arguments).compile()
-        return self._program(*arguments)
+    def _settings(self) -> tuple[Any, ...]:
+        """Everything but the parameters that decides the readings."""
+        study = self.study
+        tasks = tuple((use.label, use.task, use.factor) for use in study.tasks)
+        return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
 
     def _path(self, saved: Saved) -> Path:
-        settings = [
-            VERSION,
-            [str(place) for place in places(self.study)],
-            [use.factor for use in self.study.tasks],
-            self.study.probe_examples,
-            sorted([*METRICS, *CHECKS, *BALANCE]),
-            saved.meta["checksums"]["params"],
-        ]
-        return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{digest(settings)}.json"
+        settings = digest([repr(self._settings()), saved.meta["checksums"]["params"]])
+        return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
 
     def _cached(self, saved: Saved) -> list[dict[str, list[float]]] | None:
         try:

@@ -24,9 +24,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     seeds = len({cell["seed"] for cell in study.cells})
     axes = " × ".join(f"{len(a.values)} {a.knob}" for a in study.axes)
     stages = ", ".join(f"{s.name} {s.end - s.start}" for s in study.stages)
-    nodes = " → ".join(
-        str(sum(len(b.nodes) for b in plan.buckets if b.stage == i)) for i in range(len(study.stages))
-    )
+    nodes = " → ".join(str(sum(len(b.nodes) for b in plan.buckets if b.stage == i)) for i in range(len(study.stages)))
     trained = "" if left == shared else f", {shared - left:,} of them already trained"
     lines = [
         f"study       {study.name}: {study.question}",
@@ -65,7 +63,9 @@ def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) ->
         stratum = "".join(f" [{k}={v}]" for k, v in one.stratum.items())
         place = "—"
         if one.verdict.break_at is not None and one.verdict.break_interval is not None:
-            place = f"{one.verdict.break_at:.2g} [{one.verdict.break_interval[0]:.2g}, {one.verdict.break_interval[1]:.2g}]"
+            place = (
+                f"{one.verdict.break_at:.2g} [{one.verdict.break_interval[0]:.2g}, {one.verdict.break_interval[1]:.2g}]"
+            )
         table.add_row(
             f"{one.label}/{one.split}{stratum}",
             _number(one.verdict.neutral_ability, ".3f"),

@@ -303,7 +303,9 @@ def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str
         registry.find(a.knob, "sweep()")
         if a.stage is not None:
             if a.stage not in stages:
-                raise UserError(f"sweep(): axis '{a.knob}' acts from unknown stage '{a.stage}'. {nearest(a.stage, stages)}")
+                raise UserError(
+                    f"sweep(): axis '{a.knob}' acts from unknown stage '{a.stage}'. {nearest(a.stage, stages)}"
+                )
             acts_from[a.knob] = stages.index(a.stage)
     if acts_from["seed"]:
         raise UserError(f"sweep(): the seed acts from the first stage, '{stages[0]}'; drop stage= from its axis.")
@@ -338,13 +340,17 @@ def _claim(config: Any, grid: Grid, tasks: tuple[TaskUse, ...], spec: ModelSpec,
     if claim.knob not in axes:
         raise UserError(f"config.claim.knob: '{claim.knob}' is not an axis of sweep(). {nearest(claim.knob, axes)}")
     if claim.knob == "seed" or not registry.KNOBS[claim.knob].traced:
-        raise UserError(f"config.claim.knob: '{claim.knob}' has no order to break along; name a traced knob but the seed.")
+        raise UserError(
+            f"config.claim.knob: '{claim.knob}' has no order to break along; name a traced knob but the seed."
+        )
     gains = []
     for metric, sign in claim.gains.items():
         if metric not in metrics:
             raise UserError(f"config.claim.gains: unknown metric '{metric}'. {nearest(metric, metrics)}")
         if sign not in (1, -1):
-            raise UserError(f"config.claim.gains.{metric}={sign!r} must be 1 (the claim is that it rises) or -1 (falls).")
+            raise UserError(
+                f"config.claim.gains.{metric}={sign!r} must be 1 (the claim is that it rises) or -1 (falls)."
+            )
         gains.append((metric, int(sign)))
     uses = {use.label: use for use in tasks}
     abilities = []

@@ -19,7 +19,8 @@ from jax import lax
 from lab import model
 from lab.config import Study
 from lab.train import address
-from tasks.base import NO_ANSWER
+from tasks.base import NO_ANSWER, Example
+from tasks.mixture import Mixture
 
 
 class Ability(NamedTuple):
@@ -31,23 +32,32 @@ class Ability(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The splits that one compiled program evaluates: (label, split) pairs and their common padded length."""
+    """The splits that one compiled program evaluates.
 
-    study: Study
+    Attributes:
+      spec, mixture: the model's sizes and the tasks.
+      examples: N, examples a split.
+      splits: (label, split) pairs.
+      length: their common padded length.
+    """
+
+    spec: model.ModelSpec
+    mixture: Mixture
+    examples: int
     splits: tuple[tuple[str, str], ...]
     length: int
 
 
 def evaluations(study: Study) -> tuple[Evaluation, ...]:
     """One evaluation at the training length, and one for all longer splits if there are any."""
-    lengths = {
-        (use.label, name): study.mixture.length({use.label: name}) for use in study.tasks for name in use.splits
-    }
-    short = tuple(pair for pair, length in lengths.items() if length <= study.train_length)
-    long = tuple(pair for pair, length in lengths.items() if length > study.train_length)
-    found = [Evaluation(study, short, study.train_length)] if short else []
-    if long:
-        found.append(Evaluation(study, long, max(lengths[pair] for pair in long)))
+    mixture, longest = study.mixture, study.train_length
+    lengths = {(use.label, name): mixture.length({use.label: name}) for use in study.tasks for name in use.splits}
+    short = tuple(pair for pair, length in lengths.items() if length <= longest)
+    long = tuple(pair for pair, length in lengths.items() if length > longest)
+    found = []
+    for pairs, length in ((short, longest), (long, max(lengths.values()))):
+        if pairs:
+            found.append(Evaluation(study.spec, mixture, study.eval_examples, pairs, length))
     return tuple(found)
 
 
@@ -56,22 +66,26 @@ def names(study: Study) -> list[str]:
     return [f"{label}/{split}" for e in evaluations(study) for label, split in e.splits]
 
 
+def examples_of(evaluation: Evaluation, seed: jax.Array, worlds: Any, label: str, split: str) -> Example:
+    """The examples of one split for a seed, leaves leading with N: addressed, so the same at every evaluation."""
+    key = address(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
+    return evaluation.mixture.sample(key, label, worlds[label], split, evaluation.examples, evaluation.length)
+
+
 def evaluate(evaluation: Evaluation, seed: jax.Array, params: Any) -> dict[str, Ability]:
     """The abilities of one cell: {'label/split': Ability of float32[]}."""
-    study, mixture = evaluation.study, evaluation.study.mixture
+    mixture = evaluation.mixture
     worlds = mixture.worlds(address(seed, "world"))
-    examples = {}
-    for label, split in evaluation.splits:
-        key = address(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
-        examples[label, split] = mixture.sample(
-            key, label, worlds[label], split, study.eval_examples, length=evaluation.length
-        )
+    examples = {
+        (label, split): examples_of(evaluation, seed, worlds, label, split) for label, split in evaluation.splits
+    }
     results = {}
-    for steps in sorted({_decode_steps(study, pair) for pair in evaluation.splits}):
-        pairs = [pair for pair in evaluation.splits if _decode_steps(study, pair) == steps]
+    steps_of = {(label, split): mixture.task(label).splits[split].decode_steps for label, split in evaluation.splits}
+    for steps in sorted(set(steps_of.values())):
+        pairs = [pair for pair in evaluation.splits if steps_of[pair] == steps]
         fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
-        answers, logprobs = lax.map(lambda split, n=steps: answer(params, study.spec, *split, n), stacked)
+        answers, logprobs = lax.map(lambda split, n=steps: answer(params, evaluation.spec, *split, n), stacked)
         for index, (label, split) in enumerate(pairs):
             right = jax.vmap(lambda e, a, label=label: mixture.score(label, e, a))(
                 examples[label, split], answers[index]
@@ -81,11 +95,6 @@ def evaluate(evaluation: Evaluation, seed: jax.Array, params: Any) -> dict[str, 
             finite = jnp.isfinite(logprobs[index])
             results[f"{label}/{split}"] = Ability(jnp.where(finite, exact, jnp.nan), logprobs[index])
     return results
-
-
-def _decode_steps(study: Study, pair: tuple[str, str]) -> int:
-    label, split = pair
-    return next(u for u in study.tasks if u.label == label).task.splits[split].decode_steps
 
 
 def answer(

@@ -64,10 +64,10 @@ def checked(name: str, value: Any, where: str) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UserError(f"{where}: {name}={value!r} must be a number in [{knob.low:g}, {knob.high:g}].")
-    if knob.integer and value != int(value):
-        raise UserError(f"{where}: {name}={value!r} must be a whole number.")
     if not knob.low <= value <= knob.high:  # also refuses NaN
         raise UserError(f"{where}: {name}={value!r} is out of range; it must lie in [{knob.low:g}, {knob.high:g}].")
+    if knob.integer and value != int(value):
+        raise UserError(f"{where}: {name}={value!r} must be a whole number.")
     return int(value) if knob.integer else float(value)
 
 

@@ -143,7 +143,7 @@ class Transformer(nn.Module):
     def __call__(self, tokens_BxL, at_BxA=None):
         """See `apply`."""
         spec = self.spec
-        normal = nn.initializers.normal(float(__import__("os").environ.get("EI","0.02")))
+        normal = nn.initializers.normal(spec.width**-0.5)
         embedding = self.param("embedding", normal, (spec.vocab_size, spec.width))
         x_BxLxD = embedding[tokens_BxL]
         if spec.positions == "learned":

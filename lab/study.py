@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from lab import checkpoint, evaluate, population, train
 from lab.config import digest
 from lab.history import History
 from lab.plan import Bucket, Node, Plan, traced_arguments
+from lab.programs import Programs
 from lab.store import Chunk, Store
 
 
@@ -60,19 +60,11 @@ class Wave:
 
 
 class Trainer:
-    """Trains what a store lacks of a plan.
+    """Trains what a store lacks of a plan."""
 
-    Attributes:
-      training_programs: number of training programs compiled so far.
-      compile_seconds: time spent compiling, initialisation and evaluation included.
-    """
-
-    def __init__(self, plan: Plan, store: Store, progress: Progress):
-        self.plan, self.store, self.progress = plan, store, progress
+    def __init__(self, plan: Plan, store: Store, progress: Progress, programs: Programs):
+        self.plan, self.store, self.progress, self.programs = plan, store, progress, programs
         self.study, self.layout = plan.study, plan.layout
-        self.training_programs = 0
-        self.compile_seconds = 0.0
-        self._compiled: dict[Any, Any] = {}
 
     def run(self) -> None:
         """Train bucket by bucket; every parent's bucket comes before its children's."""
@@ -134,7 +126,7 @@ class Trainer:
         """The state at a stage's first step: fresh, or the parents' end, with the stage's mechanisms set up."""
         program = bucket.program
         if bucket.stage == 0:
-            state = self._compiled_for("initialisation", lambda s: train.init(program, s), (seeds,))(seeds)
+            state = self._program("initialisation", program.spec, lambda s: train.init(program, s), (seeds,))(seeds)
         else:
             parents = [self.store.final(str(node.parent)) for node in wave.padded]
             parent = next(b for b in self.plan.buckets if any(n.key == wave.nodes[0].parent for n in b.nodes))
@@ -142,7 +134,8 @@ class Trainer:
         if not program.mechanisms:
             return state
         name = f"entry of {self._name(bucket)}"
-        return self._compiled_for(name, lambda s, k: train.begin(program, s, k), (state, knobs))(state, knobs)
+        begin = self._program(name, program, lambda s, k: train.begin(program, s, k), (state, knobs))
+        return begin(state, knobs)
 
     def _resume(self, bucket: Bucket, wave: Wave) -> tuple[int, train.State, History]:
         """Go back to the latest step that every chunk of a cut-off wave holds in full."""
@@ -162,37 +155,29 @@ class Trainer:
         static = [f"{knob}={value}" for knob, value in bucket.program.static]
         return ", ".join([f"stage {self.study.stages[bucket.stage].name}", *static])
 
-    def _compiled_for(self, what: str, function: Any, arguments: tuple[Any, ...], shared: int = 0, donate: Any = ()):
-        """The compiled program of a function of one cell for these arguments; compiled at most once a shape."""
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments))
-        key = (what, shapes, jax.tree.structure(arguments))
-        if key not in self._compiled:
-            begun = time.perf_counter()
-            own = len(arguments) - shared
-            lifted = population.over_cells(function, self.layout, shared=shared, own=own, donate=donate)
-            self._compiled[key] = lifted.lower(*arguments).compile()
-            seconds = time.perf_counter() - begun
-            self.compile_seconds += seconds
-            self.progress.compiled(what, seconds)
-        return self._compiled[key]
+    def _program(self, name: str, content: Any, function: Any, arguments: tuple[Any, ...], **options: Any) -> Any:
+        return self.programs.get(name, content, function, arguments, told=self.progress.compiled, **options)
 
     def _training_call(self, bucket: Bucket, seeds: Any, knobs: Any, state: train.State) -> Any:
-        program, known = bucket.program, len(self._compiled)
-        arguments = (jnp.int32(0), seeds, knobs, state)
-        name = f"training, {self._name(bucket)}"
-        call = self._compiled_for(
-            name, lambda t, s, k, x: train.train_call(program, t, s, k, x), arguments, shared=1, donate=(3,)
+        program, arguments = bucket.program, (jnp.int32(0), seeds, knobs, state)
+        return self._program(
+            f"training, {self._name(bucket)}",
+            program,
+            lambda t, s, k, x: train.train_call(program, t, s, k, x),
+            arguments,
+            shared=1,
+            donate=(3,),
         )
-        self.training_programs += len(self._compiled) - known
-        return call
 
     def _abilities(self, seeds: Any, params: Any) -> np.ndarray:
         """float32[G, S, 2]: exact accuracy and log-probability, splits in the order of evaluate.names."""
         columns = []
         for evaluation in evaluate.evaluations(self.study):
-            name = f"evaluation, length {evaluation.length}"
-            call = self._compiled_for(
-                name, lambda s, p, e=evaluation: evaluate.evaluate(e, s, p), (seeds, params)
+            call = self._program(
+                f"evaluation, length {evaluation.length}",
+                evaluation,
+                lambda s, p, e=evaluation: evaluate.evaluate(e, s, p),
+                (seeds, params),
             )
             abilities = call(seeds, params)
             columns += [np.stack(abilities[f"{label}/{split}"], axis=-1) for label, split in evaluation.splits]

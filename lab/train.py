@@ -133,7 +133,8 @@ def train_step(
     """One update at absolute `step`, its batch included. Returns the new state and the loss float32[]."""
     batch = program.mixture.batch(address(seed, "batch", step), worlds, dict(program.counts), program.length)
     loss, gradient = jax.value_and_grad(lambda params: loss_of(program, params, batch))(state.params)
-    direction, adam = ADAM.update(gradient, state.adam)
+    with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power; our own code is strict
+        direction, adam = ADAM.update(gradient, state.adam)
     for name in program.mechanisms:
         direction = MECHANISMS[name].direction(direction, state.params, knobs)
     rate = knobs[LEARNING_RATE.name] * program.schedule(step)

@@ -84,4 +84,3 @@ class Mechanism:
         """Put the parameters back where the mechanism wants them, on entry and after every update."""
         del extra, knobs
         return params
-

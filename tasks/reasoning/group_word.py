@@ -87,14 +87,8 @@ class GroupWord:
         """`train`, `iid` and `length`."""
 
         def split(length: int, held_out: int, about: str) -> Split:
-            return Split(
-                {"length": length, "held_out": held_out},
-                length,
-                length,
-                decode_steps=1,
-                disjoint=bool(held_out),
-                about=about,
-            )
+            difficulty = {"length": length, "held_out": held_out}
+            return Split(difficulty, length, length, decode_steps=1, disjoint=bool(held_out), about=about)
 
         return {
             "train": split(self.length, 0, f"words of {self.length} elements, a half chosen by hash"),
@@ -164,7 +158,8 @@ class GroupWord:
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance`, and `copy`: the element just read, which is the state at the first position only.
 
-        Its log-probability is that of knowing the first answer and nothing of the others.
+        Its log-probability is that of knowing the first answer and nothing of the others. Both are over all words;
+        a half of very few words (two or three elements of a small group) may deviate.
         """
         count, nats = int(self.splits[split].difficulty["length"]), math.log(self.order)
         return {

@@ -91,9 +91,8 @@ class ModularArithmetic:
         """`train`, `iid` (held-out pairs), `seen` (the training pairs again) and `rows` (reserved values of a)."""
 
         def split(part: int, disjoint: bool, about: str) -> Split:
-            return Split(
-                {"fraction": self.fraction, "part": part}, 3, 1, decode_steps=1, disjoint=disjoint, about=about
-            )
+            difficulty = {"fraction": self.fraction, "part": part}
+            return Split(difficulty, length=3, answer_tokens=1, decode_steps=1, disjoint=disjoint, about=about)
 
         left_over = round(self.fraction * self._open_pairs) < self._open_pairs
         return {

@@ -60,6 +60,11 @@ def _latent(name, u, progress):
     return base * (0.4 + 0.6 * progress) + slope * u
 
 
+def _noise(name):
+    """Standard deviations a seed and a cell."""
+    return (0.2, 0.15) if name in ("participation_ratio", "two_nn", "fisher_trace") else (0.01, 0.01)
+
+
 def _check(name, latents, count):
     """Columns beside the metrics."""
     if name.endswith("kept"):
@@ -93,10 +98,12 @@ def results(one=None, rng_seed=0, diverged=True):
             floor = trivial(use.task, split)
             drop = 1.0 if split == "iid" else 0.8 - 0.15 * index
             exact = noisy(_ability(use.label, u_CxE, progress_CxE * drop, floor.exact), 0.006, 0.01)
-            columns[f"{use.label}/{split}/exact"] = np.round(np.clip(exact, 0, 1) * one.eval_examples) / one.eval_examples
+            columns[f"{use.label}/{split}/exact"] = (
+                np.round(np.clip(exact, 0, 1) * one.eval_examples) / one.eval_examples
+            )
             columns[f"{use.label}/{split}/logprob"] = floor.logprob * (1.02 - np.clip(exact, 0, 1))
     for place in places(one):
-        latents = {name: noisy(_latent(name, u_CxE, progress_CxE), 0.2, 0.15) for name in METRICS}
+        latents = {name: noisy(_latent(name, u_CxE, progress_CxE), *_noise(name)) for name in METRICS}
         for name in (*METRICS, *CHECKS, *BALANCE):
             columns[f"{place}/{name}"] = latents[name] if name in latents else _check(name, latents, 31.0)
     missing = np.isclose(u_C, 1.0)

@@ -12,6 +12,7 @@ from lab.config import Study, parse
 from lab.grid import Grid, axis, product, study_config
 from lab.plan import Plan, make_plan
 from lab.population import local_layout
+from lab.programs import Programs
 from lab.store import Store, open_store
 from lab.study import Trainer
 
@@ -65,16 +66,19 @@ def study_of(config: Any = None, grid: Grid | None = None) -> Study:
     return parse(config or tiny_config(), grid or tiny_sweep(), METRICS)
 
 
-def carry_out(study: Study, workdir: Path) -> tuple[Plan, Store, Trainer, Silent]:
-    plan = make_plan(study, local_layout())
+LAYOUT = local_layout()
+PROGRAMS = Programs(LAYOUT)  # compiled programs are reused by all tests of a process
+
+
+def carry_out(study: Study, workdir: Path, programs: Programs = PROGRAMS) -> tuple[Plan, Store, Silent]:
+    plan = make_plan(study, LAYOUT)
     progress = Silent()
     store = open_store(workdir, study, progress.note)
-    trainer = Trainer(plan, store, progress)
-    trainer.run()
-    return plan, store, trainer, progress
+    Trainer(plan, store, progress, programs).run()
+    return plan, store, progress
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, Trainer, Silent]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, Silent]:
     """The tiny study, trained once for all tests that only read it."""
     return carry_out(study_of(), tmp_path_factory.mktemp("tiny"))

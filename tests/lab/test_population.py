@@ -61,7 +61,9 @@ def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
     others = np.asarray([0, 2, 3])
     assert_trees_equal(np.asarray(well_loss)[others], np.asarray(ill_loss)[others])
     jax.tree.map(
-        lambda a, b: np.testing.assert_array_equal(np.asarray(a)[others], np.asarray(b)[others]), well.params, ill.params
+        lambda a, b: np.testing.assert_array_equal(np.asarray(a)[others], np.asarray(b)[others]),
+        well.params,
+        ill.params,
     )
 
 

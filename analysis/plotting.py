@@ -1,0 +1,183 @@
+"""How every figure looks: one style, the knob's axis, curves over seeds, and export to SVG and PNG.
+
+Figures are matplotlib `Figure` objects drawn without pyplot, so nothing global is kept between them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis import statistics
+from analysis.claims import Curve
+
+# Okabe & Ito's colours, told apart with any colour vision; every use also has a hatch, a label or a line style.
+BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#6b6b6b", "#1a1a1a"
+FREE_TINT, HARM_TINT, BAND_TINT = "#cfe6f5", "#fbdcc8", "#e4e4e4"
+WIDTH = 10.0  # inches; a page column of about 1,000 CSS pixels
+PAGE_FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same everywhere
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.dpi": 100,
+    "svg.fonttype": "none",
+    "text.usetex": False,
+}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator: draw under `STYLE`, whatever the user's matplotlibrc says."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Figure:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            figure = draw(*args, **kwargs)
+            # Lay out once and keep the positions: every export would do it again, and it is half of its time.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            return figure
+
+    wrapper.__doc__, wrapper.__name__ = draw.__doc__, draw.__name__
+    return wrapper
+
+
+@dataclass(frozen=True)
+class KnobAxis:
+    """Where knob values go on an axis.
+
+    Values that are spread over scales (weight decay 0, 1e-4 … 1) are drawn at even distances, as the label then says.
+
+    Attributes:
+      knob: the knob's name.
+      value_K: its values, ascending.
+      neutral: its neutral value, one of the ends.
+    """
+
+    knob: str
+    value_K: np.ndarray
+    neutral: float
+
+    @property
+    def even(self) -> bool:
+        """Whether settings are drawn at even distances instead of to scale."""
+        gaps = np.diff(self.value_K)
+        return len(gaps) > 1 and float(gaps.max() / gaps.min()) > 10
+
+    @property
+    def at_K(self) -> np.ndarray:
+        """Positions of the settings."""
+        return np.arange(len(self.value_K), dtype=float) if self.even else self.value_K
+
+    def at(self, value: float) -> float:
+        """Position of any value within the range."""
+        return float(np.interp(value, self.value_K, self.at_K))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Axis limits: the range and a margin."""
+        low, high = float(self.at_K[0]), float(self.at_K[-1])
+        margin = 0.045 * (high - low) or 0.5
+        return low - margin, high + margin
+
+    def free_span(self, until: float | None) -> tuple[float, float] | None:
+        """From neutral to `until`; None where nothing but neutral is shown free."""
+        if until is None or until == self.neutral:
+            return None
+        ends = sorted((self.at(self.neutral), self.at(until)))
+        return ends[0], ends[1]
+
+    def harm_span(self, since: float | None) -> tuple[float, float] | None:
+        """From `since` to the last setting; into the margin where `since` is the last one."""
+        if since is None:
+            return None
+        rises, at = since > self.neutral, self.at(since)
+        end = float(self.at_K[-1 if rises else 0])
+        if at == end:
+            end = self.limits[1 if rises else 0]
+        return min(at, end), max(at, end)
+
+    def dress(self, ax: Axes, label: bool = True) -> None:
+        """Ticks at the settings, at most about seven labelled."""
+        ax.set_xlim(*self.limits)
+        ax.set_xticks(self.at_K)
+        every = max(1, -(-len(self.value_K) // 6))
+        ax.set_xticklabels([f"{v:.3g}" if k % every == 0 else "" for k, v in enumerate(self.value_K)])
+        if label:
+            ax.set_xlabel(f"{self.knob}{' (even spacing)' if self.even else ''}")
+
+
+def draw_curve(ax: Axes, axis: KnobAxis, curve: Curve, colour: str = BLACK, seeds: bool = True) -> None:
+    """IQM over seeds with its 95% interval, and a thin line a seed."""
+    at_K = np.asarray([axis.at(v) for v in curve.knob_K])
+    if seeds:
+        ax.plot(at_K, curve.values_SxK.T, color=colour, alpha=0.22, linewidth=0.6, zorder=2)
+    low_K, high_K = statistics.interval(curve.values_SxK)
+    ax.fill_between(at_K, low_K, high_K, color=colour, alpha=0.22, linewidth=0, zorder=3)
+    ax.plot(at_K, statistics.iqm(curve.values_SxK), color=colour, marker="o", markersize=3.5, zorder=4)
+
+
+def knob_colours(axis: KnobAxis) -> np.ndarray:
+    """One colour a setting, dark to light and never too light for white paper: float64[K, 4]."""
+    share_K = np.linspace(0.0, 0.86, len(axis.value_K))
+    return np.asarray(matplotlib.colormaps["viridis"](share_K))
+
+
+def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of page width with a grid of axes; `height` in inches a row."""
+    figure = Figure(figsize=(WIDTH, height * rows + 0.55), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def svg(figure: Figure, name: str, about: str) -> str:
+    """The figure as an <svg> element to put into a page: the same bytes for the same figure.
+
+    Args:
+      figure: the figure.
+      name: unique in the page; it prefixes every id.
+      about: what is seen, for a screen reader.
+    """
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = text.replace("'DejaVu Sans'", PAGE_FONT.replace('"', "'"))
+    text = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", text, count=1)
+    text = re.sub(r'<svg ([^>]*?)height="[^"]*" ([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)
+    escaped = about.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escaped}" ', 1)
+
+
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """The figure as a PNG file: the same bytes for the same figure."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
+    return out.getvalue()

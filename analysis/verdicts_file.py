@@ -1,0 +1,96 @@
+"""verdicts.json: what the study concluded, for programs to read. Its fields are documented in docs/verdicts.md.
+
+A pure function of the results: no clock, no versions, floats to seven significant digits, missing numbers null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from analysis import transfer
+from analysis.claims import Bounds, Judged, neutral_value
+from analysis.results import Results
+
+SCHEMA = 1  # raised when a field changes its meaning or goes away; new fields don't raise it
+
+
+def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> dict[str, Any]:
+    """The file's content as plain JSON values."""
+    study, claim = results.study, results.study.claim
+    return plain(
+        {
+            "schema": SCHEMA,
+            "study": study.name,
+            "question": study.question,
+            "claim_hash": study.claim_hash(),
+            "alpha": claim.alpha,
+            "delta": claim.delta,
+            "layer": claim.layer,
+            "knob": {
+                "name": claim.knob,
+                "neutral": neutral_value(study),
+                "values": sorted({float(cell[claim.knob]) for cell in study.cells}),
+            },
+            "seeds": sorted({int(cell["seed"]) for cell in study.cells}),
+            "step": int(results.step[-1]),
+            "least_seeds": transfer.least_seeds(claim.alpha),
+            "cells": len(study.cells),
+            "diverged": [
+                {"cell": study.key(cell, len(study.stages) - 1), "step": int(step)}
+                for cell, step in zip(study.cells, results.diverged_at, strict=True)
+                if step >= 0
+            ],
+            "claims": [_claim(one) for one in judged],
+            "bounds": [_bounds(one) for one in bounds],
+        }
+    )
+
+
+def text(results: Results, judged: list[Judged], bounds: list[Bounds]) -> str:
+    """The file's text: strict JSON."""
+    return json.dumps(document(results, judged, bounds), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _claim(one: Judged) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "metric": one.metric,
+        "sign": one.sign,
+        "place": str(one.place),
+        "stratum": one.stratum,
+        "adjusted_p": one.adjusted_p,
+        **asdict(one.verdict),
+    }
+
+
+def _bounds(one: Bounds) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "stratum": one.stratum,
+        "primary": one.primary,
+        "learned": one.learned,
+        "shown_free_until": one.free_until,
+        "shown_harmful_from": one.harmful_from,
+        "delta": one.delta,
+        "trivial": one.trivial,
+    }
+
+
+def plain(value: Any) -> Any:
+    """JSON values only: NumPy scalars unwrapped, tuples as lists, floats rounded, what is not finite as None."""
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(one) for one in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value

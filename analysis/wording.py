@@ -1,0 +1,218 @@
+"""What a report says in plain sentences, computed from verdicts and bounds; the same words in HTML, Markdown and TensorBoard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from analysis import transfer
+from analysis.claims import Bounds, Judged, neutral_value
+from analysis.metrics import METRICS
+from analysis.results import Results
+from lab import knobs as registry
+from lab.config import Study
+from lab.plan import Plan
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """How a sentence speaks of a knob: the act ('Pruning'), and a setting ('40% sparsity')."""
+
+    act: str
+    setting: Callable[[float], str]
+    short: Callable[[float], str]
+
+
+PHRASES = {
+    "prune.sparsity": Phrase("Pruning", lambda v: f"{_percent(v)} sparsity", lambda v: _percent(v)),
+}
+# Marks beside the colours, so that a verdict can be told without seeing them.
+MARKS = {
+    "transfers": ("good", "✓"),
+    "never transferred": ("flat", "="),
+    "stall": ("bad", "↷"),
+    "reversal": ("bad", "↘"),
+    "harms from the start": ("bad", "✗"),
+    "scale-dependent": ("open", "~"),
+    "no latent gain": ("open", "–"),
+    "underpowered": ("open", "?"),
+    "not learned": ("open", "∅"),
+}
+MEANING = {
+    "not learned": "the neutral cells are not shown to beat the trivial baseline, so there is no ability to lose",
+    "underpowered": "there are too few seeds or settings, or too much noise, for any other verdict; it is not evidence of"
+    " absence",
+    "no latent gain": "the metric is not shown to move as claimed over the whole range",
+    "harms from the start": "ability falls by more than δ before the first break that can be tested",
+    "reversal": "up to the break ability loses less than δ, after it ability falls while the metric goes on gaining",
+    "stall": "metric and ability rise together up to the break; after it the metric rises and ability hardly follows",
+    "scale-dependent": "a stall for the metric as given that does not survive its log or its ranks",
+    "never transferred": "the metric gains and ability is shown to change by less than δ over the whole range",
+    "transfers": "the metric gains, ability rises, and no break is shown",
+}
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}%" if 0.1 <= value <= 0.9 else f"{100 * value:.3g}%"
+
+
+def phrase(knob: str) -> Phrase:
+    """The words for a knob; its name where there are none."""
+    fallback = Phrase(f"Changing {knob}", lambda v: f"{knob} = {v:.3g}", lambda v: f"{v:.3g}")
+    return PHRASES.get(knob, fallback)
+
+
+def listed(items: Iterable[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    items = list(items)
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "nothing"
+
+
+def number(value: float | None, form: str = ".3g") -> str:
+    """A number, or a dash where there is none."""
+    return "—" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def p_value(value: float) -> str:
+    """A p-value with three decimals."""
+    return "< 0.001" if value < 0.0005 else f"{value:.3f}"
+
+
+def stratum_name(stratum: dict[str, Any]) -> str:
+    """'prune.scope = global, …'; empty where the grid has no further axis."""
+    return ", ".join(f"{knob} = {value if isinstance(value, str) else f'{value:g}'}" for knob, value in stratum.items())
+
+
+def answers(study: Study, bounds: list[Bounds], judged: list[Judged]) -> list[str]:
+    """The answer in a few sentences: the bounds of the primary abilities, then latents and breaks.
+
+    Args:
+      study: the study.
+      bounds: one stratum's primary bounds.
+      judged: the same stratum's claims.
+    """
+    groups: dict[str, list[str]] = {}
+    for bound in bounds:
+        groups.setdefault(_outcome(study, bound), []).append(f"{bound.label}/{bound.split}")
+    sentences = [text.replace("{abilities}", listed(names)) for text, names in groups.items()]
+    return [*sentences, *_latent_sentence(study, judged), *_break_sentence(study, judged)]
+
+
+def _outcome(study: Study, bound: Bounds) -> str:
+    """The sentence about one ability, with a place left for the names of all that share it."""
+    words, neutral = phrase(study.claim.knob), neutral_value(study)
+    if not bound.learned:
+        return "Not learned: {abilities}. The neutral cells are not shown to beat the trivial baseline, so nothing is said."
+    if bound.free_until is None:
+        least = transfer.least_seeds(study.claim.alpha)["bounds"]
+        return f"Nothing can be shown for {{abilities}}: a bound needs at least {least} seeds."
+    values = bound.ability.knob_K
+    end = values[-1] if neutral == values[0] else values[0]
+    if bound.free_until == end:
+        return f"{words.act} is shown free for {{abilities}} at every setting tried, up to {words.setting(end)}."
+    if bound.free_until == neutral:
+        free = f"{words.act} is not shown free for {{abilities}} at any setting"
+    else:
+        free = f"{words.act} is shown free for {{abilities}} up to {words.setting(bound.free_until)}"
+    if bound.harmful_from is None:
+        return f"{free}, and nowhere shown harmful; beyond that nothing is known."
+    since = words.setting(bound.harmful_from) if bound.free_until == neutral else words.short(bound.harmful_from)
+    return f"{free} and shown harmful from {since}; between them nothing is known."
+
+
+def _latent_sentence(study: Study, judged: list[Judged]) -> list[str]:
+    """Which claimed gains are shown, over the whole range of the knob."""
+    alpha, groups = study.claim.alpha, {}
+    for metric, sign in study.claim.gains:
+        mine = {j.label: j.verdict.p_values.get("latent gain") for j in judged if j.metric == metric}
+        shown = [label for label, p in mine.items() if p is not None and p <= alpha]
+        tested = [label for label, p in mine.items() if p is not None]
+        if tested:
+            where = f"on {listed(shown)}" if shown else ""
+            where += ("" if shown == tested else " only") if shown else "nowhere"
+            groups.setdefault(where, []).append(f"{metric} to {'rise' if sign > 0 else 'fall'}")
+    parts = [f"{listed(metrics)} {where}" for where, metrics in groups.items()]
+    return [f"The claimed latent gain over the whole range is shown for {'; for '.join(parts)}."] if parts else []
+
+
+def break_text(words: Phrase, verdict: transfer.Verdict) -> str:
+    """'40% [37%, 43%]', or a dash where no break is located."""
+    if verdict.break_at is None:
+        return "—"
+    place = words.short(verdict.break_at)
+    if verdict.break_interval is None:
+        return place
+    return f"{place} [{words.short(verdict.break_interval[0])}, {words.short(verdict.break_interval[1])}]"
+
+
+def _break_sentence(study: Study, judged: list[Judged]) -> list[str]:
+    """Where latent gain stops becoming ability, by ability, whatever the metric."""
+    words, found = phrase(study.claim.knob), {}
+    for one in judged:
+        if one.verdict.break_at is not None:
+            at = f"{one.label}/{one.split} at {break_text(words, one.verdict)} ({one.verdict.kind})"
+            found.setdefault(at, []).append(one.metric)
+    if found:
+        every = len(study.claim.gains)
+        told = [at if len(metrics) == every else f"{at} against {listed(metrics)}" for at, metrics in found.items()]
+        return [f"Latent gain stops becoming ability for {'; for '.join(told)}."]
+    kinds = {j.verdict.kind for j in judged}
+    if kinds == {"underpowered"}:
+        return ["Every break test is underpowered: no break is shown, and none is excluded."]
+    return ["No break is shown."]
+
+
+def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
+    """What a reader must not conclude, computed from the study."""
+    study, claim = plan.study, plan.study.claim
+    seeds = len({cell["seed"] for cell in study.cells})
+    least, error = transfer.least_seeds(claim.alpha), 0.5 / math.sqrt(study.eval_examples)
+    told = []
+    if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
+        rate = study.base["optimizer.learning_rate"]
+        told.append(
+            f"One learning rate ({rate:g}) at every value of {claim.knob}, not retuned: a setting that looks harmful may only"
+            " want another rate."
+        )
+    told += [
+        f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}. Showing a bound takes at least"
+        f" {least['bounds']} seeds, a reversal {least['reversal']}, a stall {least['stall']}. More seeds narrow the range"
+        " between 'shown free' and 'shown harmful'.",
+        "Underpowered means that the data can show neither change nor its absence; it is not a finding of no effect.",
+        f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting. That it"
+        " carries over to large language models is not shown.",
+        f"Abilities are measured on {study.eval_examples} examples a split: the standard error of one cell's accuracy is up to"
+        f" {error:.3f}.",
+        "The figures' intervals are percentile bootstraps of the interquartile mean; with few seeds they are somewhat too"
+        " short. No verdict rests on them.",
+        f"Adjusted p-values control the false discovery rate over the {len(judged)} primary claims"
+        " (Benjamini–Hochberg). Claims about one ability share its data, so they are not independent evidence.",
+        "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
+        f"Slopes are taken in the knob's own unit, on {len(set(float(c[claim.knob]) for c in study.cells))} settings; between"
+        " settings nothing was measured.",
+        f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the same for"
+        " every cell; another layer may say otherwise.",
+        "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss, would need"
+        " an intervention on the latent itself.",
+    ]
+    told += [f"{name}: {METRICS[name].trap}." for name, _ in claim.gains]
+    lost = int((results.diverged_at >= 0).sum())
+    if lost:
+        told.append(
+            f"{lost} of {len(study.cells)} cells diverged and are left out of everything after the step they did so."
+        )
+    layout = plan.layout
+    told.append(
+        f"The numbers repeat bit for bit on the same layout ({layout.devices} {layout.platform} devices, chunks of at most"
+        f" {layout.chunk}, {layout.width} at a time) and software; on other hardware they differ by rounding, which training"
+        " amplifies."
+    )
+    return told
+
+
+def knob_about(study: Study) -> str:
+    """What the claim's knob is, with its source."""
+    knob = registry.KNOBS[study.claim.knob]
+    return f"{knob.about} ({knob.source})"

@@ -1,0 +1,49 @@
+"""Permutations without a sort, and the instance hash."""
+
+import itertools
+from collections import Counter
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.draw import hash_bit, mix, permutation
+from tests.tasks.task_cases import within
+
+permute = jax.jit(partial(permutation, take=6))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=6, max_size=6), st.integers(1, 6))
+def test_permutes_the_first_items_even_with_ties(bits, count):
+    found = permute(jnp.array(bits, jnp.uint32), count).tolist()[:count]
+    assert sorted(found) == list(range(count))
+    expected = np.argsort(np.argsort(bits[:count], kind="stable"), kind="stable")
+    assert found == expected.tolist()
+
+
+def test_permutations_are_uniform():
+    bits = jax.random.bits(jax.random.key(0), (6000, 3))
+    rows = jax.jit(jax.vmap(lambda b: permutation(b, 3, 3)))(bits)
+    counts = Counter(map(tuple, np.asarray(rows).tolist()))
+    assert set(counts) == set(itertools.permutations(range(3)))
+    assert all(within(count / 6000, 1 / 6, 6000) for count in counts.values())
+
+
+def test_mix_is_a_bijection_on_a_sample():
+    words = jnp.arange(1 << 16, dtype=jnp.uint32)
+    assert len(np.unique(np.asarray(mix(words)))) == 1 << 16
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_hash_bit_is_balanced_and_sees_the_order_only_if_asked(ordered):
+    words = jax.random.randint(jax.random.key(0), (4096, 5), 0, 1000, jnp.int32)
+    bit = jax.jit(jax.vmap(lambda w: hash_bit(w, jnp.arange(5) < 4, ordered)))
+    bits, swapped = bit(words), bit(words[:, jnp.array([1, 0, 2, 3, 4])])
+    assert within(float(jnp.mean(bits)), 0.5, 4096)
+    assert bool(jnp.all(bits == swapped)) != ordered
+    assert jnp.all(bits == bit(words.at[:, 4].set(3))), "what isn't valid doesn't count"

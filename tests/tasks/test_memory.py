@@ -1,0 +1,111 @@
+"""Facts and associative recall."""
+
+import itertools
+import math
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks import make
+from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within, world
+
+FACTS = make("facts", facts=20, values=6)
+RECALL = make("mqar", pairs=4, more_pairs=7, keys=9, values=8)
+
+
+def zipf(exponent, first, last, total):
+    weights = [(rank + 1) ** -exponent if first <= rank < last else 0.0 for rank in range(total)]
+    return np.array(weights) / sum(weights)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    exponent=st.floats(0.0, 4.0, width=32),
+    ranks=st.tuples(st.integers(0, 20), st.integers(0, 20)).filter(lambda r: r[0] != r[1]),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_facts_come_from_the_map_at_their_frequencies(exponent, ranks, seed):
+    first, last = sorted(ranks)
+    facts, count = world(FACTS), 2048
+    batch = draw(FACTS, {"exponent": exponent, "first": first, "last": last}, 2, count, seed)
+    key = batch.tokens[:, 0] - 1
+    value = np.asarray(facts.value_of_key)[key]
+    rank = np.argsort(np.asarray(facts.key_of_rank))[key]
+    np.testing.assert_array_equal(batch.targets, np.stack([value + 21, np.zeros_like(value)], axis=1))
+    np.testing.assert_array_equal(batch.factors["value"], value)
+    np.testing.assert_array_equal(batch.factors["frequency"], rank // 5)
+    shares = np.bincount(rank, minlength=20) / count
+    expected = zipf(exponent, first, last, 20)
+    assert np.all(shares[expected == 0] == 0)
+    assert all(within(s, e, count, sigmas=6) for s, e in zip(shares, expected, strict=True))
+
+
+def test_head_and_tail_share_no_key():
+    head, tail = (set(draw_split(FACTS, split).tokens[:, 0].tolist()) for split in ("head", "tail"))
+    assert len(head) == len(tail) == 10
+    assert not head & tail
+
+
+@pytest.mark.parametrize("split", ["train", "head", "tail"])
+def test_most_common_value_baseline_matches_maps_drawn_by_the_task(split):
+    difficulty = FACTS.splits[split].difficulty
+    frequency = zipf(difficulty["exponent"], difficulty["first"], difficulty["last"], 20)
+    maps = quick_jit(jax.vmap(lambda seed: FACTS.world(jax.random.key(seed))))(np.arange(1000, dtype=np.int32))
+    exact, logprob = [], []
+    for values, keys in zip(np.asarray(maps.value_of_key), np.asarray(maps.key_of_rank), strict=True):
+        share = np.zeros(6)
+        for rank, key in enumerate(keys):
+            share[values[key]] += frequency[rank]
+        exact.append(share.max())
+        logprob.append(sum(s * math.log(s) for s in share if s > 0))
+    baseline = FACTS.baselines(split)["most_common_value"]
+    assert baseline.exact == pytest.approx(np.mean(exact), abs=0.02)
+    assert baseline.logprob == pytest.approx(np.mean(logprob), abs=0.04)
+    assert FACTS.baselines(split)["chance"].logprob == pytest.approx(-math.log(6))
+
+
+@settings(max_examples=20, deadline=None)
+@given(pairs=st.integers(2, 7), held_out=st.integers(0, 1), seed=st.integers(0, 2**31 - 1))
+def test_recall_asks_every_key_once(pairs, held_out, seed):
+    batch = draw(RECALL, {"pairs": pairs, "held_out": held_out}, 22, 8, seed)
+    for index in range(8):
+        example = one(batch, index)
+        tokens = example.tokens.tolist()
+        keys, values, queries = tokens[0 : 2 * pairs : 2], tokens[1 : 2 * pairs : 2], tokens[2 * pairs : 3 * pairs]
+        assert tokens[3 * pairs :] == [0] * (22 - 3 * pairs)
+        assert len(set(keys)) == len(set(values)) == pairs
+        assert set(keys) <= set(range(1, 10))
+        assert set(values) <= set(range(10, 18))
+        assert sorted(queries) == sorted(keys)
+        assert example.targets[2 * pairs : 3 * pairs].tolist() == [values[keys.index(q)] for q in queries]
+        assert example.weights.tolist() == [0] * 2 * pairs + [1] * pairs + [0] * (22 - 3 * pairs)
+        last = keys.index(queries[-1])
+        assert {n: int(v) for n, v in example.factors.items()} == {"value": values[last] - 10, "pair": last}
+        assert example.read.tolist() == [3 * pairs - 1]
+        assert RECALL.check((), example, example.targets)
+
+
+def test_recall_lists_are_halved_and_queries_are_in_uniform_order():
+    task = make("mqar", pairs=2, more_pairs=3, keys=3, values=3)
+    lists = [set(map(tuple, draw_split(task, split).tokens[:, :4].tolist())) for split in ("train", "iid")]
+    assert not lists[0] & lists[1]
+    assert len(lists[0]) == len(lists[1]) == (6 * 6) // 2
+    batch = draw_split(task, "pairs", 4096)
+    orders = Counter(tuple(k.index(q) for q in t[6:]) for t in batch.tokens.tolist() for k in [t[0:6:2]])
+    assert set(orders) == set(itertools.permutations(range(3)))
+    assert all(within(count / 4096, 1 / 6, 4096) for count in orders.values())
+
+
+@pytest.mark.parametrize("split", ["iid", "pairs"])
+def test_context_value_baseline_matches_a_simulation(split):
+    task = make("mqar", pairs=2, more_pairs=3, keys=5, values=6)
+    batch, baseline = draw_split(task, split, 4096), task.baselines(split)["context_value"]
+    pairs = task.splits[split].answer_tokens
+    values, answers = batch.tokens[:, 1 : 2 * pairs : 2], batch.targets[:, 2 * pairs :]
+    assert within(np.mean(np.all(values == answers, axis=1)), baseline.exact, 4096)
+    share = np.mean(values[:, None, :] == answers[:, :, None], axis=2)
+    assert np.mean(np.log(share)) == pytest.approx(baseline.logprob)

@@ -1,0 +1,100 @@
+"""Modular arithmetic: results by search, the three parts of the pairs, baselines."""
+
+import math
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks import make
+from tasks.reasoning.modular import OPERATIONS
+from tests.tasks.task_cases import draw, draw_split, one, quick_jit, world
+
+TASKS = {
+    (p, operation): make("modular", p=p, operation=operation, reserved_rows=2)
+    for p, operation in ((3, "add"), (11, "sub"), (10, "mul"), (11, "div"))
+}
+
+
+def solve(p, operation, a, b):
+    """The c in 0 … p-1 that satisfies the equation, found by trying all."""
+    fits = {
+        "add": lambda c: c % p == (a + b) % p,
+        "sub": lambda c: (c + b) % p == a,
+        "mul": lambda c: c % p == (a * b) % p,
+        "div": lambda c: (c * b) % p == a,
+    }[operation]
+    (c,) = [c for c in range(p) if fits(c)]
+    return c
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    size=st.sampled_from(sorted(TASKS)),
+    fraction=st.floats(0.0, 1.0, width=32),
+    part=st.integers(0, 2),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_results_and_parts(size, fraction, part, seed):
+    (p, operation), task = size, TASKS[size]
+    order = np.asarray(world(task).pairs).tolist()
+    columns = p - (operation == "div")
+    open_pairs = (p - 2) * columns
+    seen = min(max(round(np.float32(fraction) * np.float32(open_pairs)), 1), open_pairs)
+    allowed = {0: order[:seen], 1: order[seen:open_pairs] or order[:seen], 2: order[open_pairs:]}[part]
+    batch = draw(task, {"fraction": fraction, "part": part}, 4, 16, seed)
+    for index in range(16):
+        example = one(batch, index)
+        a, b = (example.tokens[:2] - 1).tolist()
+        assert a * columns + b - (operation == "div") in allowed
+        result = solve(p, operation, a, b)
+        assert example.tokens.tolist() == [a + 1, b + 1, p + 1, 0]
+        assert example.targets.tolist() == [0, 0, result + 1, 0]
+        assert {name: int(value) for name, value in example.factors.items()} == {"result": result, "a": a, "b": b}
+        assert task.check(world(task), example, example.targets)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_parts_are_all_the_pairs(operation):
+    task = make("modular", p=7, operation=operation, fraction=0.4)
+    pairs = {
+        split: set(map(tuple, (draw_split(task, split).tokens[:, :2] - 1).tolist()))
+        for split in ("train", "iid", "rows")
+    }
+    columns = 7 - (operation == "div")
+    assert sum(map(len, pairs.values())) == len(set.union(*pairs.values())) == 7 * columns
+    assert len(pairs["train"]) == round(0.4 * 5 * columns)
+    reserved = {a for a, _ in pairs["rows"]}
+    assert len(reserved) == 2
+    assert not reserved & {a for a, _ in pairs["train"] | pairs["iid"]}
+    assert set(map(tuple, (draw_split(task, "seen", seed=1).tokens[:, :2] - 1).tolist())) == pairs["train"]
+
+
+def test_with_all_pairs_trained_iid_is_not_called_disjoint():
+    assert not make("modular", fraction=1.0).splits["iid"].disjoint
+    assert make("modular", fraction=0.99).splits["iid"].disjoint
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_majority_baseline_matches_counting_over_seeds(operation):
+    """The best constant answer over the pairs; an average over worlds gives the same as all pairs together."""
+    task = make("modular", p=7, operation=operation)
+    first = 1 if operation == "div" else 0
+    counts = Counter(solve(7, operation, a, b) for a in range(7) for b in range(first, 7))
+    shares = [count / counts.total() for count in counts.values()]
+    for split in task.splits:
+        baseline = task.baselines(split)["majority"]
+        assert baseline.exact == pytest.approx(max(shares))
+        assert baseline.logprob == pytest.approx(sum(s * math.log(s) for s in shares))
+        assert task.baselines(split)["chance"].exact == pytest.approx(1 / 7)
+    columns = 7 - first
+    pairs = np.asarray(
+        quick_jit(jax.vmap(lambda s: task.world(jax.random.key(s)).pairs))(np.arange(300, dtype=np.int32))
+    )
+    commonest = counts.most_common(1)[0][0]
+    rows = pairs[:, -2 * columns :]
+    right = [solve(7, operation, int(i) // columns, int(i) % columns + first) == commonest for i in rows.ravel()]
+    assert np.mean(right) == pytest.approx(max(shares), abs=0.04)

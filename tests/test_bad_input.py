@@ -1,0 +1,187 @@
+"""What bad input gets: one sentence with the field and the fix, before anything compiles; no traceback."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.errors import UserError
+from lab.grid import axis, chain, product
+from lab.population import local_layout
+from lab.workdir import Workdir
+from tests.lab.conftest import study_of, tiny_config, tiny_sweep
+
+ROOT = Path(__file__).parent.parent
+
+
+def command(*arguments, cwd=ROOT):
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def changed(**fields):
+    config = tiny_config()
+    for path, value in fields.items():
+        target, *rest = path.split("__")
+        holder = config
+        for name in rest:
+            holder, target = holder[target], name
+        with holder.ignore_type():
+            holder[target] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (dict(tasks__facts__task="fact"), r"config\.tasks\.facts: unknown task 'fact'.*facts"),
+        (dict(tasks__facts__fcts=3), r"config\.tasks\.facts: .*no field 'fcts'.*facts"),
+        (dict(tasks__word__group="Z7"), r"config\.tasks\.word: .*group"),
+        (dict(tasks__facts__examples=0), r"config\.tasks\.facts\.examples=0 must be a whole number"),
+        (dict(tasks__facts__factor="valu"), r"config\.tasks\.facts\.factor: unknown factor 'valu'.*value"),
+        (
+            dict(claim__gains={"participation_ration": -1}),
+            r"unknown metric 'participation_ration'.*participation_ratio",
+        ),
+        (dict(claim__gains={"two_nn": 2}), r"config\.claim\.gains\.two_nn=2 must be 1 .* or -1"),
+        (dict(claim__abilities=("facts/idd",)), r"no split 'idd'.*iid"),
+        (dict(claim__abilities=("fact/iid",)), r"no task 'fact'.*facts"),
+        (dict(claim__abilities=()), r"at least one entry in gains and one in abilities"),
+        (dict(claim__knob="prune.sparsty"), r"'prune\.sparsty' is not an axis.*prune\.sparsity"),
+        (dict(claim__knob="seed"), r"no order to break along"),
+        (dict(claim__alpha=0.0), r"config\.claim\.alpha=0\.0 must lie between"),
+        (dict(claim__layer=5), r"config\.claim\.layer: layer 5 must lie in \[-2, 1\]"),
+        (dict(claim__layer=0), r"config\.claim\.layer=0 is not measured; add it"),
+        (dict(model__heads=3), r"config\.model\.heads=3 must divide config\.model\.width=16"),
+        (dict(model__positions="sinus"), r"config\.model\.positions='sinus' must be one of learned"),
+        (dict(model__activation="tanh"), r"config\.model\.activation='tanh' must be one of"),
+        (dict(steps__train=10), r"config\.steps\.train=10 must be a multiple of config\.call_steps=3"),
+        (dict(steps__prun=3), r"config\.steps\.prun: no such stage.*prune"),
+        (dict(stages=("train",)), r"config\.steps\.prune: no such stage"),
+        (dict(stages=()), r"config\.stages is empty"),
+        (dict(schedule__name="cosin"), r"config\.schedule\.name='cosin' must be one of constant, cosine"),
+        (dict(probe__examples=512), r"config\.probe\.examples=512 is too few .* 1024"),
+        (dict(evaluation__examples=0), r"config\.evaluation\.examples=0 must be a whole number"),
+        (dict(knobs={"weight_decay": {"rat": 0.1}}), r"unknown knob 'weight_decay\.rat'.*weight_decay\.rate"),
+        (dict(knobs={"weight_decay": {"rate": -1.0}}), r"out of range; it must lie in \[0, 100\]"),
+    ],
+)
+def test_configs(config, message):
+    with pytest.raises(UserError, match=message):
+        study_of(changed(**config))
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (lambda: product(axis("prune.sparsit", (0.0,))), r"unknown knob 'prune\.sparsit'.*prune\.sparsity"),
+        (lambda: product(axis("prune.sparsity", (0.0, 1.5))), r"prune\.sparsity=1\.5 is out of range.*\[0, 1\]"),
+        (lambda: product(axis("prune.sparsity", (0.0,), stage="prun")), r"unknown stage 'prun'.*prune"),
+        (lambda: product(axis("prune.sparsity", (0.0,)), axis("seed", (0.5,))), r"seed=0\.5 must be a whole number"),
+        (
+            lambda: product(axis("prune.sparsity", (0.0,)), axis("seed", (0,), stage="prune")),
+            r"seed acts from the first",
+        ),
+        (lambda: chain(axis("prune.sparsity", (0.0, 0.5)), axis("prune.sparsity", (0.5,))), r"occurs twice"),
+    ],
+)
+def test_grids(grid, message):
+    with pytest.raises(UserError, match=message):
+        study_of(grid=grid())
+
+
+def test_a_claim_without_its_neutral_setting_is_refused():
+    from analysis.claims import check
+
+    with pytest.raises(UserError, match=r"must begin or end at its neutral value 0"):
+        check(study_of(grid=tiny_sweep((0.2, 0.5))))
+
+
+def open_workdir(path, study=None, config=None):
+    return Workdir(path, study or study_of(), config or tiny_config(), local_layout())
+
+
+def test_another_study_in_the_work_directory_is_refused_with_the_difference(tmp_path):
+    open_workdir(tmp_path).claim()
+    config = changed(steps__train=15, model__width=32)
+    with pytest.raises(
+        UserError, match=r"config\.model\.width is 16 there and 32 here.*steps\.train is 12 there and 15"
+    ):
+        open_workdir(tmp_path, study_of(config), config).claim()
+
+
+def test_removed_values_are_refused_and_added_ones_taken(tmp_path):
+    open_workdir(tmp_path).claim()
+    with pytest.raises(UserError, match=r"1 of its cells are not in this grid, such as .*seed=2|3 of its cells"):
+        open_workdir(tmp_path, study_of(grid=tiny_sweep(seeds=2))).claim()
+    more = study_of(grid=tiny_sweep((0.0, 0.2, 0.5), 4))
+    assert open_workdir(tmp_path, more).claim() == []
+    assert len(json.loads((tmp_path / "study.json").read_text())["cells"]) == 12
+
+
+def test_a_changed_claim_is_refused(tmp_path):
+    open_workdir(tmp_path).claim()
+    config = changed(claim__gains={"two_nn": -1})
+    with pytest.raises(UserError, match=r"config\.claim\.gains"):
+        open_workdir(tmp_path, study_of(config), config).claim()
+
+
+def test_a_second_process_on_one_work_directory_is_refused(tmp_path):
+    with open_workdir(tmp_path).locked(), pytest.raises(UserError, match="in use by another process"):
+        with open_workdir(tmp_path).locked():
+            pass
+    with open_workdir(tmp_path).locked():  # free again
+        pass
+
+
+def test_checkpoints_of_nobody_are_refused(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match=r"holds checkpoints but no study\.json"):
+        open_workdir(tmp_path).claim()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config is missing"),
+        (["--config=ablations/prunin.py"], "Nearest: ablations/pruning.py"),
+        (["--config=ablations/pruning.py", "--config.steps.trian=5"], "Nearest: config.steps.train"),
+        (["--config=ablations/pruning.py", "--config.steps.train=1e3"], "steps.train"),
+        (["--config=ablations/pruning.py", "--plam"], "plam"),
+        (["--config=ablations/pruning.py:quik"], "quick"),
+        (["--config=ablations/pruning.py", "plan"], "unexpected argument 'plan'"),
+        (["--list=task"], "tasks"),
+    ],
+)
+def test_the_command_line(arguments, message, tmp_path):
+    done = command(*arguments, cwd=ROOT)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_locked_directory_is_said_by_the_command(tmp_path):
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = command("--config=ablations/pruning.py", f"--workdir={tmp_path}")
+    assert done.returncode == 2
+    assert "in use by another process" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_trains_nothing(tmp_path):
+    done = command("--config=ablations/pruning.py", "--plan", f"--workdir={tmp_path / 'w'}")
+    assert done.returncode == 0, done.stderr
+    assert "72 cells" in done.stdout
+    assert not (tmp_path / "w").exists()
+    shutil.rmtree(tmp_path, ignore_errors=True)

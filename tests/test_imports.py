@@ -1,0 +1,45 @@
+"""Imports go one way: run → analysis → lab → tasks. Studies import the grid helpers only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("tasks", "lab", "analysis", "run", "ablations", "tests")
+ALLOWED = {"tasks": {"tasks"}, "lab": {"lab", "tasks"}, "analysis": {"analysis", "lab", "tasks"}}
+FILES = [path for room in ALLOWED for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+def test_there_are_files_to_look_at():
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_rooms_import_one_way(path):
+    room = path.relative_to(ROOT).parts[0]
+    rooms = {name.split(".")[0] for name in imported(path)} & set(ROOMS)
+    assert rooms <= ALLOWED[room], f"{path.relative_to(ROOT)} imports {sorted(rooms - ALLOWED[room])}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ablations").glob("*.py")), ids=lambda p: p.name)
+def test_studies_import_the_grid_helpers_only(path):
+    ours = {name for name in imported(path) if name.split(".")[0] in ROOMS}
+    assert ours <= {"lab.grid"}
+
+
+def test_only_one_file_imports_orbax_and_one_flax():
+    for package, home in (("orbax", "lab/checkpoint.py"), ("flax", "lab/model.py"), ("tensorboardX", "lab/writer.py")):
+        users = {str(p.relative_to(ROOT)) for p in FILES if any(n.split(".")[0] == package for n in imported(p))}
+        assert users <= {home}
