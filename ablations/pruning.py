@@ -31,7 +31,7 @@ def get_config(variant: str = ""):
     config.sparsities = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)
     config.seeds = 8
     if variant == "quick":
-        config.steps = dict(train=800, prune=50)
+        config.steps = dict(train=1200, prune=50)
         config.saves = dict(train=3, prune=1)
         config.sparsities = (0.0, 0.3, 0.6)
         config.seeds = 3

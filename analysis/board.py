@@ -12,7 +12,7 @@ from analysis import statistics
 from analysis.claims import curve, strata
 from analysis.latents import Place
 from analysis.results import Results
-from analysis.wording import stratum_name
+from analysis.wording import settings_text
 from lab.config import Study
 from lab.writer import CellRun, Chart, Series, Sweep
 
@@ -33,13 +33,12 @@ def sweep(results: Results, images: Mapping[str, bytes], texts: Mapping[str, str
     """The grid's charts: for every reading and knob value the IQM over seeds at each evaluation, quartiles if claimed.
 
     Groups are named after the reading, so that the page has one a task and split; the Custom Scalars page has all knob
-    values in one chart, and a chart with quartiles for each. Past MAX_TAGS the readings that are not claimed are left out.
+    values in one chart, and a chart with quartiles for each. Readings past MAX_TAGS are left out, claimed ones last.
     """
     series: list[Series] = []
     charts: list[Chart] = []
-    readings = sorted(_readings(results.study), key=lambda reading: not reading.claimed)
-    for stratum in strata(results.study):
-        for reading in readings:
+    for reading in sorted(_readings(results.study), key=lambda reading: not reading.claimed):
+        for stratum in strata(results.study):
             new_series, new_charts = _group(results, stratum, reading)
             if len(series) + len(new_series) <= MAX_TAGS:
                 series += new_series
@@ -72,7 +71,7 @@ def _group(results: Results, stratum: dict[str, Any], reading: _Reading) -> tupl
     curves = [curve(results, stratum, column, e) for e in range(len(steps))]
     iqm_ExK = np.stack([statistics.iqm(c.values_SxK) for c in curves])
     quartiles_Ex2xK = np.stack([statistics.quantiles(c.values_SxK, QUARTILES) for c in curves])
-    where = f" [{stratum_name(stratum)}]" if stratum else ""
+    where = f" [{settings_text(stratum)}]" if stratum else ""
     name, settings = f"{reading.group}{where}", [f"{results.study.claim.knob}={v:g}" for v in curves[0].knob_K]
     series, charts, means = [], [], []
     for k, setting in enumerate(settings):

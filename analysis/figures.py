@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis import statistics
+from analysis import statistics, wording
 from analysis.claims import Bounds, Curve, Judged, curve, neutral_value
 from analysis.plotting import (
     BAND_TINT,
@@ -59,8 +59,8 @@ def ranges(study: Study, bounds: list[Bounds]) -> Figure:
         free, harm = axis.free_span(bound.free_until), axis.harm_span(bound.harmful_from)
         ax.plot(axis.limits, (row, row), color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
         if not bound.learned:
-            ax.text(np.mean(axis.limits), row, " not learned, nothing to compare ", va="center", ha="center", color=GREY,
-                    backgroundcolor="white", fontsize=7.5)  # fmt: skip
+            text, middle = f" {wording.learned(study, bound)}: nothing to compare ", float(np.mean(axis.limits))
+            ax.text(middle, row, text, va="center", ha="center", color=GREY, backgroundcolor="white", fontsize=7.5)
             continue
         if free:
             ax.barh(row, free[1] - free[0], left=free[0], height=0.62, color=BLUE, zorder=2)
@@ -70,9 +70,9 @@ def ranges(study: Study, bounds: list[Bounds]) -> Figure:
         ax.plot(axis.at(axis.neutral), row, marker="|", color=BLACK, markersize=9, zorder=3)
     ax.set_yticks(range(len(bounds)))
     ax.set_yticklabels([f"{b.label}/{b.split}" for b in bounds])
-    for text, bound in zip(ax.get_yticklabels(), bounds, strict=True):
-        text.set_fontweight("bold" if bound.primary else "normal")
-        text.set_color(BLACK if bound.primary else GREY)
+    for tick, bound in zip(ax.get_yticklabels(), bounds, strict=True):
+        tick.set_fontweight("bold" if bound.primary else "normal")
+        tick.set_color(BLACK if bound.primary else GREY)
     ax.set_ylim(len(bounds) - 0.4, -0.6)
     axis.dress(ax)
     ax.spines["left"].set_visible(False)
@@ -146,7 +146,7 @@ def _ability_panel(ax: Axes, study: Study, bound: Bounds, judged: list[Judged]) 
             ends = [axis.at(value) for value in interval]
             ax.plot(ends, (1.05, 1.05), color=VERMILLION, linewidth=2.2, solid_capstyle="butt", zorder=5)
         ax.plot(axis.at(place), 1.05, marker="D", markersize=4, color=VERMILLION, zorder=6)
-    ax.set_title(f"{bound.label}/{bound.split}{'' if bound.learned else ' (not learned)'}")
+    ax.set_title(f"{bound.label}/{bound.split}{'' if bound.learned else f' ({wording.learned(study, bound)})'}")
     axis.dress(ax)
 
 
@@ -180,7 +180,7 @@ def latents(study: Study, results: Results, judged: list[Judged]) -> Figure:
                 ax.plot(at_K, statistics.iqm(at_half.values_SxK), color=GREY, linestyle=":", linewidth=1.2)
             axis.dress(ax, label=row == len(metrics) - 1)
             if row == 0:
-                ax.set_title(f"{label}\n{one.place.read} position, layer {one.place.layer}")
+                ax.set_title(f"{label}, at {one.place.read}")
             if column == 0:
                 ax.set_ylabel(metric_label(metric, sign))
     handles = [

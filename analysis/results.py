@@ -49,7 +49,7 @@ class Results:
 def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> Results:
     """Read the histories of a finished study and measure the latents of every kept checkpoint."""
     study = plan.study
-    nodes = [[plan.node_of(cell, stage) for stage in range(len(study.stages))] for cell in range(len(study.cells))]
+    nodes = plan.nodes_of_cells()
     chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
     saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
     seeds = {n.key: int(n.knobs["seed"]) for row in nodes for n in row}

@@ -1,11 +1,13 @@
-"""What a report says in plain sentences, computed from verdicts and bounds; the same words in HTML, Markdown and TensorBoard."""
+"""What a report says in plain sentences, computed from verdicts and bounds; every view uses the same words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from analysis import transfer
 from analysis.claims import Bounds, Judged, neutral_value
@@ -42,8 +44,8 @@ MARKS = {
 }
 MEANING = {
     "not learned": "the neutral cells are not shown to beat the trivial baseline, so there is no ability to lose",
-    "underpowered": "there are too few seeds or settings, or too much noise, for any other verdict; it is not evidence of"
-    " absence",
+    "underpowered": "there are too few seeds or settings, or too much noise, for any other verdict; it is not"
+    " evidence of absence",
     "no latent gain": "the metric is not shown to move as claimed over the whole range",
     "harms from the start": "ability falls by more than δ before the first break that can be tested",
     "reversal": "up to the break ability loses less than δ, after it ability falls while the metric goes on gaining",
@@ -80,9 +82,11 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.0005 else f"{value:.3f}"
 
 
-def stratum_name(stratum: dict[str, Any]) -> str:
-    """'prune.scope = global, …'; empty where the grid has no further axis."""
-    return ", ".join(f"{knob} = {value if isinstance(value, str) else f'{value:g}'}" for knob, value in stratum.items())
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """'prune.scope = global, seed = 3'."""
+    return ", ".join(
+        f"{knob} = {value if isinstance(value, str) else f'{value:g}'}" for knob, value in settings.items()
+    )
 
 
 def answers(study: Study, bounds: list[Bounds], judged: list[Judged]) -> list[str]:
@@ -100,14 +104,27 @@ def answers(study: Study, bounds: list[Bounds], judged: list[Judged]) -> list[st
     return [*sentences, *_latent_sentence(study, judged), *_break_sentence(study, judged)]
 
 
+def learned(study: Study, bound: Bounds) -> str:
+    """'yes', 'not learned', or 'too few seeds' where learning looks real but so few seeds can't show it."""
+    if bound.learned:
+        return "yes"
+    neutral_S = bound.ability.values_SxK[:, bound.ability.knob_K == neutral_value(study)]
+    neutral_S = neutral_S[np.isfinite(neutral_S)]
+    few = len(neutral_S) < transfer.least_seeds(study.claim.alpha)["bounds"]
+    return "too few seeds" if few and (not len(neutral_S) or neutral_S.mean() > bound.trivial) else "not learned"
+
+
 def _outcome(study: Study, bound: Bounds) -> str:
     """The sentence about one ability, with a place left for the names of all that share it."""
     words, neutral = phrase(study.claim.knob), neutral_value(study)
-    if not bound.learned:
-        return "Not learned: {abilities}. The neutral cells are not shown to beat the trivial baseline, so nothing is said."
-    if bound.free_until is None:
+    status = learned(study, bound)
+    if status == "not learned":
+        return (
+            "Not learned: {abilities}. The neutral cells are not shown to beat the trivial baseline: nothing is said."
+        )
+    if status == "too few seeds" or bound.free_until is None:
         least = transfer.least_seeds(study.claim.alpha)["bounds"]
-        return f"Nothing can be shown for {{abilities}}: a bound needs at least {least} seeds."
+        return f"Underpowered: {{abilities}}. With fewer than {least} seeds nothing can be shown free or harmful."
     values = bound.ability.knob_K
     end = values[-1] if neutral == values[0] else values[0]
     if bound.free_until == end:
@@ -130,11 +147,11 @@ def _latent_sentence(study: Study, judged: list[Judged]) -> list[str]:
         shown = [label for label, p in mine.items() if p is not None and p <= alpha]
         tested = [label for label, p in mine.items() if p is not None]
         if tested:
-            where = f"on {listed(shown)}" if shown else ""
-            where += ("" if shown == tested else " only") if shown else "nowhere"
-            groups.setdefault(where, []).append(f"{metric} to {'rise' if sign > 0 else 'fall'}")
-    parts = [f"{listed(metrics)} {where}" for where, metrics in groups.items()]
-    return [f"The claimed latent gain over the whole range is shown for {'; for '.join(parts)}."] if parts else []
+            where = f"{'' if shown == tested else 'only '}on {listed(shown)}" if shown else ""
+            groups.setdefault(where, []).append(f"{metric} {'rises' if sign > 0 else 'falls'}")
+    shown = [f"that {listed(metrics)} {where}" for where, metrics in groups.items() if where]
+    told = [f"Over the whole range it is shown {listed(shown)}."] if shown else []
+    return told + ([f"It is nowhere shown that {' or '.join(groups[''])}."] if "" in groups else [])
 
 
 def break_text(words: Phrase, verdict: transfer.Verdict) -> str:
@@ -169,45 +186,50 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
     study, claim = plan.study, plan.study.claim
     seeds = len({cell["seed"] for cell in study.cells})
     least, error = transfer.least_seeds(claim.alpha), 0.5 / math.sqrt(study.eval_examples)
+    strict = any(one.verdict.alpha_rule != "alpha" for one in judged)
+    settings = len({float(cell[claim.knob]) for cell in study.cells})
     told = []
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
         rate = study.base["optimizer.learning_rate"]
         told.append(
-            f"One learning rate ({rate:g}) at every value of {claim.knob}, not retuned: a setting that looks harmful may only"
-            " want another rate."
+            f"One learning rate ({rate:g}) at every value of {claim.knob}, not retuned: a setting that looks harmful"
+            " may only want another rate."
         )
     told += [
         f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}. Showing a bound takes at least"
-        f" {least['bounds']} seeds, a reversal {least['reversal']}, a stall {least['stall']}. More seeds narrow the range"
-        " between 'shown free' and 'shown harmful'.",
+        f" {least['bounds']} seeds, a reversal {least['reversal']}, a stall {least['stall']}. More seeds narrow the"
+        " range between 'shown free' and 'shown harmful'.",
+        f"Verdicts are at the level {claim.alpha:g} for each claim"
+        + (
+            ", reversal and stall at the stricter level that a union of tests asks for."
+            if strict
+            else "; the strict guarantee for a reversal (half that level) or a stall (a quarter) was not asked for."
+        ),
         "Underpowered means that the data can show neither change nor its absence; it is not a finding of no effect.",
-        f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting. That it"
-        " carries over to large language models is not shown.",
-        f"Abilities are measured on {study.eval_examples} examples a split: the standard error of one cell's accuracy is up to"
-        f" {error:.3f}.",
-        "The figures' intervals are percentile bootstraps of the interquartile mean; with few seeds they are somewhat too"
-        " short. No verdict rests on them.",
+        f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting."
+        " That it carries over to large language models is not shown.",
+        f"Abilities are measured on {study.eval_examples} examples a split: the standard error of one cell's accuracy"
+        f" is up to {error:.3f}.",
+        "The figures' intervals are percentile bootstraps of the interquartile mean; with few seeds they are somewhat"
+        " too short. No verdict rests on them.",
         f"Adjusted p-values control the false discovery rate over the {len(judged)} primary claims"
         " (Benjamini–Hochberg). Claims about one ability share its data, so they are not independent evidence.",
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
-        f"Slopes are taken in the knob's own unit, on {len(set(float(c[claim.knob]) for c in study.cells))} settings; between"
-        " settings nothing was measured.",
-        f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the same for"
-        " every cell; another layer may say otherwise.",
-        "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss, would need"
-        " an intervention on the latent itself.",
+        f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
+        f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the"
+        " same for every cell; another layer may say otherwise.",
+        "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
+        " would need an intervention on the latent itself.",
     ]
     told += [f"{name}: {METRICS[name].trap}." for name, _ in claim.gains]
     lost = int((results.diverged_at >= 0).sum())
     if lost:
-        told.append(
-            f"{lost} of {len(study.cells)} cells diverged and are left out of everything after the step they did so."
-        )
+        told.append(f"{lost} of {len(study.cells)} cells diverged and are left out from the step at which they did.")
     layout = plan.layout
     told.append(
-        f"The numbers repeat bit for bit on the same layout ({layout.devices} {layout.platform} devices, chunks of at most"
-        f" {layout.chunk}, {layout.width} at a time) and software; on other hardware they differ by rounding, which training"
-        " amplifies."
+        f"The numbers repeat bit for bit on the same layout ({layout.devices} {layout.platform} devices, chunks of at"
+        f" most {layout.chunk}, {layout.width} at a time) and software; on other hardware they differ by rounding,"
+        " which training amplifies."
     )
     return told
 

@@ -58,9 +58,13 @@ class Plan:
     layout: Layout
     buckets: tuple[Bucket, ...]
 
-    def node_of(self, cell: int, stage: int) -> Node:
-        """The node that holds a cell's numbers during a stage."""
-        return next(n for b in self.buckets if b.stage == stage for n in b.nodes if cell in n.cells)
+    def nodes_of_cells(self) -> list[list[Node]]:
+        """[cell][stage]: the node that holds a cell's numbers during a stage."""
+        found: list[dict[int, Node]] = [{} for _ in self.study.cells]
+        for node in (n for bucket in self.buckets for n in bucket.nodes):
+            for cell in node.cells:
+                found[cell][node.stage] = node
+        return [[stages[stage] for stage in sorted(stages)] for stages in found]
 
     def steps_alone(self) -> int:
         """Cell-steps if every cell were trained on its own."""
@@ -75,13 +79,10 @@ class Plan:
         stage = self.study.stages[bucket.stage]
         return stage.end - stage.start
 
-    def chunks(self, bucket: Bucket, done: Collection[str] = ()) -> tuple[int, int]:
-        """(cells a device trains in one call, number of calls side by side) for what is left of a bucket."""
-        left = sum(n.key not in done for n in bucket.nodes)
-        if not left:
-            return 0, 0
-        chunk = chunk_for(left, self.layout)
-        return chunk, -(-left // (chunk * self.layout.devices))
+    def chunk(self, done: Collection[str] = ()) -> int:
+        """Cells a device trains in one call, for what is left: one number, so that shapes, hence programs, repeat."""
+        left = [sum(n.key not in done for n in bucket.nodes) for bucket in self.buckets]
+        return min((chunk_for(count, self.layout) for count in left if count), default=0)
 
     def parameters(self) -> int:
         """Parameters of one cell."""

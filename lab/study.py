@@ -65,6 +65,7 @@ class Trainer:
     def __init__(self, plan: Plan, store: Store, progress: Progress, programs: Programs):
         self.plan, self.store, self.progress, self.programs = plan, store, progress, programs
         self.study, self.layout = plan.study, plan.layout
+        self._size = plan.chunk(store.nodes) * plan.layout.devices  # cells of a call, the padding included
 
     def run(self) -> None:
         """Train bucket by bucket; every parent's bucket comes before its children's."""
@@ -90,12 +91,8 @@ class Trainer:
             begun.update(meta["wave"])
             yield Wave(tuple(by_key[key] for key in meta["wave"]), meta["wave_size"], chunks)
         left = [n for n in bucket.nodes if n.key not in self.store.nodes and n.key not in begun]
-        size = self._size(len(left))
-        for start in range(0, len(left), max(size, 1)):
-            yield Wave(tuple(left[start : start + size]), size, [])
-
-    def _size(self, cells: int) -> int:
-        return population.chunk_for(cells, self.layout) * self.layout.devices if cells else 0
+        for start in range(0, len(left), max(self._size, 1)):
+            yield Wave(tuple(left[start : start + self._size]), self._size, [])
 
     def _train(self, bucket: Bucket, wave: Wave) -> None:
         """Train one wave from where it stands to the end of its stage."""

@@ -1,0 +1,175 @@
+"""How fast the engine is on this machine: `python -m lab.bench`.
+
+Prints, at the two reference shapes (2 layers, 4 heads, float32): cell-steps a second, the share of this machine's
+matrix-product ceiling measured in the same run, the generators' share of a step, compile seconds, and, where PyTorch is
+installed, the ratio to an eager PyTorch loop of the same model (the better of one process with all threads and one
+process a core). Contenders are timed in turns and the best of each is taken, so a ratio survives a noisy machine better
+than a time does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+if __name__ == "__main__" and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={_CORES}"
+
+import importlib.util  # noqa: E402
+import subprocess  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from jax import lax  # noqa: E402
+
+from lab import population, train  # noqa: E402
+from lab.model import ModelSpec  # noqa: E402
+from lab.plan import traced_arguments  # noqa: E402
+from lab.population import Layout, local_layout  # noqa: E402
+from lab.programs import Programs  # noqa: E402
+from lab.train import Program, Schedule  # noqa: E402
+from tasks import make  # noqa: E402
+from tasks.mixture import Mixture  # noqa: E402
+
+SHAPES = ((64, 32, 64), (32, 16, 32))  # width, tokens, batch
+STEPS = 20
+ROUNDS = 4
+MATRIX = 1024
+
+
+def reference(width: int, tokens: int, batch: int) -> Program:
+    """The training program of a reference shape: the word problem in Z6, answered at every token."""
+    mixture = Mixture((("word", make("group_word", group="Z6", length=tokens, longer=tokens + 1)),))
+    spec = ModelSpec(mixture.vocab_size, tokens, width, layers=2, heads=4, mlp_width=4 * width)
+    return Program(spec, mixture, (("word", batch),), tokens, Schedule(), call_steps=STEPS)
+
+
+def flops(program: Program) -> float:
+    """Floating-point operations of a step in matrix products, attention's included: three times the forward pass."""
+    spec, (_, batch) = program.spec, program.counts[0]
+    weights = spec.layers * (4 * spec.width**2 + 2 * spec.width * spec.mlp_width) + spec.width * spec.vocab_size
+    attention = spec.layers * 2 * program.length * spec.width
+    return 3 * 2.0 * batch * program.length * (weights + attention)
+
+
+def best_seconds(call: Callable[[], Any]) -> float:
+    """Seconds of one call, waiting for its result."""
+    begun = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - begun
+
+
+def matrix_product(layout: Layout) -> tuple[Callable[[], Any], float]:
+    """A call that multiplies matrices on every device at once, and its floating-point operations."""
+    repeats = 10
+    x = population.place(np.ones((layout.devices, MATRIX, MATRIX), np.float32), layout)
+
+    def many(a: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, repeats, lambda _, y: jnp.dot(a, y) * jnp.float32(1e-3), a)
+
+    one_each = Layout(layout.platform, layout.devices, 1, 1)
+    call = population.over_cells(many, one_each).lower(x).compile()
+    return lambda: call(x), 2.0 * MATRIX**3 * repeats * layout.devices
+
+
+def training(program: Program, programs: Programs) -> tuple[Callable[[], Any], int]:
+    """A call that trains a full chunk a device for STEPS steps, and the number of cells."""
+    layout = programs.layout
+    cells = layout.devices * layout.chunk
+    seeds = population.place(np.arange(cells, dtype=np.int32), layout)
+    _, knobs = traced_arguments([])
+    knobs = population.place({name: np.full(cells, 1e-3, np.float32) for name in knobs}, layout)
+    state = programs.get("initialisation", program, lambda s: train.init(program, s), (seeds,))(seeds)
+    arguments = (jnp.int32(0), seeds, knobs, state)
+    call = programs.get(
+        "training", program, lambda t, s, k, x: train.train_call(program, t, s, k, x), arguments, shared=1
+    )
+    return lambda: call(*arguments), cells
+
+
+def generation(program: Program, programs: Programs) -> Callable[[], Any]:
+    """A call that only makes the batches of the same cells and steps."""
+    layout, (label, _) = programs.layout, program.counts[0]
+    seeds = population.place(np.arange(layout.devices * layout.chunk, dtype=np.int32), layout)
+
+    def batches(seed: jax.Array) -> jax.Array:
+        worlds = program.mixture.worlds(train.address(seed, "world"))
+
+        def one(total: jax.Array, step: jax.Array) -> tuple[jax.Array, None]:
+            key = train.address(seed, "batch", step)
+            batch = program.mixture.batch(key, worlds, dict(program.counts), program.length)
+            return total + sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in batch), None
+
+        return lax.scan(one, jnp.float32(0), jnp.arange(STEPS, dtype=jnp.int32))[0]
+
+    call = programs.get(f"generation of {label}", program, batches, (seeds,))
+    return lambda: call(seeds)
+
+
+def torch_rates(program: Program) -> dict[str, float]:
+    """Cell-steps a second of eager PyTorch: one process with all threads, and one process a core."""
+    spec, (_, batch) = program.spec, program.counts[0]
+    sizes = [str(x) for x in (spec.vocab_size, program.length, batch, spec.width, spec.layers, spec.heads)]
+
+    def together(processes: int, threads: int) -> float:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-m", "lab.bench_torch", *sizes, str(threads)]
+        running = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(processes)
+        ]
+        return sum(float(process.communicate()[0]) for process in running)
+
+    if jax.default_backend() != "cpu":
+        return {"one process": together(1, _CORES)}
+    return {"one process, all threads": together(1, _CORES), "one process a core": together(_CORES, 1)}
+
+
+def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
+    """The lines for one reference shape."""
+    program, programs = reference(width, tokens, batch), Programs(layout)
+    step, cells = training(program, programs)
+    compile_seconds = programs.seconds
+    make_data = generation(program, programs)
+    product, product_flops = matrix_product(layout)
+    times = {"step": [], "data": [], "product": []}
+    for _ in range(ROUNDS):  # in turns, so that a noisy neighbour hits all of them
+        for name, call in (("step", step), ("data", make_data), ("product", product)):
+            times[name].append(best_seconds(call))
+    best = {name: min(seconds) for name, seconds in times.items()}
+    rate = cells * STEPS / best["step"]
+    ceiling = product_flops / best["product"]
+    lines = [
+        f"d={width} T={tokens} B={batch}",
+        f"  cell-steps/s           {rate:,.1f}  ({1e3 / rate:.2f} ms a cell-step, {cells} cells in a call)",
+        f"  matrix products        {flops(program) * rate / 1e9:,.1f} GFLOP/s, {flops(program) * rate / ceiling:.0%} of the"
+        f" measured ceiling ({ceiling / 1e9:,.0f} GFLOP/s)",
+        f"  generators             {best['data'] / best['step']:.1%} of a step",
+        f"  compile                {compile_seconds:.1f} s (initialisation and training)",
+    ]
+    if importlib.util.find_spec("torch"):
+        rates = torch_rates(program)
+        fastest = max(rates.values())
+        told = ", ".join(f"{name} {value:,.1f}" for name, value in rates.items())
+        lines.append(f"  eager PyTorch          {told} cell-steps/s: ratio {rate / fastest:.2f}")
+    else:
+        lines.append("  eager PyTorch          not installed: pip install -e '.[bench]'")
+    return lines
+
+
+def main() -> int:
+    """Print the benchmark of this machine."""
+    layout = local_layout()
+    device = jax.local_devices()[0].device_kind
+    print(f"{layout.devices} × {device} ({layout.platform}), jax {jax.__version__}, width {layout.width}, chunk {layout.chunk}")
+    for shape in SHAPES:
+        print("\n".join(measure(*shape, layout)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
