@@ -59,7 +59,7 @@ def ranges(study: Study, bounds: list[Bounds]) -> Figure:
         free, harm = axis.free_span(bound.free_until), axis.harm_span(bound.harmful_from)
         ax.plot(axis.limits, (row, row), color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
         if not bound.learned:
-            text, middle = f" {wording.learned(study, bound)}: nothing to compare ", float(np.mean(axis.limits))
+            text, middle = f" {wording.learned(study, bound)}: nothing is shown ", float(np.mean(axis.limits))
             ax.text(middle, row, text, va="center", ha="center", color=GREY, backgroundcolor="white", fontsize=7.5)
             continue
         if free:

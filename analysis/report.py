@@ -77,13 +77,16 @@ def write_views(
         section["figures"] = [
             {"name": name, "title": title, "caption": caption, "svg": Markup(plotting.svg(drawn[key], key, title))}
             for name, title, caption, key in _captions(results.study, section["index"])
-            if key in drawn
         ]
     _replace(workdir / "report.html", _render("report.html", content, escape=True))
     _replace(workdir / "report.md", _render("report.md", content, escape=False))
     _replace(workdir / "verdicts.json", verdicts_file.text(results, judged, bounds))
     _replace(workdir / "results.csv", to_csv(results))
-    images = {f"figures/{key}": plotting.png(figure) for key, figure in drawn.items()}
+    images = {
+        f"figures/{name} {section['name']}".strip(): plotting.png(drawn[key])
+        for section in content["sections"]
+        for name, _, _, key in _captions(results.study, section["index"])
+    }
     texts = {"answer and verdicts": _render("verdicts.md", content, escape=False)}
     writer.write(workdir / "tb", board.sweep(results, images, texts), board.cells(results), step=int(results.step[-1]))
 
@@ -184,6 +187,7 @@ def _content(
         "kinds": [(kind, *wording.MARKS[kind], meaning) for kind, meaning in wording.MEANING.items()],
         "metrics": [METRICS[name] for name, _ in study.claim.gains],
         "diverged": list(tables.diverged_rows(results)),
+        "cautions": wording.cautions(study, results, judged),
         "limits": wording.limits(plan, results, judged),
         "run": {"device": "", "notes": [], **run_facts},
         "seconds": [(name, duration(value)) for name, value in seconds.items()],

@@ -176,8 +176,8 @@ def _break_sentence(study: Study, judged: list[Judged]) -> list[str]:
         told = [at if len(metrics) == every else f"{at} against {listed(metrics)}" for at, metrics in found.items()]
         return [f"Latent gain stops becoming ability for {'; for '.join(told)}."]
     kinds = {j.verdict.kind for j in judged}
-    if kinds == {"underpowered"}:
-        return ["Every break test is underpowered: no break is shown, and none is excluded."]
+    if "underpowered" in kinds and kinds <= {"underpowered", "not learned"}:
+        return ["Every break test that could be made is underpowered: no break is shown, and none is excluded."]
     return ["No break is shown."]
 
 
@@ -186,7 +186,7 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
     study, claim = plan.study, plan.study.claim
     seeds = len({cell["seed"] for cell in study.cells})
     least, error = transfer.least_seeds(claim.alpha), 0.5 / math.sqrt(study.eval_examples)
-    strict = any(one.verdict.alpha_rule != "alpha" for one in judged)
+    rules = sorted({one.verdict.alpha_rule for one in judged})
     settings = len({float(cell[claim.knob]) for cell in study.cells})
     told = []
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
@@ -199,12 +199,8 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
         f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}. Showing a bound takes at least"
         f" {least['bounds']} seeds, a reversal {least['reversal']}, a stall {least['stall']}. More seeds narrow the"
         " range between 'shown free' and 'shown harmful'.",
-        f"Verdicts are at the level {claim.alpha:g} for each claim"
-        + (
-            ", reversal and stall at the stricter level that a union of tests asks for."
-            if strict
-            else "; the strict guarantee for a reversal (half that level) or a stall (a quarter) was not asked for."
-        ),
+        "A reversal joins two tests that can be in doubt and a stall four, so their strict levels are alpha/2 and"
+        f" alpha/4; the verdicts here used {listed(rules)}, alpha being {claim.alpha:g}.",
         "Underpowered means that the data can show neither change nor its absence; it is not a finding of no effect.",
         f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting."
         " That it carries over to large language models is not shown.",
@@ -232,6 +228,28 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
         " which training amplifies."
     )
     return told
+
+
+def cautions(study: Study, results: Results, judged: list[Judged]) -> list[str]:
+    """What makes latent readings of a place hard to trust, seen from the readings themselves.
+
+    Few distinct inputs let a reading fit single points: the scatter within classes then has too few directions for the
+    width (the trace of its inverse explodes), and a probe can memorize.
+    """
+    needed, found = 8 * study.spec.width, []
+    for place in dict.fromkeys(one.place for one in judged):
+        kept = results.columns[f"{place}/two_nn_kept"][:, -1]
+        kept = kept[np.isfinite(kept)]
+        distinct = round(float(np.median(kept)) * study.probe_examples) if len(kept) else needed
+        if distinct < needed:
+            found.append(f"{place.label} ({distinct})")
+    if not found:
+        return []
+    return [
+        f"Few distinct points among the {study.probe_examples} inputs of {listed(found)}, against 8 × width = {needed}:"
+        " there separation and probe readings can fit single points, and dimensions are estimated from little. Read the"
+        " latent verdicts of these tasks with caution."
+    ]
 
 
 def knob_about(study: Study) -> str:

@@ -111,14 +111,14 @@ CASES = {
         "solved (≥ .95)",
         "Liu et al. 2023, arXiv 2210.10749",
         dict(task="group_word", group="Z6", length=6),
-        3000,
+        4500,
         _between(0.95, 1.0),
     ),
     "a5": Case(
         "not solved (≤ .2): a fixed depth can't follow a non-solvable group",
         "Merrill & Sabharwal 2023, arXiv 2207.00729; Liu et al. 2023, arXiv 2210.10749",
         dict(task="group_word", group="A5", length=6),
-        3000,
+        4500,
         _between(0.0, 0.2),
     ),
     "modular_31": Case(

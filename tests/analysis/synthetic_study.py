@@ -79,10 +79,10 @@ def _check(name, latents, count):
 def results(one=None, rng_seed=0, diverged=True):
     """Planted readings of every cell at every save; two cells diverge, one metric is missing at the last setting."""
     one = one or study()
-    plan, rng = make_plan(one, Layout("cpu", 2, 1, 4)), np.random.default_rng(rng_seed)
+    rng = np.random.default_rng(rng_seed)
     evaluations = [(i, step) for i, stage in enumerate(one.stages) for step in stage.saves]
     knob, last = one.claim.knob, len(one.stages) - 1
-    u_C = np.asarray([cell[knob] for cell in one.cells]) / max(cell[knob] for cell in one.cells)
+    u_C = np.asarray([cell[knob] for cell in one.cells]) / (max(cell[knob] for cell in one.cells) or 1)
     seed_C = np.asarray([cell["seed"] for cell in one.cells])
     acting_E = np.asarray([stage == last for stage, _ in evaluations])
     progress_E = np.minimum(1.0, (np.arange(len(evaluations)) + 1) / (len(evaluations) - 1))
@@ -106,17 +106,19 @@ def results(one=None, rng_seed=0, diverged=True):
         latents = {name: noisy(_latent(name, u_CxE, progress_CxE), *_noise(name)) for name in METRICS}
         for name in (*METRICS, *CHECKS, *BALANCE):
             columns[f"{place}/{name}"] = latents[name] if name in latents else _check(name, latents, 31.0)
+        if place.label == "facts":
+            columns[f"{place}/two_nn_kept"][:] = 0.125  # 128 facts among 1024 inputs
     missing = np.isclose(u_C, 1.0)
     for place in places(one):
         if place.label == "path_star":
             columns[f"{place}/fisher_trace"][missing, -1] = np.nan
     at = np.full(len(one.cells), -1)
     if diverged:
-        for cell in (3, len(one.cells) - 1):
+        for cell in {min(3, len(one.cells) - 1), len(one.cells) - 1}:
             at[cell] = one.stages[last].start + 40
             for values in columns.values():
                 values[cell, -1] = np.nan
-    shared = tuple(tuple(plan.node_of(c, stage).key for stage, _ in evaluations) for c in range(len(one.cells)))
+    shared = tuple(tuple(one.key(cell, stage) for stage, _ in evaluations) for cell in one.cells)
     names = tuple(one.stages[stage].name for stage, _ in evaluations)
     return Results(one, np.asarray([step for _, step in evaluations]), names, columns, at, shared)
 

@@ -1,4 +1,4 @@
-"""Figures are drawn for every awkward study, without global state, and export to the same bytes."""
+"""Figures are drawn for every awkward study, without global state. (That they repeat: test_report.py.)"""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -29,13 +29,11 @@ def everything(one, results, judged, bounds):
     }
 
 
-def test_exports_are_the_same_bytes_and_leave_no_global_state(study):
+def test_exports_are_whole_and_leave_no_global_state(study):
     before = dict(matplotlib.rcParams)
-    first, second = everything(*study), everything(*study)
-    for name in first:
-        image = plotting.svg(first[name], name, "about <it>")
-        assert image == plotting.svg(second[name], name, "about <it>")
-        assert plotting.png(first[name]) == plotting.png(second[name])
+    for name, figure in everything(*study).items():
+        image = plotting.svg(figure, name, "about <it>")
+        assert plotting.png(figure).startswith(b"\x89PNG")
         root = ElementTree.fromstring(image.replace("xlink:href", "href"))
         assert root.attrib["aria-label"] == "about <it>"
         assert "width" not in root.attrib
