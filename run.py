@@ -10,9 +10,7 @@ python run.py --list=tasks|knobs|metrics|studies       what there is
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
-import json
 import os
 import sys
 import time

@@ -17,13 +17,15 @@ def get_config(variant: str = ""):
     config = study_config()
     config.name = "pruning"
     config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
-    config.tasks.facts = dict(task="facts", facts=128, examples=8)
+    # Latents are read where inputs repeat least: TwoNN and the Fisher trace need distinct ones.
+    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
-    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16)
+    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
     config.stages = ("train", "prune")
     config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3))
-    config.steps = dict(train=4500, prune=50)
+    config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
+    config.steps = dict(train=5000, prune=200)
     config.saves = dict(train=6, prune=1)
     config.claim.knob = "prune.sparsity"
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
@@ -31,7 +33,7 @@ def get_config(variant: str = ""):
     config.sparsities = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)
     config.seeds = 8
     if variant == "quick":
-        config.steps = dict(train=1200, prune=50)
+        config.steps = dict(train=1200, prune=100)
         config.saves = dict(train=3, prune=1)
         config.sparsities = (0.0, 0.3, 0.6)
         config.seeds = 3

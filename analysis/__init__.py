@@ -1,0 +1,1 @@
+"""What was learned, read from the checkpoints alone."""

@@ -135,8 +135,8 @@ def check(study: Study) -> None:
         neutral = neutral_value(study)
         if neutral not in (values[0], values[-1]):
             raise UserError(
-                f"sweep(): axis '{knob}' must begin or end at its neutral value {neutral:g}, which the claim is compared"
-                f" with; it has {', '.join(f'{v:g}' for v in values)}."
+                f"sweep(): axis '{knob}' must begin or end at its neutral value {neutral:g}, which the claim is"
+                f" compared with; it has {', '.join(f'{v:g}' for v in values)}."
             )
 
 

@@ -1,7 +1,8 @@
 """From checkpoints to latent readings: a checkpoint's parameters on one fixed probe set, measured on the device.
 
-The probe set is addressed by a constant, never by a seed or a knob, so every cell sees the same inputs in the same
-order; what the inputs mean (the fact map, say) is the cell's own world. Hidden states never leave the device.
+The probe set is addressed by a constant, never by a knob, so all cells of a seed see the same inputs in the same order.
+Between seeds it differs only as far as their worlds do (which pairs are held out, which fact is common). Hidden states
+never leave the device.
 
 Shape letters: M places (task × layer × read position), N probe examples, D width, G cells.
 """
@@ -65,7 +66,7 @@ def hidden_states(study: Study, seed: jax.Array, params: Any) -> tuple[jax.Array
     for use in study.tasks:
         key = jax.random.fold_in(jax.random.key(PROBE_SEED), zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
         examples = mixture.sample(
-            key, use.label, worlds[use.label], "iid", study.probe_examples, length=study.train_length
+            key, use.label, worlds[use.label], use.probe, study.probe_examples, length=study.train_length
         )
         _, hidden_ExNxLxD = model.apply(params, examples.tokens, study.spec, examples.read)
         label_N = examples.factors[use.factor]
@@ -144,7 +145,7 @@ class Measurer:
     def _settings(self) -> tuple[Any, ...]:
         """Everything but the parameters that decides the readings."""
         study = self.study
-        tasks = tuple((use.label, use.task, use.factor) for use in study.tasks)
+        tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
         return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
 
     def _path(self, saved: Saved) -> Path:

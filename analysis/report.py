@@ -36,7 +36,7 @@ FIGURES = {
     ),
     "latents": (
         "What it does to latents",
-        "The claimed metrics along {knob}, at layer {layer}, on the same inputs for every cell.",
+        "The claimed metrics along {knob}, at layer {layer}, on the same inputs for all cells of a seed.",
     ),
     "paths": (
         "Gain against ability",

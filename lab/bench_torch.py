@@ -1,6 +1,6 @@
 """The reference model as an eager PyTorch loop, for `lab.bench`; run as a process of its own.
 
-    python -m lab.bench_torch VOCAB TOKENS BATCH WIDTH LAYERS HEADS THREADS    prints steps a second
+python -m lab.bench_torch VOCAB TOKENS BATCH WIDTH LAYERS HEADS THREADS    prints steps a second
 """
 
 from __future__ import annotations

@@ -70,13 +70,18 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
     """
     meta = meta | {"checksums": {name: checksum(tree) for name, tree in items.items()}}
     try:
-        ocp.save_checkpointables(path.resolve(), items, overwrite=True, custom_metadata=meta)
+        ocp.save_checkpointables(str(path.resolve()), items, overwrite=True, custom_metadata=meta)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
         raise UserError(
-            f"could not save {path}: {reason}. Nothing saved earlier is lost: free some space and rerun to resume."
+            f"could not save {path}: {_reason(error)}. Nothing saved earlier is lost: free some space and rerun to"
+            " resume."
         ) from error
     return Saved(path, int(path.name), meta)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error's text, which Orbax may follow with pages of advice."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def load(saved: Saved, item: str) -> Any:
@@ -86,9 +91,9 @@ def load(saved: Saved, item: str) -> Any:
       DamagedCheckpoint: if it can't be read or its contents are not what was written.
     """
     try:
-        tree = ocp.load(saved.path.resolve(), checkpointable_name=item)
+        tree = ocp.load(str(saved.path.resolve()), checkpointable_name=item)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
-        raise DamagedCheckpoint(f"{saved.path}/{item} can't be read: {str(error).splitlines()[0][:200]}") from error
+        raise DamagedCheckpoint(f"{saved.path}/{item} can't be read: {_reason(error)}") from error
     if checksum(tree) != saved.meta["checksums"][item]:
         raise DamagedCheckpoint(f"{saved.path}/{item} holds other bytes than were written")
     return tree
@@ -116,7 +121,7 @@ def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
     for directory in sorted(root.iterdir()) if root.is_dir() else []:
         for path in sorted(p for p in directory.iterdir() if p.name.isdigit()):
             try:
-                meta = ocp.metadata(path.resolve()).custom_metadata
+                meta = ocp.metadata(str(path.resolve())).custom_metadata
                 if not isinstance(meta, dict) or "checksums" not in meta:
                     raise ValueError("no index of cells")
             except Exception:  # as in load

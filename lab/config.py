@@ -1,4 +1,4 @@
-"""From a study file's ConfigDict to a frozen, checked Study. Everything wrong with it is said here, before compiling."""
+"""From a study file's ConfigDict to a frozen, checked Study; what is wrong with it is said here, before compiling."""
 
 from __future__ import annotations
 
@@ -26,12 +26,21 @@ FORMAT = 1  # raised whenever the same config would train to other numbers
 
 @dataclass(frozen=True)
 class TaskUse:
-    """One task of a study's mixture: its label, the task, examples a training step, and the factor probes look for."""
+    """One task of a study's mixture.
+
+    Attributes:
+      label: its name in the study.
+      task: the task.
+      examples: of a training step.
+      factor: the ground-truth variable that probes look for.
+      probe: the split whose inputs latents are read on.
+    """
 
     label: str
     task: Task
     examples: int
     factor: str
+    probe: str
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -123,7 +132,7 @@ class Study:
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
         schedule = dataclasses.asdict(self.schedule)
-        if self.schedule.name != "cosine":
+        if self.schedule.name == "constant":
             schedule.pop("total")  # a constant rate does not care how long the study goes on
         return {
             "format": FORMAT,
@@ -203,7 +212,8 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         )
     if study.claim.layer not in study.probe_layers:
         raise UserError(
-            f"config.claim.layer={config.claim.layer} is not measured; add it to config.probe.layers={config.probe.layers}."
+            f"config.claim.layer={config.claim.layer} is not measured; add it to"
+            f" config.probe.layers={config.probe.layers}."
         )
     return study
 
@@ -237,7 +247,7 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
         where = f"config.tasks.{label}"
         fields = dict(fields)
         name, examples = fields.pop("task", label), fields.pop("examples", 16)
-        factor = fields.pop("factor", "")
+        factor, probe = fields.pop("factor", ""), fields.pop("probe", "iid")
         if _positive(examples, f"{where}.examples") and "/" in label:
             raise UserError(f"{where}: a label must not contain '/'; rename it.")
         try:
@@ -247,7 +257,10 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
         factor = factor or next(iter(task.factor_sizes))
         if factor not in task.factor_sizes:
             raise UserError(f"{where}.factor: unknown factor '{factor}'. {nearest(factor, task.factor_sizes)}")
-        uses.append(TaskUse(label, task, examples, factor))
+        short = [name for name, s in task.splits.items() if s.length <= task.splits["train"].length]
+        if probe not in short:
+            raise UserError(f"{where}.probe: no split '{probe}' no longer than training. {nearest(probe, short)}")
+        uses.append(TaskUse(label, task, examples, factor, probe))
     return tuple(uses)
 
 

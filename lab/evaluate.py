@@ -85,7 +85,7 @@ def evaluate(evaluation: Evaluation, seed: jax.Array, params: Any) -> dict[str, 
         pairs = [pair for pair in evaluation.splits if steps_of[pair] == steps]
         fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
-        answers, logprobs = lax.map(lambda split, n=steps: answer(params, evaluation.spec, *split, n), stacked)
+        answers, logprobs = lax.map(lambda s, n=steps: answer(params, evaluation.spec, s[0], s[1], s[2], n), stacked)
         for index, (label, split) in enumerate(pairs):
             right = jax.vmap(lambda e, a, label=label: mixture.score(label, e, a))(
                 examples[label, split], answers[index]

@@ -100,15 +100,16 @@ def chain(*grids: Grid) -> Grid:
     return Grid(tuple(merged.values()), tuple(point for grid in grids for point in grid.points))
 
 
-def study_config() -> ConfigDict:
-    """Every field of a study with its default, to be filled in by a study's get_config().
+def study_config() -> Any:
+    """A ConfigDict with every field of a study at its default, to be filled in by a study's get_config().
 
     A study must set name, question, tasks, stages, steps, saves and claim. `--config.<field>=<value>` overrides any.
     """
     config = ConfigDict()
     config.name = ""
     config.question = ""
-    # label -> {task, examples a step, factor that probes look for, and any static size of the task}
+    # label -> {task, examples a step, factor that probes look for, split whose inputs they read (probe), and any static
+    # size of the task}
     config.tasks = ConfigDict()
     config.model = ConfigDict(
         dict(width=64, layers=2, heads=4, mlp_width=256, positions="learned", activation="relu"),

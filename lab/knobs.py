@@ -6,7 +6,6 @@ A mechanism's own knobs are declared beside its functions, in lab/mechanisms; th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from lab.errors import UserError, nearest

@@ -161,7 +161,7 @@ class Transformer(nn.Module):
 
 def init(key: jax.Array, spec: ModelSpec) -> Params:
     """Fresh parameters of one cell."""
-    return Transformer(spec).init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+    return dict(Transformer(spec).init(key, jnp.zeros((1, 2), jnp.int32))["params"])
 
 
 def apply(
@@ -180,7 +180,8 @@ def apply(
       logits float32[B, A or L, V], and hidden float32[layers + 1, B, L, D]: the residual stream after the embedding
       and after each block.
     """
-    return Transformer(spec).apply({"params": params}, tokens_BxL, at_BxA)
+    output: Any = Transformer(spec).apply({"params": params}, tokens_BxL, at_BxA)
+    return output
 
 
 def is_linear_kernel(path: tuple[Any, ...]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -58,7 +58,7 @@ class Meter:
 class PlainProgress:
     """Lines for a log file or a pipe."""
 
-    def __init__(self, meter: Meter, out: TextIO | None = None):
+    def __init__(self, meter: Meter, out: IO[str] | None = None):
         self.meter, self.out = meter, out or sys.stdout
         self._last = 0.0
 

@@ -83,7 +83,8 @@ class Trainer:
                 continue
             if meta["layout"] != asdict(self.layout):
                 self.progress.note(
-                    f"A wave of {len(meta['wave'])} cells was cut off on another device layout; it starts its stage anew."
+                    f"A wave of {len(meta['wave'])} cells was cut off on another device layout;"
+                    " it starts its stage anew."
                 )
                 for chunk in chunks:
                     checkpoint.remove(chunk)

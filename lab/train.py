@@ -21,7 +21,8 @@ from lab.mechanisms.base import Extra, Knobs, Params
 from tasks.mixture import Mixture
 
 PURPOSES = ("init", "world", "batch", "evaluation")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "wsd")
+DECAY_SHARE = 0.2  # of the total steps, at the end of a 'wsd' schedule
 ADAM = optax.scale_by_adam(b1=0.9, b2=0.98)
 
 
@@ -50,9 +51,10 @@ class Schedule:
     """Learning-rate multiplier as a function of the absolute step.
 
     Attributes:
-      name: 'constant' or 'cosine' (down to zero at `total`).
+      name: 'constant', 'cosine' (down to zero at `total`) or 'wsd' (warm-up, stable, then linearly to zero over the
+        last DECAY_SHARE of `total`: arXiv 2404.06395).
       warmup: steps of linear warm-up.
-      total: the study's steps over all stages; read by 'cosine' only.
+      total: the study's steps over all stages; a constant rate doesn't read it.
     """
 
     name: str = "constant"
@@ -63,8 +65,11 @@ class Schedule:
         """float32[] for int32[] step."""
         step = step.astype(jnp.float32)
         scale = jnp.minimum(1.0, (step + 1.0) / max(self.warmup, 1))
+        left = jnp.clip(1.0 - step / max(self.total, 1), 0.0, 1.0)  # share of all steps still to come
         if self.name == "cosine":
-            scale = scale * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(step / max(self.total, 1), 1.0)))
+            return scale * 0.5 * (1.0 - jnp.cos(jnp.pi * left))
+        if self.name == "wsd":
+            return scale * jnp.minimum(1.0, left / DECAY_SHARE)
         return scale
 
 

@@ -79,13 +79,14 @@ class Workdir:
             differences.append(f"{len(lost)} of its cells are not in this grid, such as {told}")
         if differences:
             raise UserError(
-                f"--workdir={self.path} holds another study ({'; '.join(differences[:5])}). Values and seeds may be added"
-                " to a study, nothing else changed: name another --workdir."
+                f"--workdir={self.path} holds another study ({'; '.join(differences[:5])}). Values and seeds may be"
+                " added to a study, nothing else changed: name another --workdir."
             )
         if known["layout"] != self.record["layout"]:
+            there, here = _told(known["layout"]), _told(self.record["layout"])
             return [
-                f"This study was begun on another device layout ({_told(known['layout'])}; here {_told(self.record['layout'])}):"
-                " cells trained from here on may differ from an uninterrupted run in the last bits."
+                f"This study was begun on another device layout ({there}; here {here}): cells trained from here on may"
+                " differ from an uninterrupted run in the last bits."
             ]
         return []
 

@@ -47,6 +47,8 @@ def changed(**fields):
         (dict(tasks__facts__fcts=3), r"config\.tasks\.facts: .*no field 'fcts'.*facts"),
         (dict(tasks__word__group="Z7"), r"config\.tasks\.word: .*group"),
         (dict(tasks__facts__examples=0), r"config\.tasks\.facts\.examples=0 must be a whole number"),
+        (dict(tasks__facts__probe="idd"), r"config\.tasks\.facts\.probe: no split 'idd'.*iid"),
+        (dict(tasks__word__probe="length"), r"no split 'length' no longer than training"),
         (dict(tasks__facts__factor="valu"), r"config\.tasks\.facts\.factor: unknown factor 'valu'.*value"),
         (
             dict(claim__gains={"participation_ration": -1}),
@@ -68,7 +70,7 @@ def changed(**fields):
         (dict(steps__prun=3), r"config\.steps\.prun: no such stage.*prune"),
         (dict(stages=("train",)), r"config\.steps\.prune: no such stage"),
         (dict(stages=()), r"config\.stages is empty"),
-        (dict(schedule__name="cosin"), r"config\.schedule\.name='cosin' must be one of constant, cosine"),
+        (dict(schedule__name="cosin"), r"config\.schedule\.name='cosin' must be one of constant, cosine, wsd"),
         (dict(probe__examples=512), r"config\.probe\.examples=512 is too few .* 1024"),
         (dict(evaluation__examples=0), r"config\.evaluation\.examples=0 must be a whole number"),
         (dict(knobs={"weight_decay": {"rat": 0.1}}), r"unknown knob 'weight_decay\.rat'.*weight_decay\.rate"),
@@ -136,9 +138,12 @@ def test_a_changed_claim_is_refused(tmp_path):
 
 
 def test_a_second_process_on_one_work_directory_is_refused(tmp_path):
-    with open_workdir(tmp_path).locked(), pytest.raises(UserError, match="in use by another process"):
-        with open_workdir(tmp_path).locked():
-            pass
+    with (
+        open_workdir(tmp_path).locked(),
+        pytest.raises(UserError, match="in use by another process"),
+        open_workdir(tmp_path).locked(),
+    ):
+        pass
     with open_workdir(tmp_path).locked():  # free again
         pass
 

@@ -63,7 +63,7 @@ class Facts:
 
     @property
     def splits(self) -> Mapping[str, Split]:
-        """`train`, `iid`, and the common and rare half of the facts, uniform within."""
+        """`train`, `iid`; all facts equally often, and their common and rare half."""
         middle, count = self.facts // 2, self.facts
 
         def split(exponent: float, first: int, last: int, about: str) -> Split:
@@ -73,6 +73,7 @@ class Facts:
         return {
             "train": split(self.exponent, 0, count, "facts at their Zipf frequencies"),
             "iid": split(self.exponent, 0, count, "the same facts at the same frequencies"),
+            "uniform": split(0.0, 0, count, "every fact equally often"),
             "head": split(0.0, 0, middle, "the commonest half, uniform"),
             "tail": split(0.0, middle, count, "the rarest half, uniform"),
         }

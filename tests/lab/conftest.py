@@ -9,30 +9,22 @@ import pytest
 
 from analysis.metrics import METRICS
 from lab.config import Study, parse
-from lab.grid import Grid, axis, product, study_config
+from lab.grid import Grid, axis, product
 from lab.plan import Plan, make_plan
 from lab.population import local_layout
 from lab.programs import Programs
 from lab.store import Store, open_store
 from lab.study import Trainer
+from tests import tiny_study
 
 
 def tiny_config() -> Any:
-    config = study_config()
-    config.name = "tiny"
-    config.question = "Does the engine work?"
-    config.tasks.facts = dict(task="facts", facts=8, values=4, examples=4)
-    config.tasks.word = dict(task="group_word", group="Z6", length=3, examples=4)
-    config.model.update(dict(width=16, layers=1, heads=2, mlp_width=32))
-    config.stages = ("train", "prune")
+    config = tiny_study.get_config()
     config.steps = dict(train=12, prune=6)
     config.saves = dict(train=2, prune=1)
     config.call_steps = 3
     config.schedule.warmup = 4
     config.evaluation.examples = 16
-    config.claim.knob = "prune.sparsity"
-    config.claim.gains = dict(participation_ratio=-1)
-    config.claim.abilities = ("facts/iid",)
     return config
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab import model, train
-from lab.knobs import KNOBS, checked
 from lab.errors import UserError
+from lab.knobs import KNOBS, checked
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.pruning import magnitude_masks, prunable, ranks
 from lab.mechanisms.weight_decay import WeightDecay
