@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis import statistics
 from analysis.claims import curve, strata
-from analysis.latents import Place
+from analysis.latents import Place, claim_place
 from analysis.results import Results
 from analysis.wording import settings_text
 from lab.config import Study
@@ -59,10 +59,9 @@ def _readings(study: Study) -> Iterator[_Reading]:
 
 def _claimed(study: Study) -> Iterator[tuple[Place, str]]:
     """Every place and metric that a primary claim is about."""
-    uses, claim = {use.label: use for use in study.tasks}, study.claim
-    for label in dict.fromkeys(label for label, _ in claim.abilities):
-        for metric, _ in claim.gains:
-            yield Place(label, claim.layer, uses[label].task.read_names[-1]), metric
+    for label in dict.fromkeys(label for label, _ in study.claim.abilities):
+        for metric, _ in study.claim.gains:
+            yield claim_place(study, label), metric
 
 
 def _group(results: Results, stratum: dict[str, Any], reading: _Reading) -> tuple[list[Series], list[Chart]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from analysis import transfer
-from analysis.latents import Place
+from analysis.latents import Place, claim_place
 from analysis.results import Results
 from lab import knobs as registry
 from lab.config import Study
@@ -156,7 +156,7 @@ def judge(results: Results) -> list[Judged]:
             floor = trivial(uses[label].task, split).exact
             ability, logprob = _ability(results, stratum, label, split)
             for metric, sign in claim.gains:
-                place = Place(label, claim.layer, uses[label].task.read_names[-1])
+                place = claim_place(study, label)
                 gain = curve(results, stratum, results.latent(place, metric))
                 verdict = _verdict(study, gain.values_SxK * sign, ability, floor)
                 found.append((metric, sign, place, label, split, stratum, gain, ability, logprob, floor, verdict))

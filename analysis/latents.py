@@ -55,6 +55,16 @@ def places(study: Study) -> tuple[Place, ...]:
     )
 
 
+def claim_place(study: Study, label: str) -> Place:
+    """Where the claims about a task are read: the claim's layer, at the task's first read position.
+
+    First, because there the first answer is still to be computed: at a later one, an answer already given is the
+    input, and any network that keeps its input reads as if it had solved the task.
+    """
+    task = next(use.task for use in study.tasks if use.label == label)
+    return Place(label, study.claim.layer, task.read_names[0])
+
+
 def hidden_states(study: Study, seed: jax.Array, params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One cell's hidden states on the probe set.
 

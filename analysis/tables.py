@@ -58,8 +58,8 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     )
     yield (
         "Latents",
-        f"{study.probe_examples} inputs a task, the same for every cell; layer {claim.layer} of {spec.layers} at the"
-        " task's last read position",
+        f"{study.probe_examples} inputs a task, the same for all cells of a seed; layer {claim.layer} of {spec.layers}"
+        " at the task's first read position",
     )
     yield (
         "Tests",
@@ -155,7 +155,9 @@ def bounds_row(study: Study, bound: Bounds) -> dict[str, Any]:
         "ability": f"{bound.label}/{bound.split}",
         "primary": bound.primary,
         "learned": wording.learned(study, bound),
-        "neutral": wording.number(float(statistics.iqm(neutral_S)[0]), ".3f"),
+        "neutral": wording.number(
+            float(np.nanmean(neutral_S)) if np.isfinite(neutral_S).any() else float("nan"), ".3f"
+        ),
         "trivial": wording.number(bound.trivial, ".3f"),
         "delta": wording.number(bound.delta if bound.learned else None, ".3f"),
         **_bounds_texts(study, bound),

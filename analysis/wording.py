@@ -213,7 +213,7 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
         f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
         f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the"
-        " same for every cell; another layer may say otherwise.",
+        " same for all cells of a seed; another layer may say otherwise.",
         "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
         " would need an intervention on the latent itself.",
     ]
