@@ -26,6 +26,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     stages = ", ".join(f"{s.name} {s.end - s.start}" for s in study.stages)
     nodes = " → ".join(str(sum(len(b.nodes) for b in plan.buckets if b.stage == i)) for i in range(len(study.stages)))
     trained = "" if left == shared else f", {shared - left:,} of them already trained"
+    chunk = plan.chunk(store.nodes) or plan.chunk()
     lines = [
         f"study       {study.name}: {study.question}",
         f"grid        {axes} = {len(study.cells)} cells",
@@ -35,8 +36,8 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"stages      {stages} steps; cells trained in each: {nodes}",
         f"model-steps {shared:,} with shared prefixes, {alone:,} without ({alone / shared:.1f} times as many){trained}",
         f"programs    {len(plan.buckets)} training programs ({len(plan.buckets)} bucket-stage pairs)",
-        f"layout      {layout.devices} {layout.platform} devices, chunks of {plan.chunk(store.nodes) or plan.chunk()} cells,"
-        f" {layout.width} at a time; about {plan.memory_bytes() / 2**20:,.0f} MiB a device",
+        f"layout      {layout.devices} {layout.platform} devices, chunks of {chunk} cells, {layout.width} at a"
+        f" time; about {plan.memory_bytes() / 2**20:,.0f} MiB a device",
         f"seeds       {seeds}; {_least_text(study.claim.alpha)}",
         f"claims      {len(study.claim.gains) * len(study.claim.abilities)} primary, fixed as {study.claim_hash()}",
         f"workdir     {root}",

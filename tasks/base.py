@@ -105,7 +105,7 @@ class Task(Protocol):
 
     @property
     def read_names(self) -> tuple[str, ...]:
-        """Names of the P read positions. Claims are read at the first one: where the first answer is still to be made."""
+        """Names of the P read positions. Claims are read at the first, where the first answer is still to be made."""
         ...
 
     def world(self, key: jax.Array) -> World:
