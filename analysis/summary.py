@@ -75,7 +75,7 @@ def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) ->
             _free(bound.free_until, neutral),
             _number(bound.harmful_from, "g"),
             place,
-            _number(one.verdict.deciding_p, ".3f"),
+            "—" if one.verdict.kind == "underpowered" else _number(one.verdict.deciding_p, ".3f"),
         )
     return table
 
