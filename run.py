@@ -14,6 +14,7 @@ import importlib.util
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +25,7 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={_CORES}"
 
-from absl import flags  # noqa: E402
+from absl import flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 from rich.console import Console  # noqa: E402
 
@@ -46,6 +47,7 @@ HERE = Path(__file__).resolve().parent
 
 def main(argv: list[str]) -> int:
     """Exit status: 0 done, 2 a user's mistake, 130 interrupted."""
+    logging.set_verbosity(logging.ERROR)  # Orbax warns at length of damage that we say in a sentence
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=not sys.stdout.isatty())
     try:
         _parse_flags(argv)
@@ -60,6 +62,11 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        told = f"{where}{error.strerror or error}. Nothing saved is lost; the same command goes on."
+        print(f"error: {told}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
@@ -68,11 +75,11 @@ def main(argv: list[str]) -> int:
 def _parse_flags(argv: list[str]) -> None:
     """Parse the command line; every mistake in it becomes one sentence."""
     for argument in argv[1:]:
-        name, _, value = argument.partition("=")
-        path = value.partition(":")[0]
-        if name in ("--config", "-config") and not Path(path).is_file():
-            studies = [f"ablations/{p.name}" for p in sorted((HERE / "ablations").glob("[!_]*.py"))]
-            raise UserError(f"--config: there is no file '{path}'. {nearest(path, studies)}")
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            if not equals:
+                raise UserError("write --config=FILE with '=', such as --config=ablations/pruning.py")
+            _get_config(value)  # its own mistakes first, so that they aren't taken for the command line's
     try:
         rest = FLAGS(argv)
     except AttributeError as error:
@@ -87,9 +94,7 @@ def _parse_flags(argv: list[str]) -> None:
 
 def _unknown_field(argv: list[str], error: AttributeError) -> str:
     """Name the override that no field of the config answers to, and the nearest fields."""
-    path = next(a for a in argv if a.startswith("--config=")).partition("=")[2]
-    file, _, variant = path.partition(":")
-    fields = _fields(_load(Path(file)).get_config(*([variant] if variant else [])))
+    fields = _fields(_get_config(next(a for a in argv if a.startswith("--config=")).partition("=")[2]))
     for argument in argv[1:]:
         name = argument.removeprefix("--").partition("=")[0]
         if name.startswith("config.") and name.removeprefix("config.") not in fields:
@@ -104,25 +109,51 @@ def _fields(config: Any, prefix: str = "") -> list[str]:
     return found
 
 
+def _get_config(given: str) -> Any:
+    """The config of 'file.py' or 'file.py:variant', before any override."""
+    file, _, variant = given.partition(":")
+    module = _load(Path(file))
+    with _blamed(Path(file)):
+        return module.get_config(*([variant] if variant else []))
+
+
 def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--config: '{path}' is not a Python file.")
+    """A study's module, with the two functions that make it one."""
+    if not path.is_file():
+        studies = [f"ablations/{p.name}" for p in sorted((HERE / "ablations").glob("[!_]*.py"))]
+        raise UserError(f"--config: there is no file '{path}'. {nearest(str(path), studies)}")
+    spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
+    if path.suffix != ".py" or spec is None or spec.loader is None:
+        raise UserError(f"--config: '{path}' is not a Python file; name a study, such as ablations/pruning.py.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[module.__name__] = module
+    with _blamed(path):
+        spec.loader.exec_module(module)
     for name in ("get_config", "sweep"):
         if not hasattr(module, name):
             raise UserError(f"--config: '{path}' has no {name}(); see ablations/pruning.py for the form of a study.")
     return module
 
 
+@contextlib.contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """An error inside a study's own code is its author's: said with file and line, without a traceback."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
+        raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from None
+
+
 def _study(console: Console, argv: list[str]) -> int:
     """Plan, train what is missing, measure, judge, write the views."""
     begun = time.perf_counter()
-    import jax
-
     from analysis import claims, summary
     from analysis.metrics import METRICS
+    from lab import checkpoint
     from lab.config import parse
     from lab.plan import make_plan
     from lab.population import local_layout
@@ -130,9 +161,11 @@ def _study(console: Console, argv: list[str]) -> int:
     from lab.store import open_store
     from lab.workdir import Workdir
 
-    given = config_flags.get_config_filename(FLAGS["config"])
-    file, _, variant = given.partition(":")
-    study = parse(FLAGS.config, _load(Path(file)).sweep(FLAGS.config), METRICS)
+    file, _, variant = config_flags.get_config_filename(FLAGS["config"]).partition(":")
+    module = _load(Path(file))
+    with _blamed(Path(file)):
+        grid = module.sweep(FLAGS.config)
+    study = parse(FLAGS.config, grid, METRICS)
     claims.check(study)
     plan = make_plan(study, local_layout(FLAGS.chunk))
     root = Path(FLAGS.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}")
@@ -144,15 +177,15 @@ def _study(console: Console, argv: list[str]) -> int:
         return 0
     with workdir.locked():
         notes = workdir.claim()
+        checkpoint.sweep_up(root)
         store = open_store(root, study, lambda text: console.print(text, style="yellow"))
         for note in notes:
             console.print(note, style="yellow")
         console.print(summary.plan_text(plan, store, root), highlight=False)
-        with jax.default_matmul_precision("highest"):
-            programs = Programs(plan.layout)
-            timings = _train(console, plan, store, programs)
-            results, timings["measure"] = _measure(console, plan, store, programs, root)
-            timings["compile"] = programs.seconds
+        programs = Programs(plan.layout)
+        timings = _train(console, plan, store, programs)
+        results, timings["measure"] = _measure(console, plan, store, programs, root)
+        timings["compile"] = programs.seconds
         judged, bounds = claims.judge(results), claims.bounds(results)
         timings["total"] = time.perf_counter() - begun
         report = summary.write(root, plan, results, judged, bounds, timings, argv, notes)

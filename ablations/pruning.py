@@ -21,7 +21,7 @@ from lab.grid import axis, product, study_config
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    config = study_config()
+    config = study_config(variant, variants=("quick",))
     config.name = "pruning"
     config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
     # Latents are read where inputs repeat least: TwoNN and the Fisher trace need distinct ones.

@@ -91,14 +91,24 @@ class Bounds:
 
 
 def strata(study: Study) -> list[dict[str, Any]]:
-    """The combinations of the axes other than the claim's knob and the seed that occur in the grid."""
-    names = [a.knob for a in study.axes if a.knob not in ("seed", study.claim.knob)]
+    """The combinations of the axes other than the claim's knob and the seed that occur in the grid.
+
+    An axis that follows the claim's knob (zipped with it, one value for each of its values) is part of the claim.
+    """
+    names = [a.knob for a in study.axes if a.knob not in ("seed", study.claim.knob) and not _follows(study, a.knob)]
     found: list[dict[str, Any]] = []
     for cell in study.cells:
         stratum = {name: cell[name] for name in names}
         if stratum not in found:
             found.append(stratum)
     return found
+
+
+def _follows(study: Study, knob: str) -> bool:
+    """Whether a knob takes one value for each value of the claim's knob, and several over the grid."""
+    pairs = {(cell[study.claim.knob], cell[knob]) for cell in study.cells}
+    settings = {claimed for claimed, _ in pairs}
+    return len(pairs) == len(settings) and len({value for _, value in pairs}) > 1
 
 
 def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluation: int = -1) -> Curve:

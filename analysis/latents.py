@@ -27,7 +27,7 @@ from lab import checkpoint, model, population
 from lab.checkpoint import Saved
 from lab.config import Study, digest
 from lab.programs import Programs
-from lab.train import address
+from lab.randomness import address
 
 VERSION = 1  # raised whenever the same checkpoint would read otherwise
 PROBE_SEED = 0x5EED

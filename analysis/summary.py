@@ -72,8 +72,8 @@ def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) ->
             _number(one.verdict.neutral_ability, ".3f"),
             f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
             one.verdict.kind,
-            _free(bound.free_until, neutral),
-            _number(bound.harmful_from, "g"),
+            _free(bound.free_until if bound.learned else None, neutral),
+            _number(bound.harmful_from if bound.learned else None, "g"),
             place,
             "—" if one.verdict.kind == "underpowered" else _number(one.verdict.deciding_p, ".3f"),
         )

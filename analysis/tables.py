@@ -21,11 +21,8 @@ def claim_text(study: Study) -> str:
     claim = study.claim
     gains = wording.listed(f"{'raises' if sign > 0 else 'lowers'} {name}" for name, sign in claim.gains)
     names = wording.listed(f"{label}/{split}" for label, split in claim.abilities)
-    return (
-        f"Going up {claim.knob} {gains}, and does not cost {names}."
-        if neutral_value(study) <= min(float(cell[claim.knob]) for cell in study.cells)
-        else f"Along {claim.knob} in ascending order: {gains}; the abilities are {names}."
-    )
+    way = "up" if neutral_value(study) <= min(float(cell[claim.knob]) for cell in study.cells) else "down"
+    return f"Going {way} from its neutral value {claim.knob} {gains}, and does not cost {names}."
 
 
 def setting(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -273,7 +273,7 @@ def _sentence(kind: str, reason: str, at: str, claim: _Claim) -> str:
     text = {
         "not learned": f"At neutral the ability ({neutral}) is not shown to beat the trivial baseline ({trivial}).",
         "underpowered": f"Nothing can be concluded: {reason}.",
-        "no latent gain": "The metric is not shown to rise along the knob, so there is no gain to transfer.",
+        "no latent gain": "The metric is not shown to move as claimed along the knob, so there is no gain to transfer.",
         "harms from the start": f"Ability falls by more than {delta} before the first break that can be tested.",
         "reversal": f"The metric keeps rising, but ability, down by less than {delta} until {at}, falls from there on.",
         "stall": f"Metric and ability rise together until {at}; then the metric rises and ability hardly follows.",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from analysis import transfer
@@ -214,6 +215,7 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
         f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
         f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the"
         " same for all cells of a seed; another layer may say otherwise.",
+        *_schedule_limit(study),
         "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
         " would need an intervention on the latent itself.",
     ]
@@ -228,6 +230,19 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
         " which training amplifies."
     )
     return told
+
+
+def _schedule_limit(study: Study) -> list[str]:
+    """How much learning is left once the knob acts: what is free depends on it."""
+    if study.schedule.name == "constant":
+        return []
+    stage = study.stages[study.acts_from[study.claim.knob]]
+    first, last = (float(study.schedule(jnp.int32(step))) for step in (stage.start, stage.end - 1))
+    return [
+        f"From where {study.claim.knob} acts, {study.stages[-1].end - stage.start:,} steps are trained, at {first:.0%}"
+        f" of the learning rate falling to {last:.0%} ('{study.schedule.name}'): longer or hotter training after it may"
+        " repair more."
+    ]
 
 
 def cautions(study: Study, results: Results, judged: list[Judged]) -> list[str]:

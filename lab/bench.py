@@ -32,6 +32,7 @@ from lab.model import ModelSpec  # noqa: E402
 from lab.plan import traced_arguments  # noqa: E402
 from lab.population import Layout, local_layout  # noqa: E402
 from lab.programs import Programs  # noqa: E402
+from lab.randomness import address  # noqa: E402
 from lab.train import Program, Schedule  # noqa: E402
 from tasks import make  # noqa: E402
 from tasks.mixture import Mixture  # noqa: E402
@@ -98,10 +99,10 @@ def generation(program: Program, programs: Programs) -> Callable[[], Any]:
     seeds = population.place(np.arange(layout.devices * layout.chunk, dtype=np.int32), layout)
 
     def batches(seed: jax.Array) -> jax.Array:
-        worlds = program.mixture.worlds(train.address(seed, "world"))
+        worlds = program.mixture.worlds(address(seed, "world"))
 
         def one(total: jax.Array, step: jax.Array) -> tuple[jax.Array, None]:
-            key = train.address(seed, "batch", step)
+            key = address(seed, "batch", step)
             batch = program.mixture.batch(key, worlds, dict(program.counts), program.length)
             return total + sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in batch), None
 

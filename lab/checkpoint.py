@@ -1,6 +1,6 @@
 """Checkpoints with Orbax: one per chunk and step, with an index of its cells. The only file that imports Orbax.
 
-    <workdir>/checkpoints/<stage>-<wave>-<chunk>/<step>/
+    <workdir>/checkpoints/<stage>-<hash of the chunk's cells>/<step>/
         params/    the model's parameters, leading axis: the chunk's cells
         state/     the rest of what training needs to go on (optimizer, masks); kept at stage ends and the latest step
         history/   losses, abilities and divergence so far
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from orbax.checkpoint import v1 as ocp
 from lab.errors import UserError
 
 ITEMS = ("params", "state", "history")
+WASTE = ".waste"  # ends the name of what is being deleted
 
 
 class DamagedCheckpoint(Exception):
@@ -38,18 +40,15 @@ class Saved:
     Attributes:
       path: its directory.
       step: the absolute step after which it was taken.
-      meta: the index: 'cells' (node keys, in row order), 'wave' (keys of all cells trained together), 'stage',
-        'chunk', 'layout', 'abilities' (names of the history's last axis) and checksums.
+      meta: the index: 'cells' (node keys, in row order), 'stage', 'capacity' (rows that the chunk was padded to),
+        'layout', 'abilities' (names of the history's third axis) and checksums.
+      resumable: whether the full state is there, not only the parameters.
     """
 
     path: Path
     step: int
     meta: dict[str, Any]
-
-    @property
-    def resumable(self) -> bool:
-        """Whether the full state is there, not only the parameters."""
-        return (self.path / "state").is_dir()
+    resumable: bool = True
 
 
 def checksum(tree: Any) -> int:
@@ -99,14 +98,27 @@ def load(saved: Saved, item: str) -> Any:
     return tree
 
 
-def drop_state(saved: Saved) -> None:
-    """Thin a checkpoint to what analysis reads: the full state is only needed to go on from it."""
-    shutil.rmtree(saved.path / "state", ignore_errors=True)
+def drop_state(saved: Saved) -> Saved:
+    """Thin a checkpoint to what analysis reads: the full state is only needed to go on from it.
+
+    The state is renamed away before it is deleted, so a kill in between never leaves half a state.
+    """
+    waste = saved.path.parent / f"{saved.path.name}{WASTE}"
+    (saved.path / "state").rename(waste)
+    shutil.rmtree(waste, ignore_errors=True)
+    return replace(saved, resumable=False)
 
 
-def remove(chunk: list[Saved]) -> None:
-    """Delete a chunk's checkpoints."""
-    shutil.rmtree(chunk[0].path.parent, ignore_errors=True)
+def remove(directory: Path) -> None:
+    """Delete a chunk's checkpoints, those not yet whole included."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def sweep_up(workdir: Path) -> None:
+    """Delete what killed runs left half written or half deleted. Only for the process that holds the directory."""
+    for pattern in (f"checkpoints/*/*{WASTE}", "checkpoints/*/*.orbax-checkpoint-tmp*"):
+        for leftover in workdir.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
@@ -118,8 +130,8 @@ def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
     found: dict[str, list[Saved]] = {}
     damaged = []
     root = workdir / "checkpoints"
-    for directory in sorted(root.iterdir()) if root.is_dir() else []:
-        for path in sorted(p for p in directory.iterdir() if p.name.isdigit()):
+    for directory in sorted(d for d in root.iterdir() if d.is_dir()) if root.is_dir() else []:
+        for path in sorted(p for p in directory.iterdir() if p.is_dir() and p.name.isdigit()):
             try:
                 meta = ocp.metadata(str(path.resolve())).custom_metadata
                 if not isinstance(meta, dict) or "checksums" not in meta:
@@ -127,7 +139,8 @@ def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
             except Exception:  # as in load
                 damaged.append(str(path))
                 continue
-            found.setdefault(directory.name, []).append(Saved(path, int(path.name), meta))
+            saved = Saved(path, int(path.name), meta, (path / "state").is_dir())
+            found.setdefault(directory.name, []).append(saved)
     return found, damaged
 
 
@@ -136,14 +149,22 @@ def rows(tree: Any, indices: list[int]) -> Any:
     return jax.tree.map(lambda leaf: leaf[np.asarray(indices)], tree)
 
 
-def gather(places: list[tuple[Saved, int]], item: str) -> Any:
+def gather(places: list[tuple[Saved, int]], item: str, complete: Callable[[Any, Any], Any] | None = None) -> Any:
     """One item of several cells, wherever they are: row `r` of checkpoint `s` for each (s, r), stacked in order.
+
+    Args:
+      places: (checkpoint, row) pairs.
+      item: which item.
+      complete: called with a checkpoint's parameters and the item; returns what to take the rows from.
 
     Raises:
       DamagedCheckpoint: as `load`.
     """
-    loaded = {saved.path: saved for saved, _ in places}
-    trees = {path: load(saved, item) for path, saved in loaded.items()}
+    trees: dict[Path, Any] = {}
+    for saved, _ in places:
+        if saved.path not in trees:
+            tree = load(saved, item)
+            trees[saved.path] = complete(load(saved, "params"), tree) if complete else tree
     cells = [rows(trees[saved.path], [row]) for saved, row in places]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *cells)
 

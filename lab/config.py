@@ -15,6 +15,7 @@ import numpy as np
 from lab import knobs as registry
 from lab.errors import UserError, nearest
 from lab.grid import Axis, Grid
+from lab.mechanisms.base import Mechanism
 from lab.model import ACTIVATIONS, POSITIONS, ModelSpec
 from lab.train import SCHEDULES, Schedule
 from tasks import TaskError, make
@@ -70,7 +71,7 @@ class Claim:
 
     Attributes:
       knob: the axis along which the gain is claimed.
-      gains: (latent metric, +1 or -1): the sign makes larger the claimed gain.
+      gains: (latent metric, +1 or -1): whether it is claimed to rise or to fall as the knob leaves its neutral value.
       abilities: (label, split).
       layer: index into the residual stream, 0 after the embedding, negative from the end.
       alpha: significance level.
@@ -182,6 +183,8 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     Raises:
       UserError: one sentence with the field and the fix.
     """
+    if not isinstance(grid, Grid):
+        raise UserError("sweep() must return a grid: axis(...), or a product, zipped or chain of such.")
     tasks = _tasks(config)
     stages = _stages(config)
     acts_from, base = _knob_settings(config, grid, [s.name for s in stages])
@@ -245,6 +248,8 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
     uses = []
     for label, fields in config.tasks.items():
         where = f"config.tasks.{label}"
+        if not hasattr(fields, "items"):
+            raise UserError(f"{where}={fields!r} must be a section, such as dict(task={fields!r}, examples=16).")
         fields = dict(fields)
         name, examples = fields.pop("task", label), fields.pop("examples", 16)
         factor, probe = fields.pop("factor", ""), fields.pop("probe", "iid")
@@ -315,14 +320,33 @@ def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str
     for a in grid.axes:
         registry.find(a.knob, "sweep()")
         if a.stage is not None:
+            if not isinstance(a.stage, str):
+                raise UserError(
+                    f"sweep(): axis '{a.knob}': stage={a.stage!r} must be a name of config.stages={stages}."
+                )
             if a.stage not in stages:
                 raise UserError(
                     f"sweep(): axis '{a.knob}' acts from unknown stage '{a.stage}'. {nearest(a.stage, stages)}"
                 )
             acts_from[a.knob] = stages.index(a.stage)
+    for mechanism in registry.MECHANISMS.values():
+        _same_stage(mechanism, grid, acts_from, stages)
     if acts_from["seed"]:
         raise UserError(f"sweep(): the seed acts from the first stage, '{stages[0]}'; drop stage= from its axis.")
     return acts_from, base
+
+
+def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], stages: list[str]) -> None:
+    """A mechanism begins once: its static knobs act from the stage of its traced ones, whichever the axis names."""
+    begins = min(acts_from[k.name] for k in mechanism.knobs if k.traced)
+    for knob in (k for k in mechanism.knobs if not k.traced):
+        told = next((a.stage for a in grid.axes if a.knob == knob.name), None)
+        if told is not None and stages.index(told) != begins:
+            raise UserError(
+                f"sweep(): axis '{knob.name}' acts from stage '{told}', but its mechanism begins at '{stages[begins]}';"
+                " give both the same stage."
+            )
+        acts_from[knob.name] = begins
 
 
 def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -18,7 +18,7 @@ from jax import lax
 
 from lab import model
 from lab.config import Study
-from lab.train import address
+from lab.randomness import address
 from tasks.base import NO_ANSWER, Example
 from tasks.mixture import Mixture
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from lab.errors import UserError
+from lab.errors import UserError, nearest
 
 Point = tuple[tuple[str, Any], ...]  # (knob name, value) pairs, in axis order
 
@@ -25,7 +25,7 @@ class Axis:
 
     Attributes:
       knob: registered knob name.
-      values: the settings, in the order in which the claim reads them.
+      values: the settings.
       stage: the stage from which the knob acts; None takes the knob's own default.
     """
 
@@ -100,11 +100,20 @@ def chain(*grids: Grid) -> Grid:
     return Grid(tuple(merged.values()), tuple(point for grid in grids for point in grid.points))
 
 
-def study_config() -> Any:
+def study_config(variant: str = "", variants: tuple[str, ...] = ()) -> Any:
     """A ConfigDict with every field of a study at its default, to be filled in by a study's get_config().
+
+    Args:
+      variant: what stood behind ':' on the command line.
+      variants: the variants that the study knows.
+
+    Raises:
+      UserError: for a variant that it doesn't know.
 
     A study must set name, question, tasks, stages, steps, saves and claim. `--config.<field>=<value>` overrides any.
     """
+    if variant and variant not in variants:
+        raise UserError(f"--config: unknown variant ':{variant}'. {nearest(variant, variants or ('(none)',))}")
     config = ConfigDict()
     config.name = ""
     config.question = ""
@@ -125,7 +134,8 @@ def study_config() -> Any:
     config.claim = ConfigDict(
         dict(
             knob="",
-            gains=ConfigDict(),  # latent metric -> +1 if the claim is that it rises along the knob, -1 if it falls
+            # latent metric -> +1 if the claim is that it rises as the knob leaves its neutral value, -1 if it falls
+            gains=ConfigDict(),
             abilities=(),  # 'label/split' whose exact accuracy the gain should become or at least not cost
             layer=-1,  # -1 is the residual stream after the last block
             alpha=0.05,

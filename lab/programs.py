@@ -11,6 +11,9 @@ import jax
 from lab import population
 from lab.population import Layout
 
+# float32 throughout: a GPU's or TPU's faster default rounds products to TF32 or bfloat16.
+PRECISION = "highest"
+
 
 class Programs:
     """Lifts functions of one cell to the grid and keeps what was compiled.
@@ -53,7 +56,8 @@ class Programs:
             begun = time.perf_counter()
             own = len(arguments) - shared
             lifted = population.over_cells(function, self.layout, shared=shared, own=own, donate=donate)
-            self._programs[key] = lifted.lower(*arguments).compile()
+            with jax.default_matmul_precision(PRECISION):
+                self._programs[key] = lifted.lower(*arguments).compile()
             seconds = time.perf_counter() - begun
             self.seconds += seconds
             self.compiled.append(name)

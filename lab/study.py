@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from lab import checkpoint, evaluate, population, train
 from lab.config import digest
 from lab.history import History
+from lab.mechanisms import MECHANISMS
 from lab.plan import Bucket, Node, Plan, traced_arguments
 from lab.programs import Programs
 from lab.store import Chunk, Store
@@ -36,27 +38,34 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Wave:
-    """Nodes trained side by side.
+    """Chunks trained side by side, one a device.
 
     Attributes:
-      nodes: the cells that count.
-      size: cells of a call, the padding included.
-      begun: the checkpoints to go on from; empty for a wave that starts with its stage.
+      chunks: the nodes of each chunk; at most one chunk a device.
+      begun: the checkpoints that each chunk goes on from, in the same order; empty for chunks that start their stage.
+      capacity: rows that every chunk is padded to.
+      devices: number of devices; those without a chunk of their own repeat the last one.
     """
 
-    nodes: tuple[Node, ...]
-    size: int
-    begun: list[Chunk]
+    chunks: tuple[tuple[Node, ...], ...]
+    begun: tuple[Chunk, ...]
+    capacity: int
+    devices: int
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes that count."""
+        return [node for chunk in self.chunks for node in chunk]
 
     @property
     def padded(self) -> list[Node]:
-        """The nodes and their padding."""
-        return population.padded(list(self.nodes), self.size)
+        """One node a row, the padding included."""
+        rows = [population.padded(list(chunk), self.capacity) for chunk in self.chunks]
+        return [node for chunk in population.padded(rows, self.devices) for node in chunk]
 
-    @property
-    def keys(self) -> list[str]:
-        """The nodes' keys."""
-        return [node.key for node in self.nodes]
+    def rows(self, index: int) -> list[int]:
+        """The rows of a chunk's nodes."""
+        return list(range(index * self.capacity, index * self.capacity + len(self.chunks[index])))
 
 
 class Trainer:
@@ -65,7 +74,9 @@ class Trainer:
     def __init__(self, plan: Plan, store: Store, progress: Progress, programs: Programs):
         self.plan, self.store, self.progress, self.programs = plan, store, progress, programs
         self.study, self.layout = plan.study, plan.layout
-        self._size = plan.chunk(store.nodes) * plan.layout.devices  # cells of a call, the padding included
+        # Chunks that were cut off decide the shape of the rest, so that one program serves both.
+        begun = [chunk[-1].meta["capacity"] for chunk in store.unfinished if self._goes_on(chunk)]
+        self._capacity = max(begun, default=0) or plan.chunk(store.nodes)
 
     def run(self) -> None:
         """Train bucket by bucket; every parent's bucket comes before its children's."""
@@ -73,27 +84,43 @@ class Trainer:
             for wave in list(self._waves(bucket)):
                 self._train(bucket, wave)
 
+    def _goes_on(self, chunk: Chunk) -> bool:
+        """Whether training may go on from a chunk's checkpoints: on another layout it would end in other bits."""
+        return chunk[-1].meta["layout"] == asdict(self.layout)
+
     def _waves(self, bucket: Bucket) -> Iterator[Wave]:
-        """The cut-off waves of a bucket, then waves of what is left."""
-        by_key = {node.key: node for node in bucket.nodes}
-        begun = set()
-        for chunks in self.store.unfinished:
-            meta = chunks[0][-1].meta
-            if not all(key in by_key for key in meta["wave"]):
+        """The chunks of a bucket that were cut off, then chunks of what is left."""
+        order = {node.key: index for index, node in enumerate(bucket.nodes)}
+        begun, taken = [], set()
+        for chunk in sorted(self.store.unfinished, key=lambda c: order.get(c[-1].meta["cells"][0], 0)):
+            cells = chunk[-1].meta["cells"]
+            if not all(key in order for key in cells) or taken & set(cells):
                 continue
-            if meta["layout"] != asdict(self.layout):
-                self.progress.note(
-                    f"A wave of {len(meta['wave'])} cells was cut off on another device layout;"
-                    " it starts its stage anew."
-                )
-                for chunk in chunks:
-                    checkpoint.remove(chunk)
-                continue
-            begun.update(meta["wave"])
-            yield Wave(tuple(by_key[key] for key in meta["wave"]), meta["wave_size"], chunks)
-        left = [n for n in bucket.nodes if n.key not in self.store.nodes and n.key not in begun]
-        for start in range(0, len(left), max(self._size, 1)):
-            yield Wave(tuple(left[start : start + self._size]), self._size, [])
+            if self._goes_on(chunk):
+                begun.append(chunk)
+                taken |= set(cells)
+            else:
+                told = f"{len(cells)} cells were cut off on another device layout; they start their stage anew."
+                self.progress.note(told)
+        for first in range(0, len(begun), self.layout.devices):
+            yield from self._begun_waves(bucket, order, begun[first : first + self.layout.devices])
+        left = [n for n in bucket.nodes if n.key not in self.store.nodes and n.key not in taken]
+        chunks = [tuple(left[i : i + self._capacity]) for i in range(0, len(left), self._capacity)] if left else []
+        for first in range(0, len(chunks), self.layout.devices):
+            yield self._wave(tuple(chunks[first : first + self.layout.devices]), ())
+
+    def _begun_waves(self, bucket: Bucket, order: dict[str, int], chunks: list[Chunk]) -> Iterator[Wave]:
+        """One wave from the latest step that all of some chunks hold in full; a wave each where there is none."""
+        common = set.intersection(*({s.step for s in chunk if s.resumable} for chunk in chunks))
+        if not common:
+            for chunk in chunks:
+                yield from self._begun_waves(bucket, order, [chunk])
+            return
+        begun = tuple([s for s in chunk if s.step <= max(common)] for chunk in chunks)
+        yield self._wave(tuple(tuple(bucket.nodes[order[k]] for k in c[-1].meta["cells"]) for c in begun), begun)
+
+    def _wave(self, chunks: tuple[tuple[Node, ...], ...], begun: tuple[Chunk, ...]) -> Wave:
+        return Wave(chunks, begun, self._capacity, self.layout.devices)
 
     def _train(self, bucket: Bucket, wave: Wave) -> None:
         """Train one wave from where it stands to the end of its stage."""
@@ -105,9 +132,11 @@ class Trainer:
             self.progress.resumed(len(wave.nodes) * (step - stage.start))
         else:
             step, state = stage.start, self._entry(bucket, wave, seeds, knobs)
-            history = History.start(wave.size, len(evaluate.names(self.study)))
+            history = History.start(len(wave.padded), len(evaluate.names(self.study)))
+            for chunk in wave.chunks:  # what an earlier run may have left of the same chunk is of no use
+                checkpoint.remove(self._directory(bucket, chunk))
         call = self._training_call(bucket, seeds, knobs, state)
-        chunks = [list(chunk) for chunk in wave.begun]
+        chunks = wave.begun or tuple([] for _ in wave.chunks)
         for target in [save for save in stage.saves if save > step]:
             while step < target:
                 state, loss_GxT = call(jnp.int32(step), seeds, knobs, state)
@@ -116,7 +145,7 @@ class Trainer:
                 finished = sum(len(n.cells) for n in wave.nodes) if last_stage and step == stage.end else 0
                 self.progress.advanced(len(wave.nodes) * calls, finished)
             history = history.evaluated(step, self._abilities(seeds, state.params))
-            chunks = self._save(stage.name, wave, step, state, history, chunks)
+            chunks = self._save(bucket, wave, step, state, history, chunks)
         for chunk in chunks:
             self.store.add(chunk)
 
@@ -136,18 +165,26 @@ class Trainer:
         return begin(state, knobs)
 
     def _resume(self, bucket: Bucket, wave: Wave) -> tuple[int, train.State, History]:
-        """Go back to the latest step that every chunk of a cut-off wave holds in full."""
-        step = max(set.intersection(*({s.step for s in chunk if s.resumable} for chunk in wave.begun)))
-        at = [next(s for s in chunk if s.step == step) for chunk in wave.begun]
-        places = {key: (saved, row) for saved in at for row, key in enumerate(saved.meta["cells"])}
+        """The step, state and history that the chunks of a wave were cut off with."""
+        places = {key: (chunk[-1], row) for chunk in wave.begun for row, key in enumerate(chunk[-1].meta["cells"])}
         ordered = [places[node.key] for node in wave.padded]
-        return step, self._restored(ordered, bucket), History(**checkpoint.gather(ordered, "history"))
+        history = History(**checkpoint.gather(ordered, "history"))
+        return wave.begun[0][-1].step, self._restored(ordered, bucket), history
 
     def _restored(self, places: list[tuple[checkpoint.Saved, int]], bucket: Bucket) -> train.State:
+        """The state of a bucket's cells as it was saved, wherever they are."""
         like = _state_shape(bucket.program)
-        rest = checkpoint.unflat(checkpoint.gather(places, "state"), {"adam": like.adam, "extra": like.extra})
-        state = train.State(checkpoint.gather(places, "params"), rest["adam"], rest["extra"])
-        return population.place(state, self.layout)
+
+        def complete(params: Any, rest: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            # Saved when no cell of the study used some mechanism yet: it was neutral, as it is before it acts.
+            for name in bucket.program.mechanisms:
+                fresh = checkpoint.flat({"extra": {name: jax.vmap(MECHANISMS[name].init)(params)}})
+                rest = {path: np.asarray(leaf) for path, leaf in fresh.items()} | rest
+            return rest
+
+        params, rest = checkpoint.gather(places, "params"), checkpoint.gather(places, "state", complete)
+        parts = checkpoint.unflat(rest, {"adam": like.adam, "extra": like.extra})
+        return population.place(train.State(params, parts["adam"], parts["extra"]), self.layout)
 
     def _name(self, bucket: Bucket) -> str:
         static = [f"{knob}={value}" for knob, value in bucket.program.static]
@@ -181,35 +218,33 @@ class Trainer:
             columns += [np.stack(abilities[f"{label}/{split}"], axis=-1) for label, split in evaluation.splits]
         return np.stack(columns, axis=1)
 
+    def _directory(self, bucket: Bucket, chunk: tuple[Node, ...]) -> Path:
+        stage = self.study.stages[bucket.stage].name
+        return self.store.workdir / "checkpoints" / f"{stage}-{digest([node.key for node in chunk])}"
+
     def _save(
-        self, stage: str, wave: Wave, step: int, state: train.State, history: History, chunks: list[Chunk]
-    ) -> list[Chunk]:
-        """Save every chunk of a wave, then thin the chunks: the full state stays at the latest two steps."""
-        per_device, host = wave.size // self.layout.devices, population.fetch(state)
-        wave_id, grown = digest(wave.keys), []
-        for index, first in enumerate(range(0, len(wave.nodes), per_device)):
-            rows = list(range(first, min(first + per_device, len(wave.nodes))))
-            cells = checkpoint.rows(host, rows)
+        self, bucket: Bucket, wave: Wave, step: int, state: train.State, history: History, chunks: tuple[Chunk, ...]
+    ) -> tuple[Chunk, ...]:
+        """Save every chunk of a wave, then thin them: the full state stays at the latest two steps."""
+        host, grown = population.fetch(state), []
+        for index, (nodes, before) in enumerate(zip(wave.chunks, chunks, strict=True)):
+            cells = checkpoint.rows(host, wave.rows(index))
             items = {
                 "params": cells.params,
                 "state": checkpoint.flat({"adam": cells.adam, "extra": cells.extra}),
-                "history": checkpoint.rows(history.tree(), rows),
+                "history": checkpoint.rows(history.tree(), wave.rows(index)),
             }
             meta = {
-                "cells": [wave.keys[row] for row in rows],
-                "wave": wave.keys,
-                "wave_id": wave_id,
-                "wave_size": wave.size,
-                "stage": stage,
+                "cells": [node.key for node in nodes],
+                "stage": self.study.stages[bucket.stage].name,
+                "capacity": wave.capacity,
                 "layout": asdict(self.layout),
                 "abilities": evaluate.names(self.study),
             }
-            path = self.store.workdir / "checkpoints" / f"{stage}-{wave_id}-{index:03d}" / f"{step:08d}"
-            before = chunks[index] if chunks else []
-            grown.append([s for s in before if s.step < step] + [checkpoint.save(path, items, meta)])
-        for saved in [s for chunk in grown for s in chunk[:-2] if s.resumable]:
-            checkpoint.drop_state(saved)
-        return grown
+            path = self._directory(bucket, nodes) / f"{step:08d}"
+            grown.append([*before, checkpoint.save(path, items, meta)])
+        # Only now does every chunk hold the latest step, so that all can go back to one they share.
+        return tuple([checkpoint.drop_state(s) if s.resumable else s for s in c[:-2]] + c[-2:] for c in grown)
 
 
 def _state_shape(program: train.Program) -> train.State:

@@ -18,18 +18,12 @@ from lab import model
 from lab.knobs import LEARNING_RATE
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Extra, Knobs, Params
+from lab.randomness import address
 from tasks.mixture import Mixture
 
-PURPOSES = ("init", "world", "batch", "evaluation")
 SCHEDULES = ("constant", "cosine", "wsd")
 DECAY_SHARE = 0.2  # of the total steps, at the end of a 'wsd' schedule
 ADAM = optax.scale_by_adam(b1=0.9, b2=0.98)
-
-
-def address(seed: jax.Array, purpose: str, index: jax.Array | int = 0) -> jax.Array:
-    """The PRNG key of (seed, purpose, index); index is the absolute step for batches."""
-    key = jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
-    return jax.random.fold_in(key, index)
 
 
 class State(NamedTuple):

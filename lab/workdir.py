@@ -102,14 +102,19 @@ class Workdir:
 
     def _known(self) -> dict[str, Any] | None:
         path = self.path / "study.json"
-        if not path.exists():
-            if (self.path / "checkpoints").exists():
-                raise UserError(f"--workdir={self.path} holds checkpoints but no study.json; name another directory.")
-            return None
         try:
-            return json.loads(path.read_text())
-        except ValueError:
+            if not path.exists():
+                if (self.path / "checkpoints").exists():
+                    raise UserError(
+                        f"--workdir={self.path} holds checkpoints but no study.json; name another directory."
+                    )
+                return None
+            known = json.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
             raise UserError(f"{path} can't be read; restore it, or name another --workdir.") from None
+        if not isinstance(known, dict) or not set(self.record) <= set(known):
+            raise UserError(f"{path} is not a study's record; restore it, or name another --workdir.")
+        return known
 
 
 def _told(layout: dict[str, Any]) -> str:

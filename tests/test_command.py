@@ -10,6 +10,7 @@ import pytest
 from analysis import catalogue, summary
 from analysis.metrics import METRICS
 from lab.config import parse
+from lab.errors import UserError
 from lab.knobs import KNOBS
 from lab.plan import make_plan
 from lab.progress import Meter, PlainProgress, duration
@@ -45,12 +46,24 @@ def load(path):
 def test_every_shipped_study_is_valid_and_enough_seeds_for_its_claims(path, variant):
     module = load(path)
     config = module.get_config(variant)
+    with pytest.raises(UserError, match="unknown variant"):
+        module.get_config("no such variant")
     study = parse(config, module.sweep(config), METRICS)
     plan = make_plan(study, LAYOUT)
     text = summary.plan_text(plan, Store(Path("nowhere")), Path("nowhere"))
     assert f"= {len(study.cells)} cells" in text
     seeds = len({cell["seed"] for cell in study.cells})
     assert (seeds >= 8) == (variant == "")
+
+
+def test_the_readme_counts_what_the_study_trains():
+    module = load(ROOT / "ablations" / "pruning.py")
+    config = module.get_config()
+    plan = make_plan(parse(config, module.sweep(config), METRICS), LAYOUT)
+    text = (ROOT / "README.md").read_text().replace("\n", " ")
+    assert f"{plan.steps_shared():,} model-steps in place of {plan.steps_alone():,}" in text
+    assert f"{len(plan.study.cells)} cells" in text
+    assert f"{config.tasks.facts.facts} facts" in text
 
 
 def test_the_plan_says_what_will_happen():

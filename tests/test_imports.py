@@ -33,6 +33,11 @@ def test_rooms_import_one_way(path):
     assert rooms <= ALLOWED[room], f"{path.relative_to(ROOT)} imports {sorted(rooms - ALLOWED[room])}"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "analysis").glob("*.py")), ids=lambda p: p.name)
+def test_analysis_never_imports_the_training_loop(path):
+    assert not {"lab.train", "lab.study"} & set(imported(path))
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "ablations").glob("*.py")), ids=lambda p: p.name)
 def test_studies_import_the_grid_helpers_only(path):
     ours = {name for name in imported(path) if name.split(".")[0] in ROOMS}

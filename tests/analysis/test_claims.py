@@ -11,7 +11,7 @@ import pytest
 from analysis import claims
 from analysis.latents import Measurer
 from analysis.results import Results, collect, to_csv
-from lab.grid import axis, product
+from lab.grid import axis, product, zipped
 from tests.lab.conftest import PROGRAMS, study_of, tiny_config, trained  # noqa: F401  (a fixture)
 
 SPARSITIES = tuple(round(0.1 * k, 1) for k in range(9))
@@ -85,15 +85,40 @@ def test_other_axes_are_strata():
 
 
 def test_a_neutral_value_at_the_far_end_is_compared_with():
+    """The base learning rate is the highest: the claim is read downwards from it, and -1 means falling on the way."""
     config = tiny_config()
-    config.claim.knob = "weight_decay.rate"
-    config.knobs = dict(weight_decay=dict(rate=0.0))
-    grid = product(axis("weight_decay.rate", (0.8, 0.4, 0.0)), axis("seed", range(8)))
+    config.claim.knob = "optimizer.learning_rate"
+    config.knobs = dict(optimizer=dict(learning_rate=0.8))
+    grid = product(axis("optimizer.learning_rate", SPARSITIES), axis("seed", range(8)))
     study = study_of(config, grid)
     claims.check(study)
-    assert claims.neutral_value(study) == 0.0
-    results = results_for(study, lambda cell: 0.9 - 0.5 * cell["weight_decay.rate"], lambda cell: 1.0)
-    assert claims.judge(results)[0].verdict.neutral_ability == pytest.approx(0.9)
+    assert claims.neutral_value(study) == 0.8
+
+    def ability(cell):  # flat from 0.8 down to 0.5, then off a cliff
+        return 0.95 - 0.9 * np.clip((0.5 - cell["optimizer.learning_rate"]) / 0.2, 0, 1) + 0.001 * cell["seed"]
+
+    for slope, kind in ((5, "reversal"), (-5, "no latent gain")):
+        gain = lambda cell, slope=slope: 9 + slope * cell["optimizer.learning_rate"] + 0.001 * cell["seed"]  # noqa: E731
+        results = results_for(study, ability, gain)
+        (judged,) = claims.judge(results)
+        assert judged.verdict.kind == kind
+        assert judged.verdict.neutral_ability == pytest.approx(0.95, abs=0.01)
+    bound = claims.bounds(results)[0]
+    assert bound.free_until == 0.5
+    assert bound.harmful_from == 0.4
+
+
+def test_an_axis_zipped_with_the_claims_knob_is_no_stratum():
+    rates = tuple(round(0.001 * (k + 1), 3) for k in range(9))
+    grid = product(
+        zipped(
+            axis("prune.sparsity", SPARSITIES, stage="prune"), axis("optimizer.learning_rate", rates, stage="prune")
+        ),
+        axis("seed", range(8)),
+    )
+    study = study_of(grid=grid)
+    assert claims.strata(study) == [{}]
+    claims.check(study)
 
 
 def test_the_table_has_every_cell_and_evaluation_with_what_the_checkpoints_hold(trained, tmp_path):  # noqa: F811

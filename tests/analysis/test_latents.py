@@ -10,7 +10,7 @@ import pytest
 from analysis.latents import Measurer, Place, claim_place, hidden_states, places
 from analysis.metrics import METRICS
 from lab import checkpoint, model
-from lab.train import address
+from lab.randomness import address
 from tests.lab.conftest import PROGRAMS, study_of, trained  # noqa: F401  (a fixture)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lab import evaluate, model
-from lab.train import address
+from lab.randomness import address
 from tasks.base import NO_ANSWER
 from tests.lab.conftest import study_of, tiny_config
 

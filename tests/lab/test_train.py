@@ -10,7 +10,8 @@ import pytest
 
 from lab import model, train
 from lab.plan import make_plan
-from lab.train import Schedule, address
+from lab.randomness import PURPOSES, address
+from lab.train import Schedule
 from tests.lab.conftest import LAYOUT, study_of
 
 
@@ -35,7 +36,7 @@ def test_randomness_is_addressed_by_seed_purpose_and_step():
     keys = {
         (seed, purpose, step): tuple(np.asarray(jax.random.key_data(address(jnp.int32(seed), purpose, step))))
         for seed in (0, 1)
-        for purpose in train.PURPOSES
+        for purpose in PURPOSES
         for step in (0, 1)
     }
     assert len(set(keys.values())) == len(keys)
