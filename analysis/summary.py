@@ -37,7 +37,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"model-steps {shared:,} with shared prefixes, {alone:,} without ({alone / shared:.1f} times as many){trained}",
         f"programs    {len(plan.buckets)} training programs ({len(plan.buckets)} bucket-stage pairs)",
         f"layout      {layout.devices} {layout.platform} devices, chunks of {chunk} cells, {layout.width} at a"
-        f" time; about {plan.memory_bytes() / 2**20:,.0f} MiB a device",
+        f" time; about {math.ceil(plan.memory_bytes() / 2**20):,} MiB a device",
         f"seeds       {seeds}; {_least_text(study.claim.alpha)}",
         f"claims      {len(study.claim.gains) * len(study.claim.abilities)} primary, fixed as {study.claim_hash()}",
         f"workdir     {root}",

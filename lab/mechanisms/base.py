@@ -1,8 +1,9 @@
 """What a mechanism is: its knobs and its pure functions, written for one cell.
 
 The engine calls the functions below at fixed places of the training step and knows nothing else of a mechanism. Each
-takes and returns pytrees of one cell; none may mention the grid. At its neutral setting a mechanism must leave every
-number bitwise as it was: a test compares with a program compiled without it.
+takes and returns pytrees of one cell; none may mention the grid. A mechanism begins once: its static knobs act from the
+stage of its traced ones. At its neutral setting it must leave every number bitwise as it was: a test compares with a
+program compiled without it.
 """
 
 from __future__ import annotations
