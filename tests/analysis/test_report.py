@@ -85,7 +85,9 @@ def test_few_distinct_inputs_are_pointed_out(views):
 def test_few_seeds_say_underpowered_and_never_not_learned():
     plan, _, judged, found = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.3, 0.6))
     text = " ".join(wording.answers(plan.study, [b for b in found if b.primary], judged))
-    assert "Underpowered: facts/iid, z6/iid, addition/iid" in text
+    # path_star is planted at its trivial baseline: its three seeds may fall on either side of it.
+    assert re.search(r"Underpowered: facts/iid, z6/iid(,| and) addition/iid", text)
+    assert not re.search(r"Not learned: [^.]*(facts|z6|addition)/iid", text)
     assert "is underpowered: no break is shown" in text
 
 
