@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import sys
 import time
 import traceback
@@ -20,16 +19,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-# On a CPU every core is a device, so that cells train side by side. Must be said before jax starts.
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={_CORES}"
+from absl import flags, logging
+from ml_collections import config_flags
+from rich.console import Console
 
-from absl import flags, logging  # noqa: E402
-from ml_collections import config_flags  # noqa: E402
-from rich.console import Console  # noqa: E402
-
-from lab.errors import UserError, nearest  # noqa: E402
+from lab.errors import UserError, nearest
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file(
@@ -151,6 +145,9 @@ def _blamed(path: Path) -> Iterator[None]:
 def _study(console: Console, argv: list[str]) -> int:
     """Plan, train what is missing, measure, judge, write the views."""
     begun = time.perf_counter()
+    from lab.population import use_every_core
+
+    use_every_core()
     from analysis import claims, summary
     from analysis.metrics import METRICS
     from lab import checkpoint

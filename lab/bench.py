@@ -9,33 +9,28 @@ than a time does.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-if __name__ == "__main__" and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={_CORES}"
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
-import importlib.util  # noqa: E402
-import subprocess  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from typing import Any  # noqa: E402
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax import lax  # noqa: E402
-
-from lab import population, train  # noqa: E402
-from lab.model import ModelSpec  # noqa: E402
-from lab.plan import traced_arguments  # noqa: E402
-from lab.population import Layout, local_layout  # noqa: E402
-from lab.programs import Programs  # noqa: E402
-from lab.randomness import address  # noqa: E402
-from lab.train import Program, Schedule  # noqa: E402
-from tasks import make  # noqa: E402
-from tasks.mixture import Mixture  # noqa: E402
+from lab import population, train
+from lab.model import ModelSpec
+from lab.plan import traced_arguments
+from lab.population import Layout, cores, local_layout, use_every_core
+from lab.programs import Programs
+from lab.randomness import address
+from lab.train import Program, Schedule
+from tasks import make
+from tasks.mixture import Mixture
 
 SHAPES = ((64, 32, 64), (32, 16, 32))  # width, tokens, batch
 STEPS = 20
@@ -58,7 +53,7 @@ def flops(program: Program) -> float:
     return 3 * 2.0 * batch * program.length * (weights + attention)
 
 
-def best_seconds(call: Callable[[], Any]) -> float:
+def seconds_of(call: Callable[[], Any]) -> float:
     """Seconds of one call, waiting for its result."""
     begun = time.perf_counter()
     jax.block_until_ready(call())
@@ -73,8 +68,8 @@ def matrix_product(layout: Layout) -> tuple[Callable[[], Any], float]:
     def many(a: jax.Array) -> jax.Array:
         return lax.fori_loop(0, repeats, lambda _, y: jnp.dot(a, y) * jnp.float32(1e-3), a)
 
-    one_each = Layout(layout.platform, layout.devices, 1, 1)
-    call = population.over_cells(many, one_each).lower(x).compile()
+    programs = Programs(Layout(layout.platform, layout.devices, 1, 1))
+    call = programs.get("matrix products", (), many, (x,))
     return lambda: call(x), 2.0 * MATRIX**3 * repeats * layout.devices
 
 
@@ -126,8 +121,8 @@ def torch_rates(program: Program) -> dict[str, float]:
         return sum(float(process.communicate()[0]) for process in running)
 
     if jax.default_backend() != "cpu":
-        return {"one process": together(1, _CORES)}
-    return {"one process, all threads": together(1, _CORES), "one process a core": together(_CORES, 1)}
+        return {"one process": together(1, cores())}
+    return {"one process, all threads": together(1, cores()), "one process a core": together(cores(), 1)}
 
 
 def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
@@ -140,7 +135,7 @@ def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
     times = {"step": [], "data": [], "product": []}
     for _ in range(ROUNDS):  # in turns, so that a noisy neighbour hits all of them
         for name, call in (("step", step), ("data", make_data), ("product", product)):
-            times[name].append(best_seconds(call))
+            times[name].append(seconds_of(call))
     best = {name: min(seconds) for name, seconds in times.items()}
     rate = cells * STEPS / best["step"]
     ceiling = product_flops / best["product"]
@@ -165,6 +160,7 @@ def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
 
 def main() -> int:
     """Print the benchmark of this machine."""
+    use_every_core()
     layout = local_layout()
     device = jax.local_devices()[0].device_kind
     print(f"{layout.devices} × {device}, jax {jax.__version__}, width {layout.width}, chunk {layout.chunk}")

@@ -8,6 +8,7 @@ changes rounding, the number of cells does not, so the width is a fixed rule for
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,20 @@ class Layout:
 # (width, chunk) by platform. CPU: measured, docs/benchmarks.md. GPU and TPU: enough cells to fill the device at the
 # reference width; not yet measured.
 RULE = {"cpu": (1, 4), "gpu": (32, 32), "tpu": (32, 32)}
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_every_core() -> None:
+    """Make every CPU core a device, so that cells train side by side; call it before anything runs on a device.
+
+    Does nothing on an accelerator's devices, or where XLA_FLAGS already says how many there should be.
+    """
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", cores())
 
 
 def local_layout(chunk: int = 0) -> Layout:

@@ -6,32 +6,26 @@ side; on two CPU cores the whole takes some minutes. Exit status 1 if a measured
 
 from __future__ import annotations
 
-import os
 import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-if __name__ == "__main__" and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={_CORES}"
+import numpy as np
 
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-from lab import checkpoint  # noqa: E402
-from lab.config import parse  # noqa: E402
-from lab.errors import UserError, nearest  # noqa: E402
-from lab.grid import axis, product, study_config  # noqa: E402
-from lab.plan import make_plan  # noqa: E402
-from lab.population import local_layout  # noqa: E402
-from lab.programs import Programs  # noqa: E402
-from lab.store import open_store  # noqa: E402
-from lab.study import Trainer  # noqa: E402
-from tasks.base import trivial  # noqa: E402
+from lab import checkpoint
+from lab.config import parse
+from lab.errors import UserError, nearest
+from lab.grid import axis, product, study_config
+from lab.plan import make_plan
+from lab.population import local_layout, use_every_core
+from lab.programs import Programs
+from lab.store import open_store
+from lab.study import Trainer
+from tasks.base import trivial
 
 SEEDS = 2
 Curves = dict[str, np.ndarray]  # split -> exact accuracy [seeds, evaluations]; 'step' -> [evaluations]
@@ -180,6 +174,7 @@ class _Quiet:
 
 def main(names: list[str]) -> int:
     """Run the named cases, all of them by default; the number that failed decides the exit status."""
+    use_every_core()
     for name in names:
         if name not in CASES:
             raise UserError(f"unknown case '{name}'. {nearest(name, CASES)}")
