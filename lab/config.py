@@ -143,7 +143,7 @@ class Study:
             "call_steps": self.call_steps,
             "evaluation": self.eval_examples,
             "stages": [
-                {"steps": s.end - s.start, "saves": list(s.saves), "knobs": self.knobs_at(cell, i)}
+                {"steps": s.end - s.start, "saves": list(s.saves), "knobs": telling(self.knobs_at(cell, i))}
                 for i, s in enumerate(self.stages[: stage + 1])
             ],
         }
@@ -155,6 +155,11 @@ class Study:
     def claim_hash(self) -> str:
         """Hash of the primary hypotheses, written down before training."""
         return digest(dataclasses.asdict(self.claim))
+
+
+def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs that are off their neutral value: the others do nothing, also those that a later version brings."""
+    return {name: value for name, value in knobs.items() if value != registry.KNOBS[name].neutral}
 
 
 def digest(content: Any) -> str:
@@ -227,6 +232,12 @@ def _positive(value: Any, field: str) -> int:
     return value
 
 
+def _plain_name(name: Any, where: str) -> None:
+    """Names become parts of paths and columns."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise UserError(f"{where}: the name {name!r} must be made of letters, digits and _, and begin with a letter.")
+
+
 def _model(config: Any, vocab_size: int, longest: int) -> ModelSpec:
     m = config.model
     for field in ("width", "layers", "heads", "mlp_width"):
@@ -253,8 +264,8 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
         fields = dict(fields)
         name, examples = fields.pop("task", label), fields.pop("examples", 16)
         factor, probe = fields.pop("factor", ""), fields.pop("probe", "iid")
-        if _positive(examples, f"{where}.examples") and "/" in label:
-            raise UserError(f"{where}: a label must not contain '/'; rename it.")
+        examples = _positive(examples, f"{where}.examples")
+        _plain_name(label, where)
         try:
             task = make(name, **fields)
         except TaskError as error:
@@ -273,6 +284,8 @@ def _stages(config: Any) -> tuple[Stage, ...]:
     call = _positive(config.call_steps, "config.call_steps")
     if not config.stages:
         raise UserError("config.stages is empty; name at least one stage.")
+    for name in config.stages:
+        _plain_name(name, f"config.stages={config.stages}")
     if len(set(config.stages)) < len(config.stages):
         raise UserError(f"config.stages={config.stages} names a stage twice; rename one.")
     for field in ("steps", "saves"):

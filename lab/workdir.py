@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab.config import Study
+from lab.config import Study, telling
 from lab.errors import UserError
 from lab.grid import study_config
 from lab.population import Layout
@@ -32,7 +32,7 @@ class Workdir:
         self.record = {
             "config": fields,
             "axes": {a.knob: a.stage or "" for a in study.axes},
-            "cells": [dict(cell) for cell in study.cells],
+            "cells": [telling(cell) for cell in study.cells],
             "claim_hash": study.claim_hash(),
             "layout": asdict(layout),
         }
@@ -74,7 +74,7 @@ class Workdir:
         differences += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
         lost = [cell for cell in known["cells"] if cell not in self.record["cells"]]
         if not differences and lost:
-            knobs = [name for name in lost[0] if len({str(cell[name]) for cell in known["cells"]}) > 1]
+            knobs = [name for name in lost[0] if len({str(cell.get(name)) for cell in known["cells"]}) > 1]
             told = ", ".join(f"{name}={lost[0][name]}" for name in knobs)
             differences.append(f"{len(lost)} of its cells are not in this grid, such as {told}")
         if differences:

@@ -79,6 +79,19 @@ def test_a_cell_alone_in_one_stage_ends_as_it_does_after_a_shared_prefix(trained
     jax.tree.map(np.testing.assert_array_equal, mine, shared)
 
 
+def test_a_knob_that_a_later_version_brings_changes_no_key(monkeypatch):
+    from lab import knobs
+    from lab.mechanisms.base import Knob
+
+    before = [study_of().key(cell, 1) for cell in study_of().cells]
+    monkeypatch.setitem(knobs.KNOBS, "new.knob", Knob("new.knob", about="new", source="new"))
+    later = study_of()
+    assert [later.key(cell, 1) for cell in later.cells] == before
+    assert len(set(before)) == len(before)
+    used = study_of(grid=product(tiny_sweep(), axis("new.knob", (0.0, 0.5))))
+    assert {used.key(cell, 1) for cell in used.cells} > set(before)
+
+
 def stage_of(directory):
     return directory.name.split("-")[0]
 
