@@ -4,6 +4,8 @@ python run.py --config=ablations/pruning.py            the whole study; rerunnin
 python run.py --config=ablations/pruning.py:quick      a small version of it
 python run.py --config=... --plan                      print the plan and train nothing
 python run.py --config=... --config.steps.train=500    override any field
+python run.py --config=... --workdir=runs/mine         where the study lives (default: runs/<study>)
+python run.py --config=... --chunk=8                   cells a device trains in one call (default: a fixed rule)
 python run.py --list=tasks|knobs|metrics|studies       what there is
 """
 
@@ -43,6 +45,9 @@ def main(argv: list[str]) -> int:
     """Exit status: 0 done, 2 a user's mistake, 130 interrupted."""
     logging.set_verbosity(logging.ERROR)  # Orbax warns at length of damage that we say in a sentence
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=not sys.stdout.isatty())
+    if {"--help", "-h"} & set(argv[1:]):
+        print(__doc__)
+        return 0
     try:
         _parse_flags(argv)
         if FLAGS.list:
@@ -76,9 +81,9 @@ def _parse_flags(argv: list[str]) -> None:
             _get_config(value)  # its own mistakes first, so that they aren't taken for the command line's
     try:
         rest = FLAGS(argv)
-    except AttributeError as error:
+    except (AttributeError, KeyError) as error:
         raise UserError(_unknown_field(argv, error)) from None
-    except (flags.Error, ValueError, TypeError, KeyError) as error:
+    except (flags.Error, ValueError, TypeError) as error:
         raise UserError(str(error).strip().splitlines()[-1]) from None
     if len(rest) > 1:
         raise UserError(
@@ -86,7 +91,7 @@ def _parse_flags(argv: list[str]) -> None:
         )
 
 
-def _unknown_field(argv: list[str], error: AttributeError) -> str:
+def _unknown_field(argv: list[str], error: Exception) -> str:
     """Name the override that no field of the config answers to, and the nearest fields."""
     fields = _fields(_get_config(next(a for a in argv if a.startswith("--config=")).partition("=")[2]))
     for argument in argv[1:]:
@@ -108,15 +113,18 @@ def _get_config(given: str) -> Any:
     file, _, variant = given.partition(":")
     module = _load(Path(file))
     with _blamed(Path(file)):
-        return module.get_config(*([variant] if variant else []))
+        config = module.get_config(*([variant] if variant else []))
+    if not hasattr(config, "items"):
+        raise UserError(f"{file}: get_config() must return the config; it returns {config!r}.")
+    return config
 
 
 def _load(path: Path) -> ModuleType:
     """A study's module, with the two functions that make it one."""
     if not path.is_file():
         studies = [f"ablations/{p.name}" for p in sorted((HERE / "ablations").glob("[!_]*.py"))]
-        raise UserError(f"--config: there is no file '{path}'. {nearest(str(path), studies)}")
-    spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
+        raise UserError(f"--config: there is no file '{path}' below {Path.cwd()}. {nearest(str(path), studies)}")
+    spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path.resolve())
     if path.suffix != ".py" or spec is None or spec.loader is None:
         raise UserError(f"--config: '{path}' is not a Python file; name a study, such as ablations/pruning.py.")
     module = importlib.util.module_from_spec(spec)
@@ -137,7 +145,11 @@ def _blamed(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename) == path.resolve()
+        ]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from None
 
@@ -162,13 +174,18 @@ def _study(console: Console, argv: list[str]) -> int:
     module = _load(Path(file))
     with _blamed(Path(file)):
         grid = module.sweep(FLAGS.config)
+    if not FLAGS.config.name:
+        FLAGS.config.name = Path(file).stem
     study = parse(FLAGS.config, grid, METRICS)
     claims.check(study)
     plan = make_plan(study, local_layout(FLAGS.chunk))
     root = Path(FLAGS.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}")
     workdir = Workdir(root, study, FLAGS.config, plan.layout)
     if FLAGS.plan:
-        workdir.check()
+        try:
+            workdir.check()
+        except UserError as error:  # a plan trains nothing: show it all the same
+            console.print(f"Would be refused: {error}", style="yellow")
         store = open_store(root, study, lambda text: console.print(text, style="yellow"))
         console.print(summary.plan_text(plan, store, root), highlight=False)
         return 0

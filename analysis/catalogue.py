@@ -50,4 +50,11 @@ def _metrics() -> list[tuple[str, ...]]:
 def _studies(folder: Path) -> list[tuple[str, ...]]:
     files = sorted(folder.glob("[!_]*.py"))
     # Read, not run: a listing must work even while one study is being edited.
-    return [(f"ablations/{file.name}", _first_line(ast.get_docstring(ast.parse(file.read_text())))) for file in files]
+    return [(f"ablations/{file.name}", _question(file)) for file in files]
+
+
+def _question(file: Path) -> str:
+    try:
+        return _first_line(ast.get_docstring(ast.parse(file.read_text())))
+    except SyntaxError as error:
+        return f"(can't be read: line {error.lineno}: {error.msg})"

@@ -25,7 +25,10 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     axes = " × ".join(f"{len(a.values)} {a.knob}" for a in study.axes)
     stages = ", ".join(f"{s.name} {s.end - s.start}" for s in study.stages)
     nodes = " → ".join(str(sum(len(b.nodes) for b in plan.buckets if b.stage == i)) for i in range(len(study.stages)))
-    trained = "" if left == shared else f", {shared - left:,} of them already trained"
+    starts = {stage.name: stage.start for stage in study.stages}
+    cut_off = sum(len(c[-1].meta["cells"]) * (c[-1].step - starts[c[-1].meta["stage"]]) for c in store.unfinished)
+    saved = shared - left + cut_off
+    trained = f", {saved:,} of them already trained" if saved else ""
     chunk = plan.chunk(store.nodes) or plan.chunk()
     lines = [
         f"study       {study.name}: {study.question}",

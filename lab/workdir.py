@@ -80,7 +80,8 @@ class Workdir:
         if differences:
             raise UserError(
                 f"--workdir={self.path} holds another study ({'; '.join(differences[:5])}). Values and seeds may be"
-                " added to a study, nothing else changed: name another --workdir."
+                " added to a study, nothing else changed: repeat the overrides that it was made with, or name another"
+                " --workdir."
             )
         if known["layout"] != self.record["layout"]:
             there, here = _told(known["layout"]), _told(self.record["layout"])

@@ -179,6 +179,7 @@ def test_checkpoints_of_nobody_are_refused(tmp_path):
         (["--config=ablations/pruning.py", "--plam"], "plam"),
         (["--config=ablations/pruning.py:quik"], "unknown variant ':quik'. Nearest: quick"),
         (["--config", "ablations/pruning.py"], "write --config=FILE"),
+        (["--config=ablations/pruning.py", "--config.step.train=4"], "Nearest: config.steps.train"),
         (["--config=README.md"], "is not a Python file"),
         (["--config=ablations/pruning.py", "plan"], "unexpected argument 'plan'"),
         (["--list=task"], "tasks"),
@@ -211,6 +212,7 @@ def sweep(config):
         ),
         (STUDY.format(inside_config="config.task.facts = 1", inside_sweep="pass"), "study.py, line 5: AttributeError"),
         (STUDY.format(inside_config="pass", inside_sweep="return [0]"), "sweep() must return a grid"),
+        (STUDY.format(inside_config="return", inside_sweep="pass"), "get_config() must return the config"),
         (STUDY.format(inside_config="pass", inside_sweep="return axis('seed', ())"), "axis 'seed' has no values"),
         (STUDY.format(inside_config="pass", inside_sweep="return axis('seed', (0,))"), "config.tasks is empty"),
         (
@@ -221,7 +223,8 @@ def sweep(config):
 )
 def test_a_broken_study_file(text, message, tmp_path):
     (tmp_path / "study.py").write_text(text)
-    assert_one_sentence(command(f"--config={tmp_path / 'study.py'}", "--plan", f"--workdir={tmp_path}"), message)
+    done = command("--config=study.py", "--plan", f"--workdir={tmp_path}", cwd=tmp_path)
+    assert_one_sentence(done, message)
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", "{", "\x00"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import catalogue, summary
+from analysis import catalogue, claims, summary
 from analysis.metrics import METRICS
 from lab.config import parse
 from lab.errors import UserError
@@ -64,6 +64,21 @@ def test_the_readme_counts_what_the_study_trains():
     assert f"{plan.steps_shared():,} model-steps in place of {plan.steps_alone():,}" in text
     assert f"{len(plan.study.cells)} cells" in text
     assert f"{config.tasks.facts.facts} facts" in text
+
+
+def test_the_readmes_own_study_is_valid(tmp_path):
+    text = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "decay.py").write_text(text)
+    module = load(tmp_path / "decay.py")
+    config = module.get_config()
+    study = parse(config, module.sweep(config), METRICS)
+    assert len(study.cells) == 72
+    claims.check(study)
+
+
+def test_a_study_that_cant_be_read_is_listed_as_such(tmp_path):
+    (tmp_path / "broken.py").write_text("def x(:")
+    assert "can't be read: line 1" in catalogue.listing("studies", tmp_path)
 
 
 def test_the_plan_says_what_will_happen():
