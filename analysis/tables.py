@@ -11,7 +11,7 @@ import numpy as np
 from analysis import statistics, wording
 from analysis.claims import Bounds, Curve, Judged, curve, neutral_value
 from analysis.results import Results
-from lab.config import Study, TaskUse
+from lab.config import Study, TaskUse, telling
 from lab.plan import Plan
 from tasks.base import trivial
 
@@ -29,8 +29,10 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     """(heading, text) of what was trained, evaluated and tested, and how."""
     study, spec, layout = plan.study, plan.study.spec, plan.layout
     grid = " × ".join(f"{len(axis.values)} values of {axis.knob}" for axis in study.axes)
-    claim, rate = study.claim, study.base["optimizer.learning_rate"]
-    fixed = "" if "optimizer.learning_rate" in {a.knob for a in study.axes} else f" {rate:g}"
+    claim, rate, on_axis = study.claim, study.base["optimizer.learning_rate"], {a.knob for a in study.axes}
+    fixed = "" if "optimizer.learning_rate" in on_axis else f" {rate:g}"
+    others = {k: v for k, v in telling(study.base).items() if k not in {*on_axis, "seed", "optimizer.learning_rate"}}
+    everywhere = "".join(f"; {name} {value} in every cell" for name, value in others.items())
     yield (
         "Model",
         f"decoder-only pre-norm transformer, {spec.layers} layers, width {spec.width}, {spec.heads} heads, MLP"
@@ -39,7 +41,8 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     stages = ", then ".join(f"{s.name} ({s.end - s.start:,} steps)" for s in study.stages)
     yield (
         "Training",
-        f"{stages}; AdamW, learning rate{fixed} ({study.schedule.name}, {study.schedule.warmup} steps of warm-up);"
+        f"{stages}; AdamW, learning rate{fixed} ({study.schedule.name}, {study.schedule.warmup} steps of warm-up)"
+        f"{everywhere};"
         f" {sum(u.examples for u in study.tasks)} fresh examples of up to {study.train_length} tokens a step",
     )
     yield "Grid", f"{grid} = {len(study.cells)} cells; cells of one seed are compared with each other"
@@ -91,7 +94,7 @@ def task_row(study: Study, use: TaskUse, example: str) -> dict[str, Any]:
         "family": task.family,
         "about": (type(task).__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " "),
         "examples": use.examples,
-        "factor": f"{use.factor} ({task.factor_sizes[use.factor]} values)",
+        "factor": f"{use.factor} ({task.factor_sizes[use.factor]} values) on inputs of '{use.probe}'",
         "example": example,
         "splits": [
             {
