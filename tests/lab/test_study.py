@@ -186,13 +186,16 @@ def damage(path, harm):
         for file in [f for f in (path / "state").rglob("*") if f.is_file()][::2]:
             file.unlink()
     else:
-        data = max((path / "params").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
-        content = bytearray(data.read_bytes())
-        if harm == "truncated":
-            content = content[: len(content) // 2]
-        else:
-            content[len(content) // 2] ^= 0xFF
-        data.write_bytes(bytes(content))
+        # All data files: which of them hold arrays and which a superseded index is TensorStore's business.
+        files = [f for f in (path / "params").rglob("*") if f.is_file() and f.parent.name == "d"]
+        assert files
+        for data in files:
+            content = bytearray(data.read_bytes())
+            if harm == "truncated":
+                content = content[: len(content) // 2]
+            else:
+                content[len(content) // 2] ^= 0xFF
+            data.write_bytes(bytes(content))
 
 
 def test_leftovers_of_killed_runs_are_swept_up(long_run, tmp_path):
