@@ -52,29 +52,6 @@ def interval(
     return low_K, high_K
 
 
-def pooled(
-    values_SxK: np.ndarray, level: float = 0.95, draws: int = DRAWS, rng_seed: int = 0
-) -> tuple[float, float, float]:
-    """Interquartile mean over all entries and its stratified bootstrap interval (cf. Agarwal et al. 2021, 2108.13264).
-
-    Each column is a stratum (a task, say): seeds are resampled within it, so every task keeps its weight.
-
-    Returns:
-      (mean, low, high); the bounds are NaN where no column has two finite values.
-    """
-    columns = [column for column in _columns(values_SxK) if len(column)]
-    if not columns:
-        return np.nan, np.nan, np.nan
-    mean = _trimmed(np.concatenate(columns))
-    if max(map(len, columns)) < 2:
-        return mean, np.nan, np.nan
-    rng, tail = np.random.default_rng(rng_seed), (1 - level) / 2
-    resampled = [column[rng.integers(len(column), size=(draws, len(column)))] for column in columns]
-    means_R = stats.trim_mean(np.concatenate(resampled, axis=1), TRIM, axis=1)
-    low, high = np.quantile(means_R, (tail, 1 - tail))
-    return mean, float(low), float(high)
-
-
 def quantiles(values_SxK: np.ndarray, at: Sequence[float]) -> np.ndarray:
     """Quantiles over the first axis (linear interpolation): float64[len(at), K], NaN where nothing is finite."""
     columns = _columns(values_SxK)

@@ -67,12 +67,3 @@ def test_one_seed_has_no_interval():
     low, high = statistics.interval(np.ones((1, 2)))
     assert np.isnan(low).all()
     assert np.isnan(high).all()
-
-
-def test_pooled_keeps_the_weight_of_every_stratum():
-    """Two constant strata: pooled resampling would vary with their mixture, stratified resampling can't."""
-    values_SxK = np.stack([np.zeros(8), np.ones(8)], axis=1)
-    mean, low, high = statistics.pooled(values_SxK)
-    assert mean == low == high == pytest.approx(stats.trim_mean(values_SxK.ravel(), 0.25))
-    assert np.isnan(statistics.pooled(np.full((3, 2), np.nan))).all()
-    assert np.isnan(statistics.pooled(np.ones((1, 2)))[1:]).all()
