@@ -1,9 +1,15 @@
-"""Strict numerics for every test, and two host devices so that sharding is exercised on any machine."""
+"""Strict numerics for every test, and two host devices so that sharding is exercised on any machine.
+
+Compiled programs are kept beside pytest's own cache: workers, processes that a test starts and the next run share them.
+"""
 
 import os
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 import jax
 

@@ -18,8 +18,6 @@ STUDY = ROOT / "tests" / "tiny_study.py"
 
 def start(workdir, *arguments):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(workdir.parent / "cache")  # the same programs again
-    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
     command = [sys.executable, str(ROOT / "run.py"), f"--config={STUDY}", f"--workdir={workdir}", *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
