@@ -218,9 +218,10 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
             f"config.claim.layer={config.claim.layer} is not measured; add it to"
             f" config.probe.layers={config.probe.layers}."
         )
-    for name in registry.mechanisms_in_use(study.cells):
-        if told := registry.MECHANISMS[name].objection(study.mixture):
-            raise UserError(told)
+    for cell in study.cells:
+        for name in registry.mechanisms_in_use([cell]):
+            if told := registry.MECHANISMS[name].objection(study.mixture, study.spec, cell):
+                raise UserError(told)
     return study
 
 

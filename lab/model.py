@@ -7,8 +7,9 @@ Flax Linen lives in this file only, so that a port to another library touches no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,6 +17,17 @@ import jax.numpy as jnp
 from jax import lax
 
 Params = dict[str, Any]
+Touch = Callable[[str, int, jax.Array], jax.Array]  # (site, layer, activations) -> activations, see SITES
+
+# Where a mechanism may change activations. Layers count as in `Forward.hidden`: 0 after the embedding, then the blocks.
+SITES = {
+    "embedding": "[B, L, D], layer 0: tokens and positions added up",
+    "attention": "[B, H, L, L]: attention probabilities",
+    "attention_out": "[B, L, D]: what attention writes to the residual stream",
+    "neurons": "[B, L, M]: the feed-forward layer after its activation",
+    "mlp_out": "[B, L, D]: what the feed-forward layer writes to the residual stream",
+    "residual": "[B, L, D]: the residual stream after a block",
+}
 
 POSITIONS = ("learned", "rotary", "none")
 ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
@@ -44,6 +56,26 @@ class ModelSpec:
     mlp_width: int = 256
     positions: str = "learned"
     activation: str = "relu"
+
+
+class Forward(NamedTuple):
+    """What a forward pass gives.
+
+    Attributes:
+      logits: float32[B, A or L, V].
+      hidden: float32[layers + 1, B, L, D], the residual stream after the embedding and after each block.
+      neurons: float32[layers, B, L, M], the feed-forward layers after their activation.
+    """
+
+    logits: jax.Array
+    hidden: jax.Array
+    neurons: jax.Array
+
+
+def untouched(site: str, layer: int, x: jax.Array) -> jax.Array:
+    """The touch of no mechanism."""
+    del site, layer
+    return x
 
 
 @jax.custom_vjp
@@ -101,9 +133,10 @@ class Attention(nn.Module):
     """Causal multi-head softmax attention."""
 
     spec: ModelSpec
+    layer: int
 
     @nn.compact
-    def __call__(self, x_BxLxD):
+    def __call__(self, x_BxLxD, touch):
         """[B, L, D] -> [B, L, D]."""
         spec = self.spec
         batch, length, _ = x_BxLxD.shape
@@ -114,7 +147,8 @@ class Attention(nn.Module):
         scores_BxHxLxM = jnp.einsum("blhk,bmhk->bhlm", q, k) * (q.shape[-1] ** -0.5)
         causal = jnp.tril(jnp.ones((length, length), bool))
         scores_BxHxLxM = jnp.where(causal[None, None], scores_BxHxLxM, jnp.float32(-1e30))
-        mixed = jnp.einsum("bhlm,bmhk->blhk", jax.nn.softmax(scores_BxHxLxM, axis=-1), v)
+        shares_BxHxLxM = touch("attention", self.layer, jax.nn.softmax(scores_BxHxLxM, axis=-1))
+        mixed = jnp.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v)
         # Residual writes start small in deep models (variance / 2·layers), as in GPT-2.
         return Linear(spec.width, scale=0.5 / spec.layers, name="out")(mixed.reshape(batch, length, spec.width))
 
@@ -123,15 +157,18 @@ class Block(nn.Module):
     """Attention and a feed-forward layer, each on a normalised copy of the residual stream."""
 
     spec: ModelSpec
+    layer: int
 
     @nn.compact
-    def __call__(self, x_BxLxD):
-        """[B, L, D] -> [B, L, D]."""
-        spec = self.spec
-        x_BxLxD = x_BxLxD + Attention(spec, name="attention")(nn.LayerNorm(name="norm_attention")(x_BxLxD))
-        hidden = Linear(spec.mlp_width, name="mlp_in")(nn.LayerNorm(name="norm_mlp")(x_BxLxD))
-        hidden = ACTIVATIONS[spec.activation](hidden)
-        return x_BxLxD + Linear(spec.width, scale=0.5 / spec.layers, name="mlp_out")(hidden)
+    def __call__(self, x_BxLxD, touch):
+        """[B, L, D] -> ([B, L, D], neurons [B, L, M])."""
+        spec, layer = self.spec, self.layer
+        attention = Attention(spec, layer, name="attention")(nn.LayerNorm(name="norm_attention")(x_BxLxD), touch)
+        x_BxLxD = x_BxLxD + touch("attention_out", layer, attention)
+        before = Linear(spec.mlp_width, name="mlp_in")(nn.LayerNorm(name="norm_mlp")(x_BxLxD))
+        neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
+        mlp = Linear(spec.width, scale=0.5 / spec.layers, name="mlp_out")(neurons)
+        return touch("residual", layer, x_BxLxD + touch("mlp_out", layer, mlp)), neurons
 
 
 class Transformer(nn.Module):
@@ -140,8 +177,8 @@ class Transformer(nn.Module):
     spec: ModelSpec
 
     @nn.compact
-    def __call__(self, tokens_BxL, at_BxA=None):
-        """See `apply`."""
+    def __call__(self, tokens_BxL, at_BxA=None, touch=untouched):
+        """See `run`."""
         spec = self.spec
         normal = nn.initializers.normal(spec.width**-0.5)
         embedding = self.param("embedding", normal, (spec.vocab_size, spec.width))
@@ -149,14 +186,16 @@ class Transformer(nn.Module):
         if spec.positions == "learned":
             positions = self.param("positions", normal, (spec.max_length, spec.width))
             x_BxLxD = x_BxLxD + positions[None, : tokens_BxL.shape[1]]
-        hidden = [x_BxLxD]
+        hidden, neurons = [touch("embedding", 0, x_BxLxD)], []
         for layer in range(spec.layers):
-            hidden.append(Block(spec, name=f"block_{layer}")(hidden[-1]))
+            x_BxLxD, neurons_BxLxM = Block(spec, layer + 1, name=f"block_{layer}")(hidden[-1], touch)
+            hidden.append(x_BxLxD)
+            neurons.append(neurons_BxLxM)
         final = hidden[-1]
         if at_BxA is not None:
             final = jnp.take_along_axis(final, at_BxA[..., None], axis=1)
         logits = Linear(spec.vocab_size, name="unembedding")(nn.LayerNorm(name="norm_final")(final))
-        return logits, jnp.stack(hidden)
+        return Forward(logits, jnp.stack(hidden), jnp.stack(neurons))
 
 
 def init(key: jax.Array, spec: ModelSpec) -> Params:
@@ -164,9 +203,9 @@ def init(key: jax.Array, spec: ModelSpec) -> Params:
     return dict(Transformer(spec).init(key, jnp.zeros((1, 2), jnp.int32))["params"])
 
 
-def apply(
-    params: Params, tokens_BxL: jax.Array, spec: ModelSpec, at_BxA: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
+def run(
+    params: Params, tokens_BxL: jax.Array, spec: ModelSpec, at_BxA: jax.Array | None = None, touch: Touch = untouched
+) -> Forward:
     """Run one cell's model.
 
     Args:
@@ -175,13 +214,17 @@ def apply(
       spec: the sizes `params` were made with.
       at_BxA: positions whose logits are wanted (all of them when None): projecting to the vocabulary only where
         something is to be answered saves the rest.
-
-    Returns:
-      logits float32[B, A or L, V], and hidden float32[layers + 1, B, L, D]: the residual stream after the embedding
-      and after each block.
+      touch: called with the activations at each of SITES; gives what goes on from there.
     """
-    output: Any = Transformer(spec).apply({"params": params}, tokens_BxL, at_BxA)
+    output: Any = Transformer(spec).apply({"params": params}, tokens_BxL, at_BxA, touch)
     return output
+
+
+def apply(
+    params: Params, tokens_BxL: jax.Array, spec: ModelSpec, at_BxA: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Logits and hidden states of `run` with no mechanism acting."""
+    return run(params, tokens_BxL, spec, at_BxA)[:2]
 
 
 def is_linear_kernel(path: tuple[Any, ...]) -> bool:

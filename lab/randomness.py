@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-PURPOSES = ("init", "world", "batch", "evaluation", "curriculum")
+PURPOSES = ("init", "world", "batch", "evaluation", "curriculum", "mechanism")
 
 
 def address(seed: jax.Array, purpose: str, index: jax.Array | int = 0) -> jax.Array:

@@ -15,6 +15,7 @@ import optax
 from jax import lax
 
 from lab import model
+from lab.acting import Acting, over_answers
 from lab.knobs import LEARNING_RATE
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Context, Extra, Knobs, Params
@@ -121,51 +122,60 @@ def begin(program: Program, state: State, knobs: Knobs) -> State:
     return State(params, state.adam, extra)
 
 
-def loss_of(program: Program, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Mean over examples of the mean cross-entropy of the example's answer tokens, in nats; and logits_BxAxV.
+def task_loss(logits_BxAxV: jax.Array, batch: Batch) -> jax.Array:
+    """Mean over examples of the mean cross-entropy of the example's answer tokens, in nats.
 
     Every example counts the same however long its answer is, so a task's share of a batch is its share of the loss.
     """
-    logits_BxAxV, _ = model.apply(params, batch.tokens, program.spec, batch.answers)
-    return -jnp.mean(answer_logprob(logits_BxAxV, batch)), logits_BxAxV
+    return -jnp.mean(answer_logprob(logits_BxAxV, batch))
 
 
 def answer_logprob(logits_BxAxV: jax.Array, batch: Batch) -> jax.Array:
     """Mean log-probability of each example's answer tokens: float32[B]."""
     targets_BxA = jnp.take_along_axis(batch.targets, batch.answers, axis=1)
-    mask_BxA = batch.answer_mask.astype(jnp.float32)
     logprob_BxA = jnp.take_along_axis(jax.nn.log_softmax(logits_BxAxV), targets_BxA[..., None], axis=-1)[..., 0]
-    return jnp.sum(logprob_BxA * mask_BxA, axis=1) / jnp.sum(mask_BxA, axis=1)
+    return over_answers(logprob_BxA, batch)
 
 
 def train_step(
     program: Program, worlds: Any, seed: jax.Array, knobs: Knobs, state: State, step: jax.Array
 ) -> tuple[State, jax.Array]:
-    """One update at absolute `step`, its batch included. Returns the new state and the loss float32[]."""
+    """One update at absolute `step`, its batch included. Returns the new state and the task's loss float32[]."""
+    acting = Acting.of(program.mechanisms, knobs, seed, step)
     levels = {}
-    for name in program.mechanisms:
-        levels |= MECHANISMS[name].levels(state.extra[name], knobs, program.context, seed, step)
+    for name, mechanism, now in acting:
+        levels |= mechanism.levels(state.extra[name], now, program.context, seed, step)
     key, counts = address(seed, "batch", step), dict(program.counts)
     batch = program.mixture.batch(key, worlds, counts, program.length, levels)
-    (loss, logits_BxAxV), gradient = jax.value_and_grad(lambda p: loss_of(program, p, batch), has_aux=True)(
-        state.params
-    )
-    extra = learned(program, state.extra, knobs, levels, batch, logits_BxAxV) if levels else state.extra
+
+    def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        forward = model.run(params, batch.tokens, program.spec, batch.answers, acting.touch)
+        loss = task_loss(forward.logits, batch)
+        return acting.penalized(loss, forward, batch, program.spec), (loss, forward.logits)
+
+    (_, (loss, logits_BxAxV)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+    for _, mechanism, now in acting:
+        if mechanism.looks_ahead:
+            gradient, _ = jax.grad(objective, has_aux=True)(mechanism.perturbed(state.params, gradient, now))
+    gradient = acting.pulled(gradient, state.params, batch, program.spec, step)
+    extra = learned(program, state.extra, acting, levels, batch, logits_BxAxV) if levels else state.extra
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power; our own code is strict
         direction, adam = ADAM.update(gradient, state.adam)
-    for name in program.mechanisms:
-        direction = MECHANISMS[name].direction(direction, state.params, knobs)
+    for _, mechanism, now in acting:
+        direction = mechanism.direction(direction, state.params, now)
     rate = knobs[LEARNING_RATE.name] * program.schedule(step)
     params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
-    for name in program.mechanisms:
-        params = MECHANISMS[name].project(params, extra[name], knobs)
+    extra = dict(extra)
+    for name, mechanism, now in acting:
+        extra[name] = mechanism.follow(params, extra[name], now, step)
+        params = mechanism.project(params, extra[name], now)
     return State(params, adam, extra), loss
 
 
 def learned(
     program: Program,
     extra: dict[str, Extra],
-    knobs: Knobs,
+    acting: Acting,
     levels: dict[str, jax.Array],
     batch: Batch,
     logits_BxAxV: jax.Array,
@@ -174,7 +184,7 @@ def learned(
     # The barrier keeps the loss itself compiled as it is where nobody looks at single examples.
     losses_B = -answer_logprob(lax.optimization_barrier(logits_BxAxV), batch)
     losses = program.mixture.by_label(losses_B, dict(program.counts))
-    told = {name: MECHANISMS[name].learn(extra[name], knobs, levels, losses) for name in program.mechanisms}
+    told = {name: mechanism.learn(extra[name], now, levels, losses) for name, mechanism, now in acting}
     return extra | told
 
 

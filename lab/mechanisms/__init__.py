@@ -1,12 +1,45 @@
-"""The mechanisms that a study can turn a knob of: one file each, one line here.
+"""The mechanisms that a study can turn a knob of: one file for each kind, one line here for each mechanism.
 
 To add one: write lab/mechanisms/<name>.py with its Knobs and a subclass of Mechanism that overrides the places where it
 acts, and name it below. The registry, `run.py --list=knobs`, range checks, plans and the conformance test find it.
 """
 
+from lab.mechanisms import dropout, geometry_penalties
+from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import Mechanism
 from lab.mechanisms.curriculum import Curriculum
+from lab.mechanisms.hidden_noise import HiddenNoise
+from lab.mechanisms.jacobian import Jacobian
 from lab.mechanisms.pruning import Pruning
+from lab.mechanisms.sam import SharpnessAware
+from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
+from lab.mechanisms.spectral_cap import SpectralCap
 from lab.mechanisms.weight_decay import WeightDecay
+from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
-MECHANISMS: dict[str, Mechanism] = {m.name: m for m in (WeightDecay(), Pruning(), Curriculum())}
+# In the order in which they act at the same place; masks come last, so that nothing fills in what they removed.
+MECHANISMS: dict[str, Mechanism] = {
+    mechanism.name: mechanism
+    for mechanism in (
+        Curriculum(),
+        WeightDecay(),
+        L2Penalty(),
+        L1Penalty(),
+        Orthogonality(),
+        ActivationL1(),
+        LabelSmoothing(),
+        ConfidencePenalty(),
+        geometry_penalties.VARIANCE,
+        geometry_penalties.COVARIANCE,
+        geometry_penalties.ISOTROPY,
+        geometry_penalties.CONTRACTION,
+        Jacobian(),
+        SharpnessAware(),
+        dropout.EMBEDDING,
+        dropout.ATTENTION,
+        dropout.RESIDUAL,
+        HiddenNoise(),
+        SpectralCap(),
+        Pruning(),
+    )
+}

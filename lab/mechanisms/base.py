@@ -5,18 +5,21 @@ takes and returns pytrees of one cell; none may mention the grid. A mechanism be
 stage of its traced ones. At its neutral setting it must leave every number bitwise as it was: a test compares with a
 program compiled without it.
 
-Shape letters: B examples of one label in a training batch.
+Shape letters: B examples of a training batch (of one label where a label is given), L tokens, A answer positions, D
+width, M neurons, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from tasks.mixture import Mixture
+from lab.model import Forward, ModelSpec
+from tasks.mixture import Batch, Mixture
 
 Params = Any  # a pytree of arrays: one cell's parameters
 Extra = Any  # a pytree of arrays: what a mechanism keeps beside the parameters (a mask, say); () if nothing
@@ -41,6 +44,7 @@ class Knob:
       integer: whether only whole numbers are valid.
       pinned: whether it always acts from its own stage: an axis can't name another.
       needs: a knob that this one only shapes: where that one is neutral, this one does nothing whatever its value.
+      relaxes: whether its mechanism's relax_from and relax_over bring it back to neutral, see `relaxing`.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Knob:
     integer: bool = False
     pinned: bool = False
     needs: str = ""
+    relaxes: bool = False
 
     @property
     def base(self) -> Any:
@@ -70,6 +75,45 @@ class Knob:
     def number(self, value: Any) -> float:
         """What a mechanism is given for a value of a traced knob: the number itself, a choice's index."""
         return float(self.choices.index(value) if self.choices else value)
+
+
+NEVER = 2**30  # a step that no study reaches; float32 holds it exactly
+
+
+def relaxing(strength: Knob) -> tuple[Knob, Knob, Knob]:
+    """A strength with its schedule: held up to one step, then brought back to neutral in a straight line.
+
+    One step is an abrupt end, more of them an anneal; from step 0 over all steps it is an anneal from the start.
+    """
+    mechanism = strength.name.split(".")[0]
+    whole = Knob(
+        name="", low=0, high=NEVER, integer=True, stage=strength.stage, source=strength.source, needs=strength.name
+    )
+    since = replace(
+        whole,
+        name=f"{mechanism}.relax_from",
+        neutral=NEVER,
+        about=f"step from which {strength.name} is relaxed",
+    )
+    over = replace(
+        whole, name=f"{mechanism}.relax_over", low=1, neutral=1, about=f"steps in which {strength.name} goes to neutral"
+    )
+    return replace(strength, relaxes=True), since, over
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One training step as a mechanism sees it.
+
+    Attributes:
+      batch: the examples.
+      key: of this mechanism and this step.
+      logits: (parameters, float32[B, L, D] added to the embedded tokens) -> the answers' logits float32[B, A, V].
+    """
+
+    batch: Batch
+    key: jax.Array
+    logits: Callable[[Params, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)
@@ -93,15 +137,29 @@ class Mechanism:
     Attributes:
       name: the prefix of its knobs' names.
       knobs: the knobs that it owns.
+      sites: the places of the model, see `lab.model.SITES`, at which `touch` acts.
+      looks_ahead: whether the gradient is taken once more, at the parameters that `perturbed` gives.
     """
 
     name: str = ""
     knobs: tuple[Knob, ...] = ()
+    sites: tuple[str, ...] = ()
+    looks_ahead: bool = False
 
-    def objection(self, mixture: Mixture) -> str:
-        """Why the mechanism can't act on these tasks, in a sentence for the user; empty if it can."""
-        del mixture
+    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+        """Why a cell's knobs can't act on these tasks or this model, in a sentence for the user; empty if they can."""
+        del mixture, spec, knobs
         return ""
+
+    def at(self, knobs: Knobs, step: jax.Array) -> Knobs:
+        """The knobs in force at an absolute step: relaxing strengths on their way back to neutral."""
+        found = dict(knobs)
+        for knob in (k for k in self.knobs if k.relaxes):
+            since, over = (knobs[f"{self.name}.relax_{end}"] for end in ("from", "over"))
+            gone = jnp.clip((step.astype(jnp.float32) - since + 1) / over, 0.0, 1.0)
+            eased = knob.neutral + (knobs[knob.name] - knob.neutral) * (1 - gone)
+            found[knob.name] = jnp.where(gone > 0, eased, knobs[knob.name])
+        return found
 
     def init(self, params: Params, context: Context) -> Extra:
         """What is kept beside the parameters before the mechanism acts."""
@@ -128,6 +186,39 @@ class Mechanism:
     ) -> Extra:
         """Called after a step whose batch has levels, with those and the loss float32[B] of each label's examples."""
         del knobs, levels, losses
+        return extra
+
+    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array) -> jax.Array:
+        """Change the activations at one of `sites` while training; `key` is of this site, layer and step."""
+        del site, layer, knobs, key
+        return x
+
+    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array | None:
+        """What is added to the loss, given the forward pass (logits at answers only): float32[] or None for nothing."""
+        del forward, seen, knobs
+        return None
+
+    def answer_penalty(self, logprob_BxAxV: jax.Array, targets_BxA: jax.Array, knobs: Knobs) -> jax.Array | None:
+        """What is added to the loss of each answer token, float32[B, A]; None where there is nothing."""
+        del logprob_BxAxV, targets_BxA, knobs
+        return None
+
+    def perturbed(self, params: Params, gradient: Params, knobs: Knobs) -> Params:
+        """Where a mechanism that looks ahead takes the gradient that is followed, given the one at `params`."""
+        del gradient, knobs
+        return params
+
+    def pull(self, params: Params, seen: Seen, knobs: Knobs) -> Params | None:
+        """What is added to the loss's gradient, before the optimizer sees it; None where there is nothing.
+
+        For a penalty of the weights, or one that needs passes of its own.
+        """
+        del params, seen, knobs
+        return None
+
+    def follow(self, params: Params, extra: Extra, knobs: Knobs, step: jax.Array) -> Extra:
+        """What is kept, after the update of absolute `step` and before `project`."""
+        del params, knobs, step
         return extra
 
     def direction(self, direction: Params, params: Params, knobs: Knobs) -> Params:

@@ -28,11 +28,13 @@ Shape letters: B examples of one label in a batch, K bins.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params
+from lab.model import ModelSpec
 from lab.randomness import address
 from tasks.base import movable
 from tasks.mixture import Mixture, at_label
@@ -137,8 +139,9 @@ class Curriculum(Mechanism):
     name = "curriculum"
     knobs = (ORDER, SHARE, FLOOR, MIX, RATE)
 
-    def objection(self, mixture: Mixture) -> str:
+    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """Somewhere there must be something easier than training."""
+        del spec, knobs
         if any(movable(task) for _, task in mixture.tasks):
             return ""
         labels = ", ".join(label for label, _ in mixture.tasks)

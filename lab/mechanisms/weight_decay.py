@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, relaxing
 
 DECAY = Knob(
     name="weight_decay.rate",
@@ -21,7 +21,7 @@ class WeightDecay(Mechanism):
     """See the module's docstring."""
 
     name = "weight_decay"
-    knobs = (DECAY,)
+    knobs = relaxing(DECAY)
 
     def direction(self, direction: Params, params: Params, knobs: Knobs) -> Params:
         """Add decay × weight to the direction of every leaf with two axes."""

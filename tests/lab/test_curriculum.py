@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis import catalogue
-from lab import checkpoint, population, train
+from lab import checkpoint, model, population, train
 from lab.errors import UserError
 from lab.grid import axis, chain, product
 from lab.knobs import KNOBS
@@ -293,7 +293,9 @@ def test_a_step_trains_on_its_levels(all_orders):
         at = Curriculum().levels(unseen, knobs, program.context, seed, jnp.int32(0))
         worlds, key = program.mixture.worlds(address(seed, "world")), address(seed, "batch", jnp.int32(0))
         batch = program.mixture.batch(key, worlds, dict(program.counts), program.length, at)
-        return (batch.weights[4:] > 0).sum(1), train.loss_of(program, params, batch)[0]
+        return (batch.weights[4:] > 0).sum(1), train.task_loss(
+            model.apply(params, batch.tokens, program.spec, batch.answers)[0], batch
+        )
 
     words, expected = zip(*(first({k: v[i] for k, v in knobs.items()}) for i in range(len(nodes))), strict=True)
     np.testing.assert_allclose(losses[: len(nodes), 0], expected, rtol=1e-5)

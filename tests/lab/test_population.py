@@ -83,7 +83,11 @@ def trained_neutral(mechanisms, width):
 EVERY = tuple(registry.MECHANISMS)
 
 
-@pytest.mark.parametrize(("mechanisms", "width"), [*(((name,), 1) for name in EVERY), (EVERY, 1), (EVERY, 2), (EVERY, 4)])
+@pytest.mark.parametrize(
+    ("mechanisms", "width"),
+    [pytest.param((name,), 1, id=name) for name in EVERY]
+    + [pytest.param(EVERY, width, id=f"all-{width}") for width in (1, 2, 4)],
+)
 def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(mechanisms, width):
     without, loss_without = trained_neutral((), width)
     with_it, loss_with = trained_neutral(mechanisms, width)

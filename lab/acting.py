@@ -1,0 +1,99 @@
+"""The mechanisms of a program at one step of one cell: what they do to a forward pass and to its loss, in their order.
+
+Shape letters: B examples of a batch, L tokens, A answer positions, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lab import model
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Knobs, Mechanism, Params, Seen
+from lab.model import Forward, ModelSpec
+from lab.randomness import address
+from tasks.mixture import Batch
+
+
+@dataclass(frozen=True)
+class Acting:
+    """Iterating gives (name, mechanism, its knobs in force at this step).
+
+    Attributes:
+      members: (name, knobs in force).
+      key: of this step, shared by all mechanisms; each folds its own name in.
+    """
+
+    members: tuple[tuple[str, Knobs], ...]
+    key: jax.Array
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], knobs: Knobs, seed: jax.Array, step: jax.Array) -> Acting:
+        """The mechanisms of those names at absolute `step`."""
+        return cls(tuple((n, MECHANISMS[n].at(knobs, step)) for n in names), address(seed, "mechanism", step))
+
+    def __iter__(self) -> Iterator[tuple[str, Mechanism, Knobs]]:
+        return ((name, MECHANISMS[name], now) for name, now in self.members)
+
+    def touch(self, site: str, layer: int, x: jax.Array) -> jax.Array:
+        """What mechanisms make of the activations at a site, see `lab.model.SITES`."""
+        for name, mechanism, now in self:
+            if site in mechanism.sites:
+                x = mechanism.touch(site, layer, x, now, _key(self.key, f"{name} {site} {layer}"))
+        return x
+
+    def pulled(self, gradient: Params, params: Params, batch: Batch, spec: ModelSpec, step: jax.Array) -> Params:
+        """The gradient with what mechanisms add to it."""
+        found = [mechanism.pull(params, self._seen(name, batch, spec), now) for name, mechanism, now in self]
+        pulls = [pull for pull in found if pull is not None]
+        if not pulls:
+            return gradient
+
+        def added(_: jax.Array, gradient: Params) -> Params:
+            return jax.tree.map(lambda g, *pulls: sum(pulls, g), gradient, *pulls)
+
+        # A loop of one turn, whose length XLA can't see: otherwise the sum is fused with the optimizer's, which then
+        # rounds otherwise even where nothing is added (on a CPU, XLA drops optimization barriers before it fuses).
+        return lax.fori_loop(step, step + 1, added, gradient)
+
+    def penalized(self, loss: jax.Array, forward: Forward, batch: Batch, spec: ModelSpec) -> jax.Array:
+        """The loss with every penalty added: float32[]."""
+        for name, mechanism, now in self:
+            penalty = mechanism.penalty(forward, self._seen(name, batch, spec), now)
+            for added in (penalty, _of_answers(mechanism, now, forward.logits, batch)):
+                loss = loss if added is None else loss + added
+        return loss
+
+    def _seen(self, name: str, batch: Batch, spec: ModelSpec) -> Seen:
+        def logits(params: Params, shift_BxLxD: jax.Array) -> jax.Array:
+            def touch(site: str, layer: int, x: jax.Array) -> jax.Array:
+                x = self.touch(site, layer, x)
+                return x + shift_BxLxD if site == "embedding" else x
+
+            return model.run(params, batch.tokens, spec, batch.answers, touch).logits
+
+        return Seen(batch, _key(self.key, name), logits)
+
+
+def _of_answers(mechanism: Mechanism, now: Knobs, logits_BxAxV: jax.Array, batch: Batch) -> Any:
+    """The mean over examples of what a mechanism adds to the loss of their answer tokens, or None."""
+    targets_BxA = jnp.take_along_axis(batch.targets, batch.answers, axis=1)
+    added_BxA = mechanism.answer_penalty(jax.nn.log_softmax(logits_BxAxV), targets_BxA, now)
+    return None if added_BxA is None else jnp.mean(over_answers(added_BxA, batch))
+
+
+def over_answers(values_BxA: jax.Array, batch: Batch) -> jax.Array:
+    """The mean of what stands at each example's answer positions: float32[B]."""
+    mask_BxA = batch.answer_mask.astype(jnp.float32)
+    return jnp.sum(values_BxA * mask_BxA, axis=1) / jnp.sum(mask_BxA, axis=1)
+
+
+def _key(key: jax.Array, name: str) -> jax.Array:
+    return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)

@@ -1,0 +1,116 @@
+"""Penalties on the shape of the cloud of hidden vectors of a batch, at a chosen layer.
+
+The cloud is Z, B×D: one vector an example, where its first answer token is predicted, tasks of a mixture together. That
+is where the latent metrics of the claims are read, so each of these moves some latent metric directly, with or without
+ability: `variance` and `covariance` are the two regularizing terms of VICReg, `isotropy` is signed, and `contraction`
+plants a collapse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
+from lab.model import Forward, ModelSpec
+from tasks.mixture import Mixture
+
+DEEPEST = 64  # layers; a study's own depth decides, see `objection`
+EPSILON = 1e-4  # under the square root, as in VICReg; and against division by nothing
+
+
+class GeometryPenalty(Mechanism):
+    """rate × a function of Z."""
+
+    def __init__(self, strength: Knob, of: Callable[[jax.Array], jax.Array]):
+        self.name, self._of = strength.name.split(".")[0], of
+        layer = Knob(
+            name=f"{self.name}.layer",
+            low=-DEEPEST - 1,
+            high=DEEPEST,
+            neutral=-1,
+            integer=True,
+            needs=strength.name,
+            about=f"the layer whose hidden vectors {self.name} acts on: 0 the embedding, negative from the end",
+            source=strength.source,
+        )
+        self.knobs = (*relaxing(strength), layer)
+
+    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+        """The layer must exist."""
+        del mixture
+        layer = knobs[f"{self.name}.layer"]
+        if -spec.layers - 1 <= layer <= spec.layers:
+            return ""
+        return f"{self.name}.layer={layer} must lie in [{-spec.layers - 1}, {spec.layers}] (config.model.layers)."
+
+    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
+        """rate × the function of the centred cloud."""
+        hidden, layer = forward.hidden, knobs[f"{self.name}.layer"].astype(jnp.int32)
+        first_B = seen.batch.answers[:, 0]
+        cloud_ExBxD = jnp.take_along_axis(hidden, first_B[None, :, None, None], axis=2)[:, :, 0]
+        cloud_BxD = jnp.take(cloud_ExBxD, jnp.where(layer < 0, layer + hidden.shape[0], layer), axis=0)
+        return knobs[self.knobs[0].name] * self._of(cloud_BxD)
+
+
+def covariance_of(z_BxD: jax.Array) -> jax.Array:
+    """The unbiased covariance float32[D, D]."""
+    centred_BxD = z_BxD - jnp.mean(z_BxD, axis=0, keepdims=True)
+    return centred_BxD.T @ centred_BxD / (z_BxD.shape[0] - 1)
+
+
+def missing_spread(z_BxD: jax.Array) -> jax.Array:
+    """VICReg's variance term: by how much the coordinates' standard deviations fall short of 1, on average."""
+    return jnp.mean(jax.nn.relu(1 - jnp.sqrt(jnp.diagonal(covariance_of(z_BxD)) + EPSILON)))
+
+
+def correlation_left(z_BxD: jax.Array) -> jax.Array:
+    """VICReg's covariance term: the squared covariances of different coordinates, summed, over D."""
+    covariance_DxD = covariance_of(z_BxD)
+    off_diagonal_DxD = covariance_DxD * (1 - jnp.eye(z_BxD.shape[1], dtype=z_BxD.dtype))
+    return jnp.sum(jnp.square(off_diagonal_DxD)) / z_BxD.shape[1]
+
+
+def anisotropy(z_BxD: jax.Array) -> jax.Array:
+    """1 - IsoScore*, in [0, 1].
+
+    IsoScore* is defined from the covariance's eigenvalues; written out, it is (participation ratio - 1)/(D - 1), and
+    that ratio, tr(C)²/tr(C²), needs none. Left out is the paper's shrinkage towards an earlier batch's covariance.
+    """
+    covariance_DxD, size = covariance_of(z_BxD), z_BxD.shape[1]
+    ratio = jnp.square(jnp.trace(covariance_DxD)) / (jnp.sum(jnp.square(covariance_DxD)) + EPSILON**2)
+    return 1 - (ratio - 1) / (size - 1)
+
+
+def variation(z_BxD: jax.Array) -> jax.Array:
+    """The share of the vectors' squared length that differs between examples, in [0, 1]; scale has no part in it."""
+    mean_D = jnp.mean(z_BxD, axis=0, keepdims=True)
+    return jnp.sum(jnp.square(z_BxD - mean_D)) / (jnp.sum(jnp.square(z_BxD)) + EPSILON)
+
+
+VICREG, ISOSCORE = "Bardes et al. 2022, arXiv 2105.04906", "Rudman & Eickhoff 2024, arXiv 2305.19358"
+VARIANCE = GeometryPenalty(
+    Knob("variance.rate", 0, 100, about="pushes each hidden coordinate's spread over a batch up to 1", source=VICREG),
+    missing_spread,
+)
+COVARIANCE = GeometryPenalty(
+    Knob("covariance.rate", 0, 100, about="pushes hidden coordinates to be uncorrelated", source=VICREG),
+    correlation_left,
+)
+ISOTROPY = GeometryPenalty(
+    Knob("isotropy.rate", -100, 100, about="adds rate × (1 - IsoScore*): above 0 isotropic", source=ISOSCORE),
+    anisotropy,
+)
+CONTRACTION = GeometryPenalty(
+    Knob(
+        "contraction.rate",
+        0,
+        100,
+        about="adds rate × the share of hidden vectors' energy that differs between examples: plants collapse",
+        source="the planted collapse of this lab; cf. the center loss, doi 10.1007/978-3-319-46478-7_31",
+    ),
+    variation,
+)
