@@ -32,8 +32,9 @@ class CountRecall(InContext):
     In `counts` only `fewer_kinds` of the kinds are in the deck, which ones is drawn for each example: counts are higher
     than training has them at the same step, and more often zero.
 
-    `train` and `iid` are split by what was dealt and asked: exchanging the first card's kind with its partner
-    throughout gives the sequence's mate, and a hash of what mates share says which of them is trained on.
+    `train` and `iid` are split by what was dealt and asked, in order, for every count depends on what came before:
+    exchanging the first card's kind with its partner throughout gives the sequence's mate, and a hash of what mates
+    share says which of them is trained on.
 
     Tokens: cards dealt 1 … kinds, then cards asked for, then the counts from 0. Sequence: dealt, asked, dealt, asked, …
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -328,6 +328,12 @@ class Countdown:
                 left[token] -= 1
                 stack.append(token)
         return stack == [target] and not any(left.values())
+
+    def problem(self, example: Example) -> Hashable:
+        """The numbers in no order, and the target."""
+        tokens = np.asarray(example.tokens).tolist()
+        to = tokens.index(self._to)
+        return tuple(sorted(tokens[:to])), tokens[to + 1]
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over the tokens, and `random`: random legal steps.

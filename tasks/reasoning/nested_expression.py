@@ -52,8 +52,9 @@ class NestedExpression:
 
     Tokens: digits 1 … modulus, then the operations with their opening bracket, `]`, THINK, ANSWER.
 
-    `train` and `iid` are split by the expression: those that differ only in the first digit are mates, and a hash of
-    what they share says which half of them (rounded up) is trained on.
+    `train` and `iid` are split by the expression as it is written (its operands in another order make another one):
+    those that differ only in the first digit are mates, and a hash of what they share says which half of them (rounded
+    up) is trained on.
 
     Attributes:
       kinds: which operations there are, of `OPERATIONS`, with spaces between.
