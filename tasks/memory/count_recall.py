@@ -115,7 +115,7 @@ class CountRecall(InContext):
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """At the last query: its `count`, the kind `asked` for, and the kind last `dealt`."""
+        """At the last query: its `count` and the kind last `dealt`; and the kind `asked`, a control: it is the input token."""
         return {"count": 1 + self.copies, "asked": self.kinds, "dealt": self.kinds}
 
     @property

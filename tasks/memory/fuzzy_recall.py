@@ -154,7 +154,10 @@ class FuzzyRecall(InContext):
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """The `first` token of the answer, which of the context's keys the `pair` is, and the query's last token."""
+        """The `first` token of the answer, and which of the context's keys the `pair` is.
+
+        The query's last token, the `ending`, is a control: it is the input token.
+        """
         return {"first": self.values, "pair": self.more_pairs, "ending": self.keys}
 
     @property

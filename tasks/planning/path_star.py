@@ -194,7 +194,10 @@ class PathStar:
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """Node labels: the `first_hop`, which a forward answer must plan, the node `before_goal`, `goal`, `start`."""
+        """Node labels: the `first_hop`, which a forward answer must plan, the node `before_goal`, `goal` and `start`.
+
+        Of the last two the one that ends the query (forward the start) is a control: it is the input token.
+        """
         return dict.fromkeys(("first_hop", "before_goal", "goal", "start"), self.nodes)
 
     @property

@@ -175,7 +175,10 @@ class Addition:
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """`carry` into the sum's first digit, length of the longest carry `chain`, number of `digits`."""
+        """`carry` into the sum's first digit, length of the longest carry `chain`.
+
+        The number of `digits` is a control: the position tells it.
+        """
         return {"carry": 2, "chain": self.more_digits + 1, "digits": self.more_digits + 1}
 
     @property

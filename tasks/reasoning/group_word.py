@@ -190,7 +190,10 @@ class GroupWord:
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """`state` after the last element, `previous_state` before it, and the `last` element itself."""
+        """`state` after the last element, `previous_state` before it.
+
+        The `last` element is a control: where every product is asked for it is the input token.
+        """
         return {"state": self.order, "previous_state": self.order, "last": self.order}
 
     @property

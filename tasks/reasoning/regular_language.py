@@ -183,9 +183,9 @@ class RegularLanguage:
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """`state` after the last symbol, `previous_state` before it (0 at the start), `length`, and `count`.
+        """`state` after the last symbol, `previous_state` before it (0 at the start), and `count`.
 
-        `count` is what a counter would hold: ones, changes of letter, steps right less steps left (plus `longer`), or
+        `length` is a control: the position tells it. `count` is what a counter would hold: ones, changes of letter, steps right less steps left (plus `longer`), or
         terms of the sum.
         """
         states, most = STATES[self.language], self.longer

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks import TASKS, make
+from tasks import TASKS, gallery, make
 from tasks.base import FAMILIES, NO_ANSWER, PAD, PROCESS, Baseline, Example, Retold, Task, exact_match, problem, trivial
 from tasks.draw import hash_bit
 from tests.tasks.task_cases import CASES, PAIRS, draw, draw_split, one, quick_jit, world
@@ -93,6 +93,17 @@ def test_factors_lie_in_their_range_and_vary_in_training(case, split):
         assert values.min() >= 0
         assert values.max() < task.factor_sizes[name]
         assert split != "train" or len(np.unique(values)) > 1
+
+
+@every_case
+def test_a_factor_that_is_the_input_token_is_told_as_a_control(case):
+    """A probe for it finds the embedding."""
+    task = CASES[case]
+    batch = draw_split(task, "train")
+    token = np.take_along_axis(batch.tokens, batch.read[:, :1], axis=1)[:, 0]
+    for name, values in batch.factors.items():
+        if len(np.unique(token - values)) == 1:
+            assert re.search(rf"`{name}`[^`]* control|ends the query.* control", gallery.factors(task)), name
 
 
 @every_split
