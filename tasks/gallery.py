@@ -135,7 +135,8 @@ def _entry(made: Any) -> Iterator[str]:
         yield f"| `{name}` | {told} |"
     easiest = settings(task.easiest)
     yield f"\nFactors: {', '.join(f'`{name}` ({size})' for name, size in task.factor_sizes.items())}. {factors(task)}"
-    yield f"Hidden states are read at: {', '.join(task.read_names)}. A curriculum begins at: {easiest or '(one difficulty only)'}.\n"
+    yield f"Hidden states are read at: {', '.join(task.read_names)}."
+    yield f"A curriculum begins at: {easiest or '(one difficulty only)'}.\n"
     yield "| card | setting | expected | why |\n|---|---|---|---|"
     for card in made.cards:
         yield f"| `{made.name}/{card.name}` | {_setting(card)} | {_expected(card)} | {_cell(card.about)} |"

@@ -115,7 +115,7 @@ class CountRecall(InContext):
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """At the last query: its `count` and the kind last `dealt`; and the kind `asked`, a control: it is the input token."""
+        """At the last query: its `count`, the kind last `dealt`, and that `asked`: a control, it is the input token."""
         return {"count": 1 + self.copies, "asked": self.kinds, "dealt": self.kinds}
 
     @property

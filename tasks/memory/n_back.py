@@ -102,7 +102,7 @@ class NBack(InContext):
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """At the last card: the one `due`, the one due `next`; and the card in `sight`, a control: it is the input token."""
+        """At the last card: the one `due`, the `next` one, and that in `sight`: a control, it is the input token."""
         return dict.fromkeys(("due", "next", "sight"), self.symbols)
 
     @property

@@ -173,15 +173,18 @@ class OverwriteRecall(InContext):
         return frozenset(writes), frozenset(dict(writes).items())
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance`; `any_write`: one of the key's values (1/writes); `first_write`: the key's first value.
+        """`chance`; `context_value`: any value of the context; `any_write`: one of the key's values (1/writes);
+        `first_write`: the key's first value.
 
-        The log-probability of `first_write` is that of giving the first value its true share and all others the same.
+        The exact share of `context_value` is that of the best such guess, which gives every query another value. The
+        log-probability of `first_write` is that of giving the first value its true share and all others the same.
         """
         difficulty = self.splits[split].difficulty
         single, updates = float(difficulty["single"]), int(difficulty["updates"])
         overwritten = 1 - single
         return {
             "chance": uniform(self.pairs, self.values),
+            "context_value": _context_value(self.pairs, updates, single),
             "any_write": Baseline(
                 (single + overwritten / (1 + updates)) ** self.pairs, -overwritten * math.log(1 + updates)
             ),
@@ -197,3 +200,14 @@ def _choose_side(key_W: jax.Array, value_W: jax.Array, last_W: jax.Array, valid_
     """Values of the writes, on the wanted side: int32[W]."""
     name_W = 2 * key_W + (~last_W).astype(jnp.int32)  # the smallest is that of the smallest key's last write
     return choose_side_of_pairs(name_W, value_W[:, None], valid_W[:, None], held_out)[:, 0]
+
+
+def _context_value(pairs: int, updates: int, single: float) -> Baseline:
+    """Any of the values written, averaged over how many keys are single."""
+    exact = nats = 0.0
+    for singles in range(pairs + 1):
+        share = math.comb(pairs, singles) * single**singles * (1 - single) ** (pairs - singles)
+        writes = pairs + (pairs - singles) * updates
+        exact += share / math.perm(writes, pairs)
+        nats += share * math.log(writes)
+    return Baseline(exact, -nats)

@@ -204,8 +204,9 @@ class GrammarTransduction:
         """One command and its actions.
 
         Difficulty: `fewest` and `most` actions, 1 ≤ fewest ≤ most ≤ 48; `held_out` 0 (train's half) or 1; `single`:
-        which commands of one phrase are drawn, those of train's side (0), of the other (1) or ALL; `novel`: 0 without what is held out, 1 with the primitive, 2 with
-        the template; `alone`: probability of the held-out primitive alone. Some command has to be permitted.
+        which commands of one phrase are drawn, those of train's side (0), of the other (1) or ALL; `novel`: 0 without
+        what is held out, 1 with the primitive, 2 with the template; `alone`: probability of the held-out primitive
+        alone. Some command has to be permitted.
         """
         table, bits = phrases(), jax.random.bits(key, (5,))
         first, second, verb_2 = self._draw(bits, difficulty)

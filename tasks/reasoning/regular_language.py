@@ -185,8 +185,8 @@ class RegularLanguage:
     def factor_sizes(self) -> Mapping[str, int]:
         """`state` after the last symbol, `previous_state` before it (0 at the start), and `count`.
 
-        `length` is a control: the position tells it. `count` is what a counter would hold: ones, changes of letter, steps right less steps left (plus `longer`), or
-        terms of the sum.
+        `length` is a control: the position tells it. `count` is what a counter would hold: ones, changes of letter,
+        steps right less steps left (plus `longer`), or terms of the sum.
         """
         states, most = STATES[self.language], self.longer
         counts = 2 * most + 1 if self.language == "cycle_navigation" else most + 1
