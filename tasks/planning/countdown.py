@@ -336,8 +336,8 @@ class Countdown:
         return tuple(sorted(tokens[:to])), tokens[to + 1]
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance` over the tokens; `random`: random legal steps; `closing`: random ones until two numbers are left, then
-        the step that gives the target, if there is one (with two numbers that is the task, so it is left out).
+        """`chance` over the tokens; `random`: random legal steps; `closing`: random ones until two numbers are left,
+        then the step that gives the target, if there is one (with two numbers that is the task, so it is left out).
 
         A random step takes a uniform pair of the numbers there are and one of the legal results of combining them. Its
         share is simulated, and the log-probability averaged, over problems of a fixed seed with any target; that of

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, append, ask, extent, require_scratchpad, unit
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
 from tasks.draw import permutation
 from tasks.planning import dag, search_graphs
-from tasks.reasoning.asking import READ_NAMES, Markers, append, ask, extent, require_scratchpad, unit
 from tasks.sequence import Part, part
 
 ANSWERS = ("next", "path")

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tasks.asking import append, uniform
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
 from tasks.planning import dag, grid, labyrinth, simulated
 from tasks.planning.wanderers import Cell, Way, walkers
-from tasks.reasoning.asking import append, uniform
 from tasks.sequence import Part, part, write
 
 REPRESENTATIONS = ("adjacency", "cells")

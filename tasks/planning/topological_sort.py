@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tasks.asking import append, uniform
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_range
 from tasks.draw import permutation
 from tasks.planning import dag, simulated
-from tasks.reasoning.asking import append, uniform
 from tasks.sequence import Part, part, write
 
 SIMULATED = 2048  # examples behind the baselines

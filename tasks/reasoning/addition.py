@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, ask, extent, on_side, require_scratchpad, uniform, unit
 from tasks.base import (
     PROCESS,
     Baseline,
@@ -24,7 +25,6 @@ from tasks.base import (
     require_range,
 )
 from tasks.draw import digest, pick
-from tasks.reasoning.asking import READ_NAMES, Markers, ask, extent, on_side, require_scratchpad, uniform, unit
 from tasks.reasoning.carries import draw_kinds, longest_chain, marginals, pairs
 from tasks.sequence import Part
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, exact_match, require_range
 from tasks.draw import permutation
-from tasks.reasoning.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.reasoning.taxonomy import choose_side, draw_values, plant, say
 from tasks.sequence import Part, join, part
 

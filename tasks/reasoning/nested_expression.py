@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, ask, extent, mate, require_scratchpad, uniform, unit
 from tasks.base import (
     PAD,
     PROCESS,
@@ -25,7 +26,6 @@ from tasks.base import (
     exact_match,
     require_range,
 )
-from tasks.reasoning.asking import READ_NAMES, Markers, ask, extent, mate, require_scratchpad, uniform, unit
 from tasks.reasoning.trees import Layout, Tree, draw_tree, evaluate, lay_out, most_operations
 from tasks.sequence import Part, part
 

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import Baseline, Card, Difficulty, Example, Split, World, exact_match, require_choice, require_range
-from tasks.reasoning.asking import (
+from tasks.asking import (
     READ_NAMES,
     Markers,
     ask,
@@ -23,6 +22,7 @@ from tasks.reasoning.asking import (
     uniform,
     unit,
 )
+from tasks.base import Baseline, Card, Difficulty, Example, Split, World, exact_match, require_choice, require_range
 from tasks.reasoning.automata import CLASSES, LANGUAGES, MODULUS, STATES, SYMBOLS, classes, run, shares
 from tasks.sequence import Part, part
 

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_range
 from tasks.draw import permutation
-from tasks.reasoning.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.reasoning.theory import EMPTY, LINES, Shape, Theory, build, choose_side, derived, places
 from tasks.reasoning.theory_shortcuts import counts, dead_ends, learn, recalled
 from tasks.sequence import Part, part
