@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import TASKS, TaskError, make
-from tasks.gallery import GALLERY, examples, gallery, settings, shown, summary
+from tasks.gallery import GALLERY, examples, factors, gallery, settings, shown, summary
 
 OPTIONS = {"split": "train", "count": "3", "seed": "0"}
 USAGE = """usage:
@@ -46,6 +46,7 @@ def show(arguments: list[str]) -> str:
     count, seed = _whole(options, "count", 1, 1000), _whole(options, "seed", 0, 2**31 - 1)
     chosen = task.splits[split]
     head = f"{task.name} ({task.family}), {split}: {chosen.about}\ndifficulty: {settings(chosen.difficulty)}\n"
+    head += f"factors: {factors(task)}\n"
     return "\n\n".join([head.rstrip(), *(shown(task, example) for example in examples(task, split, count, seed))])
 
 

@@ -9,8 +9,9 @@ Shape letters: L tokens of one padded example, P read positions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -58,8 +59,8 @@ class Split:
       answer_tokens: the largest number of positions of an example with a weight, static.
       decode_steps: forward passes that a free-running answer takes. 1 when no answer token is fed back as input,
         otherwise `answer_tokens`: the prediction at an answer position then becomes the input one position later.
-      disjoint: whether its instances never occur in `train`. False for `train` itself and where the ability *is*
-        remembering the training instances.
+      disjoint: whether its problems (`problem`) never occur in `train`. False for `train` itself and where the ability
+        *is* remembering what was trained on.
       about: one line for a person.
       unique: whether every instance has one right answer. Otherwise `targets` is one of several, which makes the
         log-probability of a perfect model negative.
@@ -192,6 +193,34 @@ class Task(Protocol):
     def render(self, example: Example) -> str:
         """The example as a person would read it."""
         ...
+
+
+@runtime_checkable
+class Retold(Protocol):
+    """What a task has beside the contract if its tokens may tell one problem in several ways: an order, a placement."""
+
+    def problem(self, example: Example) -> Hashable:
+        """The problem that an example poses, equal for all that tell the same one; NumPy, apart from any hash."""
+        ...
+
+
+def problem(task: Task, example: Example) -> Hashable:
+    """What a model could learn by heart of an example: no split that is `disjoint` poses a problem of `train`.
+
+    The task's own `problem`, if it has one. Otherwise the tokens in order, and where answers are fed back those before
+    the one at which the first of them is due: that one only says whether a scratchpad follows.
+    """
+    if isinstance(task, Retold):
+        return task.problem(example)
+    tokens = np.asarray(example.tokens)
+    if _feeds_back(task):
+        tokens = tokens[: int(np.argmax(np.asarray(example.weights) > 0))]
+    return tuple(tokens[tokens != PAD].tolist())
+
+
+@lru_cache
+def _feeds_back(task: Task) -> bool:
+    return any(split.decode_steps > 1 for split in task.splits.values())
 
 
 def movable(task: Task) -> dict[str, tuple[float | int, float | int]]:

@@ -34,16 +34,27 @@ def mix(word: jax.Array) -> jax.Array:
     return word ^ (word >> jnp.uint32(16))
 
 
-def hash_bit(words_N: jax.Array, valid_N: jax.Array, ordered: bool = True) -> jax.Array:
-    """One hash bit of an instance: bool[].
+def pick(wanted_N: jax.Array, bits: jax.Array) -> jax.Array:
+    """The index of a uniformly drawn True entry of bool[N], of which there is one at least: int32[]."""
+    so_far_N = jnp.cumsum(wanted_N, dtype=jnp.int32)
+    return jnp.sum(so_far_N <= (bits % so_far_N[-1].astype(jnp.uint32)).astype(jnp.int32), dtype=jnp.int32)
+
+
+def digest(words_N: jax.Array, valid_N: jax.Array, ordered: bool = True) -> jax.Array:
+    """A hash of an instance: uint32[], as uniform as a random number.
 
     Args:
       words_N: int32[N], the instance's parts.
       valid_N: bool[N], which of them count.
-      ordered: whether the order of the parts matters; if not, permuting them leaves the bit as it is.
+      ordered: whether the order of the parts matters; if not, permuting them leaves the hash as it is.
     """
     size = words_N.shape[0]
     salt_N = (np.arange(size) if ordered else np.zeros(size, np.int64)) * 0x9E3779B1 + 0x85EBCA6B
     salt_N = jnp.asarray((salt_N & 0xFFFFFFFF).astype(np.uint32))
     mixed_N = jnp.where(valid_N, mix(words_N.astype(jnp.uint32) ^ salt_N), jnp.uint32(0))
-    return mix(jnp.sum(mixed_N, dtype=jnp.uint32)) >= jnp.uint32(1 << 31)
+    return mix(jnp.sum(mixed_N, dtype=jnp.uint32))
+
+
+def hash_bit(words_N: jax.Array, valid_N: jax.Array, ordered: bool = True) -> jax.Array:
+    """One hash bit of an instance, for arguments as in `digest`: bool[]."""
+    return digest(words_N, valid_N, ordered) >= jnp.uint32(1 << 31)

@@ -53,6 +53,11 @@ def summary(task: Any) -> str:
     return " ".join((inspect.getdoc(task) or "").split("\n\n")[0].split())
 
 
+def factors(task: Any) -> str:
+    """What the docstring of `factor_sizes` says of a task's factors, on one line."""
+    return " ".join((inspect.getdoc(type(task).factor_sizes) or "").split())
+
+
 def fields(task: Any) -> dict[str, str]:
     """Field -> what its docstring says of it, a tuple of choices that it names (`GROUPS`) spelled out."""
 
@@ -129,8 +134,9 @@ def _entry(made: Any) -> Iterator[str]:
         told = f"{settings(split.difficulty)} | {split.length} | {disjoint} | {floor} | {_cell(split.about)}"
         yield f"| `{name}` | {told} |"
     easiest = settings(task.easiest)
-    yield f"\nFactors: {', '.join(f'`{name}` ({size})' for name, size in task.factor_sizes.items())}. Hidden states are"
-    yield f"read at: {', '.join(task.read_names)}. A curriculum begins at: {easiest or '(one difficulty only)'}.\n"
+    yield f"\nFactors: {', '.join(f'`{name}` ({size})' for name, size in task.factor_sizes.items())}. {factors(task)}"
+    yield f"Hidden states are read at: {', '.join(task.read_names)}."
+    yield f"A curriculum begins at: {easiest or '(one difficulty only)'}.\n"
     yield "| card | setting | expected | why |\n|---|---|---|---|"
     for card in made.cards:
         yield f"| `{made.name}/{card.name}` | {_setting(card)} | {_expected(card)} | {_cell(card.about)} |"

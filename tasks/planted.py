@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, Task, World, require_range
+from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, Task, World, problem, require_range
 
 SIMULATED = 4096  # examples behind the baseline of a cue
 SHORTCUTS = {
@@ -170,6 +170,10 @@ class Planted:
     def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
         """See `Task`: the task's own checker on the question without its cue."""
         return self.task.check(world, self.bare(example), np.asarray(answer)[int(self.cued) :])
+
+    def problem(self, example: Example) -> Hashable:
+        """The task's own problem: a cue makes no other one."""
+        return problem(self.task, self.bare(example))
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """The task's, and `cue`: believe the cue.

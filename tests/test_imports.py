@@ -33,6 +33,12 @@ def test_rooms_import_one_way(path):
     assert rooms <= ALLOWED[room], f"{path.relative_to(ROOT)} imports {sorted(rooms - ALLOWED[room])}"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*/*.py")), ids=lambda p: p.parent.name + "/" + p.name)
+def test_a_family_of_tasks_imports_no_other(path):
+    folders = {f.name for f in (ROOT / "tasks").iterdir() if f.is_dir()} - {path.parent.name}
+    assert not {".".join(name.split(".")[:2]) for name in imported(path)} & {f"tasks.{folder}" for folder in folders}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "analysis").glob("*.py")), ids=lambda p: p.name)
 def test_analysis_never_imports_the_training_loop(path):
     assert not {"lab.train", "lab.study"} & set(imported(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -34,6 +35,12 @@ def look_up(tokens: np.ndarray, answer: np.ndarray, last_value: int, last_key: i
         elif token > last_value and int(answer[position]) != memory[token]:
             return False
     return True
+
+
+def written(example: Example, last_value: int, last_key: int) -> list[tuple[int, int]]:
+    """The (key, value) tokens that an example writes, in order."""
+    read = [token for _, token in _without_noise(np.asarray(example.tokens), last_key)]
+    return [(a, b) for a, b in itertools.pairwise(read) if a > last_value >= b]
 
 
 def shown(example: Example, last_value: int, last_key: int) -> str:

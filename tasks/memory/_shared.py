@@ -8,7 +8,7 @@ Shape letters: K entries of a context, N things drawn, S slots, Q questions, L p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tasks.base import PAD, Baseline, Difficulty, Example, TaskError, World, exact_match, require_range
-from tasks.draw import hash_bit, permutation
+from tasks.draw import digest, hash_bit, permutation
 from tasks.sequence import Part
 
 
@@ -98,19 +98,48 @@ def slots(bits_S: jax.Array, kept: jax.Array, others: jax.Array, take: int) -> j
 
 
 def choose_side(symbols: Part, pivot: jax.Array | int, held_out: jax.Array) -> jax.Array:
-    """Rename two symbols so that a context lies on the wanted side of the hash: int32[K].
+    """Rename two symbols so that a string lies on the wanted side of the hash, which minds their order: int32[K].
 
-    Symbols come in couples (0, 1), (2, 3), …. Exchanging the symbol of entry `pivot` with its partner throughout gives
-    the context's mate. This undoes itself, has no fixed point and keeps which entries are equal. A hash of what mates
-    share says which of them is trained on (held_out 0); the other one is held out.
+    The mate of a string is that of `_rename` for the symbol of entry `pivot`.
     """
-    symbol_K, count = symbols
-    pivotal = symbol_K[pivot]
+    symbol_K, valid_K = symbols.tokens, jnp.arange(symbols.tokens.shape[0]) < symbols.count
+    return _rename(symbol_K, symbol_K[pivot], lambda shared_K: hash_bit(shared_K, valid_K), held_out)
+
+
+def choose_side_of_pairs(name_N: jax.Array, value_NxT: jax.Array, valid_NxT: jax.Array, held_out: jax.Array):
+    """Rename two symbols of the values so that a *set* of pairs lies on the wanted side of the hash: int32[N, T].
+
+    The order of the pairs doesn't matter. The mate of a set is that of `_rename` for the first symbol of the value
+    under the smallest name.
+
+    Args:
+      name_N: a word for what a pair has beside its value (its key); no two pairs share one. In [0, 2^32 - 1).
+      value_NxT: symbols; of a value of one symbol T is 1.
+      valid_NxT: which of them there are. A pair without a first symbol doesn't count.
+      held_out: 0 (train's half) or 1.
+    """
+    name_N = name_N.astype(jnp.uint32)
+    pivot = jnp.argmin(jnp.where(valid_NxT[:, 0], name_N, jnp.uint32(0xFFFFFFFF)))
+    valid_NxW = jnp.pad(valid_NxT, ((0, 0), (1, 0)), constant_values=True)
+
+    def side(shared_NxT: jax.Array) -> jax.Array:
+        words_NxW = jnp.concatenate([name_N[:, None], shared_NxT.astype(jnp.uint32)], axis=1)
+        return hash_bit(jax.vmap(digest)(words_NxW, valid_NxW), valid_NxT[:, 0], ordered=False)
+
+    return _rename(value_NxT, value_NxT[pivot, 0], side, held_out)
+
+
+def _rename(symbol_K: jax.Array, pivotal: jax.Array, side: Callable[[jax.Array], jax.Array], held_out: jax.Array):
+    """The symbols, or those of the mate: whichever lies on the wanted side. Of any shape.
+
+    Symbols come in couples (0, 1), (2, 3), …. Exchanging the `pivotal` one with its partner throughout gives the mate.
+    This undoes itself, has no fixed point and keeps which entries are equal. `side`, a hash of what mates share, says
+    which of them is trained on (held_out 0); the other one is held out.
+    """
     mate_K = jnp.where(symbol_K // 2 == pivotal // 2, symbol_K ^ 1, symbol_K)
     odd = pivotal % 2 == 1
     shared_K = jnp.where(odd, mate_K, symbol_K)
-    wanted = hash_bit(shared_K, jnp.arange(symbol_K.shape[0]) < count) ^ (held_out > 0)
-    return jnp.where(wanted ^ odd, mate_K, symbol_K)
+    return jnp.where(side(shared_K) ^ (held_out > 0) ^ odd, mate_K, symbol_K)
 
 
 def ask(context: Part, asked: Part, place_Q: jax.Array, length: int, factors: dict[str, jax.Array]) -> Example:

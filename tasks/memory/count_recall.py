@@ -32,8 +32,9 @@ class CountRecall(InContext):
     In `counts` only `fewer_kinds` of the kinds are in the deck, which ones is drawn for each example: counts are higher
     than training has them at the same step, and more often zero.
 
-    `train` and `iid` are split by what was dealt and asked: exchanging the first card's kind with its partner
-    throughout gives the sequence's mate, and a hash of what mates share says which of them is trained on.
+    `train` and `iid` are split by what was dealt and asked, in order, for every count depends on what came before:
+    exchanging the first card's kind with its partner throughout gives the sequence's mate, and a hash of what mates
+    share says which of them is trained on.
 
     Tokens: cards dealt 1 … kinds, then cards asked for, then the counts from 0. Sequence: dealt, asked, dealt, asked, …
 
@@ -114,7 +115,7 @@ class CountRecall(InContext):
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """At the last query: its `count`, the kind `asked` for, and the kind last `dealt`."""
+        """At the last query: its `count`, the kind last `dealt`, and that `asked`: a control, it is the input token."""
         return {"count": 1 + self.copies, "asked": self.kinds, "dealt": self.kinds}
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -13,11 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskError, World, require_range
+from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_range
 from tasks.draw import permutation
 from tasks.memory._recall import VALUES_MOST
 from tasks.memory._runs import RUNS_MOST, different, runs, runs_of, spelled
-from tasks.memory._shared import InContext, average, below, chance, choose_side, require_couples, uniform, whole
+from tasks.memory._shared import (
+    InContext,
+    average,
+    below,
+    chance,
+    choose_side_of_pairs,
+    require_couples,
+    uniform,
+    whole,
+)
 from tasks.sequence import join, part, write
 
 SIMULATED = 40_000  # keys of the contexts over which baselines are averaged
@@ -37,8 +46,9 @@ class FuzzyRecall(InContext):
     `confusable` all keys of a context end with the same token: looking up the query's last token alone, which is often
     enough elsewhere, finds any of them.
 
-    `train` and `iid` are split by the context, whichever key is asked for: exchanging the first value token with its
-    partner throughout gives its mate, and a hash of what mates share says which of them is trained on.
+    `train` and `iid` are split by the set of keys with their values, whatever their order and whichever key is asked
+    for: exchanging the first token of the smallest key's value with its partner throughout gives the set's mate, and a
+    hash of what mates share says which of them is trained on.
 
     Tokens: value tokens 1 … values, then key tokens, then ASK. Sequence: key value … key value ASK key, then the value,
     whose last token is a target only.
@@ -127,8 +137,8 @@ class FuzzyRecall(InContext):
 
         sizes, longest, longer = f"keys of up to {self.key_length} tokens", self.key_length, self.longer_key
         return {
-            "train": split(f"{self.pairs} {sizes}, a half of the contexts chosen by hash", held_out=0),
-            "iid": split(f"{self.pairs} {sizes}, the other half of the contexts"),
+            "train": split(f"{self.pairs} {sizes}, a half chosen by hash", held_out=0),
+            "iid": split(f"{self.pairs} {sizes}, the other half"),
             "longest": split(f"{self.pairs} keys, all of {longest} tokens", shortest_key=longest, confusable=0.0),
             "confusable": split(f"{self.pairs} keys that end with one token", confusable=1.0),
             "key_length": split(
@@ -144,7 +154,10 @@ class FuzzyRecall(InContext):
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """The `first` token of the answer, which of the context's keys the `pair` is, and the query's last token."""
+        """The `first` token of the answer, and which of the context's keys the `pair` is.
+
+        The query's last token, the `ending`, is a control: it is the input token.
+        """
         return {"first": self.values, "pair": self.more_pairs, "ending": self.keys}
 
     @property
@@ -162,6 +175,7 @@ class FuzzyRecall(InContext):
         most, wide = self.more_pairs, self.longer_key + self.value_length
         bits = jax.random.bits(key, (5 * most + 3,))
         key_NxT, key_size_N, value_NxT, value_size_N = self._pairs(bits[1:], count, difficulty)
+        value_NxT = self._choose_side(key_NxT, key_size_N, value_NxT, value_size_N, count, held_out)
         end_N = jnp.cumsum(jnp.where(jnp.arange(most) < count, key_size_N + value_size_N, 0), dtype=jnp.int32)
         position_K = jnp.arange(most * wide, dtype=jnp.int32)
         pair_K = jnp.minimum(jnp.sum(end_N[None, :] <= position_K[:, None], axis=1, dtype=jnp.int32), most - 1)
@@ -172,11 +186,8 @@ class FuzzyRecall(InContext):
             key_NxT[pair_K, jnp.clip(step_K, 0, self.longer_key - 1)],
             value_NxT[pair_K, jnp.clip(in_value_K, 0, self.value_length - 1)],
         )
-        symbol_K = choose_side(part(symbol_K, end_N[-1]), key_size_N[0], held_out)
-
         asked = below(bits[0], count)
-        value_place = end_N[asked] - value_size_N[asked]
-        value_T = symbol_K[jnp.minimum(value_place + jnp.arange(self.value_length), symbol_K.shape[0] - 1)]
+        value_T = value_NxT[asked]
         marker = part(jnp.full((1,), 1 + self.values + self.keys, jnp.int32))
         query = part(1 + key_NxT[asked], key_size_N[asked])
         question = part(
@@ -216,15 +227,43 @@ class FuzzyRecall(InContext):
         ends_NxT = jnp.arange(self.longer_key)[None, :] == size_N[:, None] - 1
         return jnp.where(alike, jnp.where(ends_NxT, shared, begun_NxT), free_NxT)
 
+    def _choose_side(
+        self,
+        key_NxT: jax.Array,
+        key_size_N: jax.Array,
+        value_NxT: jax.Array,
+        value_size_N: jax.Array,
+        count: jax.Array,
+        held_out: jax.Array,
+    ) -> jax.Array:
+        """Values that put the pairs on the wanted side: int32[N, T]."""
+        # A number for every key: RUNS_MOST keeps it below 2^32.
+        place_T = jnp.asarray([(1 + self.keys) ** place for place in range(self.longer_key)], jnp.uint32)
+        there_NxT = jnp.arange(self.longer_key)[None, :] < key_size_N[:, None]
+        digit_NxT = jnp.where(there_NxT, 1 + key_NxT - self.values, 0).astype(jnp.uint32)
+        name_N = jnp.sum(digit_NxT * place_T[None, :], axis=1, dtype=jnp.uint32)
+        valid_NxT = jnp.arange(self.value_length)[None, :] < value_size_N[:, None]
+        real_N = jnp.arange(self.more_pairs) < count
+        return choose_side_of_pairs(name_N, value_NxT, valid_NxT & real_N[:, None], held_out)
+
     def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
-        """Cut the context into runs of key tokens and runs of value tokens, pair them, look the query up."""
-        tokens = [t for t in np.asarray(example.tokens).tolist() if t != PAD]
+        """Look the query up among the pairs."""
+        tokens, memory = np.asarray(example.tokens).tolist(), self._read(example)
         ask = tokens.index(1 + self.values + self.keys)
-        runs_of_kind = [list(run) for _, run in itertools.groupby(tokens[:ask], key=lambda t: t > self.values)]
-        memory = dict(zip(map(tuple, runs_of_kind[::2]), runs_of_kind[1::2], strict=True))
         asked = tuple(t for t in tokens[ask + 1 :] if t > self.values)
         first, value = ask + len(asked), memory[asked]
-        return np.asarray(answer)[first : first + len(value)].tolist() == value
+        return tuple(np.asarray(answer)[first : first + len(value)].tolist()) == value
+
+    def _read(self, example: Example) -> dict[tuple[int, ...], tuple[int, ...]]:
+        """Key -> value: the context cut into runs of key tokens and runs of value tokens."""
+        tokens = np.asarray(example.tokens).tolist()
+        context = tokens[: tokens.index(1 + self.values + self.keys)]
+        runs_of_kind = [tuple(run) for _, run in itertools.groupby(context, key=lambda t: t > self.values)]
+        return dict(zip(runs_of_kind[::2], runs_of_kind[1::2], strict=True))
+
+    def problem(self, example: Example) -> Hashable:
+        """The pairs, whichever is asked for."""
+        return frozenset(self._read(example).items())
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over the value tokens; `any_pair`: the value of some key; `last_token`: of a key that ends alike.

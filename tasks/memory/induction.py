@@ -40,8 +40,9 @@ class Induction(InContext):
     out the `margin` first and the `margin` last of them: `position` asks for these. The other tokens are uniform over
     the symbols other than the trigger.
 
-    `train` and `iid` are split by the context: exchanging the answer with its partner throughout gives its mate, and a
-    hash of what mates share says which of them is trained on.
+    `train` and `iid` are split by the context, all of its tokens in order (that the others are incidental is what is to
+    be found out): exchanging the answer with its partner throughout gives its mate, and a hash of what mates share says
+    which of them is trained on.
 
     Shortcut: with probability `leak` the trigger stands at one fixed place, the middle of training's. Reading whatever
     follows that place then answers without looking for the trigger. All splits but `position` keep the leak;

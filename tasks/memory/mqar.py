@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,8 +25,9 @@ class MQAR:
     Keys of an example differ from each other, and so do values, so that guessing among the n values in the context is
     right 1/n of the time. No answer is fed back.
 
-    `train` and `iid` are split by the list of pairs, whatever the order of the queries: lists that differ only by
-    exchanging the first two values are mates, and a hash of what they share says which of them is trained on.
+    `train` and `iid` are split by the set of pairs, whatever the order of pairs and queries: sets that differ only by
+    exchanging the values of the two smallest keys are mates, and a hash of what they share says which of them is
+    trained on.
 
     Tokens: keys 1 … keys, then values. Sequence: k_1 v_1 … k_n v_n, then the n queries.
 
@@ -103,8 +104,8 @@ class MQAR:
             return Split(difficulty, 3 * pairs, pairs, decode_steps=1, disjoint=bool(held_out), about=about)
 
         splits = {
-            "train": split(self.pairs, 0, f"{self.pairs} pairs, a half of the lists chosen by hash"),
-            "iid": split(self.pairs, 1, f"the other half of the lists of {self.pairs} pairs"),
+            "train": split(self.pairs, 0, f"{self.pairs} pairs, a half of the sets chosen by hash"),
+            "iid": split(self.pairs, 1, f"the other half of the sets of {self.pairs} pairs"),
             "pairs": split(self.more_pairs, 1, f"{self.more_pairs} pairs"),
         }
         if self.ordered:
@@ -174,6 +175,12 @@ class MQAR:
         memory = dict(zip(context[::2], context[1::2], strict=True))
         return [memory[key] for key in asked] == np.asarray(answer)[2 * queries : 3 * queries].tolist()
 
+    def problem(self, example: Example) -> Hashable:
+        """The pairs, all of which are asked about."""
+        tokens = [t for t in np.asarray(example.tokens).tolist() if t != PAD]
+        context = tokens[: 2 * len(tokens) // 3]
+        return frozenset(zip(context[::2], context[1::2], strict=True))
+
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance`, `context_value`: one of the n values in the context (1/K), and `in_order`: the leak.
 
@@ -206,15 +213,18 @@ class MQAR:
 
 
 def _choose_side(key_M: jax.Array, value_M: jax.Array, count: jax.Array, held_out: jax.Array) -> jax.Array:
-    """Order the first two values so that the list lies on the wanted side of the hash."""
+    """Order the values of the two smallest keys so that the set of pairs lies on the wanted side of the hash."""
     index_M = jnp.arange(value_M.shape[0], dtype=jnp.int32)
-    low, high = jnp.minimum(value_M[0], value_M[1]), jnp.maximum(value_M[0], value_M[1])
+    rank_M = jnp.sum((key_M[None, :] < key_M[:, None]) & (index_M < count)[None, :], axis=1, dtype=jnp.int32)
+    rank_M = jnp.where(index_M < count, rank_M, count)
+    one, two = (jnp.sum(jnp.where(rank_M == rank, value_M, 0), dtype=jnp.int32) for rank in (0, 1))
+    low, high = jnp.minimum(one, two), jnp.maximum(one, two)
 
     def ordered(first: jax.Array, second: jax.Array) -> jax.Array:
-        return jnp.where(index_M == 0, first, jnp.where(index_M == 1, second, value_M))
+        return jnp.where(rank_M == 0, first, jnp.where(rank_M == 1, second, value_M))
 
     pair_M = key_M * VALUES_MOST + ordered(low, high)
-    exchange = hash_bit(pair_M, index_M < count) ^ held_out
+    exchange = hash_bit(pair_M, index_M < count, ordered=False) ^ held_out
     return jnp.where(exchange, ordered(high, low), ordered(low, high))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -102,7 +102,7 @@ class NBack(InContext):
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """At the last card: the one `due`, the one due `next`, and the card in `sight`."""
+        """At the last card: the one `due`, the `next` one, and that in `sight`: a control, it is the input token."""
         return dict.fromkeys(("due", "next", "sight"), self.symbols)
 
     @property
@@ -139,6 +139,10 @@ class NBack(InContext):
             if len(queue) == back + 1 and queue.pop(0) != said:
                 return False
         return True
+
+    def problem(self, example: Example) -> Hashable:
+        """The cards, whatever n is."""
+        return tuple(t for t in np.asarray(example.tokens).tolist() if 1 <= t <= self.symbols)
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance`, and `seen`: one of the cards seen so far, each as likely as it has come up.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +12,18 @@ import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, World, require_range
 from tasks.draw import permutation
-from tasks.memory._recall import VALUES_MOST, context_value, look_up, shown
-from tasks.memory._shared import InContext, arrangement, ask, below, choose_side, require_couples, slots, uniform, whole
+from tasks.memory._recall import VALUES_MOST, context_value, look_up, shown, written
+from tasks.memory._shared import (
+    InContext,
+    arrangement,
+    ask,
+    below,
+    choose_side_of_pairs,
+    require_couples,
+    slots,
+    uniform,
+    whole,
+)
 from tasks.sequence import part
 
 
@@ -26,8 +36,9 @@ class NoisyRecall(InContext):
     as in `mqar`, whose queries this task shares too: all keys, in random order, after the context. (MAD asks for the
     value whenever a key comes again within the context.) Nothing is fed back.
 
-    `train` and `iid` are split by the context, whatever the order of the queries: exchanging the first value with its
-    partner throughout gives its mate, and a hash of what mates share says which of them is trained on.
+    `train` and `iid` are split by the set of pairs, whatever the order of pairs and queries and whatever the noise:
+    exchanging the smallest key's value with its partner throughout gives its mate, and a hash of what mates share says
+    which of them is trained on.
 
     Tokens: values 1 … values, then keys, then noise. Sequence: pairs and noise, then the n queries.
 
@@ -95,7 +106,7 @@ class NoisyRecall(InContext):
             return Split(difficulty, 3 * pairs + noise, pairs, 1, bool(held_out), sizes + about)
 
         return {
-            "train": split(self.pairs, self.noise, 0, ", a half of the contexts chosen by hash"),
+            "train": split(self.pairs, self.noise, 0, ", a half chosen by hash"),
             "iid": split(self.pairs, self.noise, 1, ", the other half"),
             "noise": split(self.pairs, self.more_noise, 1, ""),
             "pairs": split(self.more_pairs, self.noise, 1, ""),
@@ -132,9 +143,10 @@ class NoisyRecall(InContext):
         value_N = arrangement(rest[: 2 * most], count, self.values)
         key_N = arrangement(rest[2 * most : 4 * most], count, self.keys)
         pair_of_query_N = permutation(rest[4 * most :], count, most) % most
+        index_N = jnp.arange(most, dtype=jnp.int32)
+        value_N = choose_side_of_pairs(key_N, value_N[:, None], (index_N < count)[:, None], held_out)[:, 0]
 
         # A pair takes one slot when pairs and noise are mixed, and two positions when they are written.
-        index_N = jnp.arange(most, dtype=jnp.int32)
         place_N = jnp.where(index_N < count, slots(slot_bits, count, noise, most) + index_N, size)
         position_K = jnp.arange(size, dtype=jnp.int32)
         pair_K = jnp.maximum(jnp.sum(place_N[None, :] <= position_K[:, None], axis=1, dtype=jnp.int32) - 1, 0)
@@ -144,16 +156,20 @@ class NoisyRecall(InContext):
             self.values + key_N[pair_K],
             jnp.where(gap_K == 1, value_N[pair_K], self.values + self.keys + below(noise_bits, self.noise_symbols)),
         )
-        context = part(choose_side(part(symbol_K, 2 * count + noise), place_N[0] + 1, held_out), 2 * count + noise)
+        context = part(symbol_K, 2 * count + noise)
         key_place_N = place_N[pair_of_query_N]
         first = pair_of_query_N[0]
-        factors = {"value": context.tokens[place_N[first] + 1], "pair": first, "place": place_N[first]}
+        factors = {"value": value_N[first], "pair": first, "place": place_N[first]}
         queries = part(self.values + key_N[pair_of_query_N], count)
         return ask(context, queries, jnp.minimum(key_place_N + 1, size - 1), length, factors)
 
     def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
         """Drop the noise, read the pairs into a dictionary, look every query up."""
         return look_up(np.asarray(example.tokens), np.asarray(answer), self.values, self.values + self.keys)
+
+    def problem(self, example: Example) -> Hashable:
+        """The pairs, all of which are asked about."""
+        return frozenset(written(example, self.values, self.values + self.keys))
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over the values, and `context_value`: the context's values in random order (1/K)."""

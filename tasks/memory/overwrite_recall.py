@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, World, require_range
 from tasks.draw import permutation
-from tasks.memory._recall import VALUES_MOST, look_up, shown
+from tasks.memory._recall import VALUES_MOST, look_up, shown, written
 from tasks.memory._shared import (
     InContext,
     arrangement,
     ask,
     chance,
-    choose_side,
+    choose_side_of_pairs,
     hedged,
     require_couples,
     uniform,
@@ -39,8 +39,9 @@ class OverwriteRecall(InContext):
     up any write of a key is right. `counterfactual` has no single key: there only the last write is right. All other
     splits keep the singles of training.
 
-    `train` and `iid` are split by the list of writes, whatever the order of the queries: exchanging the first value
-    with its partner throughout gives its mate, and a hash of what mates share says which of them is trained on.
+    `train` and `iid` are split by which values each key is written with and which of them is the last, whatever the
+    order of writes and queries is otherwise: exchanging the smallest key's last value with its partner throughout gives
+    its mate, and a hash of what mates share says which of them is trained on.
 
     Tokens: values 1 … values, then keys. Sequence: the writes, then the n queries.
 
@@ -106,8 +107,8 @@ class OverwriteRecall(InContext):
             return Split(difficulty, size, self.pairs, 1, bool(held_out), sizes + about)
 
         return {
-            "train": split(self.updates, self.single, 0, ", a half of the lists chosen by hash"),
-            "iid": split(self.updates, self.single, 1, ", the other half of the lists"),
+            "train": split(self.updates, self.single, 0, ", a half chosen by hash"),
+            "iid": split(self.updates, self.single, 1, ", the other half"),
             "updates": split(self.more_updates, self.single, 1, ""),
             "counterfactual": split(self.updates, 0.0, 1, ", none of them single"),
         }
@@ -147,16 +148,17 @@ class OverwriteRecall(InContext):
         owner_W = jnp.minimum(jnp.sum(end_N[None, :] <= number_W[:, None], axis=1, dtype=jnp.int32), most - 1)
         key_N = self.values + arrangement(rest[most : 3 * most], count, self.keys)
         value_W = arrangement(value_bits, writes, self.values)
-        symbol_K = jnp.stack([key_N[owner_W], value_W], axis=1).reshape(-1)
-        context = part(choose_side(part(symbol_K, 2 * writes), 1, held_out), 2 * writes)
-
-        mine_NxW = (owner_W[None, :] == index_N[:, None]) & (write_W < writes)[None, :]
+        written_W = write_W < writes
+        mine_NxW = (owner_W[None, :] == index_N[:, None]) & written_W[None, :]
         last_N = jnp.max(jnp.where(mine_NxW, write_W[None, :], 0), axis=1)
+        value_W = _choose_side(key_N[owner_W], value_W, write_W == last_N[owner_W], written_W, held_out)
+        context = part(jnp.stack([key_N[owner_W], value_W], axis=1).reshape(-1), 2 * writes)
+
         asked_N = permutation(rest[3 * most :], count, most) % most
         first = asked_N[0]
         factors = {
-            "value": context.tokens[2 * last_N[first] + 1],
-            "first_value": context.tokens[2 * jnp.argmax(mine_NxW[first]).astype(jnp.int32) + 1],
+            "value": value_W[last_N[first]],
+            "first_value": value_W[jnp.argmax(mine_NxW[first])],
             "writes": writes_N[first] - 1,
         }
         return ask(context, part(key_N[asked_N], count), 2 * last_N[asked_N] + 1, length, factors)
@@ -165,16 +167,24 @@ class OverwriteRecall(InContext):
         """Carry the writes out on a dictionary, look every query up."""
         return look_up(np.asarray(example.tokens), np.asarray(answer), self.values, self.values + self.keys)
 
-    def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance`; `any_write`: one of the key's values (1/writes); `first_write`: the key's first value.
+    def problem(self, example: Example) -> Hashable:
+        """The last value of every key, and which values it was written with before."""
+        writes = written(example, self.values, self.values + self.keys)
+        return frozenset(writes), frozenset(dict(writes).items())
 
-        The log-probability of `first_write` is that of giving the first value its true share and all others the same.
+    def baselines(self, split: str) -> Mapping[str, Baseline]:
+        """`chance`; `context_value`: any value of the context; `any_write`: one of the key's values (1/writes);
+        `first_write`: the key's first value.
+
+        The exact share of `context_value` is that of the best such guess, which gives every query another value. The
+        log-probability of `first_write` is that of giving the first value its true share and all others the same.
         """
         difficulty = self.splits[split].difficulty
         single, updates = float(difficulty["single"]), int(difficulty["updates"])
         overwritten = 1 - single
         return {
             "chance": uniform(self.pairs, self.values),
+            "context_value": _context_value(self.pairs, updates, single),
             "any_write": Baseline(
                 (single + overwritten / (1 + updates)) ** self.pairs, -overwritten * math.log(1 + updates)
             ),
@@ -184,3 +194,20 @@ class OverwriteRecall(InContext):
     def render(self, example: Example) -> str:
         """`3:7 0:2 3:5 | 0? 2, 3? 5`, keys and values from 0."""
         return shown(example, self.values, self.values + self.keys)
+
+
+def _choose_side(key_W: jax.Array, value_W: jax.Array, last_W: jax.Array, valid_W: jax.Array, held_out: jax.Array):
+    """Values of the writes, on the wanted side: int32[W]."""
+    name_W = 2 * key_W + (~last_W).astype(jnp.int32)  # the smallest is that of the smallest key's last write
+    return choose_side_of_pairs(name_W, value_W[:, None], valid_W[:, None], held_out)[:, 0]
+
+
+def _context_value(pairs: int, updates: int, single: float) -> Baseline:
+    """Any of the values written, averaged over how many keys are single."""
+    exact = nats = 0.0
+    for singles in range(pairs + 1):
+        share = math.comb(pairs, singles) * single**singles * (1 - single) ** (pairs - singles)
+        writes = pairs + (pairs - singles) * updates
+        exact += share / math.perm(writes, pairs)
+        nats += share * math.log(writes)
+    return Baseline(exact, -nats)

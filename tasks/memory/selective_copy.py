@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,8 +22,8 @@ class SelectiveCopy(InContext):
     Data tokens are uniform, their places among the noise too. As in both papers the answer is not fed back: every slot
     holds the same marker, so a model must know which slot it is at and count the data tokens, not the positions.
 
-    `train` and `iid` are split by what was read: exchanging the first data token with its partner throughout gives its
-    mate, and a hash of what mates share says which of them is trained on.
+    `train` and `iid` are split by the data, whatever the noise and wherever it stands: exchanging the first data token
+    with its partner throughout gives its mate, and a hash of what mates share says which of them is trained on.
 
     Tokens: data 1 … symbols, then noise, then the marker. Sequence: data and noise mixed, then a marker for each data
     token, answered in place.
@@ -118,15 +118,16 @@ class SelectiveCopy(InContext):
         """One mixture. Difficulty: `length` ≥ 1 and `noise` ≥ 0 as in some split at most, `held_out` 0 (train) or 1."""
         count, noise, held_out = whole(difficulty, "length", "noise", "held_out")
         size = self._slots
-        bits = jax.random.bits(key, (3 * size,))
+        bits = jax.random.bits(key, (2 * size + self.longer,))
         place_Q = slots(bits[:size], count, noise, self.longer)
-        real_Q = jnp.arange(self.longer) < count
-        is_data_S = jnp.any((jnp.arange(size)[None, :] == place_Q[:, None]) & real_Q[:, None], axis=0)
+        data_Q = choose_side(part(below(bits[2 * size :], self.symbols), count), 0, held_out)
+        here_QxS = jnp.arange(size)[None, :] == place_Q[:, None]
+        here_QxS = here_QxS & (jnp.arange(self.longer) < count)[:, None]
+        data_S = jnp.sum(jnp.where(here_QxS, data_Q[:, None], 0), axis=0, dtype=jnp.int32)
         noise_S = self.symbols + below(bits[size : 2 * size], self.noise_symbols)
-        token_S = jnp.where(is_data_S, below(bits[2 * size :], self.symbols), noise_S)
-        token_S = choose_side(part(token_S, count + noise), place_Q[0], held_out)
+        token_S = jnp.where(jnp.any(here_QxS, axis=0), data_S, noise_S)
         markers = part(jnp.full((self.longer,), self.symbols + self.noise_symbols, jnp.int32), count)
-        factors = {"first": token_S[place_Q[0]], "place": place_Q[0], "last": token_S[place_Q[count - 1]]}
+        factors = {"first": data_Q[0], "place": place_Q[0], "last": data_Q[count - 1]}
         return ask(part(token_S, count + noise), markers, place_Q, length, factors)
 
     def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
@@ -135,6 +136,10 @@ class SelectiveCopy(InContext):
         read = tokens.index(1 + self.symbols + self.noise_symbols)
         data = [t for t in tokens[:read] if t <= self.symbols]
         return np.asarray(answer)[read : read + len(data)].tolist() == data
+
+    def problem(self, example: Example) -> Hashable:
+        """The data."""
+        return tuple(t for t in np.asarray(example.tokens).tolist() if 1 <= t <= self.symbols)
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over the data symbols, and `shuffled`: the data tokens in random order."""

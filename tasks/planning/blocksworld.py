@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -275,10 +275,8 @@ class BlocksWorld:
 
     def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
         """Build the towers and search breadth-first back from the goal."""
-        tokens, table = np.asarray(example.tokens).tolist(), self._table
-        middle = tokens.index(self._goal)
-        states = [tokens[:middle], tokens[middle + 1 : 2 * middle + 1]]
-        state, goal = (_towers(dict(zip(s[::2], s[1::2], strict=True)), table) for s in states)
+        table = self._table
+        state, goal = (_towers(supports, table) for supports in self._read(example))
         distance = _distances_to(goal)
         said = np.asarray(answer)[np.asarray(example.weights) > 0].tolist()
         for block, target in zip(said[::2], said[1::2], strict=True):
@@ -287,6 +285,19 @@ class BlocksWorld:
                 return False
             state = after
         return self.answer == "next" or state == goal
+
+    def _read(self, example: Example) -> list[dict[int, int]]:
+        """What every block stands on, in the start and in the goal."""
+        tokens = np.asarray(example.tokens).tolist()
+        middle = tokens.index(self._goal)
+        states = [tokens[:middle], tokens[middle + 1 : 2 * middle + 1]]
+        return [dict(zip(state[::2], state[1::2], strict=True)) for state in states]
+
+    def problem(self, example: Example) -> Hashable:
+        """Start and goal, whatever the blocks' names are."""
+        start, goal = self._read(example)
+        block_of = {name: block for block, name in enumerate(start)}
+        return tuple(tuple(block_of.get(below) for below in state.values()) for state in (start, goal))
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over the tokens; a random move: `legal`, `unstack` (puts a block down), `greedy` (meets the goal).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -17,7 +17,7 @@ from jax import lax
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, require_choice, require_range
 from tasks.draw import permutation
-from tasks.planning.take_apart import Problem, Rules, make_problem, random_play, surprise, words
+from tasks.planning.take_apart import Problem, Rules, make_problem, random_play, results, surprise, words
 from tasks.sequence import join, part, write
 
 OPERATIONS = ("+-", "+-*", "+-*/")
@@ -329,8 +329,15 @@ class Countdown:
                 stack.append(token)
         return stack == [target] and not any(left.values())
 
+    def problem(self, example: Example) -> Hashable:
+        """The numbers in no order, and the target."""
+        tokens = np.asarray(example.tokens).tolist()
+        to = tokens.index(self._to)
+        return tuple(sorted(tokens[:to])), tokens[to + 1]
+
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance` over the tokens, and `random`: random legal steps.
+        """`chance` over the tokens; `random`: random legal steps; `closing`: random ones until two numbers are left,
+        then the step that gives the target, if there is one (with two numbers that is the task, so it is left out).
 
         A random step takes a uniform pair of the numbers there are and one of the legal results of combining them. Its
         share is simulated, and the log-probability averaged, over problems of a fixed seed with any target; that of
@@ -339,11 +346,14 @@ class Countdown:
         """
         count = int(self.splits[split].difficulty["operands"])
         tokens = self._answer_tokens(count)
-        exact, nats = _random_play(self._rules, count)
-        return {
+        played = _random_play(self._rules, count)
+        found = {
             "chance": Baseline(float(self.vocab_size) ** -tokens, -math.log(self.vocab_size)),
-            "random": Baseline(exact, -nats / tokens),
+            "random": Baseline(played.exact, -played.nats / tokens),
         }
+        if count > 2:
+            found["closing"] = Baseline(played.closing, -played.closing_nats / tokens)
+        return found
 
     def render(self, example: Example) -> str:
         """`3 5 2 to 21: 3 * 5 = 15, ...`, or the expression in postfix."""
@@ -387,12 +397,42 @@ def _problems(rules: Rules, count: jax.Array) -> Problem:
     return jax.vmap(one)(jax.random.bits(jax.random.key(0), (SIMULATED, 1 + words(rules))))
 
 
+class Played(NamedTuple):
+    """What random play reaches.
+
+    Attributes:
+      exact: share of problems that random steps solve.
+      nats: of a solution's steps under them.
+      closing: share that they solve with the last step looked for.
+      closing_nats: of a solution's steps then.
+    """
+
+    exact: float
+    nats: float
+    closing: float
+    closing_nats: float
+
+
 @lru_cache(maxsize=64)
-def _random_play(rules: Rules, count: int) -> tuple[float, float]:
-    """Share of problems of `count` numbers that random steps solve, and the nats of a solution's steps under them."""
+def _random_play(rules: Rules, count: int) -> Played:
+    """Of problems of `count` numbers."""
     problem = jax.tree.map(np.asarray, _problems(rules, jnp.int32(count)))
     postfix = problem.postfix[:, : 2 * count - 1]
     numbers = postfix[postfix > 0].reshape(-1, count)
-    played = random_play(rules, np.repeat(numbers, PLAYS, axis=0)) == np.repeat(problem.target, PLAYS)
+    often, target = np.repeat(numbers, PLAYS, axis=0), np.repeat(problem.target, PLAYS)
+    played = random_play(rules, often)[:, 0] == target
+    left = random_play(rules, often, leave=2)
+    closed = np.any(_closing(rules, left[:, 0], left[:, 1], target), axis=1) & np.all(left > 0, axis=1)
+
     steps = problem.steps[:, : count - 1][:, ::-1]
-    return float(played.mean()), float(surprise(rules, numbers, steps).mean())
+    a, operation, b, value = steps[:, -1].T
+    ways = np.sum(_closing(rules, a, b, value), axis=1) * np.where((operation % 2 == 0) & (a != b), 2, 1)
+    closing_nats = surprise(rules, numbers, steps[:, :-1]) + np.log(ways)
+    nats = surprise(rules, numbers, steps)
+    return Played(*(float(x.mean()) for x in (played, nats, closed, closing_nats)))
+
+
+def _closing(rules: Rules, a: np.ndarray, b: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Which operations lead from two numbers to the target: bool[·, 4]."""
+    found, legal = results(rules, a, b)
+    return legal & (found == target[:, None])

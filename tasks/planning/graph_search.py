@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, append, ask, extent, require_scratchpad, unit
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
 from tasks.draw import permutation
 from tasks.planning import dag, search_graphs
-from tasks.reasoning.asking import READ_NAMES, Markers, append, ask, extent, require_scratchpad, unit
 from tasks.sequence import Part, part
 
 ANSWERS = ("next", "path")
@@ -310,6 +310,11 @@ class GraphSearch:
         marker = int(np.argmax(np.asarray(example.weights) > 0))
         tokens = np.asarray(example.tokens)[:marker].tolist()
         return list(zip(tokens[:-2:2], tokens[1:-2:2], strict=True)), tokens[-2], tokens[-1]
+
+    def problem(self, example: Example) -> Hashable:
+        """The edges in no order, start and goal."""
+        edges, start, goal = self._read(example)
+        return frozenset(edges), start, goal
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over all labels; `random_child` of the start, and all later steps right; `one_step`: the goal if it

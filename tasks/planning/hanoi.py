@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -253,6 +253,11 @@ class Hanoi:
         goal = goal[1::2] if self.goal == "state" else goal * len(disks)
         start, goal = (tuple(peg - self.sizes - 1 for peg in pegs) for pegs in (start, goal))
         return disks, start, goal
+
+    def problem(self, example: Example) -> Hashable:
+        """Start and goal, whatever the disks' sizes are."""
+        _, start, goal = self._read(example)
+        return start, goal
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over the tokens; a random move: `legal`, `smallest` (its disk), `greedy` (a disk to its goal peg).

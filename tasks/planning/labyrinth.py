@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tasks.asking import unit
 from tasks.base import Difficulty
 from tasks.draw import hash_bit
 from tasks.planning import grid
-from tasks.reasoning.asking import unit
 from tasks.sequence import Part, part
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, cast
@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tasks.asking import append, uniform
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
 from tasks.planning import dag, grid, labyrinth, simulated
 from tasks.planning.wanderers import Cell, Way, walkers
-from tasks.reasoning.asking import append, uniform
 from tasks.sequence import Part, part, write
 
 REPRESENTATIONS = ("adjacency", "cells")
@@ -333,6 +333,14 @@ class Maze:
             return divmod(token - 1, self.larger) if 1 <= token <= self._cells else None
         move = token - 1 - self._cells
         return (here[0] + grid.MOVES[move][0], here[1] + grid.MOVES[move][1]) if 0 <= move < 4 else None
+
+    def problem(self, example: Example) -> Hashable:
+        """The openings, the origin and the target, wherever the maze is placed."""
+        ways, origin, target = self.read(example)
+        open_cells = [cell for cell, others in ways.items() if others]
+        row, column = (min(cell[axis] for cell in open_cells) for axis in (0, 1))
+        ends = [((one[0] - row, one[1] - column), (two[0] - row, two[1] - column)) for one in ways for two in ways[one]]
+        return frozenset(ends), *((r - row, c - column) for r, c in (origin, target))
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over the cells of the grid or the moves; `random_walk`: any open way but straight back; `compass`:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -194,7 +194,10 @@ class PathStar:
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """Node labels: the `first_hop`, which a forward answer must plan, the node `before_goal`, `goal`, `start`."""
+        """Node labels: the `first_hop`, which a forward answer must plan, the node `before_goal`, `goal` and `start`.
+
+        Of the last two the one that ends the query (forward the start) is a control: it is the input token.
+        """
         return dict.fromkeys(("first_hop", "before_goal", "goal", "start"), self.nodes)
 
     @property
@@ -275,6 +278,12 @@ class PathStar:
             path.append(parent[path[-1]])
         wanted = path[-2::-1] if self.direction == "forward" else path[1:]
         return np.asarray(answer)[query + 1 : query + 1 + len(wanted)].tolist() == wanted
+
+    def problem(self, example: Example) -> Hashable:
+        """The edges in no order, and the query."""
+        tokens = np.asarray(example.tokens).tolist()
+        query = int(np.argmax(np.asarray(example.weights))) - 1
+        return frozenset(zip(tokens[:query:2], tokens[1:query:2], strict=True)), *tokens[query : query + 2]
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over all labels; `random_arm`: ignore the goal, pick an arm, follow it; `first_arm`: the leak.

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tasks.asking import uniform, unit
 from tasks.base import Difficulty
 from tasks.planning import dag
-from tasks.reasoning.asking import uniform, unit
 
 
 class Question(NamedTuple):

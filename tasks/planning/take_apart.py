@@ -130,10 +130,13 @@ def results(rules: Rules, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.
     return found, legal
 
 
-def random_play(rules: Rules, numbers: np.ndarray, seed: int = 0) -> np.ndarray:
-    """What numbers int[·, n] come to when random pairs give way to one of their legal results; 0 at a dead end."""
+def random_play(rules: Rules, numbers: np.ndarray, seed: int = 0, leave: int = 1) -> np.ndarray:
+    """What numbers int[·, n] come to when random pairs give way to one of their legal results: int[·, leave].
+
+    After a dead end a number is 0.
+    """
     generator, left = np.random.default_rng(seed), numbers.copy()
-    for size in range(numbers.shape[1], 1, -1):
+    for size in range(numbers.shape[1], leave, -1):
         order = np.argsort(generator.random((len(left), size)), axis=1)
         left = np.take_along_axis(left[:, :size], order, axis=1)
         found, legal = results(rules, left[:, 0], left[:, 1])
@@ -141,7 +144,7 @@ def random_play(rules: Rules, numbers: np.ndarray, seed: int = 0) -> np.ndarray:
         rows = np.arange(len(left))
         value = np.where(legal[rows, pick] & (left[:, 0] > 0) & (left[:, 1] > 0), found[rows, pick], 0)
         left = np.column_stack([left[:, 2:], value])
-    return left[:, 0]
+    return left
 
 
 def surprise(rules: Rules, numbers: np.ndarray, steps: np.ndarray) -> np.ndarray:

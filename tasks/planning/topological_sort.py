@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tasks.asking import append, uniform
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_range
 from tasks.draw import permutation
 from tasks.planning import dag, simulated
-from tasks.reasoning.asking import append, uniform
 from tasks.sequence import Part, part, write
 
 SIMULATED = 2048  # examples behind the baselines
@@ -287,6 +287,11 @@ class TopologicalSort:
         marker = int(np.argmax(np.asarray(example.weights) > 0))
         tokens = np.asarray(example.tokens)[:marker].tolist()
         return list(zip(tokens[:-1:2], tokens[1:-1:2], strict=True)), tokens[-1]
+
+    def problem(self, example: Example) -> Hashable:
+        """The edges in no order, and the query."""
+        edges, query = self._read(example)
+        return frozenset(edges), query
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over all labels, `in_graph` over those in the graph, and `random_order` of the right vertices, the

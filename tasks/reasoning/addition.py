@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, ask, extent, on_side, require_scratchpad, uniform, unit
 from tasks.base import (
     PROCESS,
     Baseline,
@@ -23,8 +24,8 @@ from tasks.base import (
     require_choice,
     require_range,
 )
-from tasks.reasoning.asking import READ_NAMES, Markers, ask, extent, mate, require_scratchpad, uniform, unit
-from tasks.reasoning.carries import PASSES, STOPS, draw_kinds, longest_chain, marginals, pairs
+from tasks.draw import digest, pick
+from tasks.reasoning.carries import draw_kinds, longest_chain, marginals, pairs
 from tasks.sequence import Part
 
 ORDERS = ("plain", "reversed")
@@ -51,9 +52,9 @@ class Addition:
 
     Tokens: digits 1 … base, then +, THINK, ANSWER. Carries are digits.
 
-    `train` and `iid` are split by the pair (a, b): pairs of numbers that differ only in the last digits, but not in
-    whether those carry, stop a carry or pass it on, are mates, and a hash of what they share says which half of them
-    (rounded up) is trained on.
+    `train` and `iid` are split by the two numbers of n digits, whichever comes first: pairs of numbers that differ only
+    in the last digits, but not in whether those carry, stop a carry or pass it on, are mates, and a hash of what they
+    share says which half of them (rounded up) is trained on. (a, b) and (b, a) are on one side.
 
     Attributes:
       digits: most digits n in `train` and `iid`; n is uniform in fewest … digits. Traced in `sample`.
@@ -174,7 +175,10 @@ class Addition:
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """`carry` into the sum's first digit, length of the longest carry `chain`, number of `digits`."""
+        """`carry` into the sum's first digit, length of the longest carry `chain`.
+
+        The number of `digits` is a control: the position tells it.
+        """
         return {"carry": 2, "chain": self.more_digits + 1, "digits": self.more_digits + 1}
 
     @property
@@ -244,17 +248,23 @@ class Addition:
         self, kind_D: jax.Array, bits_D: jax.Array, count: jax.Array, mate_bits: jax.Array, held_out: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Digits of the given kinds, least significant first and that one on the wanted side: int32[D] each."""
-        carrying = jnp.asarray(pairs(self.base))
-        size_D = jnp.where(kind_D == PASSES, self.base, carrying.shape[0])
-        choice_D = (bits_D % size_D.astype(jnp.uint32)).astype(jnp.int32)
+        table, base = pairs(self.base), self.base
+        size_D, kind = jnp.asarray(table.count)[kind_D], kind_D[0]
+        pair_D = jnp.asarray(table.pair)[kind_D, (bits_D % size_D.astype(jnp.uint32)).astype(jnp.int32)]
         index_D = jnp.arange(kind_D.shape[0], dtype=jnp.int32)
-        shared_D = jnp.where(index_D == 0, kind_D, 3 * choice_D + kind_D)
-        choice_D = jnp.where(index_D == 0, mate(shared_D, index_D < count, size_D[0], mate_bits, held_out), choice_D)
-        pair_D = carrying[jnp.minimum(choice_D, carrying.shape[0] - 1)]
-        # A pair that stops a carry is the mirror image of one that carries.
-        pair_D = jnp.where(kind_D == STOPS, self.base**2 - 1 - pair_D, pair_D)
-        pair_D = jnp.where(kind_D == PASSES, choice_D * self.base + self.base - 1 - choice_D, pair_D)
-        return pair_D // self.base, pair_D % self.base
+        # What mates share is told with that number first which the digits above the last make larger.
+        more_D = jnp.where((index_D > 0) & (index_D < count), jnp.sign(pair_D // base - pair_D % base), 0)
+        order = more_D[jnp.max(jnp.where(more_D != 0, index_D, 0))]
+        told_D = jnp.where(order < 0, _turned(pair_D, base), pair_D)
+        shared = digest(jnp.where(index_D == 0, kind, told_D), index_D < count)
+        # Where these digits are the same, a last pair and its reverse belong to one sum.
+        one_P = jnp.arange(table.pair.shape[1], dtype=jnp.int32)
+        mate_P = jnp.where(order == 0, jnp.asarray(table.sum_of)[kind], one_P)
+        mates = jnp.where(order == 0, jnp.asarray(table.sums)[kind], size_D[0])
+        wanted_P = on_side(shared, mate_P, mates, held_out) & (one_P < size_D[0])
+        last = jnp.asarray(table.pair)[kind, pick(wanted_P, mate_bits)]
+        pair_D = jnp.where(index_D == 0, jnp.where(order < 0, _turned(last, base), last), pair_D)
+        return pair_D // base, pair_D % base
 
     def score(self, example: Example, answer: jax.Array) -> jax.Array:
         """See `Task`; the sum is unique."""
@@ -268,6 +278,12 @@ class Addition:
         said = np.asarray(answer)[np.asarray(example.weights) == 1].tolist()
         said = said if self.order == "plain" else said[::-1]
         return len(said) == plus + 1 and all(1 <= t <= self.base for t in said) and self._value(said) == a + b
+
+    def problem(self, example: Example) -> Hashable:
+        """How many digits the numbers have, and both of them, whichever comes first."""
+        tokens = np.asarray(example.tokens).tolist()
+        plus = tokens.index(self.base + 1)
+        return plus, *sorted([tuple(tokens[:plus]), tuple(tokens[plus + 1 : 2 * plus + 1])])
 
     def _value(self, tokens: list[int]) -> int:
         return sum((token - 1) * self.base**power for power, token in enumerate(reversed(tokens)))
@@ -302,6 +318,11 @@ class Addition:
         places = " ".join(f"{digit}+{carry}" for digit, carry in zip(steps[::2], steps[1::2], strict=True))
         scratch = f"[{places}] = " if steps else ""
         return f"{a} + {b} = {scratch}{told}{' (reversed)' if self.order == 'reversed' else ''}"
+
+
+def _turned(pair: jax.Array, base: int) -> jax.Array:
+    """(b, a) for (a, b)."""
+    return pair % base * base + pair // base
 
 
 def _coins(share_N: np.ndarray) -> float:

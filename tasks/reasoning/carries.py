@@ -38,10 +38,40 @@ def shares(base: int) -> tuple[float, float, float]:
     return (base - 1) / (2 * base), 1 / base, (base - 1) / (2 * base)
 
 
+class Pairs(NamedTuple):
+    """The digit pairs (a, b) of each kind. Shape letter: P pairs of the commonest kind.
+
+    Attributes:
+      pair: int32[3, P], each as a·base + b.
+      count: int32[3], how many there are; the other entries are meaningless.
+      sum_of: int32[3, P], numbers of {a, b} from 0: (a, b) and (b, a) have one.
+      sums: int32[3], how many such numbers there are; at least two from base 3 on.
+    """
+
+    pair: np.ndarray
+    count: np.ndarray
+    sum_of: np.ndarray
+    sums: np.ndarray
+
+
 @lru_cache
-def pairs(base: int) -> np.ndarray:
-    """The digit pairs (a, b) with a + b ≥ base, each as a·base + b: int32[base·(base - 1)/2]."""
-    return np.array([a * base + b for a in range(base) for b in range(base) if a + b >= base], np.int32)
+def pairs(base: int) -> Pairs:
+    """All digit pairs, by kind."""
+    every = [(a, b) for a in range(base) for b in range(base)]
+    by_kind = {
+        CARRIES: [p for p in every if sum(p) >= base],
+        PASSES: [p for p in every if sum(p) == base - 1],
+        STOPS: [p for p in every if sum(p) < base - 1],
+    }
+    count = np.array([len(by_kind[kind]) for kind in range(3)], np.int32)
+    pair, sum_of = np.zeros((2, 3, max(count)), np.int32)
+    sums = np.zeros(3, np.int32)
+    for kind, of_kind in by_kind.items():
+        number = {low_high: i for i, low_high in enumerate(sorted({(min(p), max(p)) for p in of_kind}))}
+        pair[kind, : len(of_kind)] = [a * base + b for a, b in of_kind]
+        sum_of[kind, : len(of_kind)] = [number[min(p), max(p)] for p in of_kind]
+        sums[kind] = len(number)
+    return Pairs(pair, count, sum_of, sums)
 
 
 def after(kind: int, chain: int, reached: int, most: int) -> tuple[int, int] | None:

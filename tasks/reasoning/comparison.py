@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
@@ -264,6 +264,10 @@ class Comparison:
         tokens = [t for t in np.asarray(example.tokens).tolist() if t != PAD]
         (attribute,) = [t - 1 - self.entities for t in tokens if t > self.entities]
         return attribute, [t - 1 for t in tokens if t <= self.entities], len(tokens) - 1
+
+    def problem(self, example: Example) -> Hashable:
+        """The attribute and the entities, whichever is mentioned first."""
+        return frozenset(np.asarray(example.tokens).tolist())
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over the answers of the attribute asked for, `majority`, and `one_entity`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, exact_match, require_range
 from tasks.draw import permutation
-from tasks.reasoning.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.reasoning.taxonomy import choose_side, draw_values, plant, say
 from tasks.sequence import Part, join, part
 
@@ -294,6 +294,11 @@ class Defaults:
         edges = [(below, above) for below, above in pairs if above < self.names]
         stated = [(subject, *divmod(v - self.names, self.values)) for subject, v in pairs if v >= self.names]
         return edges, stated, tokens[end - 2], tokens[end - 1] + 1 - self._first_property, pairs
+
+    def problem(self, example: Example) -> Hashable:
+        """The statements in no order, the individual and the property."""
+        *_, individual, asked, pairs = self._read(example)
+        return frozenset(pairs), individual, asked
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` among the property's values, and three predictors that do not climb.

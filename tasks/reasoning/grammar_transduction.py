@@ -40,6 +40,7 @@ from tasks.sequence import join, part, write
 
 HOLD_OUT = ("both", "primitive", "template", "neither")
 PRIMITIVE, TEMPLATE = 1, 2  # values of the traced `novel`
+ALL = 2  # a value of the traced `single`, beside the two sides
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ class GrammarTransduction:
     with `around right`. Splits: `primitive` has commands with jump and something else, `template` commands with `around
     right` (each without what the other split is about), `length` commands of more actions than any in training.
 
-    `train` and `iid` are split by a hash of the two phrases, in order, which says whether their `and` or their `after`
-    command is trained on; commands of one phrase are all in training, so `iid` has none.
+    `train` and `iid` halve the commands, but for those of one phrase without a direction (`u`, `u twice`, `u thrice`):
+    they have no mate and are all in training. Of a phrase to the left and the same to the right one alone is trained on
+    (`Phrases.side`), whatever the verb. A hash of two phrases, in order, says whether their `and` or their `after`
+    command is.
 
     Attributes:
       primitives: how many, `jump` included.
@@ -132,7 +135,9 @@ class GrammarTransduction:
         """`train`, `iid`, `length`, and `primitive` and `template` where they are held out."""
         longest = self.actions
 
-        def split(about: str, fewest: int = 1, most: int = longest, held_out: int = 1, single: int = 1, novel: int = 0):
+        def split(
+            about: str, fewest: int = 1, most: int = longest, held_out: int = 1, single: int = ALL, novel: int = 0
+        ):
             train = not held_out and self._holds_out("primitive")
             difficulty = {"fewest": fewest, "most": most, "held_out": held_out, "single": single, "novel": novel}
             difficulty |= {"alone": self.alone if train else 0.0}
@@ -142,8 +147,8 @@ class GrammarTransduction:
             return Split(difficulty, length, actions + 1, actions + 1, bool(held_out), about)
 
         splits = {
-            "train": split(f"at most {longest} actions, without what is held out", held_out=0),
-            "iid": split("the and/after commands that train leaves out", single=0),
+            "train": split(f"at most {longest} actions, without what is held out", held_out=0, single=0),
+            "iid": split("the other half of the commands, and no undirected phrase alone", single=1),
             "length": split(f"{longest + 1} to {self.longer} actions", longest + 1, self.longer),
         }
         if self._holds_out("primitive"):
@@ -160,7 +165,8 @@ class GrammarTransduction:
         table, novel = commands(), difficulty["novel"]
         fits = (table.actions >= difficulty["fewest"]) & (table.actions <= difficulty["most"])
         one = np.arange(1 + len(table.actions)) == 0
-        counts = ~one[None, :] | (difficulty["single"] > 0)
+        single = difficulty["single"]
+        counts = ~one[None, :] | (phrases().side == single)[:, None] | (single == ALL)
         bare = phrases().held_out & (phrases().actions == 1)
         alone = bare[:, None] & one[None, :]
         found = fits & counts & ~alone if self._holds_out("primitive") else fits & counts
@@ -198,8 +204,9 @@ class GrammarTransduction:
         """One command and its actions.
 
         Difficulty: `fewest` and `most` actions, 1 ≤ fewest ≤ most ≤ 48; `held_out` 0 (train's half) or 1; `single`:
-        whether commands of one phrase are drawn, too; `novel`: 0 without what is held out, 1 with the primitive, 2 with
-        the template; `alone`: probability of the held-out primitive alone. Some command has to be permitted.
+        which commands of one phrase are drawn, those of train's side (0), of the other (1) or ALL; `novel`: 0 without
+        what is held out, 1 with the primitive, 2 with the template; `alone`: probability of the held-out primitive
+        alone. Some command has to be permitted.
         """
         table, bits = phrases(), jax.random.bits(key, (5,))
         first, second, verb_2 = self._draw(bits, difficulty)

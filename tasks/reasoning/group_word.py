@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tasks import asking
 from tasks.base import (
     PAD,
     PROCESS,
@@ -29,7 +30,6 @@ from tasks.base import (
     require_range,
 )
 from tasks.draw import hash_bit
-from tasks.reasoning import asking
 from tasks.sequence import Part, part
 
 GROUPS = ("Z6", "S3", "A5", "S5", "Z60")
@@ -190,12 +190,15 @@ class GroupWord:
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """`state` after the last element, `previous_state` before it, and the `last` element itself."""
+        """`state` after the last element, `previous_state` before it.
+
+        The `last` element is a control: where every product is asked for it is the input token.
+        """
         return {"state": self.order, "previous_state": self.order, "last": self.order}
 
     @property
     def read_names(self) -> tuple[str, ...]:
-        """The last element's position; where the last product is asked for, `tasks.reasoning.asking.READ_NAMES`."""
+        """The last element's position; where the last product is asked for, `tasks.asking.READ_NAMES`."""
         return ("last",) if self.ask == "every" else asking.READ_NAMES
 
     def world(self, key: jax.Array) -> World:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -42,7 +42,7 @@ class KHop:
     shows tokens that training never has (their embeddings are as they were initialized); with 'unary' it is k equal
     tokens. A scratchpad is written between THINK and ANSWER: the nodes after hop 1, …, k - 1.
 
-    `train` and `iid` are split by (cycle, start), whatever the order of the edges: instances that differ only by
+    `train` and `iid` are split by (cycle, start, k), whatever the order of the edges: instances that differ only by
     exchanging two nodes, the first two after the start that aren't the answer, are mates, and a hash of what they share
     says which of them is trained on. `labels` asks for (start, answer) pairs that no training example has.
 
@@ -279,6 +279,11 @@ class KHop:
         nodes = question[: len(question) - len(counted)]
         hops = len(counted) if self.counter == "unary" else counted[0]
         return list(zip(nodes[:-1:2], nodes[1::2], strict=True)), nodes[-1], hops
+
+    def problem(self, example: Example) -> Hashable:
+        """The edges in no order, the start and k."""
+        edges, start, hops = self._read(example)
+        return frozenset(edges), start, hops
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance` over all labels, `any_node` of the cycle but the start, `first_hop`: one hop exactly, else a guess.

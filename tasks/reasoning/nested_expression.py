@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, ask, extent, mate, require_scratchpad, uniform, unit
 from tasks.base import (
     PAD,
     PROCESS,
@@ -25,7 +26,6 @@ from tasks.base import (
     exact_match,
     require_range,
 )
-from tasks.reasoning.asking import READ_NAMES, Markers, ask, extent, mate, require_scratchpad, uniform, unit
 from tasks.reasoning.trees import Layout, Tree, draw_tree, evaluate, lay_out, most_operations
 from tasks.sequence import Part, part
 
@@ -52,8 +52,9 @@ class NestedExpression:
 
     Tokens: digits 1 … modulus, then the operations with their opening bracket, `]`, THINK, ANSWER.
 
-    `train` and `iid` are split by the expression: those that differ only in the first digit are mates, and a hash of
-    what they share says which half of them (rounded up) is trained on.
+    `train` and `iid` are split by the expression as it is written (its operands in another order make another one):
+    those that differ only in the first digit are mates, and a hash of what they share says which half of them (rounded
+    up) is trained on.
 
     Attributes:
       kinds: which operations there are, of `OPERATIONS`, with spaces between.

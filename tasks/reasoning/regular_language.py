@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import Baseline, Card, Difficulty, Example, Split, World, exact_match, require_choice, require_range
-from tasks.reasoning.asking import (
+from tasks.asking import (
     READ_NAMES,
     Markers,
     ask,
@@ -23,6 +22,7 @@ from tasks.reasoning.asking import (
     uniform,
     unit,
 )
+from tasks.base import Baseline, Card, Difficulty, Example, Split, World, exact_match, require_choice, require_range
 from tasks.reasoning.automata import CLASSES, LANGUAGES, MODULUS, STATES, SYMBOLS, classes, run, shares
 from tasks.sequence import Part, part
 
@@ -183,10 +183,10 @@ class RegularLanguage:
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
-        """`state` after the last symbol, `previous_state` before it (0 at the start), `length`, and `count`.
+        """`state` after the last symbol, `previous_state` before it (0 at the start), and `count`.
 
-        `count` is what a counter would hold: ones, changes of letter, steps right less steps left (plus `longer`), or
-        terms of the sum.
+        `length` is a control: the position tells it. `count` is what a counter would hold: ones, changes of letter,
+        steps right less steps left (plus `longer`), or terms of the sum.
         """
         states, most = STATES[self.language], self.longer
         counts = 2 * most + 1 if self.language == "cycle_navigation" else most + 1

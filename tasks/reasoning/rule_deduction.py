@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_range
 from tasks.draw import permutation
-from tasks.reasoning.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.reasoning.theory import EMPTY, LINES, Shape, Theory, build, choose_side, derived, places
 from tasks.reasoning.theory_shortcuts import counts, dead_ends, learn, recalled
 from tasks.sequence import Part, part
@@ -336,6 +336,11 @@ class RuleDeduction:
         rules = [({*told[i : i + 2]} - {self._none}, told[i + 2]) for i in range(0, len(told), 3)]
         written = np.asarray(example.targets)[np.asarray(example.weights) > 0].tolist()
         return rules, tokens[end - 1], written[:-2]
+
+    def problem(self, example: Example) -> Hashable:
+        """The statements in no order, their premises neither, and the atom asked about."""
+        rules, asked, _ = self._read(example)
+        return frozenset((frozenset(premises), head) for premises, head in rules), asked
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance`, and three predictors that do not chain.

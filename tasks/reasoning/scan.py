@@ -24,6 +24,8 @@ class Phrases(NamedTuple):
       held_out, turns: bool[S], whether the verb is the held-out primitive, or `turn`; otherwise a seen primitive.
       form, repeats: int32[S], index into `FORMS`, and 1 to 3.
       around_right: bool[S].
+      side: int32[S], 0 or 1: a phrase to the left and the same to the right have one each, 0 is that of a phrase
+        without a direction. They alternate, so that either side has every form, direction and number of repeats.
       words, word_count: int32[S, LONGEST_PHRASE] and int32[S]: indices into `WORDS`, or VERB.
       unit, unit_count: int32[S, LONGEST_UNIT] and int32[S]: what is repeated; 0 turns left, 1 right, VERB acts.
       actions: int32[S], number of actions.
@@ -34,6 +36,7 @@ class Phrases(NamedTuple):
     form: np.ndarray
     repeats: np.ndarray
     around_right: np.ndarray
+    side: np.ndarray
     words: np.ndarray
     word_count: np.ndarray
     unit: np.ndarray
@@ -56,8 +59,9 @@ def phrases() -> Phrases:
             ]
         for form, right, words, unit in shapes:
             for repeats, adverb in enumerate(([], [TWICE], [THRICE]), 1):
-                rows.append((held_out, turns, form, repeats, form == 3 and right == 1, words + adverb, unit))
-    held_out, turns, form, repeats, around_right, words, unit = zip(*rows, strict=True)
+                side = 0 if form == 0 else (right + form + repeats + turns) % 2
+                rows.append((held_out, turns, form, repeats, form == 3 and right == 1, side, words + adverb, unit))
+    held_out, turns, form, repeats, around_right, side, words, unit = zip(*rows, strict=True)
 
     def table(lists, width):
         return np.array([row + [0] * (width - len(row)) for row in lists], np.int32)
@@ -69,6 +73,7 @@ def phrases() -> Phrases:
         form=np.array(form, np.int32),
         repeats=np.array(repeats, np.int32),
         around_right=np.array(around_right),
+        side=np.array(side, np.int32),
         words=table(words, LONGEST_PHRASE),
         word_count=np.array([len(row) for row in words], np.int32),
         unit=table(unit, LONGEST_UNIT),

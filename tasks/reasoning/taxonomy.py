@@ -13,9 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tasks.asking import uniform, unit
 from tasks.base import Difficulty
 from tasks.draw import hash_bit
-from tasks.reasoning.asking import uniform, unit
 
 
 class Tree(NamedTuple):

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tasks.asking import uniform, unit
 from tasks.draw import hash_bit, permutation
-from tasks.reasoning.asking import uniform, unit
 from tasks.sequence import Part
 
 LINES = 4  # of the ontology: one for a chain that it derives, two for one that it doesn't, one for something else

@@ -48,6 +48,12 @@ def draw_split(task, split, count=2048, seed=0):
     return draw(task, chosen.difficulty, chosen.length, count, seed)
 
 
+@cache
+def draw_padded(task, split, count=2048, seed=0):
+    """`draw_split` at the length of the longest split, so that all splits share one compiled program."""
+    return draw(task, task.splits[split].difficulty, max(s.length for s in task.splits.values()), count, seed)
+
+
 def one(batch, index):
     """The index-th example of a batch."""
     return jax.tree.map(lambda leaf: leaf[index], batch)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.reasoning.asking import append, extent, mate, uniform, unit
+from tasks.asking import append, extent, mate, uniform, unit
 from tasks.sequence import part
 from tests.tasks.task_cases import quick_jit, within
 

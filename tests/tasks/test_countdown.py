@@ -201,8 +201,13 @@ def test_spare_problems_lie_on_their_side_and_are_rarely_needed():
     assert quick_jit(jax.vmap(found))(jax.random.bits(jax.random.key(0), (8192, 23))).mean() > 0.995
 
 
-def chances(numbers, target):
-    """Share of random play that ends with the target: a uniform pair, then a uniform legal result."""
+def chances(numbers, target, closing=False):
+    """Share of random play that ends with the target: a uniform pair, then a uniform legal result.
+
+    If `closing`, the last of these is the target if it can be.
+    """
+    if closing and len(numbers) == 2:
+        return float(target in [r for _, r in combine(max(numbers), min(numbers))])
     if len(numbers) == 1:
         return float(numbers[0] == target)
     shares = []
@@ -210,7 +215,7 @@ def chances(numbers, target):
         rest = [numbers[k] for k in range(len(numbers)) if k not in (i, j)]
         high, low = max(numbers[i], numbers[j]), min(numbers[i], numbers[j])
         legal = combine(high, low)
-        shares.append(np.mean([chances([*rest, r], target) for _, r in legal]) if legal else 0.0)
+        shares.append(np.mean([chances([*rest, r], target, closing) for _, r in legal]) if legal else 0.0)
     return float(np.mean(shares))
 
 
@@ -218,16 +223,18 @@ def chances(numbers, target):
 def test_random_play_reaches_its_baseline(split):
     count = 256 if split == "iid" else 64
     batches = [problems(STEPS, split, seed) for seed in range(count // 64)]
-    shares = [chances(*read(STEPS, one(batch, index))[:2]) for batch in batches for index in range(64)]
-    assert np.mean(shares) == pytest.approx(STEPS.baselines(split)["random"].exact, abs=5 * np.std(shares) / count**0.5)
+    asked = [read(STEPS, one(batch, index))[:2] for batch in batches for index in range(64)]
+    for name, closing in (("random", False), ("closing", True)):
+        shares, wanted = [chances(*each, closing) for each in asked], STEPS.baselines(split)[name].exact
+        assert np.mean(shares) == pytest.approx(wanted, abs=5 * np.std(shares) / count**0.5)
 
 
 def test_random_play_and_its_surprise_by_hand():
     rules = Rules(20, 4, 4)
-    played = random_play(rules, np.tile([[6, 3]], (4000, 1)))
+    played = random_play(rules, np.tile([[6, 3]], (4000, 1)))[:, 0]
     assert np.unique(played).tolist() == [2, 3, 9, 18]
     assert all(within(np.mean(played == value), 0.25, 4000) for value in (2, 3, 9, 18))
-    assert random_play(Rules(20, 1, 3), np.array([[20, 19, 20]])).tolist() == [0], "sums alone come to a dead end"
+    assert random_play(Rules(20, 1, 3), np.array([[20, 19, 20]])).tolist() == [[0]], "sums alone come to a dead end"
     steps = np.array([[[3, 0, 4, 7], [7, 2, 2, 14]]])
     # 3 and 4: one pair of three, of 7, 1, 12 one, in one of two orders; then 7 and 2: of 9, 5, 14 one, in two orders.
     assert surprise(rules, np.array([[4, 2, 3]]), steps)[0] == pytest.approx(np.log(3 * 3 * 2 * 3 * 2))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.draw import hash_bit, mix, permutation
+from tasks.draw import hash_bit, mix, permutation, pick
 from tests.tasks.task_cases import within
 
 permute = jax.jit(partial(permutation, take=6))
@@ -47,3 +47,9 @@ def test_hash_bit_is_balanced_and_sees_the_order_only_if_asked(ordered):
     assert within(float(jnp.mean(bits)), 0.5, 4096)
     assert bool(jnp.all(bits == swapped)) != ordered
     assert jnp.all(bits == bit(words.at[:, 4].set(3))), "what isn't valid doesn't count"
+
+
+def test_pick_draws_each_wanted_entry_equally_often():
+    wanted = jnp.array([False, True, False, True, True, False])
+    drawn = jax.vmap(partial(pick, wanted))(jnp.arange(9, dtype=jnp.uint32))
+    assert Counter(drawn.tolist()) == {1: 3, 3: 3, 4: 3}

@@ -76,7 +76,7 @@ def test_the_grammar_is_scan():
     hold_out=st.sampled_from(sorted(TASKS)),
     actions=st.tuples(st.integers(1, 48), st.integers(1, 48)).map(sorted),
     held_out=st.integers(0, 1),
-    single=st.integers(0, 1),
+    single=st.integers(0, 2),
     novel=st.integers(0, 2),
     alone=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 2**31 - 1),
@@ -85,7 +85,7 @@ def test_commands_mean_what_the_dictionary_says(hold_out, actions, held_out, sin
     task, (fewest, most) = TASKS[hold_out], actions
 
     def permitted(command, meaning):
-        fits = fewest <= len(meaning) <= most and (single or {"and", "after"} & set(command))
+        fits = fewest <= len(meaning) <= most and ({"and", "after"} & set(command) or single in (2, side(command)))
         if hold_out == "neither":
             return fits
         return fits and novelty(command) == (novel == 1, novel == 2) and command != (f"u{PRIMITIVES - 1}",)
@@ -116,6 +116,15 @@ def test_commands_mean_what_the_dictionary_says(hold_out, actions, held_out, sin
         }
 
 
+def side(command):
+    """Which of the two halves a single phrase belongs to."""
+    if not {"left", "right"} & set(command):
+        return 0
+    form = 3 if "around" in command else 2 if "opposite" in command else 1
+    repeats = 3 if "thrice" in command else 2 if "twice" in command else 1
+    return (("right" in command) + form + repeats + ("turn" in command)) % 2
+
+
 def seen(task, split, seeds=3):
     called, found = names(task.primitives), Counter()
     for seed in range(seeds):
@@ -125,7 +134,7 @@ def seen(task, split, seeds=3):
     return found
 
 
-def test_train_has_every_phrase_and_one_of_and_and_after_equally_often():
+def test_train_has_one_of_two_mates_and_every_undirected_phrase_equally_often():
     task = make("grammar_transduction", primitives=2, actions=4, longer=6, hold_out="primitive", alone=0.25)
     permitted = {c for c, a in lexicon(2).items() if len(a) <= 4 and not novelty(c, "u1")[0]}
     phrases = {c for c in permitted if not {"and", "after"} & set(c)}
@@ -133,10 +142,14 @@ def test_train_has_every_phrase_and_one_of_and_and_after_equally_often():
     train, iid = seen(task, "train"), seen(task, "iid")
     assert not set(train) & set(iid)
     assert set(train) | set(iid) == permitted
-    assert phrases <= set(train)
-    assert len(iid) == len(pairs) // 2
-    mate = {"and": "after", "after": "and"}
-    assert all(tuple(mate.get(word, word) for word in command) in train for command in iid)
+    undirected = {c for c in phrases if not {"left", "right"} & set(c)}
+    assert undirected <= set(train)
+    assert len(iid) == (len(pairs) + len(phrases - undirected)) // 2
+    conjunctions, directions = {"and": "after", "after": "and"}, {"left": "right", "right": "left"}
+    for command in iid:
+        mate = conjunctions if command in pairs else directions
+        assert tuple(mate.get(word, word) for word in command) in train
+    assert {word for command in phrases & set(iid) for word in command} >= {"left", "right", "twice", "turn"}
     others = len(train) - 1  # all but jump
     for command, count in train.items():
         share = 0.25 if command == ("u1",) else 0.75 / others

@@ -298,6 +298,10 @@ def test_every_right_answer_counts_and_no_other(answer):
 @pytest.mark.parametrize("split", ["iid", "generator"])
 def test_baselines_are_what_walkers_reach(split):
     """Simulated here by walking at random, there by summing over all walks."""
+
+    def apart(one_cell, other):
+        return sum(abs(a - b) for a, b in zip(one_cell, other, strict=True))
+
     task, random = TASKS["adjacency"], np.random.default_rng(1)
     batch, reached = draw_split(task, split), {"random_walk": [], "compass": []}
     for index in range(1500):
@@ -308,9 +312,7 @@ def test_baselines_are_what_walkers_reach(split):
             for _ in range(steps[origin]):
                 options = [c for o in openings if way[-1] in o for c in o if c != way[-1]]
                 options = [c for c in options if len(way) < 2 or c != way[-2]] or options
-                nearer = [
-                    c for c in options if sum(abs(np.subtract(c, target))) < sum(abs(np.subtract(way[-1], target)))
-                ]
+                nearer = [c for c in options if apart(c, target) < apart(way[-1], target)]
                 options = nearer if name == "compass" and nearer else options
                 way.append(options[random.integers(len(options))])
             reached[name].append(way[-1] == target)

@@ -86,15 +86,20 @@ def test_single_writes_are_a_shortcut_that_the_counterfactual_exposes():
 
 @pytest.mark.parametrize("split", ["iid", "updates", "counterfactual"])
 def test_baselines_match_a_simulation(split):
-    generator, batch, measured = np.random.default_rng(0), draw_split(TASK, split, 4096), {"any": [], "first": []}
+    generator, batch = np.random.default_rng(0), draw_split(TASK, split, 4096)
+    measured = {"context": [], "any": [], "first": []}
     single = TASK.splits[split].difficulty["single"]
     for index in range(4096):
         written, queries, answer = history(one(batch, index))
+        context = [value for values in written.values() for value in values]
+        guesses = generator.choice(context, len(queries), replace=False).tolist()
+        measured["context"].append((guesses == answer, -math.log(len(context))))
         guesses = [generator.choice(written[query]) for query in queries]
         measured["any"].append((guesses == answer, -np.mean([math.log(len(written[q])) for q in queries])))
         firsts = [written[query][0] == right for query, right in zip(queries, answer, strict=True)]
         nats = [math.log(single if first else (1 - single) / 11) for first in firsts]
         measured["first"].append((all(firsts), np.mean(nats)))
+    assert agrees(measured["context"], TASK.baselines(split)["context_value"], 4096)
     assert agrees(measured["any"], TASK.baselines(split)["any_write"], 4096)
     assert agrees(measured["first"], TASK.baselines(split)["first_write"], 4096)
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from tasks import TaskError, make, sizes_of
+from tasks import TASKS, TaskError, make, sizes_of
 from tasks.base import NO_ANSWER, PROCESS
 from tests.tasks.task_cases import CASES, draw, draw_split, one, within, world
 
@@ -133,7 +133,9 @@ def test_neither_planted_is_the_task_itself_and_both_can_be():
 
 
 def test_every_task_takes_both():
-    for case, task in CASES.items():
+    one_of_each = {task.name: task for task in CASES.values()}
+    assert set(one_of_each) == set(TASKS)
+    for case, task in one_of_each.items():
         made = make(task.name, **{**sizes_of(task), "spurious": 0.5, "label_noise": 0.1})
         chosen = made.splits["train"]
         shapes = jax.eval_shape(

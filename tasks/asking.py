@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from tasks.base import require_choice, require_range
-from tasks.draw import mix
+from tasks.draw import digest
 from tasks.sequence import SCRATCHPADS, Part, Written, present, scratchpad, write
 
 READ_NAMES = ("answer", "question")  # where the first answer token is due; the question's last position
@@ -92,6 +91,20 @@ def unit(bits: jax.Array) -> jax.Array:
     return (bits >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
 
 
+def on_side(shared: jax.Array, mate_N: jax.Array, size: jax.Array, held_out: jax.Array) -> jax.Array:
+    """Which mates, as in `mate`, are on the wanted side of the partition: bool[N].
+
+    Args:
+      shared: uint32[], the hash of what the mates share.
+      mate_N: int32[N], in [0, size); several may be the same.
+      size: int32[].
+      held_out: bool[].
+    """
+    size = size.astype(jnp.uint32)
+    rank_N = (mate_N.astype(jnp.uint32) + size - shared % size) % size
+    return (rank_N < (size + jnp.uint32(1)) // jnp.uint32(2)) ^ held_out
+
+
 def mate(
     words_N: jax.Array, valid_N: jax.Array, size: jax.Array | int, bits: jax.Array, held_out: jax.Array
 ) -> jax.Array:
@@ -108,10 +121,7 @@ def mate(
       bits: uint32[], uniform.
       held_out: bool[], whether the example is of the part that training never sees.
     """
-    place_N = np.arange(words_N.shape[0], dtype=np.int64) * 0x9E3779B1 + 0x85EBCA6B
-    salt_N = jnp.asarray((place_N & 0xFFFFFFFF).astype(np.uint32))
-    mixed_N = jnp.where(valid_N, mix(words_N.astype(jnp.uint32) ^ salt_N), jnp.uint32(0))
     size = jnp.asarray(size, jnp.uint32)
     trained = (size + jnp.uint32(1)) // jnp.uint32(2)
     rank = jnp.where(held_out, trained + bits % (size - trained), bits % trained)
-    return ((mix(jnp.sum(mixed_N, dtype=jnp.uint32)) % size + rank) % size).astype(jnp.int32)
+    return ((digest(words_N, valid_N) % size + rank) % size).astype(jnp.int32)
