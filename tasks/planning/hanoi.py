@@ -187,9 +187,9 @@ class Hanoi:
         move_K = optimal_plan(domain, bits[2 + self.sizes :], count, start, goal)
 
         disk_D = ordered_subset(bits[2 : 2 + self.sizes], count, most)
-        power_D = jnp.asarray(PEGS ** np.arange(most), jnp.int32)
+        peg_SxD = jnp.asarray(np.arange(domain.states)[:, None] // PEGS ** np.arange(most) % PEGS, jnp.int32)
         peg_token = self.sizes + 1
-        facts = [jnp.stack([disk_D, peg_token + s // power_D % PEGS], 1).reshape(-1) for s in (start, goal)]
+        facts = [jnp.stack([disk_D, peg_token + peg_SxD[s]], 1).reshape(-1) for s in (start, goal)]
         wanted = part(facts[1], 2 * count) if self.goal == "state" else part(facts[1][1:2])
         disk_K, target_K = move_K // PEGS, move_K % PEGS
         plan = jnp.stack([disk_D[disk_K], peg_token + target_K], 1).reshape(-1)
