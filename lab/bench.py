@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from lab import population, train
+from lab.errors import UserError
 from lab.model import ModelSpec
 from lab.plan import traced_arguments
 from lab.population import Layout, cores, local_layout, use_every_core
@@ -158,8 +159,10 @@ def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
     return lines
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Print the benchmark of this machine."""
+    if arguments:
+        raise UserError(f"unknown argument '{arguments[0]}': `python -m lab.bench` takes none.")
     use_every_core()
     layout = local_layout()
     device = jax.local_devices()[0].device_kind
@@ -170,4 +173,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,9 +1,9 @@
 """What the generators cost: `python -m lab.bench_tasks [task …]`.
 
 For each task at its default sizes: its share of a training step at d=64 (2 layers, 4 heads, 64 examples, float32), and
-the examples a second that it makes on its own, compiled alone. Where reasoning-gym is installed (the `bench` extra),
-its nearest generators are timed at matched sizes, one Python process on one core, and ours are counted per core as
-well. Contenders are timed in turns and the best of each is taken.
+the examples a second that it makes on its own, compiled alone, 1,024 together. Where reasoning-gym is installed (the
+`bench` extra), its nearest generators are timed at matched sizes, one Python process on one core, and ours are counted
+per core as well. Contenders are timed in turns and the best of each is taken.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tasks.base import Task
 from tasks.mixture import Mixture
 
 WIDTH, BATCH = 64, 64
-ALONE = 4096  # examples of one call when a generator runs on its own
+ALONE, ALONE_BATCH = 16384, 1024  # examples of one call, and made together, when a generator runs on its own
 BUDGET, SEARCH_BUDGET = 0.05, 0.15  # of a step; where making an example takes a search
 SEARCH = ("maze", "sudoku4", "graph_search", "countdown")
 
@@ -100,11 +100,11 @@ def alone(task: Task, layout: Layout) -> Callable[[], Any]:
 
     def many(seed: jax.Array) -> jax.Array:
         world = task.world(jax.random.key(seed))
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), ALONE // BATCH)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), ALONE // ALONE_BATCH)
 
         def batch(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
             draw = jax.vmap(lambda k: task.sample(k, world, dict(split.difficulty), split.length))
-            leaves = jax.tree.leaves(draw(jax.random.split(key, BATCH)))
+            leaves = jax.tree.leaves(draw(jax.random.split(key, ALONE_BATCH)))
             return total + sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in leaves), None
 
         return lax.scan(batch, jnp.float32(0), keys)[0]
@@ -132,10 +132,12 @@ def rates(task: Task, rival: Rival, layout: Layout) -> tuple[float, float]:
 
 def main(names: list[str]) -> int:
     """Print the table, for all tasks by default."""
-    use_every_core()
     for name in names:
+        if name.startswith("-"):
+            raise UserError(f"unknown option '{name}': `python -m lab.bench_tasks` takes names of tasks only.")
         if name not in TASKS:
             raise UserError(f"unknown task '{name}'. {nearest(name, TASKS)}")
+    use_every_core()
     layout = local_layout()
     device = jax.local_devices()[0].device_kind
     print(f"{layout.devices} × {device}, jax {jax.__version__}; d={WIDTH}, {BATCH} examples a step\n")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from tasks.base import PAD, PROCESS
-from tasks.draw import permutation
+from tasks.draw import in_memory, permutation
 
 SCRATCHPADS = ("absent", "valid", "shuffled", "wrong")
 
@@ -57,13 +57,14 @@ def part(tokens_K: jax.Array, count: jax.Array | int | None = None) -> Part:
 def join(parts: Sequence[Part], length: int) -> jax.Array:
     """The parts one after another, padded to `length` (static): int32[L]."""
     position_L = jnp.arange(length, dtype=jnp.int32)
-    joined_L, start = jnp.full((length,), PAD, jnp.int32), jnp.int32(0)
+    # One gather from all parts side by side: what each position reads, at first the PAD before them.
+    source_L, start, offset = jnp.zeros((length,), jnp.int32), jnp.int32(0), 1
     for tokens_K, count in parts:
         here_L = position_L - start
-        written_L = tokens_K[jnp.clip(here_L, 0, tokens_K.shape[0] - 1)]
-        joined_L = jnp.where((here_L >= 0) & (here_L < count), written_L, joined_L)
-        start = start + count
-    return joined_L
+        source_L = jnp.where((here_L >= 0) & (here_L < count), offset + here_L, source_L)
+        start, offset = start + count, offset + tokens_K.shape[0]
+    every = jnp.concatenate([jnp.full((1,), PAD, jnp.int32), *(tokens_K for tokens_K, _ in parts)])
+    return in_memory(every)[source_L]
 
 
 def write(length: int, question: Part, answer: Part, steps: Part | None = None) -> Written:
@@ -75,7 +76,7 @@ def write(length: int, question: Part, answer: Part, steps: Part | None = None) 
     last step be a token that says 'now the answer', so that the model can tell both modes apart.
     """
     steps = part(jnp.zeros((1,), jnp.int32), 0) if steps is None else steps
-    whole = join((question, steps, answer), length + 1)
+    whole = in_memory(join((question, steps, answer), length + 1))
     position_L = jnp.arange(length, dtype=jnp.int32)
     first = question.count - 1
     judged = first + steps.count

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import bench, bench_tasks
 from lab.errors import UserError
 from lab.grid import axis, chain, product
 from lab.population import local_layout
@@ -260,3 +261,11 @@ def test_plan_trains_nothing(tmp_path):
     assert "72 cells" in done.stdout
     assert not (tmp_path / "w").exists()
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"), [(bench.main, ["--chunk=3"]), (bench_tasks.main, ["--all"]), (bench_tasks.main, ["maez"])]
+)
+def test_benchmarks_refuse_what_they_do_not_know(main, arguments):
+    with pytest.raises(UserError, match=f"unknown .* '{arguments[0]}'"):
+        main(arguments)

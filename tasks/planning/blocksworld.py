@@ -24,6 +24,7 @@ from tasks.base import (
     require_choice,
     require_range,
 )
+from tasks.draw import in_memory, words
 from tasks.planning.domains import Blocks, blocks_world
 from tasks.planning.state_space import (
     IID,
@@ -211,8 +212,9 @@ class BlocksWorld:
         count, nearest, farthest, chosen_part = (jnp.asarray(difficulty[k], jnp.int32) for k in keys)
         domain, support, _ = self._blocks
         most, moves = self.more_blocks, 1 if self.answer == "next" else domain.closest.shape[2] - 1
-        bits = jax.random.bits(key, (2 + self.names + moves,))
-        start, goal, distance = draw_problem(domain, bits[:2], count, chosen_part, nearest, farthest)
+        bits = words(key, 2 + self.names + moves)
+        problem = in_memory(jnp.stack(draw_problem(domain, bits[:2], count, chosen_part, nearest, farthest)))
+        start, goal, distance = problem
         move_K = optimal_plan(domain, bits[2 + self.names :], count, start, goal)
 
         names = ordered_subset(bits[2 : 2 + self.names], count, most)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tasks.draw import mix
+from tasks.draw import counters, mix
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left
 GENERATORS = ("dfs", "kruskal", "wilson", "percolation")
@@ -81,11 +81,6 @@ def at(row: jax.Array, column: jax.Array, size: int) -> jax.Array:
     return (index_K == row)[:, None] & (index_K == column)[None, :]
 
 
-def counters(bits: jax.Array, count: int) -> jax.Array:
-    """A hash of the numbers below `count`, under two random words: uint32[count]."""
-    return mix(mix(jnp.arange(count, dtype=jnp.uint32) ^ bits[0]) + bits[1])
-
-
 def one_of(bits_N: jax.Array, wanted_KxK: jax.Array) -> jax.Array:
     """A uniformly chosen cell among the wanted, at least one: int32[], row by row."""
     cell_N = jnp.arange(bits_N.shape[0], dtype=jnp.uint32)
@@ -123,6 +118,8 @@ def spanning_tree(bits: jax.Array, side: jax.Array, deep: jax.Array, first_4xKxK
     place_4xKxK = jnp.arange(1, 4 * size * size + 1, dtype=jnp.uint32).reshape(4, size, size)
     weight_4xKxK = (weight_4xKxK >> jnp.uint32(_PLACE_BITS) << jnp.uint32(_PLACE_BITS)) | place_4xKxK
 
+    stride_4 = jnp.asarray([r * size + c for r, c in MOVES], jnp.int32)
+
     def grow(time: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         seen_KxK, time_KxK, step_4xKxK = carry
         possible = (seen_KxK & inside_KxK)[None] & ~neighbours(seen_KxK, True)
@@ -130,7 +127,9 @@ def spanning_tree(bits: jax.Array, side: jax.Array, deep: jax.Array, first_4xKxK
         score_4xKxK = jnp.where(possible, weight_4xKxK | newest[None], jnp.uint32(0))
         best = jnp.max(score_4xKxK)
         taken_4xKxK = (score_4xKxK == best) & (best > jnp.uint32(0))
-        new_KxK = jnp.any(arrivals(taken_4xKxK), axis=0)
+        place = (best & jnp.uint32((1 << _PLACE_BITS) - 1)).astype(jnp.int32) - 1
+        there = place % (size * size) + stride_4[place // (size * size)]
+        new_KxK = at(there // size, there % size, size) & (best > jnp.uint32(0))
         return seen_KxK | new_KxK, jnp.where(new_KxK, time.astype(jnp.uint32), time_KxK), step_4xKxK | taken_4xKxK
 
     begin = (start_KxK | ~inside_KxK, jnp.zeros((size, size), jnp.uint32), jnp.zeros((4, size, size), bool))

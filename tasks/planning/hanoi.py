@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import NO_ANSWER, Baseline, Card, Difficulty, Example, Split, World, require_choice, require_range
+from tasks.draw import in_memory, words
 from tasks.planning.domains import PEGS, towers_of_hanoi
 from tasks.planning.state_space import (
     IID,
@@ -180,14 +181,15 @@ class Hanoi:
         count, nearest, farthest, chosen_part = (jnp.asarray(difficulty[k], jnp.int32) for k in keys)
         domain, most = self._domain, self.more_disks
         moves = 1 if self.answer == "next" else domain.closest.shape[2] - 1
-        bits = jax.random.bits(key, (2 + self.sizes + moves,))
-        start, goal, distance = draw_problem(domain, bits[:2], count, chosen_part, nearest, farthest)
+        bits = words(key, 2 + self.sizes + moves)
+        problem = in_memory(jnp.stack(draw_problem(domain, bits[:2], count, chosen_part, nearest, farthest)))
+        start, goal, distance = problem
         move_K = optimal_plan(domain, bits[2 + self.sizes :], count, start, goal)
 
         disk_D = ordered_subset(bits[2 : 2 + self.sizes], count, most)
-        power_D = jnp.asarray(PEGS ** np.arange(most), jnp.int32)
+        peg_SxD = jnp.asarray(np.arange(domain.states)[:, None] // PEGS ** np.arange(most) % PEGS, jnp.int32)
         peg_token = self.sizes + 1
-        facts = [jnp.stack([disk_D, peg_token + s // power_D % PEGS], 1).reshape(-1) for s in (start, goal)]
+        facts = [jnp.stack([disk_D, peg_token + peg_SxD[s]], 1).reshape(-1) for s in (start, goal)]
         wanted = part(facts[1], 2 * count) if self.goal == "state" else part(facts[1][1:2])
         disk_K, target_K = move_K // PEGS, move_K % PEGS
         plan = jnp.stack([disk_D[disk_K], peg_token + target_K], 1).reshape(-1)

@@ -13,7 +13,7 @@ from jax import lax
 
 from tasks.asking import unit
 from tasks.base import Difficulty
-from tasks.draw import hash_bit
+from tasks.draw import counters, hash_bit, in_memory
 from tasks.planning import grid
 from tasks.sequence import Part, part
 
@@ -57,7 +57,7 @@ def draw(bits: jax.Array, difficulty: Difficulty, size: int, generators: tuple[s
         uniform_E = grid.uniform_tree(unit(bits_E), side, size) & drawn_by("wilson")
     tree = grid.spanning_tree(bits[:6], side, drawn_by("dfs"), grid.from_pairs(uniform_E, size))
     tree = tree & ~drawn_by("percolation")
-    whole = grid.open_more(grid.counters(bits[6:8], bits_E.shape[0]), tree, side, side * side - 1 + cycles)
+    whole = grid.open_more(counters(bits[6:8], bits_E.shape[0]), tree, side, side * side - 1 + cycles)
     whole, own_image, code = _choose_maze(whole, side, held_out > 0)
 
     def away_from(cell: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -101,15 +101,19 @@ def walk(question: Question, most: int) -> tuple[jax.Array, jax.Array, jax.Array
     """The cells after the origin and the moves to them, int32[most] and meaningless behind the target; the forks."""
     size = question.left.shape[0]
     nearer_4xKxK = question.open & (grid.neighbours(question.left, grid.FAR) == question.left[None] - 1)
-    move_N = jnp.argmax(nearer_4xKxK, axis=0).astype(jnp.int32).reshape(-1)
+    move_KxK = jnp.full((size, size), 3, jnp.int32)
+    for d in (2, 1, 0):
+        move_KxK = jnp.where(nearer_4xKxK[d], d, move_KxK)
+    word_KxK = jnp.sum(question.open, axis=0, dtype=jnp.int32) * 4 + move_KxK  # the ways from a cell, the move
+    word_N = in_memory(word_KxK.reshape(-1))
     stride_4 = jnp.asarray([r * size + c for r, c in grid.MOVES], jnp.int32)
-    there_N = jnp.arange(size * size, dtype=jnp.int32) + stride_4[move_N]
-    ways_N = jnp.sum(question.open, axis=0, dtype=jnp.int32).reshape(-1)
 
-    def step(here: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-        return there_N[here], (there_N[here], move_N[here], ways_N[here])
+    def step(here: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        there = here + stride_4[word_N[here] % 4]
+        return there, (there, word_N[here])
 
-    _, (path, moves, ways) = lax.scan(step, question.origin, None, length=most)
+    _, (path, words) = lax.scan(step, question.origin, None, length=most)
+    moves, ways = words % 4, words // 4
     index = jnp.arange(most, dtype=jnp.int32)
     aside = ways - jnp.where(index == 0, 1, 2)  # the way on and, after the first step, the way back aren't others
     return path, moves, jnp.sum((aside > 0) & (index < question.distance), dtype=jnp.int32)

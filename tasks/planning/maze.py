@@ -15,6 +15,7 @@ from jax import lax
 
 from tasks.asking import append, uniform
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
+from tasks.draw import words
 from tasks.planning import dag, grid, labyrinth, simulated
 from tasks.planning.wanderers import Cell, Way, walkers
 from tasks.sequence import Part, part, write
@@ -219,7 +220,7 @@ class Maze:
         """
         size, side = self.larger, jnp.asarray(difficulty["side"], jnp.int32)
         pairs, cells = len(grid.pairs(size)), self._cells
-        bits = jax.random.bits(key, (8 + 2 * cells + 3 * pairs + 2,))
+        bits = words(key, 8 + 2 * cells + 3 * pairs + 2)
         order_bits, place_bits, free = bits[: 2 * pairs].reshape(2, -1), bits[2 * pairs :][:2], bits[2 * pairs + 2 :]
         question = labyrinth.draw(free, difficulty, size, (self.generator, self.other), self.farther)
 

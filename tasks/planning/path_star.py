@@ -23,7 +23,7 @@ from tasks.base import (
     require_choice,
     require_range,
 )
-from tasks.draw import hash_bit, permutation
+from tasks.draw import hash_bit, in_memory, permutation, words
 
 DIRECTIONS = ("forward", "reverse")
 ARRANGEMENT = 0xA2  # folded into an example's key for the leak of positions, so that everything else stays as it is
@@ -225,10 +225,10 @@ class PathStar:
         degree, path, held_out, unseen_labels = (jnp.asarray(difficulty[name], jnp.int32) for name in names)
         hops = path - 1
         edges = degree * hops
-        bits = jax.random.bits(key, (2 * self.nodes,))
+        bits = words(key, 2 * self.nodes)
         label_N = permutation(bits[: self.nodes], self.nodes, self.nodes)
         label_N = _choose_goal(label_N, bits[-1], world.unseen_goal, hops, unseen_labels > 0)
-        label_N = _choose_side(label_N, hops, edges, held_out > 0)
+        label_N = in_memory(_choose_side(label_N, hops, edges, held_out > 0))
         slot_bits = bits[self.nodes : -1]
         if self.goal_first:
             goal_first = jnp.asarray(difficulty["goal_first"], jnp.float32)
@@ -354,7 +354,7 @@ def _choose_side(label_N: jax.Array, hops: jax.Array, edges: jax.Array, held_out
     size = label_N.shape[0]
     node_N = jnp.arange(size, dtype=jnp.int32)
     other_end_N = (node_N % hops == 0) & (node_N > hops) & (node_N <= edges)
-    mate = jnp.argmin(jnp.where(other_end_N, label_N, size)).astype(jnp.int32) - hops + 1
+    mate = jnp.min(jnp.where(other_end_N, label_N * size + node_N, size * size)) % size - hops + 1
     low, high = jnp.minimum(label_N[1], label_N[mate]), jnp.maximum(label_N[1], label_N[mate])
 
     def ordered(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -363,6 +363,6 @@ def _choose_side(label_N: jax.Array, hops: jax.Array, edges: jax.Array, held_out
     shared_N = ordered(low, high)
     tail = jnp.where(node_N[:-1] % hops == 0, shared_N[0], shared_N[:-1])
     goal = (size * size + shared_N[hops])[None]
-    words = jnp.concatenate([tail * size + shared_N[1:], goal])  # the edges, as a set, and last the goal
-    exchange = hash_bit(words, (node_N < edges) | (node_N == size - 1), ordered=False) ^ held_out
-    return jnp.where(exchange, ordered(high, low), shared_N)
+    edge_words = jnp.concatenate([tail * size + shared_N[1:], goal])  # the edges, as a set, and last the goal
+    exchange = hash_bit(edge_words, (node_N < edges) | (node_N == size - 1), ordered=False) ^ held_out
+    return ordered(jnp.where(exchange, high, low), jnp.where(exchange, low, high))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 CELLS, DIGITS, FEWEST_CLUES, ROUNDS_MOST = 16, 4, 4, 5
+ROUND_BITS = 3
 PEERS = 7  # cells that share a row, a column or a box with a cell
 
 
@@ -51,12 +52,14 @@ class Puzzles(NamedTuple):
     Attributes:
       solved: int32[2, 16], the grids; 96 of the 288 are images of the first and 192 of the second.
       masks: int32[·], bit c is set where cell c is a clue; sorted by grid, number of clues and rounds.
+      rounds: int32[·, 2], for each mask the round in which each cell is filled in, ROUND_BITS for each of 8 cells.
       first: int32[2, 17, ROUNDS_MOST + 2], where the masks of a grid, a number of clues and of rounds begin.
       least, most: int32[17], of the rounds that puzzles with so many clues need; 0 where there are none.
     """
 
     solved: np.ndarray
     masks: np.ndarray
+    rounds: np.ndarray
     first: np.ndarray
     least: np.ndarray
     most: np.ndarray
@@ -67,7 +70,7 @@ def puzzles() -> Puzzles:
     """See `Puzzles`. A set of clues has a unique solution if no other of the 288 grids agrees with it."""
     everything, bit = grids(), 1 << np.arange(CELLS)
     mask_M = np.arange(1 << CELLS)
-    solved, masks, counts = [], [], np.zeros((2, CELLS + 1, ROUNDS_MOST + 1), np.int64)
+    solved, masks, packed, counts = [], [], [], np.zeros((2, CELLS + 1, ROUNDS_MOST + 1), np.int64)
     for index, orbit in enumerate((96, 192)):
         grid = next(g for g in everything if len(_images(g)) == orbit)
         agreeing = (everything == grid) @ bit
@@ -76,8 +79,11 @@ def puzzles() -> Puzzles:
             unique_M &= mask_M & ~other != 0
         unique = mask_M[unique_M]
         clues = (unique[:, None] & bit > 0).sum(axis=1)
-        rounds = rounds_needed(unique, grid).max(axis=1)
-        masks.append(unique[np.lexsort((unique, rounds, clues))])
+        each = rounds_needed(unique, grid)
+        rounds = each.max(axis=1)
+        order = np.lexsort((unique, rounds, clues))
+        masks.append(unique[order])
+        packed.append((each[order].reshape(-1, 2, CELLS // 2) << ROUND_BITS * np.arange(CELLS // 2)).sum(axis=2))
         np.add.at(counts[index], (clues, rounds), 1)
         solved.append(grid)
     counts[:, CELLS] = 0  # nothing to fill in
@@ -86,7 +92,7 @@ def puzzles() -> Puzzles:
     first[1] += 1  # the full mask, which ends the first grid's
     some = counts.sum(axis=0) > 0
     least, most = np.argmax(some, axis=1), np.where(some.any(axis=1), ROUNDS_MOST - np.argmax(some[:, ::-1], axis=1), 0)
-    tables = (np.array(solved), np.concatenate(masks), first, least, most)
+    tables = (np.array(solved), np.concatenate(masks), np.concatenate(packed), first, least, most)
     return Puzzles(*(t.astype(np.int32) for t in tables))
 
 

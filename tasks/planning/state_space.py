@@ -50,6 +50,8 @@ class Domain:
       after: int32[S, M], the state after a move, NOWHERE if it is illegal.
       distance: uint8[S, S], moves of an optimal plan.
       allowed: bool[sizes, M], the moves of each size.
+      best: uint8[S·S, ·], the optimal moves from start to goal, row start·S + goal; those of smaller sizes come first.
+      ways: uint8[sizes, S·S], how many of them each size allows.
       problems: int32[·], start·S + goal, sorted by size, part and distance.
       first: int32[sizes, parts, farthest + 2], where the problems of each distance begin.
       closest: int32[sizes, parts, farthest + 1], the largest distance up to the given one that has problems, or else
@@ -59,6 +61,8 @@ class Domain:
     after: np.ndarray
     distance: np.ndarray
     allowed: np.ndarray
+    best: np.ndarray
+    ways: np.ndarray
     problems: np.ndarray
     first: np.ndarray
     closest: np.ndarray
@@ -106,7 +110,8 @@ def enumerate_domain(after: np.ndarray, sizes: Sequence[Size | None], held_out: 
         first[index, :, 1:], first[index, :, 0] = ends, total + np.concatenate([[0], ends[:-1, -1] - total])
         found.append(problems[order])
         total += problems.size
-    return Domain(after, distance, allowed, np.concatenate(found).astype(np.int32), first, _closest(np.diff(first)))
+    problems, closest = np.concatenate(found).astype(np.int32), _closest(np.diff(first))
+    return Domain(after, distance, allowed, *_optimal(after, distance, allowed), problems, first, closest)
 
 
 def _distances(after: np.ndarray) -> np.ndarray:
@@ -125,6 +130,17 @@ def _distances(after: np.ndarray) -> np.ndarray:
         distance[frontier] = step
         seen = seen | frontier
     return distance
+
+
+def _optimal(after: np.ndarray, distance: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """See `Domain.best` and `Domain.ways`."""
+    order = np.argsort(-allowed.sum(axis=0), kind="stable")  # a size allows what the smaller ones do
+    nearer = (after.T != NOWHERE)[:, :, None] & (distance[after.T] + 1 == distance)  # of each move
+    nearer = nearer[order].reshape(order.size, -1)
+    rank = np.cumsum(nearer, axis=0, dtype=np.uint8)
+    best = [order[np.argmax(rank == n, axis=0)] for n in range(1, rank[-1].max() + 1)]
+    ways = [(nearer & size_M[order, None]).sum(axis=0) for size_M in allowed]
+    return np.stack(best, axis=1).astype(np.uint8), np.array(ways, np.uint8)
 
 
 def _parts(size: Size, distance: np.ndarray, held_out: float, generator: np.random.Generator):
@@ -182,27 +198,17 @@ def draw_problem(
     return problem // domain.states, problem % domain.states, distance
 
 
-def optimal_moves(domain: Domain, size: jax.Array, state: jax.Array, goal: jax.Array) -> jax.Array:
-    """Which moves bring the state one step nearer the goal: bool[M]."""
-    after_M = jnp.asarray(domain.after)[state]
-    legal_M = jnp.asarray(domain.allowed)[size] & (after_M != NOWHERE)
-    distance = jnp.asarray(domain.distance.reshape(-1))
-    now = distance[state * domain.states + goal].astype(jnp.int32)
-    then_M = distance[jnp.maximum(after_M, 0) * domain.states + goal].astype(jnp.int32)
-    return legal_M & (then_M == now - 1)
-
-
 def optimal_plan(domain: Domain, bits_K: jax.Array, size: jax.Array, start: jax.Array, goal: jax.Array) -> jax.Array:
     """The first K moves of an optimal plan, at every step a uniform one of the optimal moves: int32[K].
 
     Entries after the goal is reached are meaningless.
     """
+    best, ways = jnp.asarray(domain.best), jnp.asarray(domain.ways)
 
     def step(state: jax.Array, bits: jax.Array) -> tuple[jax.Array, jax.Array]:
-        optimal_M = optimal_moves(domain, size, state, goal)
-        so_far_M = jnp.cumsum(optimal_M, dtype=jnp.int32)
-        rank = (bits % jnp.maximum(so_far_M[-1], 1).astype(jnp.uint32)).astype(jnp.int32)
-        move = jnp.argmax(so_far_M > rank).astype(jnp.int32)
+        row = state * domain.states + goal
+        choices = jnp.maximum(ways[size, row].astype(jnp.uint32), 1)
+        move = best[row, (bits % choices).astype(jnp.int32)].astype(jnp.int32)
         return jnp.maximum(jnp.asarray(domain.after)[state, move], 0), move
 
     return lax.scan(step, start, bits_K)[1]
@@ -212,10 +218,13 @@ def is_optimal(
     domain: Domain, size: jax.Array, start: jax.Array, goal: jax.Array, move_K: jax.Array, count: jax.Array
 ) -> jax.Array:
     """Whether each of the first `count` moves (int32[K], NOWHERE for none) is an optimal one: bool[]."""
+    best, ways = jnp.asarray(domain.best), jnp.asarray(domain.ways)
+    index_W = jnp.arange(best.shape[1], dtype=jnp.int32)
 
     def step(carry: tuple[jax.Array, jax.Array], x: tuple[jax.Array, jax.Array]):
         (state, right), (move, counts) = carry, x
-        optimal = (move >= 0) & optimal_moves(domain, size, state, goal)[jnp.maximum(move, 0)]
+        row = state * domain.states + goal
+        optimal = jnp.any((best[row].astype(jnp.int32) == move) & (index_W < ways[size, row].astype(jnp.int32)))
         after = jnp.maximum(jnp.asarray(domain.after)[state, jnp.maximum(move, 0)], 0)
         return (jnp.where(optimal, after, state), right & (optimal | ~counts)), None
 

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from tasks.base import (
     Baseline,
@@ -26,8 +25,18 @@ from tasks.base import (
     require_choice,
     require_range,
 )
-from tasks.draw import hash_bit
-from tasks.planning.puzzles4 import CELLS, DIGITS, FEWEST_CLUES, ROUNDS_MOST, candidates, puzzles, symmetries
+from tasks.draw import hash_bit, in_memory, words
+from tasks.planning.puzzles4 import (
+    CELLS,
+    DIGITS,
+    FEWEST_CLUES,
+    ROUND_BITS,
+    ROUNDS_MOST,
+    candidates,
+    peers,
+    puzzles,
+    symmetries,
+)
 from tasks.sequence import part, write
 
 ORDERS = ("reading", "solver")
@@ -179,10 +188,10 @@ class Sudoku4:
         """
         names = ("clues", "fewest_rounds", "most_rounds", "held_out")
         clues, fewest, most, held_out = (jnp.asarray(difficulty[name], jnp.int32) for name in names)
-        bits = jax.random.bits(key, (3,))
-        digit_C, given_C = _draw(bits, clues, fewest, most)
-        digit_C = _choose_side(digit_C, given_C, held_out > 0)
-        round_C, candidates_C = _solve(digit_C, given_C)
+        bits = words(key, 3)
+        digit_C, round_C = in_memory(jnp.stack(_draw(bits, clues, fewest, most)))
+        given_C = round_C == 0
+        digit_C = in_memory(_choose_side(digit_C, given_C, held_out > 0))
 
         cell_C = jnp.arange(CELLS, dtype=jnp.int32)
         rank_C = cell_C if self.order == "reading" else round_C * CELLS + cell_C
@@ -202,7 +211,7 @@ class Sudoku4:
                 "digit": digit_C[cell_K[0]],
                 "cell": cell_K[0],
                 "rounds": jnp.max(round_C) - 1,
-                "candidates": candidates_C[jnp.argmin(given_C)] - 1,
+                "candidates": _candidates(digit_C, given_C, jnp.argmin(given_C)) - 1,
             },
             read=jnp.stack([written.question, written.last]),
         )
@@ -277,7 +286,7 @@ def _row(cells: list[str], row: int) -> str:
 
 
 def _draw(bits_3: jax.Array, clues: jax.Array, fewest: jax.Array, most: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A uniform puzzle: its solution int32[16], digits from 0, and which cells are given, bool[16].
+    """A uniform puzzle: its solution, digits from 0, and the round in which naked singles fill each cell, 0 for clues.
 
     A uniform mask of a grid, moved by a uniform symmetry and with digits renamed uniformly, is uniform over the puzzles
     of all the grid's images. The second grid has twice as many of them, so its masks count twice.
@@ -291,12 +300,13 @@ def _draw(bits_3: jax.Array, clues: jax.Array, fewest: jax.Array, most: jax.Arra
     ticket = (bits_3[0] % (count_2[0] + 2 * count_2[1]).astype(jnp.uint32)).astype(jnp.int32)
     second = ticket >= count_2[0]
     index = jnp.where(second, begin_2[1] + (ticket - count_2[0]) // 2, begin_2[0] + ticket)
-    mask = jnp.asarray(table.masks)[index]
+    packed_2 = jnp.asarray(table.rounds)[index]
     source_C = jnp.asarray(symmetries())[(bits_3[1] % jnp.uint32(128)).astype(jnp.int32)]
     renamings = np.array(list(itertools.permutations(range(DIGITS))), np.int32)
     renamed = jnp.asarray(renamings)[(bits_3[2] % jnp.uint32(24)).astype(jnp.int32)]
     digit_C = renamed[jnp.asarray(table.solved)[second.astype(jnp.int32), source_C]]
-    return digit_C, (mask >> source_C) & 1 > 0
+    packed_C = packed_2[source_C // (CELLS // 2)] >> (ROUND_BITS * (source_C % (CELLS // 2)))
+    return digit_C, packed_C & ((1 << ROUND_BITS) - 1)
 
 
 def _choose_side(digit_C: jax.Array, given_C: jax.Array, held_out: jax.Array) -> jax.Array:
@@ -309,29 +319,13 @@ def _choose_side(digit_C: jax.Array, given_C: jax.Array, held_out: jax.Array) ->
     return jnp.where(hash_bit(words_C, jnp.ones((CELLS,), bool)) ^ held_out, other_C, shared_C)
 
 
-def _solve(digit_C: jax.Array, given_C: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The round in which naked singles fill each cell, 0 for clues, and the candidates that the clues leave."""
-
-    def fill(step: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        known_C, round_C = carry
-        new_C = ~known_C & (_left(digit_C, known_C) == 1)
-        return known_C | new_C, jnp.where(new_C, step, round_C)
-
-    # A loop, because unrolled rounds are fused with all that went before, over and over.
-    _, round_C = lax.fori_loop(1, ROUNDS_MOST + 1, fill, (given_C, jnp.zeros((CELLS,), jnp.int32)))
-    return round_C, _left(digit_C, given_C)
-
-
-def _left(digit_C: jax.Array, known_C: jax.Array) -> jax.Array:
-    """How many digits the known cells in its row, column and box leave for each unknown cell: int32[16]."""
-    square = jnp.where(known_C, 1 << digit_C, 0).reshape(4, 4)
-    boxes = square.reshape(2, 2, 2, 2)
-    row = square[:, 0] | square[:, 1] | square[:, 2] | square[:, 3]
-    column = square[0] | square[1] | square[2] | square[3]
-    box = boxes[:, 0, :, 0] | boxes[:, 0, :, 1] | boxes[:, 1, :, 0] | boxes[:, 1, :, 1]
-    in_box = jnp.broadcast_to(box[:, None, :, None], (2, 2, 2, 2)).reshape(4, 4)
-    seen = jnp.broadcast_to(row[:, None], (4, 4)) | jnp.broadcast_to(column[None, :], (4, 4)) | in_box
-    return DIGITS - lax.population_count(seen.reshape(-1))
+def _candidates(digit_C: jax.Array, given_C: jax.Array, cell: jax.Array) -> jax.Array:
+    """How many digits the clues in its row, column and box leave for an unknown cell: int32[]."""
+    is_peer_CxC = (peers()[:, :, None] == np.arange(CELLS)).any(axis=1)
+    seen_C = given_C & jnp.asarray(is_peer_CxC)[cell]
+    digit_D = jnp.arange(DIGITS, dtype=jnp.int32)
+    seen_D = jnp.any(seen_C[:, None] & (digit_C[:, None] == digit_D[None, :]), axis=0)
+    return DIGITS - jnp.sum(seen_D, dtype=jnp.int32)
 
 
 @lru_cache

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.draw import hash_bit, mix, permutation, pick
+from tasks.draw import hash_bit, in_memory, mix, permutation, pick, words
 from tests.tasks.task_cases import within
 
 permute = jax.jit(partial(permutation, take=6))
@@ -53,3 +53,19 @@ def test_pick_draws_each_wanted_entry_equally_often():
     wanted = jnp.array([False, True, False, True, True, False])
     drawn = jax.vmap(partial(pick, wanted))(jnp.arange(9, dtype=jnp.uint32))
     assert Counter(drawn.tolist()) == {1: 3, 3: 3, 4: 3}
+
+
+def test_words_of_an_example_differ_and_their_bits_are_balanced():
+    drawn = np.asarray(jax.vmap(lambda key: words(key, 32))(jax.random.split(jax.random.key(0), 512)))
+    assert all(len(set(row)) == 32 for row in drawn.tolist())
+    bits = drawn[:, :, None] >> np.arange(32, dtype=np.uint32) & 1
+    assert all(within(share, 0.5, 512 * 32) for share in bits.mean(axis=(0, 1)))
+    assert all(within(share, 0.5, 512 * 32) for share in bits.mean(axis=(0, 2)))
+    alike = (bits[:, :-1] == bits[:, 1:]).mean(axis=(0, 2))  # neighbouring words
+    assert all(within(share, 0.5, 512 * 32) for share in alike)
+
+
+def test_what_is_written_down_stays_the_same():
+    values = jnp.array([[3, -7], [0, 2**31 - 1]], jnp.int32)
+    assert in_memory(values).dtype == values.dtype
+    assert jnp.array_equal(in_memory(values), values)
