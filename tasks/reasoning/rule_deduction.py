@@ -133,6 +133,22 @@ class RuleDeduction:
             steps=4000,
         ),
         Card(
+            name="chained",
+            sizes={
+                "depth": 2,
+                "deeper": 3,
+                "conjunctions": 0.0,
+                "distractors": 0,
+                "atoms": 16,
+                "scratchpad": "valid",
+            },
+            expected={"iid": (0.75, 1.0), "counterfactual": (0.75, 1.0), "depth": (0.0, 0.5)},
+            about="writing the proof down first finds it, without the statistics' help; longer proofs stay out of reach",
+            source="measured here",
+            seconds=170,
+            steps=8000,
+        ),
+        Card(
             name="rule_count",
             sizes={"depth": 2, "deeper": 3, "conjunctions": 0.0, "atoms": 16, "shortcut": 1.0},
             expected={"iid": (0.99, 1.0), "counterfactual": (0.0, 0.05)},
