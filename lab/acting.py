@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab import model
+from lab.loss import over_answers
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Knobs, Mechanism, Params, Seen
-from lab.model import Forward, ModelSpec
+from lab.model import Forward, ModelSpec, Touch
 from lab.randomness import address
 from tasks.mixture import Batch
 
@@ -51,7 +52,7 @@ class Acting:
 
     def pulled(self, gradient: Params, params: Params, batch: Batch, spec: ModelSpec, step: jax.Array) -> Params:
         """The gradient with what mechanisms add to it."""
-        found = [mechanism.pull(params, self._seen(name, batch, spec), now) for name, mechanism, now in self]
+        found = [mechanism.pull(params, self.seen(name, batch, spec, step), now) for name, mechanism, now in self]
         pulls = [pull for pull in found if pull is not None]
         if not pulls:
             return gradient
@@ -63,23 +64,28 @@ class Acting:
         # rounds otherwise even where nothing is added (on a CPU, XLA drops optimization barriers before it fuses).
         return lax.fori_loop(step, step + 1, added, gradient)
 
-    def penalized(self, loss: jax.Array, forward: Forward, batch: Batch, spec: ModelSpec) -> jax.Array:
+    def penalized(self, loss: jax.Array, forward: Forward, batch: Batch, spec: ModelSpec, step: jax.Array) -> jax.Array:
         """The loss with every penalty added: float32[]."""
         for name, mechanism, now in self:
-            penalty = mechanism.penalty(forward, self._seen(name, batch, spec), now)
+            penalty = mechanism.penalty(forward, self.seen(name, batch, spec, step), now)
             for added in (penalty, _of_answers(mechanism, now, forward.logits, batch)):
                 loss = loss if added is None else loss + added
         return loss
 
-    def _seen(self, name: str, batch: Batch, spec: ModelSpec) -> Seen:
-        def logits(params: Params, shift_BxLxD: jax.Array) -> jax.Array:
+    def key_of(self, name: str) -> jax.Array:
+        """A mechanism's own key of this step."""
+        return _key(self.key, name)
+
+    def seen(self, name: str, batch: Batch, spec: ModelSpec, step: jax.Array, acts: bool = True) -> Seen:
+        """This step as a mechanism sees it; further passes are touched as the training one is if `acts`."""
+
+        def forward(params: Params, after: Touch) -> Forward:
             def touch(site: str, layer: int, x: jax.Array) -> jax.Array:
-                x = self.touch(site, layer, x)
-                return x + shift_BxLxD if site == "embedding" else x
+                return after(site, layer, self.touch(site, layer, x) if acts else x)
 
-            return model.run(params, batch.tokens, spec, batch.answers, touch).logits
+            return model.run(params, batch.tokens, spec, batch.answers, touch)
 
-        return Seen(batch, _key(self.key, name), logits)
+        return Seen(batch, self.key_of(name), step, forward)
 
 
 def _of_answers(mechanism: Mechanism, now: Knobs, logits_BxAxV: jax.Array, batch: Batch) -> Any:
@@ -87,12 +93,6 @@ def _of_answers(mechanism: Mechanism, now: Knobs, logits_BxAxV: jax.Array, batch
     targets_BxA = jnp.take_along_axis(batch.targets, batch.answers, axis=1)
     added_BxA = mechanism.answer_penalty(jax.nn.log_softmax(logits_BxAxV), targets_BxA, now)
     return None if added_BxA is None else jnp.mean(over_answers(added_BxA, batch))
-
-
-def over_answers(values_BxA: jax.Array, batch: Batch) -> jax.Array:
-    """The mean of what stands at each example's answer positions: float32[B]."""
-    mask_BxA = batch.answer_mask.astype(jnp.float32)
-    return jnp.sum(values_BxA * mask_BxA, axis=1) / jnp.sum(mask_BxA, axis=1)
 
 
 def _key(key: jax.Array, name: str) -> jax.Array:

@@ -22,9 +22,12 @@ Touch = Callable[[str, int, jax.Array], jax.Array]  # (site, layer, activations)
 # Where a mechanism may change activations. Layers count as in `Forward.hidden`: 0 after the embedding, then the blocks.
 SITES = {
     "embedding": "[B, L, D], layer 0: tokens and positions added up",
+    "attention_in": "[B, L, D]: what the kernel of queries, keys and values reads",
     "attention": "[B, H, L, L]: attention probabilities",
+    "mixed": "[B, L, D]: what the heads gathered, which the attention's output kernel reads",
     "attention_out": "[B, L, D]: what attention writes to the residual stream",
-    "neurons": "[B, L, M]: the feed-forward layer after its activation",
+    "mlp_in": "[B, L, D]: what the feed-forward layer's first kernel reads",
+    "neurons": "[B, L, M]: the feed-forward layer after its activation, which its second kernel reads",
     "mlp_out": "[B, L, D]: what the feed-forward layer writes to the residual stream",
     "residual": "[B, L, D]: the residual stream after a block",
 }
@@ -140,7 +143,9 @@ class Attention(nn.Module):
         """[B, L, D] -> [B, L, D]."""
         spec = self.spec
         batch, length, _ = x_BxLxD.shape
-        qkv = Linear(3 * spec.width, name="qkv")(x_BxLxD).reshape(batch, length, 3, spec.heads, -1)
+        qkv = Linear(3 * spec.width, name="qkv")(touch("attention_in", self.layer, x_BxLxD)).reshape(
+            batch, length, 3, spec.heads, -1
+        )
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if spec.positions == "rotary":
             q, k = rotate(q), rotate(k)
@@ -148,9 +153,9 @@ class Attention(nn.Module):
         causal = jnp.tril(jnp.ones((length, length), bool))
         scores_BxHxLxM = jnp.where(causal[None, None], scores_BxHxLxM, jnp.float32(-1e30))
         shares_BxHxLxM = touch("attention", self.layer, jax.nn.softmax(scores_BxHxLxM, axis=-1))
-        mixed = jnp.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v)
+        mixed = jnp.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v).reshape(batch, length, spec.width)
         # Residual writes start small in deep models (variance / 2·layers), as in GPT-2.
-        return Linear(spec.width, scale=0.5 / spec.layers, name="out")(mixed.reshape(batch, length, spec.width))
+        return Linear(spec.width, scale=0.5 / spec.layers, name="out")(touch("mixed", self.layer, mixed))
 
 
 class Block(nn.Module):
@@ -165,7 +170,8 @@ class Block(nn.Module):
         spec, layer = self.spec, self.layer
         attention = Attention(spec, layer, name="attention")(nn.LayerNorm(name="norm_attention")(x_BxLxD), touch)
         x_BxLxD = x_BxLxD + touch("attention_out", layer, attention)
-        before = Linear(spec.mlp_width, name="mlp_in")(nn.LayerNorm(name="norm_mlp")(x_BxLxD))
+        normal = touch("mlp_in", layer, nn.LayerNorm(name="norm_mlp")(x_BxLxD))
+        before = Linear(spec.mlp_width, name="mlp_in")(normal)
         neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
         mlp = Linear(spec.width, scale=0.5 / spec.layers, name="mlp_out")(neurons)
         return touch("residual", layer, x_BxLxD + touch("mlp_out", layer, mlp)), neurons

@@ -162,8 +162,9 @@ class Trainer:
         if not program.mechanisms:
             return state
         name = f"entry of {self._name(bucket)}"
-        begin = self._program(name, program, lambda s, k: train.begin(program, s, k), (state, knobs))
-        return begin(state, knobs)
+        arguments = (jnp.int32(self.study.stages[bucket.stage].start), seeds, knobs, state)
+        begin = self._program(name, program, lambda t, s, k, x: train.begin(program, x, k, s, t), arguments, shared=1)
+        return begin(*arguments)
 
     def _resume(self, bucket: Bucket, wave: Wave) -> tuple[int, train.State, History]:
         """The step, state and history that the chunks of a wave were cut off with."""
@@ -253,4 +254,4 @@ def _state_shape(program: train.Program) -> train.State:
     """Shapes of one cell's state after stage entry."""
     knobs = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in traced_arguments([])[1]}
     seed = jax.ShapeDtypeStruct((), jnp.int32)
-    return jax.eval_shape(lambda s, k: train.begin(program, train.init(program, s), k), seed, knobs)
+    return jax.eval_shape(lambda s, k: train.begin(program, train.init(program, s), k, s, s), seed, knobs)

@@ -15,8 +15,9 @@ import optax
 from jax import lax
 
 from lab import model
-from lab.acting import Acting, over_answers
+from lab.acting import Acting
 from lab.knobs import LEARNING_RATE
+from lab.loss import answer_logprob, task_loss
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Context, Extra, Knobs, Params
 from lab.randomness import address
@@ -108,33 +109,30 @@ def init(program: Program, seed: jax.Array) -> State:
     return State(params, ADAM.init(params), {})
 
 
-def begin(program: Program, state: State, knobs: Knobs) -> State:
-    """Enter a stage: mechanisms compiled in for the first time set up, those that begin to act choose and project."""
+def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
+    """Enter a stage at absolute `step`: mechanisms compiled in for the first time set up, those that begin act.
+
+    What they choose, they choose from the parameters as they are and from the batch that `step` will train on.
+    """
     knobs = {**knobs, **dict(program.static)}
     params, extra = state.params, dict(state.extra)
+    entering = Acting.of(program.entering, knobs, seed, step)
     for name in program.mechanisms:
-        mechanism = MECHANISMS[name]
         if name not in extra:
-            extra[name] = mechanism.init(params, program.context)
-        if name in program.entering:
-            extra[name] = mechanism.enter(params, extra[name], knobs)
-            params = mechanism.project(params, extra[name], knobs)
+            extra[name] = MECHANISMS[name].init(params, program.context)
+    for name, mechanism, now in entering:
+        seen = entering.seen(name, batch_at(program, seed, step), program.spec, step, acts=False)
+        extra[name] = mechanism.enter(params, extra[name], now, seen)
+        params = mechanism.project(params, extra[name], now)
     return State(params, state.adam, extra)
 
 
-def task_loss(logits_BxAxV: jax.Array, batch: Batch) -> jax.Array:
-    """Mean over examples of the mean cross-entropy of the example's answer tokens, in nats.
-
-    Every example counts the same however long its answer is, so a task's share of a batch is its share of the loss.
-    """
-    return -jnp.mean(answer_logprob(logits_BxAxV, batch))
-
-
-def answer_logprob(logits_BxAxV: jax.Array, batch: Batch) -> jax.Array:
-    """Mean log-probability of each example's answer tokens: float32[B]."""
-    targets_BxA = jnp.take_along_axis(batch.targets, batch.answers, axis=1)
-    logprob_BxA = jnp.take_along_axis(jax.nn.log_softmax(logits_BxAxV), targets_BxA[..., None], axis=-1)[..., 0]
-    return over_answers(logprob_BxA, batch)
+def batch_at(program: Program, seed: jax.Array, step: jax.Array, levels: Any = None) -> Batch:
+    """The batch of absolute `step`, at the difficulty of training unless `levels` says otherwise."""
+    worlds = program.mixture.worlds(address(seed, "world"))
+    return program.mixture.batch(
+        address(seed, "batch", step), worlds, dict(program.counts), program.length, levels or {}
+    )
 
 
 def train_step(
@@ -151,7 +149,7 @@ def train_step(
     def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         forward = model.run(params, batch.tokens, program.spec, batch.answers, acting.touch)
         loss = task_loss(forward.logits, batch)
-        return acting.penalized(loss, forward, batch, program.spec), (loss, forward.logits)
+        return acting.penalized(loss, forward, batch, program.spec, step), (loss, forward.logits)
 
     (_, (loss, logits_BxAxV)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     for _, mechanism, now in acting:
@@ -167,7 +165,7 @@ def train_step(
     params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
     extra = dict(extra)
     for name, mechanism, now in acting:
-        extra[name] = mechanism.follow(params, extra[name], now, step)
+        extra[name] = mechanism.follow(params, gradient, extra[name], now, acting.key_of(name), step)
         params = mechanism.project(params, extra[name], now)
     return State(params, adam, extra), loss
 

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.model import Forward, ModelSpec
+from lab.model import Forward, ModelSpec, Touch
 from tasks.mixture import Batch, Mixture
 
 Params = Any  # a pytree of arrays: one cell's parameters
@@ -108,12 +108,14 @@ class Seen:
     Attributes:
       batch: the examples.
       key: of this mechanism and this step.
-      logits: (parameters, float32[B, L, D] added to the embedded tokens) -> the answers' logits float32[B, A, V].
+      step: int32[], absolute.
+      forward: a further pass over the batch: (parameters, a touch that comes after the mechanisms') -> Forward.
     """
 
     batch: Batch
     key: jax.Array
-    logits: Callable[[Params, jax.Array], jax.Array]
+    step: jax.Array
+    forward: Callable[[Params, Touch], Forward]
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,9 @@ class Mechanism:
         del params, context
         return ()
 
-    def enter(self, params: Params, extra: Extra, knobs: Knobs) -> Extra:
-        """Called once, at the first step of the stage from which the mechanism acts."""
-        del params, knobs
+    def enter(self, params: Params, extra: Extra, knobs: Knobs, seen: Seen) -> Extra:
+        """Called once, before the first step of the stage from which the mechanism acts."""
+        del params, knobs, seen
         return extra
 
     def levels(
@@ -216,9 +218,11 @@ class Mechanism:
         del params, seen, knobs
         return None
 
-    def follow(self, params: Params, extra: Extra, knobs: Knobs, step: jax.Array) -> Extra:
-        """What is kept, after the update of absolute `step` and before `project`."""
-        del params, knobs, step
+    def follow(
+        self, params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array, step: jax.Array
+    ) -> Extra:
+        """What is kept, after the update of absolute `step` by that gradient and before `project`."""
+        del params, gradient, knobs, key, step
         return extra
 
     def direction(self, direction: Params, params: Params, knobs: Knobs) -> Params:

@@ -52,7 +52,7 @@ class GeometryPenalty(Mechanism):
         hidden, layer = forward.hidden, knobs[f"{self.name}.layer"].astype(jnp.int32)
         first_B = seen.batch.answers[:, 0]
         cloud_ExBxD = jnp.take_along_axis(hidden, first_B[None, :, None, None], axis=2)[:, :, 0]
-        cloud_BxD = jnp.take(cloud_ExBxD, jnp.where(layer < 0, layer + hidden.shape[0], layer), axis=0)
+        cloud_BxD = jnp.take(cloud_ExBxD, jnp.where(layer < 0, layer + hidden.shape[0], layer), axis=0, mode="clip")
         return knobs[self.knobs[0].name] * self._of(cloud_BxD)
 
 

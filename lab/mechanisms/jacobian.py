@@ -30,8 +30,12 @@ class Jacobian(Mechanism):
         there_BxA = seen.batch.answer_mask.astype(jnp.float32)
         none_BxLxD = jnp.zeros((*seen.batch.tokens.shape, params["embedding"].shape[1]))
 
+        def shifted_logits(params: Params, shift_BxLxD: jax.Array) -> jax.Array:
+            shifted = lambda site, layer, x: x + shift_BxLxD if site == "embedding" else x  # noqa: E731
+            return seen.forward(params, shifted).logits
+
         def squared_norm(params: Params) -> jax.Array:
-            logits_BxAxV, pull = jax.vjp(lambda shift: seen.logits(params, shift), none_BxLxD)
+            logits_BxAxV, pull = jax.vjp(lambda shift: shifted_logits(params, shift), none_BxLxD)
             (pulled_BxLxD,) = pull(jax.random.normal(seen.key, logits_BxAxV.shape) * there_BxA[..., None])
             return jnp.mean(jnp.sum(jnp.square(pulled_BxLxD), axis=(1, 2)))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params
+from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, Seen
 from lab.model import is_linear_kernel
 
 SPARSITY = Knob(
@@ -70,8 +70,9 @@ class Pruning(Mechanism):
         del context
         return {path: jnp.ones(kernel.shape, bool) for path, kernel in prunable(params).items()}
 
-    def enter(self, params: Params, extra: Extra, knobs: Knobs) -> Extra:
+    def enter(self, params: Params, extra: Extra, knobs: Knobs, seen: Seen) -> Extra:
         """Choose the mask from the parameters as they are now."""
+        del extra, seen
         kernels = prunable(params)
         masks = magnitude_masks(list(kernels.values()), knobs[SPARSITY.name], knobs[SCOPE.name])
         return dict(zip(kernels, masks, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params
+from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, Seen
 from lab.model import is_linear_kernel
 
 OFF = 1e6
@@ -41,13 +41,16 @@ class SpectralCap(Mechanism):
             if is_linear_kernel(path)
         }
 
-    def enter(self, params: Params, extra: Extra, knobs: Knobs) -> Extra:
+    def enter(self, params: Params, extra: Extra, knobs: Knobs, seen: Seen) -> Extra:
         """Find the leading right singular vectors."""
+        del knobs, seen
         return jax.lax.fori_loop(0, OPENING, lambda _, kept: iterated(params, kept), extra)
 
-    def follow(self, params: Params, extra: Extra, knobs: Knobs, step: jax.Array) -> Extra:
+    def follow(
+        self, params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array, step: jax.Array
+    ) -> Extra:
         """One power iteration."""
-        del knobs, step
+        del gradient, knobs, key, step
         return iterated(params, extra)
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:

@@ -143,7 +143,7 @@ class RuleDeduction:
                 "scratchpad": "valid",
             },
             expected={"iid": (0.75, 1.0), "counterfactual": (0.75, 1.0), "depth": (0.0, 0.5)},
-            about="writing the proof down first finds it, without the statistics' help; longer proofs stay out of reach",
+            about="found where the proof is written down first, without the statistics' help; longer proofs aren't",
             source="measured here",
             seconds=170,
             steps=8000,

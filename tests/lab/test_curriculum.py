@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from analysis import catalogue
-from lab import checkpoint, model, population, train
+from lab import checkpoint, model, population
 from lab.errors import UserError
 from lab.grid import axis, chain, product
 from lab.knobs import KNOBS
+from lab.loss import task_loss
 from lab.mechanisms.base import Context
 from lab.mechanisms.curriculum import BINS, ORDERS, Curriculum, bin_odds, pick, updated
 from lab.plan import make_plan, traced_arguments
@@ -293,7 +294,7 @@ def test_a_step_trains_on_its_levels(all_orders):
         at = Curriculum().levels(unseen, knobs, program.context, seed, jnp.int32(0))
         worlds, key = program.mixture.worlds(address(seed, "world")), address(seed, "batch", jnp.int32(0))
         batch = program.mixture.batch(key, worlds, dict(program.counts), program.length, at)
-        return (batch.weights[4:] > 0).sum(1), train.task_loss(
+        return (batch.weights[4:] > 0).sum(1), task_loss(
             model.apply(params, batch.tokens, program.spec, batch.answers)[0], batch
         )
 

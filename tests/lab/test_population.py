@@ -35,7 +35,9 @@ def arguments(plan, program, cells=4, **changed):
     seeds, knobs = traced_arguments(nodes)
     for name, values in changed.items():
         knobs[name] = jnp.asarray(values, jnp.float32)
-    begin = population.over_cells(lambda s, k: train.begin(program, train.init(program, s), k), plan.layout, own=2)
+    begin = population.over_cells(
+        lambda s, k: train.begin(program, train.init(program, s), k, s, jnp.int32(0)), plan.layout, own=2
+    )
     return jnp.int32(0), seeds, knobs, begin(seeds, knobs)
 
 
@@ -68,35 +70,46 @@ def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
     )
 
 
+CELLS = 16
+EVERY = tuple(registry.MECHANISMS)
+
+
+def spread(knob, turn):
+    """CELLS values of a traced knob: the neutral one (its base where it only shapes another), then its whole range."""
+    values = np.roll(np.linspace(knob.low, knob.high, CELLS - 1), turn)
+    values = np.round(values) if knob.integer or knob.choices else values
+    return [knob.number(knob.base if knob.needs else knob.neutral), *values]
+
+
 @functools.cache
-def trained_neutral(mechanisms, width):
-    """(state, losses) of four cells at neutral knobs, with some mechanisms compiled in."""
-    layout, plan = Layout("cpu", 1, width, 4), make_plan(study_of(), local_layout())
+def trained(mechanisms, width):
+    """(state, losses) of CELLS cells, with some mechanisms compiled in: the first neutral, the others anything else."""
+    layout, plan = Layout("cpu", 1, width, CELLS), make_plan(study_of(), local_layout())
     knobs = [knob for name in mechanisms for knob in registry.MECHANISMS[name].knobs]
     static = tuple((k.name, k.neutral) for k in knobs if not k.traced)
-    base = plan.buckets[0].program
-    program = replace(base, mechanisms=mechanisms, entering=mechanisms, static=static)
-    neutral = {k.name: [k.number(k.base if k.needs else k.neutral)] * 4 for k in knobs if k.traced}
-    return lifted(program, layout)(*arguments(replace(plan, layout=layout), program, **neutral))
-
-
-EVERY = tuple(registry.MECHANISMS)
+    program = replace(plan.buckets[0].program, mechanisms=mechanisms, entering=mechanisms, static=static)
+    values = {k.name: spread(k, turn) for turn, k in enumerate(k for k in knobs if k.traced)}
+    return lifted(program, layout)(*arguments(replace(plan, layout=layout), program, CELLS, **values))
 
 
 @pytest.mark.parametrize(
     ("mechanisms", "width"),
     [pytest.param((name,), 1, id=name) for name in EVERY]
-    + [pytest.param(EVERY, width, id=f"all-{width}") for width in (1, 2, 4)],
+    + [pytest.param(EVERY, width, id=f"all-{width}") for width in (1, 4)],
 )
 def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(mechanisms, width):
-    without, loss_without = trained_neutral((), width)
-    with_it, loss_with = trained_neutral(mechanisms, width)
+    """And one compiled program serves sixteen values over the whole range of every traced knob."""
+    without, loss_without = trained((), width)
+    with_it, loss_with = trained(mechanisms, width)
     # Where a curriculum makes the number of answers a variable, XLA rounds the vmapped mean of the losses otherwise:
     # the record of the loss may differ in its last bit, nothing that is trained does.
     slack = 3e-7 if "curriculum" in mechanisms and width > 1 else 0
-    np.testing.assert_allclose(loss_without, loss_with, rtol=slack, atol=0)
-    assert_trees_equal(without.params, with_it.params)
-    assert_trees_equal(without.adam, with_it.adam)
+    np.testing.assert_allclose(loss_without[0], loss_with[0], rtol=slack, atol=0)
+    first = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf)[0], tree)  # noqa: E731
+    assert_trees_equal(first(without.params), first(with_it.params))
+    assert_trees_equal(first(without.adam), first(with_it.adam))
+    if len(mechanisms) == 1:  # everything at once, and at its most, may diverge
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(with_it.params))
 
 
 def test_cells_rerun_alone_are_bitwise_the_same(plan):

@@ -14,6 +14,7 @@ from lab import model, train
 from lab.acting import Acting
 from lab.errors import UserError
 from lab.knobs import KNOBS
+from lab.loss import task_loss
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms import geometry_penalties as geometry
 from lab.mechanisms.base import Seen
@@ -23,6 +24,7 @@ from lab.randomness import address
 from tests.lab.conftest import study_of, tiny_config
 
 RNG = np.random.default_rng(0)
+ZERO = jnp.int32(0)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def acting_of(name, step=0, **changed):
 def pulled(name, params, batch, spec, **changed):
     """What a mechanism adds to a gradient of zeros."""
     nothing = jax.tree.map(jnp.zeros_like, params)
-    return acting_of(name, **changed).pulled(nothing, params, batch, spec, jnp.int32(0))
+    return acting_of(name, **changed).pulled(nothing, params, batch, spec, ZERO)
 
 
 def test_l2_and_l1_are_the_gradients_of_their_norms(program, batch, params):
@@ -96,7 +98,7 @@ def test_orthogonality_pulls_along_the_gradient_of_the_distance(shape):
 def test_activation_l1_is_the_mean_magnitude(program, batch, params):
     forward = model.run(params, batch.tokens, program.spec, batch.answers)
     assert forward.neurons.shape == (1, *batch.tokens.shape, program.spec.mlp_width)
-    added = acting_of("activation_l1", activation_l1__rate=2.5).penalized(0.0, forward, batch, program.spec)
+    added = acting_of("activation_l1", activation_l1__rate=2.5).penalized(0.0, forward, batch, program.spec, ZERO)
     np.testing.assert_allclose(added, 2.5 * np.abs(np.asarray(forward.neurons, np.float64)).mean(), rtol=1e-5)
 
 
@@ -106,13 +108,15 @@ def test_label_smoothing_and_the_confidence_penalty_are_optaxs_and_numpys(progra
     smooth = optax.smooth_labels(jax.nn.one_hot(targets_BxA, program.spec.vocab_size), 0.3)
     mask = np.asarray(batch.answer_mask, np.float64)
     theirs = (np.asarray(optax.softmax_cross_entropy(forward.logits, smooth)) * mask).sum(1) / mask.sum(1)
-    plain = train.task_loss(forward.logits, batch)
-    ours = acting_of("label_smoothing", label_smoothing__rate=0.3).penalized(plain, forward, batch, program.spec)
+    plain = task_loss(forward.logits, batch)
+    ours = acting_of("label_smoothing", label_smoothing__rate=0.3).penalized(plain, forward, batch, program.spec, ZERO)
     np.testing.assert_allclose(ours, theirs.mean(), rtol=1e-5)
 
     p = np.exp(np.asarray(jax.nn.log_softmax(forward.logits), np.float64))
     entropy = (-(p * np.log(p)).sum(-1) * mask).sum(1) / mask.sum(1)
-    ours = acting_of("confidence_penalty", confidence_penalty__rate=0.7).penalized(0.0, forward, batch, program.spec)
+    ours = acting_of("confidence_penalty", confidence_penalty__rate=0.7).penalized(
+        0.0, forward, batch, program.spec, ZERO
+    )
     np.testing.assert_allclose(ours, -0.7 * entropy.mean(), rtol=1e-5)
 
 
@@ -148,7 +152,7 @@ def test_geometry_penalties_read_the_chosen_layer_where_the_first_answer_is_pred
     z = np.asarray(forward.hidden, np.float64)[layer][np.arange(len(at)), at]
     share = ((z - z.mean(0)) ** 2).sum() / (z**2).sum()
     acting = acting_of("contraction", contraction__rate=2.0, contraction__layer=layer)
-    np.testing.assert_allclose(acting.penalized(0.0, forward, batch, program.spec), 2 * share, rtol=1e-3)
+    np.testing.assert_allclose(acting.penalized(0.0, forward, batch, program.spec, ZERO), 2 * share, rtol=1e-3)
 
 
 def test_a_layer_that_the_model_lacks_is_refused():
@@ -176,13 +180,14 @@ def test_the_jacobians_norm_is_unbiased(program, batch, params):
     two = jax.tree.map(lambda leaf: leaf[jnp.asarray([0, 5])], batch)
     exact = jax.grad(lambda p: 0.5 * squared_norm(p))(params)
 
-    def logits(params, shift):
-        touch = lambda site, layer, x: x + shift if site == "embedding" else x  # noqa: E731
-        return model.run(params, two.tokens, program.spec, two.answers, touch).logits
+    def forward(params, touch):
+        return model.run(params, two.tokens, program.spec, two.answers, touch)
 
     pull = MECHANISMS["jacobian"].pull
     draws = jax.jit(
-        lambda keys: lax_mean(lambda key: pull(params, Seen(two, key, logits), knobs_of(jacobian__rate=1.0)), keys)
+        lambda keys: lax_mean(
+            lambda key: pull(params, Seen(two, key, ZERO, forward), knobs_of(jacobian__rate=1.0)), keys
+        )
     )(jax.random.split(jax.random.key(1), 1000))
     ours, theirs = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(t)]) for t in (draws, exact))
     assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(theirs)
@@ -207,10 +212,10 @@ def test_sam_follows_the_gradient_taken_there(program):
     using = replace(program, mechanisms=("sam",), entering=("sam",))
     seed, knobs = jnp.int32(2), knobs_of(sam__rho=0.5)
     worlds = program.mixture.worlds(address(seed, "world"))
-    state = train.begin(using, train.init(using, seed), knobs)
+    state = train.begin(using, train.init(using, seed), knobs, seed, ZERO)
     after, _ = train.train_step(using, worlds, seed, knobs, state, jnp.int32(0))
     batch = program.mixture.batch(address(seed, "batch", 0), worlds, dict(program.counts), program.length)
-    loss = lambda p: train.task_loss(model.apply(p, batch.tokens, program.spec, batch.answers)[0], batch)  # noqa: E731
+    loss = lambda p: task_loss(model.apply(p, batch.tokens, program.spec, batch.answers)[0], batch)  # noqa: E731
     first = jax.grad(loss)(state.params)
     length = np.sqrt(sum(float(jnp.sum(jnp.square(g))) for g in jax.tree.leaves(first)))
     second = jax.grad(loss)(jax.tree.map(lambda p, g: p + jnp.float32(0.5 / length) * g, state.params, first))
@@ -258,7 +263,7 @@ def test_touched_sites_differ_between_layers_and_steps(program, batch, params):
 def test_kernels_stay_under_the_spectral_cap(program):
     using = replace(program, mechanisms=("spectral_cap",), entering=("spectral_cap",), call_steps=20)
     knobs = knobs_of(spectral_cap__norm=0.8)
-    state = train.begin(using, train.init(using, jnp.int32(0)), knobs)
+    state = train.begin(using, train.init(using, ZERO), knobs, ZERO, ZERO)
     after, _ = jax.jit(lambda s: train.train_call(using, jnp.int32(0), jnp.int32(0), knobs, s))(state)
     for tree in (state.params, after.params):
         kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if model.is_linear_kernel(path)]

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from lab import model, train
+from lab.loss import answer_logprob, task_loss
 from lab.plan import make_plan
 from lab.randomness import PURPOSES, address
 from lab.train import Schedule
@@ -54,8 +55,8 @@ def test_the_loss_weighs_examples_alike_however_long_their_answers(program):
         rows.append(np.mean([logprob[b, t, targets[t]] for t in at]))
     assert {int((np.asarray(batch.weights)[b] > 0).sum()) for b in range(len(rows))} == {1, 3}  # facts 1, words 3
     logits_BxAxV, _ = model.apply(params, batch.tokens, program.spec, batch.answers)
-    np.testing.assert_allclose(train.task_loss(logits_BxAxV, batch), -np.mean(rows), rtol=1e-5)
-    np.testing.assert_allclose(train.answer_logprob(logits_BxAxV, batch), rows, rtol=1e-5)
+    np.testing.assert_allclose(task_loss(logits_BxAxV, batch), -np.mean(rows), rtol=1e-5)
+    np.testing.assert_allclose(answer_logprob(logits_BxAxV, batch), rows, rtol=1e-5)
 
 
 def test_cells_that_differ_only_in_a_knob_see_the_same_weights_and_batches(program):
