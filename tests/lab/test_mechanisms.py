@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from lab import model, train
 from lab.errors import UserError
+from lab.knob_table import table
 from lab.knobs import KNOBS, checked
 from lab.mechanisms.pruning import magnitude_masks, prunable, ranks
 from lab.mechanisms.weight_decay import WeightDecay
@@ -110,3 +113,8 @@ def test_every_knob_is_described_and_guards_its_range(name):
             checked(name, value, "here")
     with pytest.raises(UserError, match="must be a number"):
         checked(name, "0.5", "here")
+
+
+def test_the_docs_list_every_knob_as_the_registry_has_it():
+    path = Path(__file__).parents[2] / "docs" / "knobs.md"
+    assert path.read_text() == table(), "run `python -m lab.knob_table`"
