@@ -118,3 +118,9 @@ def test_every_knob_is_described_and_guards_its_range(name):
 def test_the_docs_list_every_knob_as_the_registry_has_it():
     path = Path(__file__).parents[2] / "docs" / "knobs.md"
     assert path.read_text() == table(), "run `python -m lab.knob_table`"
+
+
+def test_the_how_to_shows_the_mechanism_as_it_is():
+    root = Path(__file__).parents[2]
+    code = (root / "lab" / "mechanisms" / "gradient_noise.py").read_text()
+    assert code in (root / "docs" / "adding_a_mechanism.md").read_text()
