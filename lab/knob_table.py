@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lab.knobs import KNOBS, MECHANISMS
+from lab.knobs import MECHANISMS, OF_EVERY_PROGRAM
 from lab.mechanisms.base import NEVER, Knob
 
 HERE = Path(__file__).parent.parent
@@ -51,8 +51,7 @@ def rows(knobs: list[Knob]) -> list[str]:
 
 def table() -> str:
     """The whole document."""
-    owned = {knob.name for mechanism in MECHANISMS.values() for knob in mechanism.knobs}
-    parts = [INTRO, "## Every program", "", *rows([k for k in KNOBS.values() if k.name not in owned])]
+    parts = [INTRO, "## Every program", "", *rows(list(OF_EVERY_PROGRAM))]
     for name, mechanism in MECHANISMS.items():
         file = f"lab/{type(mechanism).__module__.removeprefix('lab.').replace('.', '/')}.py"
         sources = dict.fromkeys(source for knob in mechanism.knobs for source in knob.source.split("; "))

@@ -18,6 +18,7 @@ from lab.knob_table import table
 from lab.knobs import KNOBS, checked
 from lab.mechanisms.pruning import magnitude_masks, prunable, ranks
 from lab.mechanisms.weight_decay import WeightDecay
+from lab.optimizers import ADAM
 from lab.plan import make_plan
 from lab.population import local_layout
 from tests.lab.conftest import study_of
@@ -85,12 +86,12 @@ def test_weight_decay_is_optax_adamw():
     )
     gradient = jax.tree.map(lambda p: jnp.cos(p * 7), PARAMS)
     theirs, their_state = PARAMS, adamw.init(PARAMS)
-    ours, our_state = PARAMS, train.ADAM.init(PARAMS)
+    ours, our_state = PARAMS, ADAM.init(PARAMS)
     for _ in range(3):
         with jax.numpy_dtype_promotion("standard"):
             updates, their_state = adamw.update(gradient, their_state, theirs)
             theirs = optax.apply_updates(theirs, updates)
-            direction, our_state = train.ADAM.update(gradient, our_state)
+            direction, our_state = ADAM.update(gradient, our_state)
         direction = WeightDecay().direction(direction, ours, {"weight_decay.rate": jnp.float32(decay)})
         ours = jax.tree.map(lambda p, d: p - jnp.float32(rate) * d, ours, direction)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), ours, theirs)

@@ -219,7 +219,7 @@ def test_sam_follows_the_gradient_taken_there(program):
     first = jax.grad(loss)(state.params)
     length = np.sqrt(sum(float(jnp.sum(jnp.square(g))) for g in jax.tree.leaves(first)))
     second = jax.grad(loss)(jax.tree.map(lambda p, g: p + jnp.float32(0.5 / length) * g, state.params, first))
-    jax.tree.map(lambda m, g: np.testing.assert_allclose(m, 0.1 * g, rtol=1e-3, atol=1e-7), after.adam.mu, second)
+    jax.tree.map(lambda m, g: np.testing.assert_allclose(m, 0.1 * g, rtol=1e-3, atol=1e-7), after.moments.mu, second)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.95])
