@@ -36,10 +36,15 @@ def arguments(plan, program, cells=4, **changed):
     seeds, knobs = traced_arguments(nodes)
     for name, values in changed.items():
         knobs[name] = jnp.asarray(values, jnp.float32)
-    begin = population.over_cells(
-        lambda s, k: train.begin(program, train.init(program, s), k, s, jnp.int32(0)), plan.layout, own=2
-    )
-    return jnp.int32(0), seeds, knobs, begin(seeds, knobs)
+    begin = population.over_cells(lambda s, k, x: train.begin(program, x, k, s, jnp.int32(0)), plan.layout, own=3)
+    return jnp.int32(0), seeds, knobs, begin(seeds, knobs, fresh(plan.layout)(seeds))
+
+
+@functools.cache
+def fresh(layout):
+    """The initial states of the tiny study's cells, compiled once for all tests of a layout."""
+    program = make_plan(study_of(), local_layout()).buckets[0].program
+    return population.over_cells(lambda s: train.init(program, s), layout, own=1)
 
 
 def assert_trees_equal(a, b):
