@@ -14,6 +14,7 @@ from lab.mechanisms.pruning import Pruning
 from lab.mechanisms.sam import SharpnessAware
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
+from lab.mechanisms.structured_pruning import StructuredPruning
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
@@ -40,6 +41,7 @@ MECHANISMS: dict[str, Mechanism] = {
         dropout.RESIDUAL,
         HiddenNoise(),
         SpectralCap(),
+        StructuredPruning(),
         Pruning(),
     )
 }
