@@ -11,6 +11,7 @@ from lab.mechanisms.curriculum import Curriculum
 from lab.mechanisms.hidden_noise import HiddenNoise
 from lab.mechanisms.jacobian import Jacobian
 from lab.mechanisms.pruning import Pruning
+from lab.mechanisms.rewind import Rewind
 from lab.mechanisms.sam import SharpnessAware
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
@@ -41,6 +42,7 @@ MECHANISMS: dict[str, Mechanism] = {
         dropout.RESIDUAL,
         HiddenNoise(),
         SpectralCap(),
+        Rewind(),
         StructuredPruning(),
         Pruning(),
     )
