@@ -21,7 +21,7 @@ from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later
 from lab.model import ModelSpec
 from tasks.mixture import Mixture
 
-MASK_EVERY = 10  # steps from one choice of the masks to the next while sparsity grows; sorting costs about a step
+MASK_EVERY = 10  # steps from one choice of the masks to the next while sparsity grows
 REGROW_EVERY = 5 * MASK_EVERY  # steps from one exchange to the next: a new weight needs time to become large
 
 SPARSITY = Knob(
@@ -126,7 +126,7 @@ class Pruning(Mechanism):
             due = following % REGROW_EVERY == 0
             return lax.cond(due, lambda: exchanged(params, gradient, extra, knobs, key), lambda: rested)
         elapsed, over = following - extra[SINCE], knobs[OVER.name]
-        # The first choice after `over` steps is the last one. Cells in one shot skip the sort where they run alone.
+        # The first choice after `over` steps is the last one. Cells in one shot skip the ranking where they run alone.
         growing = (over > 1) & (elapsed.astype(jnp.float32) < over + MASK_EVERY)
 
         def chosen() -> Extra:
