@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 from analysis.metrics import METRICS
+from lab.knob_table import shown, span
 from lab.knobs import KNOBS
 from tasks import TASKS
 
@@ -36,11 +37,12 @@ def _tasks() -> list[tuple[str, ...]]:
 def _knobs() -> list[tuple[str, ...]]:
     lines = []
     for knob in KNOBS.values():
-        span = " | ".join(knob.choices) if knob.choices else f"[{knob.low:g}, {knob.high:g}]"
-        neutral = "no neutral value" if knob.neutral is None else f"neutral {knob.neutral}"
-        neutral += "" if knob.default is None else f", default {knob.default}"
+        neutral = "no neutral value" if knob.neutral is None else f"neutral {shown(knob.neutral)}"
+        neutral += "" if knob.default is None else f", default {shown(knob.default)}"
         kind = "traced" if knob.traced else "static"
-        lines.append((knob.name, span, neutral, kind, f"from {knob.stage} stage", f"{knob.about} ({knob.source})"))
+        lines.append(
+            (knob.name, span(knob), neutral, kind, f"from {knob.stage} stage", f"{knob.about} ({knob.source})")
+        )
     return lines
 
 

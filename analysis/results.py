@@ -13,6 +13,7 @@ from analysis.density import Density, count
 from analysis.latents import Measurer, Place, places
 from lab import checkpoint
 from lab.config import Study
+from lab.knobs import telling
 from lab.plan import Plan
 from lab.store import Store
 
@@ -102,9 +103,13 @@ def _measured(study: Study, readings: dict[str, np.ndarray]) -> dict[str, float]
 
 
 def to_csv(results: Results) -> str:
-    """The table as text: knobs, seed, stage, step, divergence, then every ability and latent reading."""
+    """The table as text: knobs, seed, stage, step, divergence, then every ability and latent reading.
+
+    Of the knobs, those that are an axis or do something in some cell.
+    """
     study = results.study
-    knobs = [name for name in study.base if name != "seed"]
+    turned = {axis.knob for axis in study.axes}.union(*(telling(cell) for cell in study.cells))
+    knobs = [name for name in study.base if name in turned and name != "seed"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["cell", *knobs, "seed", "stage", "step", "diverged_at", "trained_as", *results.columns])

@@ -23,7 +23,7 @@ from tasks import TaskError, make, sizes_of
 from tasks.base import Split, Task
 from tasks.mixture import Mixture
 
-FORMAT = 1  # raised whenever the same config would train to other numbers
+FORMAT = 2  # raised whenever the same config would train to other numbers
 
 
 @dataclass(frozen=True)

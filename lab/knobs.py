@@ -1,7 +1,7 @@
 """The registry of knobs: what each one is, its range, its neutral value, and the stage from which it acts.
 
-A mechanism's own knobs are declared beside its functions, in lab/mechanisms; the two knobs that every program has
-(seed and learning rate) are declared here.
+A mechanism's own knobs are declared beside its functions, in lab/mechanisms; the knobs that every program has
+(seed, learning rate, optimizer) are declared here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from lab.errors import UserError, nearest
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Knob
+from lab.optimizers import OPTIMIZERS
 
 SEED = Knob(
     name="seed",
@@ -31,13 +32,22 @@ LEARNING_RATE = Knob(
     neutral=None,
     stage="first",
     default=2e-3,
-    about="step size of AdamW after warm-up",
+    about="step size of the optimizer after warm-up",
     source="Loshchilov & Hutter 2019, arXiv 1711.05101",
 )
+OPTIMIZER = Knob(
+    name="optimizer.name",
+    neutral="adamw",
+    stage="first",
+    choices=tuple(OPTIMIZERS),
+    pinned=True,
+    about="AdamW, SGD with momentum .9, Lion, or Muon on the blocks' kernels; each needs a learning rate of its own",
+    source="Chen et al. 2023, arXiv 2302.06675 (Lion); Jordan et al. 2024, kellerjordan.github.io/posts/muon (Muon)",
+)
 
+OF_EVERY_PROGRAM = (SEED, LEARNING_RATE, OPTIMIZER)
 KNOBS: dict[str, Knob] = {
-    knob.name: knob
-    for knob in (SEED, LEARNING_RATE, *(knob for mechanism in MECHANISMS.values() for knob in mechanism.knobs))
+    knob.name: knob for knob in (*OF_EVERY_PROGRAM, *(knob for m in MECHANISMS.values() for knob in m.knobs))
 }
 
 

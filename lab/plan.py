@@ -140,6 +140,7 @@ def _bucket(study: Study, stage: int, static: tuple[tuple[str, Any], ...], nodes
         static=tuple((k, v) for k, v in static if k.split(".")[0] in mechanisms),
         call_steps=study.call_steps,
         opening=study.stages[0].end,
+        optimizer=dict(static)[registry.OPTIMIZER.name],
     )
     return Bucket(stage, program, tuple(nodes))
 

@@ -154,7 +154,8 @@ class Trainer:
         """The state at a stage's first step: fresh, or the parents' end, with the stage's mechanisms set up."""
         program = bucket.program
         if bucket.stage == 0:
-            state = self._program("initialisation", program.spec, lambda s: train.init(program, s), (seeds,))(seeds)
+            content = (program.spec, program.optimizer)
+            state = self._program("initialisation", content, lambda s: train.init(program, s), (seeds,))(seeds)
         else:
             parents = [self.store.final(str(node.parent)) for node in wave.padded]
             parent = next(b for b in self.plan.buckets if any(n.key == wave.nodes[0].parent for n in b.nodes))
@@ -186,8 +187,8 @@ class Trainer:
             return rest
 
         params, rest = checkpoint.gather(places, "params"), checkpoint.gather(places, "state", complete)
-        parts = checkpoint.unflat(rest, {"adam": like.adam, "extra": like.extra})
-        return population.place(train.State(params, parts["adam"], parts["extra"]), self.layout)
+        parts = checkpoint.unflat(rest, {"moments": like.moments, "extra": like.extra})
+        return population.place(train.State(params, parts["moments"], parts["extra"]), self.layout)
 
     def _name(self, bucket: Bucket) -> str:
         static = [f"{knob}={value}" for knob, value in bucket.program.static]
@@ -234,7 +235,7 @@ class Trainer:
             cells = checkpoint.rows(host, wave.rows(index))
             items = {
                 "params": cells.params,
-                "state": checkpoint.flat({"adam": cells.adam, "extra": cells.extra}),
+                "state": checkpoint.flat({"moments": cells.moments, "extra": cells.extra}),
                 "history": checkpoint.rows(history.tree(), wave.rows(index)),
             }
             meta = {

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from lab import model
@@ -20,12 +19,12 @@ from lab.knobs import LEARNING_RATE
 from lab.loss import answer_logprob, task_loss
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Context, Extra, Knobs, Params
+from lab.optimizers import OPTIMIZERS
 from lab.randomness import address
 from tasks.mixture import Batch, Mixture
 
 SCHEDULES = ("constant", "cosine", "wsd")
 DECAY_SHARE = 0.2  # of the total steps, at the end of a 'wsd' schedule
-ADAM = optax.scale_by_adam(b1=0.9, b2=0.98)
 
 
 class State(NamedTuple):
@@ -33,12 +32,12 @@ class State(NamedTuple):
 
     Attributes:
       params: the model's parameters.
-      adam: optax's first and second moments and count.
+      moments: optax's state of the optimizer.
       extra: mechanism name -> what the mechanism keeps.
     """
 
     params: Params
-    adam: Any
+    moments: Any
     extra: dict[str, Extra]
 
 
@@ -84,6 +83,7 @@ class Program:
       static: (knob, value) of the static knobs.
       call_steps: steps of one call: the length of the inner scan.
       opening: steps of the study's first stage.
+      optimizer: one of lab.optimizers.
     """
 
     spec: model.ModelSpec
@@ -96,6 +96,7 @@ class Program:
     static: tuple[tuple[str, Any], ...] = ()
     call_steps: int = 50
     opening: int = 0
+    optimizer: str = "adamw"
 
     @property
     def context(self) -> Context:
@@ -106,7 +107,7 @@ class Program:
 def init(program: Program, seed: jax.Array) -> State:
     """The state of a cell before its first step; mechanisms add theirs in `begin`."""
     params = model.init(address(seed, "init"), program.spec)
-    return State(params, ADAM.init(params), {})
+    return State(params, OPTIMIZERS[program.optimizer].init(params), {})
 
 
 def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
@@ -124,7 +125,7 @@ def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: j
         seen = entering.seen(name, batch_at(program, seed, step), program.spec, step, acts=False)
         extra[name] = mechanism.enter(params, extra[name], now, seen)
         params = mechanism.project(params, extra[name], now)
-    return State(params, state.adam, extra)
+    return State(params, state.moments, extra)
 
 
 def batch_at(program: Program, seed: jax.Array, step: jax.Array, levels: Any = None) -> Batch:
@@ -158,7 +159,7 @@ def train_step(
     gradient = acting.pulled(gradient, state.params, batch, program.spec, step)
     extra = learned(program, state.extra, acting, levels, batch, logits_BxAxV) if levels else state.extra
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power; our own code is strict
-        direction, adam = ADAM.update(gradient, state.adam)
+        direction, moments = OPTIMIZERS[program.optimizer].update(gradient, state.moments, state.params)
     for _, mechanism, now in acting:
         direction = mechanism.direction(direction, state.params, now)
     rate = knobs[LEARNING_RATE.name] * program.schedule(step)
@@ -167,7 +168,7 @@ def train_step(
     for name, mechanism, now in acting:
         extra[name] = mechanism.follow(params, gradient, extra[name], now, acting.key_of(name), step)
         params = mechanism.project(params, extra[name], now)
-    return State(params, adam, extra), loss
+    return State(params, moments, extra), loss
 
 
 def learned(

@@ -15,3 +15,8 @@ import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first, so that no worker is left with them at the end."""
+    items.sort(key=lambda item: item.path.name != "test_kill.py")

@@ -35,10 +35,21 @@ def numbers(workdir):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("kill") / "whole"
-    finish(start(workdir))
-    return workdir
+def uninterrupted(tmp_path_factory, worker_id):
+    """The study run to its end: by the worker that comes first, the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "kill"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not (folder / "done").exists():
+            time.sleep(0.1)
+    else:
+        try:
+            finish(start(folder / "whole"))
+        finally:
+            (folder / "done").touch()
+    return folder / "whole"
 
 
 def seen(pattern):

@@ -8,6 +8,7 @@ from lab.mechanisms import dropout, geometry_penalties
 from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import Mechanism
 from lab.mechanisms.curriculum import Curriculum
+from lab.mechanisms.gradient_noise import GradientNoise
 from lab.mechanisms.hidden_noise import HiddenNoise
 from lab.mechanisms.jacobian import Jacobian
 from lab.mechanisms.pruning import Pruning
@@ -36,6 +37,7 @@ MECHANISMS: dict[str, Mechanism] = {
         geometry_penalties.ISOTROPY,
         geometry_penalties.CONTRACTION,
         Jacobian(),
+        GradientNoise(),
         SharpnessAware(),
         dropout.EMBEDDING,
         dropout.ATTENTION,

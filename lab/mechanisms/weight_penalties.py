@@ -17,7 +17,7 @@ L2 = Knob(
     name="l2.rate",
     high=10.0,
     about="adds rate/2 × the sum of squares of matrices and embeddings to the loss (coupled: Adam rescales it)",
-    source="Krogh & Hertz 1992, doi 10.5555/2986916.2987033",
+    source="Krogh & Hertz 1991, A simple weight decay can improve generalization (NeurIPS 4)",
 )
 L1 = Knob(
     name="l1.rate",

@@ -84,7 +84,9 @@ def test_scores_agree_with_the_tasks_own_checkers(study):
     for evaluation in evaluate.evaluations(study):
         found = jax.jit(lambda s, p, e=evaluation: evaluate.evaluate(e, s, p))(seed, params)
         for label, split in evaluation.splits:
-            examples = evaluate.examples_of(evaluation, seed, worlds, label, split)
+            examples = jax.jit(lambda s, w, pair=(label, split), e=evaluation: evaluate.examples_of(e, s, w, *pair))(
+                seed, worlds
+            )
             steps = study.mixture.task(label).splits[split].decode_steps
             answers, _ = ANSWER(params, study.spec, examples.tokens, examples.targets, examples.weights, steps)
             host = jax.tree.map(np.asarray, examples)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from lab import model, train
+from lab import model
 from lab.errors import UserError
+from lab.knob_table import table
 from lab.knobs import KNOBS, checked
 from lab.mechanisms.weight_decay import WeightDecay
+from lab.optimizers import ADAM
 
 PARAMS = model.init(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))
 
@@ -23,12 +27,12 @@ def test_weight_decay_is_optax_adamw():
     )
     gradient = jax.tree.map(lambda p: jnp.cos(p * 7), PARAMS)
     theirs, their_state = PARAMS, adamw.init(PARAMS)
-    ours, our_state = PARAMS, train.ADAM.init(PARAMS)
+    ours, our_state = PARAMS, ADAM.init(PARAMS)
     for _ in range(3):
         with jax.numpy_dtype_promotion("standard"):
             updates, their_state = adamw.update(gradient, their_state, theirs)
             theirs = optax.apply_updates(theirs, updates)
-            direction, our_state = train.ADAM.update(gradient, our_state)
+            direction, our_state = ADAM.update(gradient, our_state)
         direction = WeightDecay().direction(direction, ours, {"weight_decay.rate": jnp.float32(decay)})
         ours = jax.tree.map(lambda p, d: p - jnp.float32(rate) * d, ours, direction)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), ours, theirs)
@@ -51,3 +55,14 @@ def test_every_knob_is_described_and_guards_its_range(name):
             checked(name, value, "here")
     with pytest.raises(UserError, match="must be a number"):
         checked(name, "0.5", "here")
+
+
+def test_the_docs_list_every_knob_as_the_registry_has_it():
+    path = Path(__file__).parents[2] / "docs" / "knobs.md"
+    assert path.read_text() == table(), "run `python -m lab.knob_table`"
+
+
+def test_the_how_to_shows_the_mechanism_as_it_is():
+    root = Path(__file__).parents[2]
+    code = (root / "lab" / "mechanisms" / "gradient_noise.py").read_text()
+    assert code in (root / "docs" / "adding_a_mechanism.md").read_text()

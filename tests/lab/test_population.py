@@ -13,6 +13,7 @@ import pytest
 
 from lab import knobs as registry
 from lab import population, train
+from lab.mechanisms.pruning_masks import prunable
 from lab.plan import make_plan, traced_arguments
 from lab.population import Layout, local_layout
 from tests.lab.conftest import study_of
@@ -74,22 +75,45 @@ CELLS = 16
 EVERY = tuple(registry.MECHANISMS)
 
 
-def spread(knob, turn):
-    """CELLS values of a traced knob: the neutral one (its base where it only shapes another), then its whole range."""
-    values = np.roll(np.linspace(knob.low, knob.high, CELLS - 1), turn)
-    values = np.round(values) if knob.integer or knob.choices else values
-    return [knob.number(knob.base if knob.needs else knob.neutral), *values]
+def resting(knob):
+    """The value of a knob that does nothing, or has nothing to shape."""
+    return knob.number(knob.base if knob.needs else knob.neutral)
+
+
+def spread(knobs):
+    """{knob: CELLS values}: all at rest in the first cell, then each over its whole range, out of step."""
+    found = {}
+    for turn, knob in enumerate(knobs):
+        values = np.roll(np.linspace(knob.low, knob.high, CELLS - 1), turn)
+        found[knob.name] = [resting(knob), *(np.round(values) if knob.integer or knob.choices else values)]
+    return found
+
+
+def pairs(knobs):
+    """{knob: CELLS values}: all at rest in the first cell, then two of the strengths a cell, at some value."""
+    random = np.random.default_rng(0)
+    found = {knob.name: [resting(knob)] * CELLS for knob in knobs}
+    strengths = [knob for knob in knobs if not knob.needs]
+    for cell in range(1, CELLS):
+        for knob in random.choice(np.array(strengths, object), 2, replace=False):
+            value = knob.low + random.uniform(0.05, 0.5) * (knob.high - knob.low)
+            found[knob.name][cell] = np.round(value) if knob.integer or knob.choices else value
+    return found
 
 
 @functools.cache
 def trained(mechanisms, width):
-    """(state, losses) of CELLS cells, with some mechanisms compiled in: the first neutral, the others anything else."""
+    """(state, losses) of CELLS cells, with some mechanisms compiled in, and the knobs' values.
+
+    The first cell is neutral. The others turn every knob of a mechanism that is alone, or a pair out of many.
+    """
     layout, plan = Layout("cpu", 1, width, CELLS), make_plan(study_of(), local_layout())
     knobs = [knob for name in mechanisms for knob in registry.MECHANISMS[name].knobs]
     static = tuple((k.name, k.neutral) for k in knobs if not k.traced)
     program = replace(plan.buckets[0].program, mechanisms=mechanisms, entering=mechanisms, static=static)
-    values = {k.name: spread(k, turn) for turn, k in enumerate(k for k in knobs if k.traced)}
-    return lifted(program, layout)(*arguments(replace(plan, layout=layout), program, CELLS, **values))
+    values = (pairs if len(mechanisms) > 1 else spread)([k for k in knobs if k.traced])
+    given = arguments(replace(plan, layout=layout), program, CELLS, **values)
+    return *lifted(program, layout)(*given), values
 
 
 @pytest.mark.parametrize(
@@ -98,18 +122,24 @@ def trained(mechanisms, width):
     + [pytest.param(EVERY, width, id=f"all-{width}") for width in (1, 4)],
 )
 def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(mechanisms, width):
-    """And one compiled program serves sixteen values over the whole range of every traced knob."""
-    without, loss_without = trained((), width)
-    with_it, loss_with = trained(mechanisms, width)
+    """And one compiled program serves sixteen values over the whole range of every traced knob, or pairs of them."""
+    without, loss_without, _ = trained((), width)
+    with_it, loss_with, values = trained(mechanisms, width)
     # Where a curriculum makes the number of answers a variable, XLA rounds the vmapped mean of the losses otherwise:
     # the record of the loss may differ in its last bit, nothing that is trained does.
     slack = 3e-7 if "curriculum" in mechanisms and width > 1 else 0
     np.testing.assert_allclose(loss_without[0], loss_with[0], rtol=slack, atol=0)
     first = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf)[0], tree)  # noqa: E731
     assert_trees_equal(first(without.params), first(with_it.params))
-    assert_trees_equal(first(without.adam), first(with_it.adam))
-    if len(mechanisms) == 1:  # everything at once, and at its most, may diverge
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(with_it.params))
+    assert_trees_equal(first(without.moments), first(with_it.moments))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(with_it.params))
+    for cell, sparsity in enumerate(values.get("prune.sparsity", ())):  # whatever else pulls at the weights
+        if any(values.get(f"structured.{unit}", [0] * CELLS)[cell] for unit in ("heads", "neurons", "layers")):
+            continue
+        sparsity = sparsity if values["prune.over"][cell] == 1 else 0.0  # it grows after these few steps
+        kernels = [np.asarray(kernel)[cell] for kernel in prunable(with_it.params).values()]
+        size = sum(kernel.size for kernel in kernels)
+        assert sum((kernel == 0).sum() for kernel in kernels) == np.round(np.float32(sparsity) * np.float32(size))
 
 
 def test_cells_rerun_alone_are_bitwise_the_same(plan):

@@ -219,7 +219,7 @@ def test_sam_follows_the_gradient_taken_there(program):
     first = jax.grad(loss)(state.params)
     length = np.sqrt(sum(float(jnp.sum(jnp.square(g))) for g in jax.tree.leaves(first)))
     second = jax.grad(loss)(jax.tree.map(lambda p, g: p + jnp.float32(0.5 / length) * g, state.params, first))
-    jax.tree.map(lambda m, g: np.testing.assert_allclose(m, 0.1 * g, rtol=1e-3, atol=1e-7), after.adam.mu, second)
+    jax.tree.map(lambda m, g: np.testing.assert_allclose(m, 0.1 * g, rtol=1e-3, atol=1e-7), after.moments.mu, second)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.95])
@@ -243,6 +243,19 @@ def test_hidden_noise_is_normal_in_units_of_the_root_mean_square():
     rms = np.sqrt((np.asarray(x, np.float64) ** 2).mean(1, keepdims=True))
     drawn = (np.asarray(touched, np.float64) - np.asarray(x)) / (0.5 * rms)
     assert kstest(drawn.ravel(), "norm").pvalue > 1e-3
+
+
+def test_gradient_noise_is_normal_and_new_at_every_step_and_leaf(program, batch, params):
+    from scipy.stats import kstest
+
+    acting = [acting_of("gradient_noise", step, gradient_noise__sigma=0.5) for step in (0, 1)]
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    drawn = [a.pulled(nothing, params, batch, program.spec, ZERO) for a in acting]
+    flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in drawn]
+    assert kstest(flat[0] / 0.5, "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(*flat)[0, 1]) < 0.1
+    alike = [leaf for leaf in jax.tree.leaves(drawn[0]) if leaf.shape == (program.spec.width,)]
+    assert len({np.asarray(leaf).tobytes() for leaf in alike}) == len(alike) > 1
 
 
 def test_touched_sites_differ_between_layers_and_steps(program, batch, params):

@@ -1,0 +1,63 @@
+"""Do penalties on the shape of the latent cloud buy ability? Collapse, its planting and its cure, at nine strengths.
+
+A trained model goes on training under a penalty on its last layer's hidden vectors, where answers are predicted.
+
+    python run.py --config=ablations/collapse.py             contraction: the cloud is pulled together. Claim: compact
+                                                             latents (lower participation ratio and TwoNN) cost nothing
+    python run.py --config=ablations/collapse.py:covariance  VICReg's decorrelation. Claim: higher rank helps
+    python run.py --config=ablations/collapse.py:isotropy    IsoScore* upwards. Claim: isotropic latents are better
+    python run.py --config=ablations/collapse.py:cure        under a strong contraction, the variance term at nine
+                                                             strengths. Claim: giving spread back gives ability back
+    python run.py --config=ablations/collapse.py:quick       3 strengths x 3 seeds; its verdicts say `underpowered`
+
+Sources: Bardes et al. 2022 (arXiv 2105.04906), Rudman & Eickhoff 2024 (arXiv 2305.19358); that effective rank and
+ability part: arXiv 2207.02099, arXiv 2602.20433.
+"""
+
+from lab.grid import axis, product, study_config
+
+EVEN = tuple(step / 8 for step in range(9))
+RANK = dict(participation_ratio=1, rank_me=1)
+# variant -> (knob, strongest value, claimed gains)
+PENALTIES = {
+    "": ("contraction.rate", 16.0, dict(participation_ratio=-1, two_nn=-1)),
+    "covariance": ("covariance.rate", 8.0, RANK),
+    "isotropy": ("isotropy.rate", 8.0, RANK),
+    "cure": ("variance.rate", 16.0, RANK),
+}
+PLANTED = 16.0  # the contraction that the cure starts from
+
+
+def get_config(variant: str = ""):
+    """The study; a variant names another penalty, 'quick' the small version."""
+    config = study_config(variant, variants=("quick", *filter(None, PENALTIES)))
+    config.name = "collapse" + (f"_{variant}" if variant in PENALTIES and variant else "")
+    config.knob, strongest, gains = PENALTIES.get(variant, PENALTIES[""])
+    config.question = f"Up to which {config.knob} does the shape of the latent cloud become ability?"
+    config.strengths, config.planted = tuple(strongest * share for share in EVEN), 0.0
+    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
+    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
+    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
+    config.stages = ("train", "penalize")
+    config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3))
+    config.steps = dict(train=4000, penalize=500)
+    config.saves = dict(train=5, penalize=2)
+    config.claim.knob, config.claim.gains = config.knob, gains
+    config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
+    config.seeds = 8
+    if variant == "cure":
+        config.planted = PLANTED
+    if variant == "quick":
+        config.steps = dict(train=1000, penalize=100)
+        config.saves = dict(train=3, penalize=1)
+        config.strengths, config.seeds = (0.0, 8.0, 16.0), 3
+    return config
+
+
+def sweep(config):
+    """Every strength with every seed; what comes before the penalty is trained once a seed."""
+    strengths = axis(config.knob, config.strengths, stage="penalize")
+    if config.planted:
+        strengths = product(axis("contraction.rate", (config.planted,), stage="penalize"), strengths)
+    return product(strengths, axis("seed", range(config.seeds)))
