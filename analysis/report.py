@@ -1,4 +1,4 @@
-"""The views of a finished study: report.html, report.md, verdicts.json, results.csv and tb/.
+"""The views of a finished study: report.html, report.md, verdicts.json, results.csv and tb/; density.csv if it prunes.
 
 All are functions of the results and can be deleted and rebuilt. What belongs to the run and not to the results
 (seconds, versions, command) comes in as `run_facts` and goes into the reports only.
@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
-from analysis import board, figures, plotting, tables, verdicts_file, wording
+from analysis import board, density, figures, plotting, tables, verdicts_file, wording
 from analysis.claims import Bounds, Judged, strata
 from analysis.metrics import METRICS
 from analysis.results import Results, to_csv
@@ -82,6 +82,8 @@ def write_views(
     _replace(workdir / "report.md", _render("report.md", content, escape=False))
     _replace(workdir / "verdicts.json", verdicts_file.text(results, judged, bounds))
     _replace(workdir / "results.csv", to_csv(results))
+    if results.density is not None:
+        _replace(workdir / "density.csv", density.to_csv(results.study, results.density))
     images = {
         f"figures/{name} {section['name']}".strip(): plotting.png(drawn[key])
         for section in content["sections"]
@@ -170,6 +172,7 @@ def _content(
                 "bounds": [tables.bounds_row(study, bound) for bound in ours],
                 "latents": list(tables.latent_rows(study, results, mine, primary)),
                 "checks": list(tables.check_rows(results, mine)),
+                "density": density.table(study, results.density, stratum),
             }
         )
     examples = tables.examples(study)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.density import Density, count
 from analysis.latents import Measurer, Place, places
 from lab import checkpoint
 from lab.config import Study
@@ -29,6 +30,7 @@ class Results:
         '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the mean loss of the call that ended at the step.
       diverged_at: int[cells], the step at which a cell's loss was first not finite; -1 for the others.
       shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix.
+      density: of the kernels at the end; None for a study that doesn't prune.
     """
 
     study: Study
@@ -37,6 +39,7 @@ class Results:
     columns: dict[str, np.ndarray]
     diverged_at: np.ndarray
     shared: tuple[tuple[str, ...], ...]
+    density: Density | None = None
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
         """float64[cells, E]."""
@@ -78,6 +81,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         columns=columns,
         diverged_at=diverged,
         shared=tuple(tuple(row[stage].key for stage, _ in evaluations) for row in nodes),
+        density=count(plan, store),
     )
 
 

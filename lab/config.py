@@ -360,6 +360,9 @@ def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], sta
                 " give both the same stage."
             )
         acts_from[knob.name] = begins
+    for knob in (k for k in mechanism.knobs if k.needs):  # what shapes another knob acts as soon as that one does
+        if all(a.stage is None for a in grid.axes if a.knob == knob.name):
+            acts_from[knob.name] = min(acts_from[knob.name], acts_from[knob.needs])
 
 
 def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -101,7 +101,7 @@ class Program:
     @property
     def context(self) -> Context:
         """What its mechanisms may know of it."""
-        return Context(self.mixture, self.counts, self.opening)
+        return Context(self.mixture, self.counts, self.opening, self.spec, self.static)
 
 
 def init(program: Program, seed: jax.Array) -> State:

@@ -12,9 +12,11 @@ from lab.mechanisms.gradient_noise import GradientNoise
 from lab.mechanisms.hidden_noise import HiddenNoise
 from lab.mechanisms.jacobian import Jacobian
 from lab.mechanisms.pruning import Pruning
+from lab.mechanisms.rewind import Rewind
 from lab.mechanisms.sam import SharpnessAware
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
+from lab.mechanisms.structured_pruning import StructuredPruning
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
@@ -42,6 +44,8 @@ MECHANISMS: dict[str, Mechanism] = {
         dropout.RESIDUAL,
         HiddenNoise(),
         SpectralCap(),
+        Rewind(),
+        StructuredPruning(),
         Pruning(),
     )
 }

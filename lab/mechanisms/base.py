@@ -126,11 +126,15 @@ class Context:
       mixture: the tasks.
       counts: (label, examples a step) for each task.
       opening: steps of the first stage.
+      spec: the model's sizes.
+      static: (knob, value) of the static knobs.
     """
 
     mixture: Mixture
     counts: tuple[tuple[str, int], ...]
     opening: int
+    spec: ModelSpec
+    static: tuple[tuple[str, Any], ...] = ()
 
 
 class Mechanism:

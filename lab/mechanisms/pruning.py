@@ -1,17 +1,28 @@
-"""Magnitude pruning: at the start of a stage the smallest weights are set to zero and stay there.
+"""Pruning: weights of the blocks' linear layers are set to zero and stay there, or others grow in their place.
 
-Ranks decide, not thresholds, so the density is exact: of n prunable weights round(sparsity·n) are removed, ties in
-favour of the earlier weight. Prunable are the kernels of the linear layers inside blocks. The mask is kept beside the
-parameters and applied after every update, so a pruned weight is exactly zero at every step of fine-tuning.
+In one shot as a stage begins, or along a cubic schedule; with regrowth, sparse from there on at a fixed density. Counts
+are exact, see `lab.mechanisms.pruning_masks`. The mask is kept beside the parameters and applied after every update, so
+a pruned weight is exactly zero at every step of fine-tuning. Adam's moments are left alone: they follow the dense
+gradient all along, so a weight that grows back has moments from when it was pruned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, Seen
-from lab.model import is_linear_kernel
+from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Seen
+from lab.mechanisms.pruning_masks import SCOPES, cubic, masked, masks_of, prunable, regrown
+from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later, uniform
+from lab.model import ModelSpec
+from tasks.mixture import Mixture
+
+MASK_EVERY = 10  # steps from one choice of the masks to the next while sparsity grows
+REGROW_EVERY = 5 * MASK_EVERY  # steps from one exchange to the next: a new weight needs time to become large
 
 SPARSITY = Knob(
     name="prune.sparsity",
@@ -19,77 +30,130 @@ SPARSITY = Knob(
     high=1.0,
     neutral=0.0,
     stage="last",
-    about="share of the blocks' linear weights removed by magnitude, in one shot, as the stage begins",
+    about="share of the blocks' linear weights that is removed",
     source="Han et al. 2015, arXiv 1506.02626",
 )
 SCOPE = Knob(
     name="prune.scope",
     neutral="global",
     stage="last",
-    choices=("global", "layerwise"),
-    about="rank the weights of all layers together, or each layer's on its own",
-    source="Blalock et al. 2020, arXiv 2003.03033",
+    choices=SCOPES,
+    about="rank the weights of all layers together, each layer's on its own, or each output unit's on its own",
+    source="Blalock et al. 2020, arXiv 2003.03033; output: Sun et al. 2023, arXiv 2306.11695",
 )
-
-
-def ranks(scores_N: jax.Array) -> jax.Array:
-    """Rank of each score, 0 for the smallest: int32[N]. Ties keep their order (a stable sort)."""
-    order_N = jnp.argsort(scores_N, stable=True)
-    return jnp.zeros_like(order_N).at[order_N].set(jnp.arange(order_N.size, dtype=order_N.dtype))
-
-
-def magnitude_masks(kernels: list[jax.Array], sparsity: jax.Array, scope: str) -> list[jax.Array]:
-    """Masks (True where a weight stays) that remove exactly round(sparsity·n) weights, n counted by `scope`.
-
-    Args:
-      kernels: weight matrices of any shapes.
-      sparsity: float32[] in [0, 1].
-      scope: 'global' counts n over all kernels together, 'layerwise' over each.
-    """
-    groups = [kernels] if scope == "global" else [[kernel] for kernel in kernels]
-    masks = []
-    for group in groups:
-        scores_N = jnp.concatenate([jnp.abs(kernel).reshape(-1) for kernel in group])
-        removed = jnp.round(sparsity * jnp.float32(scores_N.size)).astype(jnp.int32)
-        keep_N = ranks(scores_N) >= removed
-        start = 0
-        for kernel in group:
-            masks.append(keep_N[start : start + kernel.size].reshape(kernel.shape))
-            start += kernel.size
-    return masks
+METHOD = Knob(
+    name="prune.method",
+    neutral="magnitude",
+    stage="last",
+    choices=METHODS,
+    needs=SPARSITY.name,
+    about="what goes first: the smallest weights, any, the smallest |w·∂loss/∂w|, or the smallest |w|·‖its inputs‖",
+    source="Han et al. 2015; snip: Lee et al. 2019, arXiv 1810.02340; wanda: Sun et al. 2023, arXiv 2306.11695",
+)
+OVER = Knob(
+    name="prune.over",
+    low=1,
+    high=NEVER,
+    neutral=1,
+    stage="last",
+    integer=True,
+    needs=SPARSITY.name,
+    about=f"steps in which sparsity grows from 0 along a cubic, every {MASK_EVERY}th step; 1 is one shot",
+    source="Zhu & Gupta 2017, arXiv 1710.01878",
+)
+REGROW = Knob(
+    name="prune.regrow",
+    neutral="none",
+    stage="last",
+    choices=("none", "set", "rigl"),
+    needs=SPARSITY.name,
+    about=f"what grows every {REGROW_EVERY}th step where small weights go: nothing, any, or the steepest weights",
+    source="set: Mocanu et al. 2018, arXiv 1707.04780; rigl: Evci et al. 2020, arXiv 1911.11134",
+)
+REGROW_SHARE = Knob(
+    name="prune.regrow_share",
+    neutral=0.0,
+    default=0.3,
+    stage="last",
+    needs=REGROW.name,
+    about="share of a layer's active weights that is exchanged each time; constant, not annealed as in rigl's paper",
+    source="Mocanu et al. 2018, arXiv 1707.04780",
+)
+SINCE, BORN = "since", "born"
 
 
 class Pruning(Mechanism):
     """See the module's docstring."""
 
     name = "prune"
-    knobs = (SPARSITY, SCOPE)
+    knobs = (SPARSITY, SCOPE, METHOD, OVER, REGROW, REGROW_SHARE)
+
+    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+        """Settings that contradict each other."""
+        del mixture, spec
+        gradual = knobs[SPARSITY.name] and knobs[OVER.name] > 1
+        if gradual and knobs[METHOD.name] == "wanda":
+            return "prune.method='wanda' reads its inputs once, in one shot; set prune.over=1 or another method."
+        if knobs[REGROW.name] == "none":
+            return ""
+        if gradual:
+            return "prune.regrow keeps the density, so sparsity can't also grow; set prune.over=1."
+        if knobs[SCOPE.name] == "output":
+            return "prune.regrow keeps each layer's density, not each unit's; set prune.scope to another than 'output'."
+        return ""
 
     def init(self, params: Params, context: Context) -> Extra:
-        """A mask for each prunable kernel, by its path: all True."""
-        del context
-        return {path: jnp.ones(kernel.shape, bool) for path, kernel in prunable(params).items()}
+        """A mask for each prunable kernel, by its path, all True; when pruning began; which weights just grew."""
+        masks = {path: jnp.ones(kernel.shape, bool) for path, kernel in prunable(params).items()}
+        extra = {**masks, SINCE: jnp.int32(0)}
+        if dict(context.static).get(REGROW.name, "none") != "none":
+            extra[BORN] = _none(masks)
+        return extra
 
     def enter(self, params: Params, extra: Extra, knobs: Knobs, seen: Seen) -> Extra:
-        """Choose the mask from the parameters as they are now."""
-        del extra, seen
-        kernels = prunable(params)
-        masks = magnitude_masks(list(kernels.values()), knobs[SPARSITY.name], knobs[SCOPE.name])
-        return dict(zip(kernels, masks, strict=True))
+        """Choose the masks from the parameters and the batch as they are now."""
+        scores = scores_at_entry(knobs[METHOD.name], params, seen)
+        sparsity = cubic(knobs[SPARSITY.name], jnp.int32(0), knobs[OVER.name])
+        return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name]), SINCE: seen.step}
+
+    def follow(
+        self, params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array, step: jax.Array
+    ) -> Extra:
+        """Choose masks anew where it is time to; the outer conditions see the step only, so they stay branches."""
+        following, regrows = step + 1, knobs[REGROW.name] != "none"
+        if regrows:
+            rested = {**extra, BORN: _none(extra[BORN])}
+            due = following % REGROW_EVERY == 0
+            return lax.cond(due, lambda: exchanged(params, gradient, extra, knobs, key), lambda: rested)
+        elapsed, over = following - extra[SINCE], knobs[OVER.name]
+        # The first choice after `over` steps is the last one. Cells in one shot skip the ranking where they run alone.
+        growing = (over > 1) & (elapsed.astype(jnp.float32) < over + MASK_EVERY)
+
+        def chosen() -> Extra:
+            scores = scores_later(knobs[METHOD.name], params, gradient, key)
+            scores = {path: jnp.where(extra[path], s, -1.0) for path, s in scores.items()}  # what is pruned stays so
+            sparsity = cubic(knobs[SPARSITY.name], elapsed, over)
+            return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name])}
+
+        due = following % MASK_EVERY == 0
+        return lax.cond(due, lambda: lax.cond(growing, chosen, lambda: extra), lambda: extra)
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:
-        """Set pruned weights to exactly zero."""
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: (
-                jnp.where(extra[jax.tree_util.keystr(path)], leaf, jnp.zeros_like(leaf))
-                if is_linear_kernel(path)
-                else leaf
-            ),
-            params,
-        )
+        """Set pruned weights to exactly zero, and those that grew in this step, which start there."""
+        masks = {path: mask for path, mask in extra.items() if path not in (SINCE, BORN)}
+        if knobs[REGROW.name] != "none":
+            masks = {path: mask & ~extra[BORN][path] for path, mask in masks.items()}
+        return masked(params, masks)
 
 
-def prunable(params: Params) -> dict[str, jax.Array]:
-    """The kernels that pruning acts on, by tree path, in tree order."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if is_linear_kernel(path)}
+def exchanged(params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array) -> Extra:
+    """What is kept after one exchange in every layer; rigl's gradient is the followed one, penalties included."""
+    kernels, slopes = prunable(params), prunable(gradient)
+    wanted = uniform(kernels, key) if knobs[REGROW.name] == "set" else {p: jnp.abs(s) for p, s in slopes.items()}
+    pairs = {p: regrown(extra[p], kernels[p], wanted[p], knobs[REGROW_SHARE.name]) for p in kernels}
+    grown = {path: mask for path, (mask, _) in pairs.items()}
+    return {**extra, **grown, BORN: {path: born for path, (_, born) in pairs.items()}}
+
+
+def _none(masks: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    return {path: jnp.zeros_like(mask) for path, mask in masks.items()}

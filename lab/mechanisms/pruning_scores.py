@@ -1,0 +1,75 @@
+"""How much each prunable weight is worth: the lowest scores are pruned first. All are at least 0.
+
+Shape letters: I inputs and O outputs of a kernel, B examples, L tokens.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lab.loss import task_loss
+from lab.mechanisms.base import Params, Seen
+from lab.mechanisms.pruning_masks import Kernels, prunable
+from lab.model import untouched
+
+METHODS = ("magnitude", "random", "snip", "wanda")
+# site -> the kernel that reads what stands there, by its path inside the block
+READERS = {
+    "attention_in": "['attention']['qkv']['kernel']",
+    "mixed": "['attention']['out']['kernel']",
+    "mlp_in": "['mlp_in']['kernel']",
+    "neurons": "['mlp_out']['kernel']",
+}
+
+
+def scores_at_entry(method: str, params: Params, seen: Seen) -> Kernels:
+    """Scores from the parameters and the batch on which pruning begins."""
+    kernels = prunable(params)
+    if method == "snip":
+
+        def loss(params: Params) -> jax.Array:
+            return task_loss(seen.forward(params, untouched).logits, seen.batch)
+
+        return saliency(kernels, prunable(jax.grad(loss)(params)))
+    if method == "wanda":
+        norms = input_norms(params, seen)
+        return {path: jnp.abs(kernel) * norms[path][:, None] for path, kernel in kernels.items()}
+    return uniform(kernels, seen.key) if method == "random" else magnitude(kernels)
+
+
+def scores_later(method: str, params: Params, gradient: Params, key: jax.Array) -> Kernels:
+    """Scores after an update; snip's are of the gradient that was followed, penalties included."""
+    kernels = prunable(params)
+    if method == "snip":
+        return saliency(kernels, prunable(gradient))
+    return uniform(kernels, key) if method == "random" else magnitude(kernels)
+
+
+def magnitude(kernels: Kernels) -> Kernels:
+    """|w| (Han et al. 2015)."""
+    return {path: jnp.abs(kernel) for path, kernel in kernels.items()}
+
+
+def uniform(kernels: Kernels, key: jax.Array) -> Kernels:
+    """A draw from [0, 1) for each weight."""
+    keys = jax.random.split(key, len(kernels))
+    return {path: jax.random.uniform(k, kernels[path].shape) for path, k in zip(kernels, keys, strict=True)}
+
+
+def saliency(kernels: Kernels, slopes: Kernels) -> Kernels:
+    """|w · ∂loss/∂w|: SNIP's connection sensitivity, whose normalisation changes no rank (Lee et al. 2019)."""
+    return {path: jnp.abs(kernel * slopes[path]) for path, kernel in kernels.items()}
+
+
+def input_norms(params: Params, seen: Seen) -> dict[str, jax.Array]:
+    """The L2 norm of what each kernel reads, over all tokens of the batch, padding included: path -> float32[I]."""
+    found = {}
+
+    def record(site: str, layer: int, x: jax.Array) -> jax.Array:
+        if site in READERS:
+            found[f"['block_{layer - 1}']{READERS[site]}"] = jnp.sqrt(jnp.sum(jnp.square(x), axis=(0, 1)))
+        return x
+
+    seen.forward(params, record)
+    return found
