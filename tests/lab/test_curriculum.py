@@ -15,6 +15,7 @@ from lab.knobs import KNOBS
 from lab.loss import task_loss
 from lab.mechanisms.base import Context
 from lab.mechanisms.curriculum import BINS, ORDERS, Curriculum, bin_odds, pick, updated
+from lab.model import ModelSpec
 from lab.plan import make_plan, traced_arguments
 from lab.programs import Programs
 from lab.randomness import address
@@ -26,7 +27,8 @@ from tests.lab.test_study import assert_same, cut_off, everything, keys_of
 
 WORD = make("group_word", group="Z6", length=9)
 MIXTURE = Mixture((("facts", make("facts", facts=8, values=4)), ("word", WORD)))
-CONTEXT = Context(MIXTURE, (("facts", 4), ("word", 64)), opening=40)
+SPEC = ModelSpec(MIXTURE.vocab_size, max_length=1)
+CONTEXT = Context(MIXTURE, (("facts", 4), ("word", 64)), opening=40, spec=SPEC)
 OVER = 20  # the step at which half of CONTEXT's first stage is over
 
 
@@ -82,7 +84,7 @@ def test_random_levels_are_uniform_and_mix_makes_every_order_random():
 def test_levels_are_addressed_by_seed_and_step():
     assert np.any(levels("random", 5) != levels("random", 6))
     assert np.any(levels("random", 5) != levels("random", 5, seed=1))
-    alone = Context(Mixture((("word", WORD),)), (("word", 64),), 40)
+    alone = Context(Mixture((("word", WORD),)), (("word", 64),), 40, SPEC)
     found = CALL(NOTHING_KNOWN, settings("random"), alone, jnp.int32(0), jnp.int32(5))
     np.testing.assert_array_equal(found["word"], levels("random", 5))
 
