@@ -75,8 +75,7 @@ class FiniteScalarQuantization(Mechanism):
         del site, key
         levels = knobs[LEVELS.name]
         acts = (levels > 0) & (knobs[LAYER.name] == layer)
-        # A branch, not a selection: whose arithmetic XLA would fuse with its neighbours', which round otherwise then.
-        return lax.cond(acts, lambda: quantized(x, levels, knobs[COORDINATES.name]), lambda: x)
+        return replaced(x, acts, levels, knobs[COORDINATES.name])
 
 
 def grid_of(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
@@ -105,6 +104,39 @@ def grid_of(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Arra
 def quantized(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
     """x[..., D] as its code, in x's own unit: within D^-1/2 of zero."""
     return grid_of(x, levels, coordinates) / (jnp.maximum(jnp.floor(levels / 2), 1.0) * x.shape[-1] ** 0.5)
+
+
+@jax.custom_jvp
+def replaced(x: jax.Array, acts: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """x[..., D] as its code where bool[] `acts`, else as it is.
+
+    A loop of one turn or none, and a slope of its own that is another: XLA would fuse a selection's arithmetic, and the
+    sum of its two gradients, with their neighbours', which round otherwise then even where nothing is quantized.
+    """
+    return lax.fori_loop(0, acts.astype(jnp.int32), lambda _, x: quantized(x, levels, coordinates), x)
+
+
+@replaced.defjvp
+def _replaced_jvp(primals, tangents):
+    return replaced(*primals), _slope(*primals) * tangents[0]
+
+
+@jax.custom_jvp
+def _slope(x, acts, levels, coordinates):
+    turns = acts.astype(jnp.int32)
+    return lax.fori_loop(0, turns, lambda _, ones: _along(x, ones, levels, coordinates), jnp.ones_like(x))
+
+
+@_slope.defjvp
+def _slope_jvp(primals, tangents):
+    x, acts, levels, coordinates = primals
+    slope = lambda x: _along(x, jnp.ones_like(x), levels, coordinates)  # noqa: E731
+    return _slope(*primals), jnp.where(acts, jax.jvp(slope, (x,), (tangents[0],))[1], 0.0)
+
+
+def _along(x, direction, levels, coordinates):
+    """How the code moves with x[..., D], each coordinate on its own."""
+    return jax.jvp(lambda x: quantized(x, levels, coordinates), (x,), (direction,))[1]
 
 
 def codes(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:

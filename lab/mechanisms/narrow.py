@@ -82,7 +82,7 @@ class Width(Mechanism):
 
     name = "width"
     knobs = (WIDTH,)
-    sites = ("embedding", "onward", "norm_size", "qkv", "residual")
+    sites = ("embedding", "onward", "norm_size", "qkv", "attention_out")
     stays = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
