@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,12 @@ from jax import lax
 from analysis.metrics import BALANCE, CHECKS, METRICS, measure
 from analysis.probes import control_labels
 from lab import checkpoint, model, population
+from lab import knobs as registry
+from lab.acting import Acting, staying
 from lab.checkpoint import Saved
 from lab.config import Study, digest
+from lab.mechanisms.base import Knobs
+from lab.plan import arguments_of
 from lab.programs import Programs
 from lab.randomness import address
 
@@ -65,8 +69,15 @@ def claim_place(study: Study, label: str) -> Place:
     return Place(label, study.claim.layer, task.read_names[0])
 
 
-def hidden_states(study: Study, seed: jax.Array, params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def hidden_states(
+    study: Study, seed: jax.Array, params: Any, touch: model.Touch = model.untouched
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One cell's hidden states on the probe set.
+
+    Args:
+      study: the study.
+      seed, params: the cell's.
+      touch: what mechanisms that stay make of its activations.
 
     Returns:
       float32[M, N, D] states, int32[M, N] labels (the task's factor) and int32[M, N] control labels.
@@ -78,7 +89,7 @@ def hidden_states(study: Study, seed: jax.Array, params: Any) -> tuple[jax.Array
         examples = mixture.sample(
             key, use.label, worlds[use.label], use.probe, study.probe_examples, length=study.train_length
         )
-        _, hidden_ExNxLxD = model.apply(params, examples.tokens, study.spec, examples.read)
+        hidden_ExNxLxD = model.run(params, examples.tokens, study.spec, examples.read, touch).hidden
         label_N = examples.factors[use.factor]
         control_N = control_labels(examples.tokens, label_N)
         for layer in study.probe_layers:
@@ -90,10 +101,44 @@ def hidden_states(study: Study, seed: jax.Array, params: Any) -> tuple[jax.Array
     return jnp.stack(states), jnp.stack(labels), jnp.stack(controls)
 
 
-def measure_cell(study: Study, seed: jax.Array, params: Any) -> dict[str, jax.Array]:
-    """All readings of one cell: name -> float32[M]."""
+def measure_cell(
+    study: Study, names: tuple[str, ...], seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
+) -> dict[str, jax.Array]:
+    """All readings of one cell: name -> float32[M].
+
+    Args:
+      study: the study.
+      names: the mechanisms that stay, if any.
+      seed, params: the cell's.
+      knobs, trained: the cell's knobs and the steps that it was trained; read by those mechanisms.
+    """
     n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
-    return lax.map(lambda place: measure(*place, n_classes=n_classes), hidden_states(study, seed, params))
+    states = hidden_states(study, seed, params, Acting.reading(names, knobs or {}, trained).touch)
+    return lax.map(lambda place: measure(*place, n_classes=n_classes), states)
+
+
+class Staying(NamedTuple):
+    """What is part of the models of a checkpoint beside their parameters.
+
+    Attributes:
+      names: the mechanisms that stay and do something in at least one of the cells.
+      values: their knobs in each cell, as (cell's row, knob, value); none where there are no such mechanisms.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[tuple[int, str, Any], ...]
+
+
+def _model_of(saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> Staying:
+    settings = [knobs[key] for key in saved.meta["cells"]]
+    names = staying(registry.mechanisms_in_use(settings))
+    values = [
+        (row, knob, value)
+        for row, each in enumerate(settings)
+        for knob, value in registry.telling(each).items()
+        if knob.split(".")[0] in names
+    ]
+    return Staying(names, tuple(values))
 
 
 class Measurer:
@@ -106,33 +151,38 @@ class Measurer:
         self.study, self.programs, self.directory = study, programs, workdir / "readings"
 
     def read(
-        self, saved: Iterable[Saved], seeds: dict[str, int], on_progress: Callable[[int, int], None]
+        self, saved: Iterable[Saved], knobs: Mapping[str, Mapping[str, Any]], on_progress: Callable[[int, int], None]
     ) -> dict[tuple[str, int], dict[str, np.ndarray]]:
         """Readings of every cell of some checkpoints.
 
         Args:
           saved: the checkpoints.
-          seeds: node key -> the cell's seed.
+          knobs: node key -> its knobs, the seed among them.
           on_progress: told (cells measured, cells to measure); what was kept from before doesn't count.
 
         Returns:
           {(node key, step): {name: float64[M]}}, places in the order of `places(study)`.
         """
         saved = list(saved)
-        kept = {one.path: self._cached(one) for one in saved}
+        models = {one.path: _model_of(one, knobs) for one in saved}
+        kept = {one.path: self._cached(one, models[one.path]) for one in saved}
         todo = [one for one in saved if kept[one.path] is None]
-        places_left = [(one, row) for one in todo for row in range(len(one.meta["cells"]))]
+        total, done = sum(len(one.meta["cells"]) for one in todo), 0
         layout, rows = self.programs.layout, {one.path: [] for one in todo}
         size = layout.devices * layout.chunk
-        for start in range(0, len(places_left), size):
-            on_progress(start, len(places_left))
-            block = places_left[start : start + size]
-            for (one, _), readings in zip(block, self._measured(block, size, seeds), strict=False):
-                rows[one.path].append(readings)
-                if len(rows[one.path]) == len(one.meta["cells"]):
-                    kept[one.path] = rows[one.path]
-                    self._keep(one, rows[one.path])
-        on_progress(len(places_left), len(places_left))
+        for names in sorted({models[one.path].names for one in todo}):  # a program each
+            alike = [one for one in todo if models[one.path].names == names]
+            places_left = [(one, row) for one in alike for row in range(len(one.meta["cells"]))]
+            for start in range(0, len(places_left), size):
+                on_progress(done, total)
+                block = places_left[start : start + size]
+                for (one, _), readings in zip(block, self._measured(block, size, names, knobs), strict=False):
+                    rows[one.path].append(readings)
+                    if len(rows[one.path]) == len(one.meta["cells"]):
+                        kept[one.path] = rows[one.path]
+                        self._keep(one, models[one.path], rows[one.path])
+                done += len(block)
+        on_progress(total, total)
         return {
             (key, one.step): {name: np.asarray(values, np.float64) for name, values in readings.items()}
             for one in saved
@@ -140,14 +190,26 @@ class Measurer:
         }
 
     def _measured(
-        self, block: list[tuple[Saved, int]], size: int, seeds: dict[str, int]
+        self,
+        block: list[tuple[Saved, int]],
+        size: int,
+        names: tuple[str, ...],
+        knobs: Mapping[str, Mapping[str, Any]],
     ) -> list[dict[str, list[float]]]:
-        """Readings of up to `size` cells, a dict a cell."""
+        """Readings of up to `size` cells in which those mechanisms stay, a dict a cell."""
         padded = population.padded(block, size)
-        seeds_G = np.asarray([seeds[one.meta["cells"][row]] for one, row in padded], np.int32)
-        arguments = population.place((seeds_G, checkpoint.gather(padded, "params")), self.programs.layout)
+        settings = [knobs[one.meta["cells"][row]] for one, row in padded]
+        seeds_G = np.asarray([each["seed"] for each in settings], np.int32)
+        arguments = (seeds_G, checkpoint.gather(padded, "params"))
+        if names:
+            trained_G = np.asarray([one.step for one, _ in padded], np.int32)
+            arguments = (*arguments, arguments_of(names, settings), trained_G)
+        arguments = population.place(arguments, self.programs.layout)
         call = self.programs.get(
-            "latent metrics", self._settings(), lambda s, p: measure_cell(self.study, s, p), arguments
+            "latent metrics",
+            (names, *self._settings()),
+            lambda *cell: measure_cell(self.study, names, *cell),
+            arguments,
         )
         readings = population.fetch(call(*arguments))
         return [{name: values[g].tolist() for name, values in readings.items()} for g in range(len(block))]
@@ -158,19 +220,19 @@ class Measurer:
         tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
         return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
 
-    def _path(self, saved: Saved) -> Path:
-        settings = digest([repr(self._settings()), saved.meta["checksums"]["params"]])
+    def _path(self, saved: Saved, stays: Staying) -> Path:
+        settings = digest([repr(self._settings()), saved.meta["checksums"]["params"], *stays.values])
         return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
 
-    def _cached(self, saved: Saved) -> list[dict[str, list[float]]] | None:
+    def _cached(self, saved: Saved, stays: Staying) -> list[dict[str, list[float]]] | None:
         try:
-            return json.loads(self._path(saved).read_text())
+            return json.loads(self._path(saved, stays).read_text())
         except (OSError, ValueError):
             return None
 
-    def _keep(self, saved: Saved, rows: list[dict[str, list[float]]]) -> None:
+    def _keep(self, saved: Saved, stays: Staying, rows: list[dict[str, list[float]]]) -> None:
         self.directory.mkdir(exist_ok=True)
-        path = self._path(saved)
+        path = self._path(saved, stays)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(rows))
         partial.replace(path)

@@ -56,8 +56,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
     nodes = plan.nodes_of_cells()
     chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
     saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
-    seeds = {n.key: int(n.knobs["seed"]) for row in nodes for n in row}
-    readings = measurer.read(saved, seeds, on_progress)
+    readings = measurer.read(saved, {n.key: n.knobs for row in nodes for n in row}, on_progress)
     histories = {path: checkpoint.load(chunk[-1], "history") for path, chunk in chunks.items()}
 
     evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]

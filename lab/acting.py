@@ -29,11 +29,16 @@ class Acting:
 
     Attributes:
       members: (name, knobs in force).
-      key: of this step, shared by all mechanisms; each folds its own name in.
+      key: of this step, shared by all mechanisms; each folds its own name in. None where the model is only read.
     """
 
     members: tuple[tuple[str, Knobs], ...]
-    key: jax.Array
+    key: jax.Array | None
+
+    @classmethod
+    def reading(cls, names: tuple[str, ...], knobs: Knobs, trained: jax.Array) -> Acting:
+        """Those of the mechanisms that stay, for a model that is read after `trained` steps: as at the last of them."""
+        return cls(tuple((n, MECHANISMS[n].at(knobs, trained - 1)) for n in staying(names)), None)
 
     @classmethod
     def of(cls, names: tuple[str, ...], knobs: Knobs, seed: jax.Array, step: jax.Array) -> Acting:
@@ -47,7 +52,8 @@ class Acting:
         """What mechanisms make of the activations at a site, see `lab.model.SITES`."""
         for name, mechanism, now in self:
             if site in mechanism.sites:
-                x = mechanism.touch(site, layer, x, now, _key(self.key, f"{name} {site} {layer}"))
+                key = None if self.key is None else _key(self.key, f"{name} {site} {layer}")
+                x = mechanism.touch(site, layer, x, now, key)
         return x
 
     def pulled(self, gradient: Params, params: Params, batch: Batch, spec: ModelSpec, step: jax.Array) -> Params:
@@ -74,18 +80,24 @@ class Acting:
 
     def key_of(self, name: str) -> jax.Array:
         """A mechanism's own key of this step."""
+        assert self.key is not None, "a model that is only read draws nothing"
         return _key(self.key, name)
 
-    def seen(self, name: str, batch: Batch, spec: ModelSpec, step: jax.Array, acts: bool = True) -> Seen:
-        """This step as a mechanism sees it; further passes are touched as the training one is if `acts`."""
+    def seen(self, name: str, batch: Batch, spec: ModelSpec, step: jax.Array, before: Touch | None = None) -> Seen:
+        """This step as a mechanism sees it; further passes are touched by `before`, or as the training one is."""
 
         def forward(params: Params, after: Touch) -> Forward:
             def touch(site: str, layer: int, x: jax.Array) -> jax.Array:
-                return after(site, layer, self.touch(site, layer, x) if acts else x)
+                return after(site, layer, (before or self.touch)(site, layer, x))
 
             return model.run(params, batch.tokens, spec, batch.answers, touch)
 
         return Seen(batch, self.key_of(name), step, forward)
+
+
+def staying(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of some mechanisms that are part of the model wherever it runs."""
+    return tuple(name for name in names if MECHANISMS[name].stays)
 
 
 def _of_answers(mechanism: Mechanism, now: Knobs, logits_BxAxV: jax.Array, batch: Batch) -> Any:

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab import model
+from lab.acting import Acting
 from lab.config import Study
+from lab.mechanisms.base import Knobs
 from lab.randomness import address
 from tasks.base import NO_ANSWER, Example
 from tasks.mixture import Mixture
@@ -39,6 +41,7 @@ class Evaluation:
       examples: N, examples a split.
       splits: (label, split) pairs.
       length: their common padded length.
+      staying: names of the mechanisms that are part of the model, see `Mechanism.stays`.
     """
 
     spec: model.ModelSpec
@@ -46,6 +49,7 @@ class Evaluation:
     examples: int
     splits: tuple[tuple[str, str], ...]
     length: int
+    staying: tuple[str, ...] = ()
 
 
 def evaluations(study: Study) -> tuple[Evaluation, ...]:
@@ -72,9 +76,18 @@ def examples_of(evaluation: Evaluation, seed: jax.Array, worlds: Any, label: str
     return evaluation.mixture.sample(key, label, worlds[label], split, evaluation.examples, evaluation.length)
 
 
-def evaluate(evaluation: Evaluation, seed: jax.Array, params: Any) -> dict[str, Ability]:
-    """The abilities of one cell: {'label/split': Ability of float32[]}."""
+def evaluate(
+    evaluation: Evaluation, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
+) -> dict[str, Ability]:
+    """The abilities of one cell: {'label/split': Ability of float32[]}.
+
+    Args:
+      evaluation: what is evaluated.
+      seed, params: the cell's.
+      knobs, trained: the cell's knobs and the steps that it was trained; read by mechanisms that stay.
+    """
     mixture = evaluation.mixture
+    touch = Acting.reading(evaluation.staying, knobs or {}, trained).touch
     worlds = mixture.worlds(address(seed, "world"))
     examples = {
         (label, split): examples_of(evaluation, seed, worlds, label, split) for label, split in evaluation.splits
@@ -85,7 +98,9 @@ def evaluate(evaluation: Evaluation, seed: jax.Array, params: Any) -> dict[str, 
         pairs = [pair for pair in evaluation.splits if steps_of[pair] == steps]
         fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
-        answers, logprobs = lax.map(lambda s, n=steps: answer(params, evaluation.spec, s[0], s[1], s[2], n), stacked)
+        answers, logprobs = lax.map(
+            lambda s, n=steps: answer(params, evaluation.spec, s[0], s[1], s[2], n, touch), stacked
+        )
         for index, (label, split) in enumerate(pairs):
             right = jax.vmap(lambda e, a, label=label: mixture.score(label, e, a))(
                 examples[label, split], answers[index]
@@ -104,6 +119,7 @@ def answer(
     targets_NxL: jax.Array,
     weights_NxL: jax.Array,
     decode_steps: int,
+    touch: model.Touch = model.untouched,
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy free-running answers, and the mean log-probability of the right ones.
 
@@ -116,7 +132,7 @@ def answer(
     """
     answering = weights_NxL > 0
     order_NxL = jnp.cumsum(answering.astype(jnp.int32), axis=1) * answering.astype(jnp.int32)  # 1 for the first answer
-    logits, _ = model.apply(params, tokens_NxL, spec)
+    logits = model.run(params, tokens_NxL, spec, touch=touch).logits
     logprob_NxL = jnp.take_along_axis(jax.nn.log_softmax(logits), targets_NxL[..., None], axis=-1)[..., 0]
     judged_NxL = (weights_NxL >= 1).astype(jnp.float32)  # not the scratchpad
     per_example = jnp.sum(logprob_NxL * judged_NxL, axis=1) / jnp.sum(judged_NxL, axis=1)
@@ -126,7 +142,7 @@ def answer(
         tokens, predicted = carry
         fed_back = jnp.roll(jnp.where(order_NxL == index, predicted, NO_ANSWER), 1, axis=1)
         tokens = jnp.where(fed_back >= 0, fed_back, tokens)
-        logits, _ = model.apply(params, tokens, spec)
+        logits = model.run(params, tokens, spec, touch=touch).logits
         now = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         return tokens, jnp.where(order_NxL == index + 1, now, predicted)
 

@@ -17,22 +17,26 @@ import jax.numpy as jnp
 from jax import lax
 
 Params = dict[str, Any]
-Touch = Callable[[str, int, jax.Array], jax.Array]  # (site, layer, activations) -> activations, see SITES
+Touch = Callable[[str, int, Any], Any]  # (site, layer, activations) -> activations, see SITES
 
 # Where a mechanism may change activations. Layers count as in `Forward.hidden`: 0 after the embedding, then the blocks.
 SITES = {
     "embedding": "[B, L, D], layer 0: tokens and positions added up",
+    "onward": "[B, L, D]: the residual stream of a layer as the next block or the final norm takes it over",
+    "norm_size": "number: how many coordinates, D, a norm of a block or the final one takes its statistics over",
     "attention_in": "[B, L, D]: what the kernel of queries, keys and values reads",
+    "qkv": "[B, L, 3, H, K]: queries, keys and values, K dimensions a head, before positions turn them",
     "attention": "[B, H, L, L]: attention probabilities",
     "mixed": "[B, L, D]: what the heads gathered, which the attention's output kernel reads",
     "attention_out": "[B, L, D]: what attention writes to the residual stream",
     "mlp_in": "[B, L, D]: what the feed-forward layer's first kernel reads",
     "neurons": "[B, L, M]: the feed-forward layer after its activation, which its second kernel reads",
     "mlp_out": "[B, L, D]: what the feed-forward layer writes to the residual stream",
-    "residual": "[B, L, D]: the residual stream after a block",
+    "residual": "[B, L, D]: the residual stream after a block, as `Forward.hidden` keeps it",
 }
 
 POSITIONS = ("learned", "rotary", "none")
+NORM_EPSILON = 1e-6
 ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
 
 
@@ -132,6 +136,28 @@ def rotate(x_BxLxHxK: jax.Array) -> jax.Array:
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
+class Norm(nn.Module):
+    """Layer norm, bit for bit Flax's unless a mechanism says that only some coordinates are there."""
+
+    layer: int
+
+    @nn.compact
+    def __call__(self, x, touch):
+        """x[..., D] -> [..., D]."""
+        width = x.shape[-1]
+        scale_D = self.param("scale", nn.initializers.ones, (width,))
+        bias_D = self.param("bias", nn.initializers.zeros, (width,))
+        size, row = touch("norm_size", self.layer, width), (1,) * (x.ndim - 1) + (-1,)
+        squares = jnp.square(x)
+        mean, mean_square = jnp.mean(x, axis=-1), jnp.mean(squares, axis=-1)
+        if size is not width:
+            # Coordinates that aren't there are 0 and add nothing to a sum, so only its divisor is another.
+            mean, mean_square = mean * (width / size), mean_square * (width / size)
+        variance = jnp.maximum(0.0, mean_square - jnp.square(mean))
+        centred = x - mean[..., None]
+        return centred * (lax.rsqrt(variance[..., None] + NORM_EPSILON) * scale_D.reshape(row)) + bias_D.reshape(row)
+
+
 class Attention(nn.Module):
     """Causal multi-head softmax attention."""
 
@@ -146,6 +172,7 @@ class Attention(nn.Module):
         qkv = Linear(3 * spec.width, name="qkv")(touch("attention_in", self.layer, x_BxLxD)).reshape(
             batch, length, 3, spec.heads, -1
         )
+        qkv = touch("qkv", self.layer, qkv)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if spec.positions == "rotary":
             q, k = rotate(q), rotate(k)
@@ -168,9 +195,10 @@ class Block(nn.Module):
     def __call__(self, x_BxLxD, touch):
         """[B, L, D] -> ([B, L, D], neurons [B, L, M])."""
         spec, layer = self.spec, self.layer
-        attention = Attention(spec, layer, name="attention")(nn.LayerNorm(name="norm_attention")(x_BxLxD), touch)
+        normal = Norm(layer, name="norm_attention")(x_BxLxD, touch)
+        attention = Attention(spec, layer, name="attention")(normal, touch)
         x_BxLxD = x_BxLxD + touch("attention_out", layer, attention)
-        normal = touch("mlp_in", layer, nn.LayerNorm(name="norm_mlp")(x_BxLxD))
+        normal = touch("mlp_in", layer, Norm(layer, name="norm_mlp")(x_BxLxD, touch))
         before = Linear(spec.mlp_width, name="mlp_in")(normal)
         neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
         mlp = Linear(spec.width, scale=0.5 / spec.layers, name="mlp_out")(neurons)
@@ -194,13 +222,15 @@ class Transformer(nn.Module):
             x_BxLxD = x_BxLxD + positions[None, : tokens_BxL.shape[1]]
         hidden, neurons = [touch("embedding", 0, x_BxLxD)], []
         for layer in range(spec.layers):
-            x_BxLxD, neurons_BxLxM = Block(spec, layer + 1, name=f"block_{layer}")(hidden[-1], touch)
+            onward = touch("onward", layer, hidden[-1])
+            x_BxLxD, neurons_BxLxM = Block(spec, layer + 1, name=f"block_{layer}")(onward, touch)
             hidden.append(x_BxLxD)
             neurons.append(neurons_BxLxM)
-        final = hidden[-1]
+        final = touch("onward", spec.layers, hidden[-1])
         if at_BxA is not None:
             final = jnp.take_along_axis(final, at_BxA[..., None], axis=1)
-        logits = Linear(spec.vocab_size, name="unembedding")(nn.LayerNorm(name="norm_final")(final))
+        final = Norm(spec.layers, name="norm_final")(final, touch)
+        logits = Linear(spec.vocab_size, name="unembedding")(final)
         return Forward(logits, jnp.stack(hidden), jnp.stack(neurons))
 
 

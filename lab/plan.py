@@ -8,7 +8,7 @@ bucket: they run in one compiled program.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from lab import knobs as registry
 from lab import model
 from lab.config import Study
+from lab.mechanisms.base import Knob
 from lab.population import Layout, chunk_for
 from lab.train import Program
 
@@ -153,4 +154,13 @@ def traced_arguments(nodes: list[Node]) -> tuple[jax.Array, dict[str, jax.Array]
     """(seeds int32[G], {traced knob: float32[G]}): what distinguishes the cells of one call."""
     seeds = jnp.asarray([n.knobs["seed"] for n in nodes], jnp.int32)
     traced = [knob for knob in registry.KNOBS.values() if knob.traced and knob.name != "seed"]
-    return seeds, {k.name: jnp.asarray([k.number(n.knobs[k.name]) for n in nodes], jnp.float32) for k in traced}
+    return seeds, _columns(traced, [n.knobs for n in nodes])
+
+
+def arguments_of(mechanisms: tuple[str, ...], settings: Sequence[Mapping[str, Any]]) -> dict[str, jax.Array]:
+    """{traced knob of some mechanisms: float32[G]} for the settings of G cells."""
+    return _columns([k for name in mechanisms for k in registry.MECHANISMS[name].knobs if k.traced], settings)
+
+
+def _columns(knobs: Sequence[Knob], settings: Sequence[Mapping[str, Any]]) -> dict[str, jax.Array]:
+    return {k.name: jnp.asarray([k.number(s[k.name]) for s in settings], jnp.float32) for k in knobs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lab import checkpoint, evaluate, population, train
+from lab.acting import staying
 from lab.config import digest
 from lab.history import History
 from lab.mechanisms import MECHANISMS
-from lab.plan import Bucket, Node, Plan, traced_arguments
+from lab.plan import Bucket, Node, Plan, arguments_of, traced_arguments
 from lab.programs import Programs
 from lab.store import Chunk, Store
 
@@ -145,7 +146,7 @@ class Trainer:
                 step += calls
                 finished = sum(len(n.cells) for n in wave.nodes) if last_stage and step == stage.end else 0
                 self.progress.advanced(len(wave.nodes) * calls, finished)
-            history = history.evaluated(step, self._abilities(seeds, state.params))
+            history = history.evaluated(step, self._abilities(bucket, wave, step, seeds, state.params))
             chunks = self._save(bucket, wave, step, state, history, chunks)
         for chunk in chunks:
             self.store.add(chunk)
@@ -208,17 +209,26 @@ class Trainer:
             donate=(3,),
         )
 
-    def _abilities(self, seeds: Any, params: Any) -> np.ndarray:
-        """float32[G, S, 2]: exact accuracy and log-probability, splits in the order of evaluate.names."""
+    def _abilities(self, bucket: Bucket, wave: Wave, step: int, seeds: Any, params: Any) -> np.ndarray:
+        """float32[G, S, 2]: exact accuracy and log-probability, splits in the order of evaluate.names.
+
+        Buckets without a mechanism that stays share one program, which is given nothing but seeds and parameters.
+        """
+        names, arguments = staying(bucket.program.mechanisms), (seeds, params)
+        if names:
+            knobs = arguments_of(names, [node.knobs for node in wave.padded])
+            steps = np.full(len(wave.padded), step, np.int32)
+            arguments = (*arguments, *population.place((knobs, steps), self.layout))
         columns = []
         for evaluation in evaluate.evaluations(self.study):
+            evaluation = replace(evaluation, staying=names)
             call = self._program(
                 f"evaluation, length {evaluation.length}",
                 evaluation,
-                lambda s, p, e=evaluation: evaluate.evaluate(e, s, p),
-                (seeds, params),
+                lambda *cell, e=evaluation: evaluate.evaluate(e, *cell),
+                arguments,
             )
-            abilities = call(seeds, params)
+            abilities = call(*arguments)
             columns += [np.stack(abilities[f"{label}/{split}"], axis=-1) for label, split in evaluation.splits]
         return np.stack(columns, axis=1)
 

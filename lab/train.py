@@ -121,8 +121,9 @@ def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: j
     for name in program.mechanisms:
         if name not in extra:
             extra[name] = MECHANISMS[name].init(params, program.context)
+    model_itself = Acting.reading(program.mechanisms, knobs, step + 1).touch
     for name, mechanism, now in entering:
-        seen = entering.seen(name, batch_at(program, seed, step), program.spec, step, acts=False)
+        seen = entering.seen(name, batch_at(program, seed, step), program.spec, step, before=model_itself)
         extra[name] = mechanism.enter(params, extra[name], now, seen)
         params = mechanism.project(params, extra[name], now)
     return State(params, state.moments, extra)

@@ -8,15 +8,18 @@ from lab.mechanisms import dropout, geometry_penalties
 from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import Mechanism
 from lab.mechanisms.curriculum import Curriculum
+from lab.mechanisms.fsq import FiniteScalarQuantization
 from lab.mechanisms.gradient_noise import GradientNoise
 from lab.mechanisms.hidden_noise import HiddenNoise
 from lab.mechanisms.jacobian import Jacobian
+from lab.mechanisms.narrow import HeadDimension, Width
 from lab.mechanisms.pruning import Pruning
 from lab.mechanisms.rewind import Rewind
 from lab.mechanisms.sam import SharpnessAware
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
 from lab.mechanisms.structured_pruning import StructuredPruning
+from lab.mechanisms.vib import InformationBottleneck
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
@@ -43,6 +46,10 @@ MECHANISMS: dict[str, Mechanism] = {
         dropout.ATTENTION,
         dropout.RESIDUAL,
         HiddenNoise(),
+        InformationBottleneck(),
+        FiniteScalarQuantization(),
+        Width(),
+        HeadDimension(),
         SpectralCap(),
         Rewind(),
         StructuredPruning(),

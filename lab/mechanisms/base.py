@@ -144,12 +144,15 @@ class Mechanism:
       name: the prefix of its knobs' names.
       knobs: the knobs that it owns.
       sites: the places of the model, see `lab.model.SITES`, at which `touch` acts.
+      stays: whether `touch` is part of the model: it then acts while evaluating and measuring, too, as a function of
+        the parameters and the knobs alone. All its knobs are traced.
       looks_ahead: whether the gradient is taken once more, at the parameters that `perturbed` gives.
     """
 
     name: str = ""
     knobs: tuple[Knob, ...] = ()
     sites: tuple[str, ...] = ()
+    stays: bool = False
     looks_ahead: bool = False
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
@@ -194,8 +197,12 @@ class Mechanism:
         del knobs, levels, losses
         return extra
 
-    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array) -> jax.Array:
-        """Change the activations at one of `sites` while training; `key` is of this site, layer and step."""
+    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+        """Change the activations at one of `sites`.
+
+        While training, `key` is of this site, layer and step. It is None where the model is only read: while
+        evaluating and measuring, where none but mechanisms that stay are called.
+        """
         del site, layer, knobs, key
         return x
 

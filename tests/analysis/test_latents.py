@@ -60,11 +60,11 @@ def test_readings_are_kept_and_reread(trained, tmp_path):  # noqa: F811
     plan, store, _ = trained
     node = plan.buckets[-1].nodes[0]
     saved, row = store.final(node.key)
-    seeds = {n.key: n.knobs["seed"] for b in plan.buckets for n in b.nodes}
+    knobs = {n.key: n.knobs for b in plan.buckets for n in b.nodes}
     told = []
     measurer = Measurer(plan.study, PROGRAMS, tmp_path)
-    first = measurer.read([saved], seeds, lambda done, total: told.append((done, total)))
-    again = measurer.read([saved], seeds, lambda done, total: told.append((done, total)))
+    first = measurer.read([saved], knobs, lambda done, total: told.append((done, total)))
+    again = measurer.read([saved], knobs, lambda done, total: told.append((done, total)))
     assert told[0] == (0, len(saved.meta["cells"]))
     assert told[-1] == (0, 0)  # nothing was left to measure
     for key in first:
@@ -83,10 +83,10 @@ def test_readings_are_kept_and_reread(trained, tmp_path):  # noqa: F811
 def test_a_damaged_file_of_readings_is_measured_again(trained, tmp_path):  # noqa: F811
     plan, store, _ = trained
     saved, _ = store.final(plan.buckets[-1].nodes[0].key)
-    seeds = {n.key: n.knobs["seed"] for b in plan.buckets for n in b.nodes}
+    knobs = {n.key: n.knobs for b in plan.buckets for n in b.nodes}
     measurer = Measurer(plan.study, PROGRAMS, tmp_path)
-    first = measurer.read([saved], seeds, lambda *_: None)
+    first = measurer.read([saved], knobs, lambda *_: None)
     (file,) = (tmp_path / "readings").iterdir()
     file.write_text(file.read_text()[:100])
-    again = measurer.read([saved], seeds, lambda *_: None)
+    again = measurer.read([saved], knobs, lambda *_: None)
     assert all(np.array_equal(first[k][n], again[k][n], equal_nan=True) for k in first for n in first[k])

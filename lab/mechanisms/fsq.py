@@ -1,0 +1,154 @@
+"""Finite scalar quantization of the residual stream at a layer, wherever the model runs.
+
+The first coordinates of every hidden vector are bounded and rounded to a few levels each; the others are set to zero,
+so the code is the only way past the layer. Gradients pass the rounding straight through. The unit in which coordinates
+are bounded is D^-1/2, the standard deviation of the embeddings' entries when they are drawn, and the code is put back
+in that unit: bounded to (-1, 1) it would outweigh all that later layers write.
+
+Shape letters: D width, N vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lab.mechanisms.base import Knob, Knobs, Mechanism
+from lab.mechanisms.narrow import leading
+from lab.model import ModelSpec
+from tasks.mixture import Mixture
+
+DEEPEST, WIDEST = 64, 4096  # a study's own sizes decide, see `objection`
+MARGIN = 1e-3  # by which the outermost levels lie inside the bounds: the paper's eps
+SOURCE = "Mentzer et al. 2023, arXiv 2309.15505"
+LEVELS = Knob(
+    name="fsq.levels",
+    high=1024,
+    integer=True,
+    about="levels to which each quantized coordinate of the residual stream is rounded; 0 is no quantization",
+    source=SOURCE,
+)
+COORDINATES = Knob(
+    name="fsq.coordinates",
+    low=1,
+    high=WIDEST,
+    neutral=4,
+    integer=True,
+    needs=LEVELS.name,
+    about="leading coordinates that carry the code; the others are set to zero",
+    source=SOURCE,
+)
+LAYER = Knob(
+    name="fsq.layer",
+    high=DEEPEST,
+    neutral=1,
+    integer=True,
+    needs=LEVELS.name,
+    about="the layer whose residual stream is quantized: 0 the embedding, then the blocks",
+    source=SOURCE,
+)
+
+
+class FiniteScalarQuantization(Mechanism):
+    """See the module's docstring."""
+
+    name = "fsq"
+    knobs = (LEVELS, COORDINATES, LAYER)
+    sites = ("embedding", "residual")
+    stays = True
+
+    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+        """The layer and the coordinates must exist."""
+        del mixture
+        if knobs[LAYER.name] > spec.layers:
+            return f"{LAYER.name}={knobs[LAYER.name]} must lie in [0, {spec.layers}] (config.model.layers)."
+        if knobs[COORDINATES.name] > spec.width:
+            return f"{COORDINATES.name}={knobs[COORDINATES.name]} is more than config.model.width={spec.width}."
+        return ""
+
+    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+        """x[..., D] as its code."""
+        del site, key
+        levels = knobs[LEVELS.name]
+        acts = (levels > 0) & (knobs[LAYER.name] == layer)
+        return replaced(x, acts, levels, knobs[COORDINATES.name])
+
+
+def grid_of(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """The code of x[..., D] as whole numbers, straight through: from -levels//2 on, `levels` of them.
+
+    Args:
+      x: hidden vectors.
+      levels: float32[] of at least 1; a single level leaves nothing.
+      coordinates: float32[]; those from there on are 0.
+
+    Returns:
+      float32[..., D].
+    """
+    levels = jnp.maximum(levels, 1.0)
+    half = (levels - 1) * (1 - MARGIN) / 2
+    even = jnp.mod(levels, 2.0) == 0
+    # An even number of levels has none at 0: the bounds are moved by half a level, and x so that 0 still goes to 0.
+    offset = jnp.where(even, 0.5, 0.0)
+    shift = jnp.tan(offset / jnp.where(even, half, 1.0))
+    bounded = jnp.tanh(x * x.shape[-1] ** 0.5 + shift) * half - offset
+    # The value is the whole number itself; bounded + (rounded - bounded) can be off by a bit.
+    rounded = lax.stop_gradient(jnp.round(bounded)) + (bounded - lax.stop_gradient(bounded))
+    return leading(rounded, coordinates)
+
+
+def quantized(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """x[..., D] as its code, in x's own unit: within D^-1/2 of zero."""
+    return grid_of(x, levels, coordinates) / (jnp.maximum(jnp.floor(levels / 2), 1.0) * x.shape[-1] ** 0.5)
+
+
+@jax.custom_jvp
+def replaced(x: jax.Array, acts: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """x[..., D] as its code where bool[] `acts`, else as it is.
+
+    A loop of one turn or none, and a slope of its own that is another: XLA would fuse a selection's arithmetic, and the
+    sum of its two gradients, with their neighbours', which round otherwise then even where nothing is quantized.
+    """
+    return lax.fori_loop(0, acts.astype(jnp.int32), lambda _, x: quantized(x, levels, coordinates), x)
+
+
+@replaced.defjvp
+def _replaced_jvp(primals, tangents):
+    return replaced(*primals), _slope(*primals) * tangents[0]
+
+
+@jax.custom_jvp
+def _slope(x, acts, levels, coordinates):
+    turns = acts.astype(jnp.int32)
+    return lax.fori_loop(0, turns, lambda _, ones: _along(x, ones, levels, coordinates), jnp.ones_like(x))
+
+
+@_slope.defjvp
+def _slope_jvp(primals, tangents):
+    x, acts, levels, coordinates = primals
+    slope = lambda x: _along(x, jnp.ones_like(x), levels, coordinates)  # noqa: E731
+    return _slope(*primals), jnp.where(acts, jax.jvp(slope, (x,), (tangents[0],))[1], 0.0)
+
+
+def _along(x, direction, levels, coordinates):
+    """How the code moves with x[..., D], each coordinate on its own."""
+    return jax.jvp(lambda x: quantized(x, levels, coordinates), (x,), (direction,))[1]
+
+
+def codes(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """The code of x[..., D]: int32[..., D], zero from `coordinates` on."""
+    return grid_of(x, levels, coordinates).astype(jnp.int32)
+
+
+def code_entropy(codes_NxD: jax.Array) -> jax.Array:
+    """Shannon entropy of N codes as they are distributed, in nats: float32[], at most log N.
+
+    Exact: every code is compared with every other, N²·D comparisons. It is the plug-in estimate, so with few vectors
+    for many codes it lies below the entropy of the distribution that they come from.
+    """
+    alike_N = lax.map(lambda code_D: jnp.sum(jnp.all(codes_NxD == code_D[None], axis=1)), codes_NxD)
+    return jnp.mean(jnp.log(codes_NxD.shape[0] / alike_N.astype(jnp.float32)))

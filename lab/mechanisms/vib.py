@@ -1,0 +1,100 @@
+"""The variational information bottleneck on the residual stream of a layer.
+
+The stream is taken as the mean μ of a Gaussian code. While training, the layers above get z = μ + σε, ε standard normal
+and drawn anew for every position and step, and beta × the rate is added to the loss; evaluated and measured is the mean
+itself, and `Forward.hidden` keeps the mean throughout. The prior of every coordinate is N(0, τ²) with τ = D^-1/2, the
+standard deviation of the embeddings' entries when they are drawn; the noise is fixed in that unit, σ = vib.noise · τ.
+(Noise in units of what a coordinate happens to carry would make the rate a constant: scaling would no longer help.)
+
+Above a rate of 0 the noise has its full size, so the smallest beta already differs from none.
+
+Shape letters: B examples, L tokens, D width, E layers + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
+from lab.model import Forward, ModelSpec
+from tasks.mixture import Batch, Mixture
+
+DEEPEST = 64  # layers; a study's own depth decides, see `objection`
+SOURCE = "Alemi et al. 2017, arXiv 1612.00410"
+BETA = Knob(
+    name="vib.beta",
+    high=100.0,
+    about="loss a nat of what a token's residual stream tells of the input, and unit noise on it while training",
+    source=SOURCE,
+)
+NOISE = Knob(
+    name="vib.noise",
+    low=0.01,
+    high=100.0,
+    neutral=1.0,
+    needs=BETA.name,
+    about="standard deviation of the bottleneck's noise, in units of its prior's",
+    source=SOURCE,
+)
+LAYER = Knob(
+    name="vib.layer",
+    high=DEEPEST,
+    neutral=1,
+    integer=True,
+    needs=BETA.name,
+    about="the layer whose residual stream is the bottleneck: 0 the embedding, then the blocks",
+    source=SOURCE,
+)
+
+
+class InformationBottleneck(Mechanism):
+    """See the module's docstring. It doesn't stay: without noise, the mean is the stream as it is."""
+
+    name = "vib"
+    knobs = (*relaxing(BETA), NOISE, LAYER)
+    sites = ("onward",)
+
+    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+        """The layer must exist."""
+        del mixture
+        if knobs[LAYER.name] <= spec.layers:
+            return ""
+        return f"{LAYER.name}={knobs[LAYER.name]} must lie in [0, {spec.layers}] (config.model.layers)."
+
+    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+        """x[..., D] with noise at the bottleneck's layer."""
+        del site
+        assert key is not None, "noise is for training"
+        acts = (knobs[BETA.name] > 0) & (knobs[LAYER.name] == layer)
+        sigma = knobs[NOISE.name] * x.shape[-1] ** -0.5
+        # A branch, not a selection: whose arithmetic XLA would fuse with its neighbours', which round otherwise then.
+        return lax.cond(acts, lambda: x + sigma * jax.random.normal(key, x.shape), lambda: x)
+
+    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
+        """beta × the mean rate of the tokens that an answer can depend on."""
+        layer = knobs[LAYER.name].astype(jnp.int32)
+        mean_BxLxD = jnp.take(forward.hidden, layer, axis=0, mode="clip")
+        heard_BxL = heard(seen.batch)
+        rate_BxL = jnp.where(heard_BxL, rate(mean_BxLxD, knobs[NOISE.name]), 0.0)
+        return knobs[BETA.name] * jnp.sum(rate_BxL) / jnp.sum(heard_BxL.astype(jnp.float32))
+
+
+def rate(mean: jax.Array, noise: jax.Array) -> jax.Array:
+    """KL(N(μ, σ²) ‖ N(0, τ²)), coordinates summed, in nats: [..., D] means -> [...].
+
+    Averaged over inputs it bounds what the noisy code tells of them from above.
+    """
+    width = mean.shape[-1]
+    constant = jnp.square(noise) - 1 - 2 * jnp.log(noise)
+    return 0.5 * width * (jnp.sum(jnp.square(mean), axis=-1) + constant)
+
+
+def heard(batch: Batch) -> jax.Array:
+    """The tokens that some answer can depend on, bool[B, L]: up to where the last one is predicted."""
+    last_B = jnp.max(jnp.where(batch.answer_mask, batch.answers, 0), axis=1)
+    return jnp.arange(batch.tokens.shape[1])[None, :] <= last_B[:, None]
