@@ -6,7 +6,7 @@ itself, and `Forward.hidden` keeps the mean throughout. The prior of every coord
 standard deviation of the embeddings' entries when they are drawn; the noise is fixed in that unit, σ = vib.noise · τ.
 (Noise in units of what a coordinate happens to carry would make the rate a constant: scaling would no longer help.)
 
-Above a rate of 0 the noise has its full size, so the smallest beta already differs from none.
+Above a beta of 0 the noise has its full size, so the smallest beta already differs from none.
 
 Shape letters: B examples, L tokens, D width, E layers + 1.
 """
