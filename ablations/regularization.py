@@ -18,7 +18,7 @@ from lab.grid import axis, product, study_config
 # variant -> (knob, its nine strengths, evenly spaced)
 REGULARIZERS = {
     "": ("label_smoothing.rate", (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)),
-    "decay": ("weight_decay.rate", (0.3, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)),
+    "decay": ("weight_decay.rate", (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)),
     "dropout": ("residual_dropout.rate", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
     "noise": ("hidden_noise.sigma", (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)),
     "confidence": ("confidence_penalty.rate", (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)),
@@ -37,6 +37,7 @@ def get_config(variant: str = ""):
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
     config.stages = ("train", "regularize")
     config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3))
+    config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
     config.steps = dict(train=4000, regularize=500)
     config.saves = dict(train=5, regularize=2)
     config.claim.knob = config.knob

@@ -38,7 +38,6 @@ MECHANISMS: dict[str, Mechanism] = {
         geometry_penalties.VARIANCE,
         geometry_penalties.COVARIANCE,
         geometry_penalties.ISOTROPY,
-        geometry_penalties.CONTRACTION,
         Jacobian(),
         GradientNoise(),
         SharpnessAware(),

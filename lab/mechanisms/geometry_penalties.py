@@ -2,8 +2,9 @@
 
 The cloud is Z, B×D: one vector an example, where its first answer token is predicted, tasks of a mixture together. That
 is where the latent metrics of the claims are read, so each of these moves some latent metric directly, with or without
-ability: `variance` and `covariance` are the two regularizing terms of VICReg, `isotropy` is signed, and `contraction`
-plants a collapse.
+ability: `variance` and `covariance` are the two regularizing terms of VICReg, and `isotropy` is signed: below 0 it
+plants a collapse. (A penalty on the share of the vectors' length that differs between examples does not: the network
+adds a mean that all of them share.)
 """
 
 from __future__ import annotations
@@ -85,12 +86,6 @@ def anisotropy(z_BxD: jax.Array) -> jax.Array:
     return 1 - (ratio - 1) / (size - 1)
 
 
-def variation(z_BxD: jax.Array) -> jax.Array:
-    """The share of the vectors' squared length that differs between examples, in [0, 1]; scale has no part in it."""
-    mean_D = jnp.mean(z_BxD, axis=0, keepdims=True)
-    return jnp.sum(jnp.square(z_BxD - mean_D)) / (jnp.sum(jnp.square(z_BxD)) + EPSILON)
-
-
 VICREG, ISOSCORE = "Bardes et al. 2022, arXiv 2105.04906", "Rudman & Eickhoff 2024, arXiv 2305.19358"
 VARIANCE = GeometryPenalty(
     Knob("variance.rate", 0, 100, about="pushes each hidden coordinate's spread over a batch up to 1", source=VICREG),
@@ -103,14 +98,4 @@ COVARIANCE = GeometryPenalty(
 ISOTROPY = GeometryPenalty(
     Knob("isotropy.rate", -100, 100, about="adds rate × (1 - IsoScore*): above 0 isotropic", source=ISOSCORE),
     anisotropy,
-)
-CONTRACTION = GeometryPenalty(
-    Knob(
-        "contraction.rate",
-        0,
-        100,
-        about="adds rate × the share of hidden vectors' energy that differs between examples: plants collapse",
-        source="the planted collapse of this lab; cf. the center loss, doi 10.1007/978-3-319-46478-7_31",
-    ),
-    variation,
 )
