@@ -260,8 +260,9 @@ def first_calls(all_orders, rate):
     knobs["optimizer.learning_rate"] = knobs["optimizer.learning_rate"].at[ORDERS.index("progress")].set(rate)
     program = bucket.program
     compiled = len(programs.compiled)
-    fresh = programs.get("initialisation", program.spec, None, (seeds,))(seeds)
-    state, losses = programs.get("entry of stage train", program, None, (fresh, knobs))(fresh, knobs), []
+    fresh = programs.get("initialisation", (program.spec, program.optimizer), None, (seeds,))(seeds)
+    entry, losses = (jnp.int32(0), seeds, knobs, fresh), []
+    state = programs.get("entry of stage train", program, None, entry, shared=1)(*entry)
     for start in (0, 3):
         arguments = (jnp.int32(start), seeds, knobs, state)
         state, loss = programs.get("training, stage train", program, None, arguments, shared=1)(*arguments)

@@ -103,7 +103,9 @@ def seen(program):
     seed = jnp.int32(1)
     params = jax.jit(lambda: train.init(program, seed).params)()
     batch = jax.jit(lambda: train.batch_at(program, seed, ZERO))()
-    here = Acting.of(("prune",), knobs_of(), seed, ZERO).seen("prune", batch, program.spec, ZERO, acts=False)
+    here = Acting.of(("prune",), knobs_of(), seed, ZERO).seen(
+        "prune", batch, program.spec, ZERO, before=model.untouched
+    )
     return params, here, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params), jax.tree.map(np.array, batch)
 
 
