@@ -16,7 +16,7 @@ from lab import population, train
 from lab.mechanisms.pruning_masks import prunable
 from lab.plan import make_plan, traced_arguments
 from lab.population import Layout, local_layout
-from tests.lab.conftest import study_of
+from tests.lab.conftest import study_of, tiny_config
 
 COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
 
@@ -37,13 +37,13 @@ def arguments(plan, program, cells=4, **changed):
     for name, values in changed.items():
         knobs[name] = jnp.asarray(values, jnp.float32)
     begin = population.over_cells(lambda s, k, x: train.begin(program, x, k, s, jnp.int32(0)), plan.layout, own=3)
-    return jnp.int32(0), seeds, knobs, begin(seeds, knobs, fresh(plan.layout)(seeds))
+    plain = replace(program, mechanisms=(), entering=(), static=())
+    return jnp.int32(0), seeds, knobs, begin(seeds, knobs, fresh(plain, plan.layout)(seeds))
 
 
 @functools.cache
-def fresh(layout):
-    """The initial states of the tiny study's cells, compiled once for all tests of a layout."""
-    program = make_plan(study_of(), local_layout()).buckets[0].program
+def fresh(program, layout):
+    """The initial states of a program's cells, compiled once for all tests."""
     return population.over_cells(lambda s: train.init(program, s), layout, own=1)
 
 
@@ -112,7 +112,10 @@ def trained(mechanisms, width):
 
     The first cell is neutral. The others turn every knob of a mechanism that is alone, or a pair out of many.
     """
-    layout, plan = Layout("cpu", 1, width, CELLS), make_plan(study_of(), local_layout())
+    config = tiny_config()
+    del config.tasks.facts  # one task compiles faster
+    config.claim.abilities = ("word/iid",)
+    layout, plan = Layout("cpu", 1, width, CELLS), make_plan(study_of(config), local_layout())
     knobs = [knob for name in mechanisms for knob in registry.MECHANISMS[name].knobs]
     static = tuple((k.name, k.neutral) for k in knobs if not k.traced)
     program = replace(plan.buckets[0].program, mechanisms=mechanisms, entering=mechanisms, static=static)
