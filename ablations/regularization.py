@@ -11,6 +11,8 @@ more compact (lower participation ratio), at no cost in reasoning, planning or m
     python run.py --config=ablations/regularization.py:quick      3 strengths x 3 seeds; its verdicts say `underpowered`
 
 Source: Kornblith et al. 2021 (arXiv 2010.16402) for losses that separate classes better and transfer worse.
+
+What came out: docs/studies.md. Of this study only `:quick` has been run yet.
 """
 
 from lab.grid import axis, product, study_config
