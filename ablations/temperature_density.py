@@ -10,7 +10,7 @@ does so at every temperature. The learning rate is the temperature; there is a s
 
 Source: Yang et al. 2023 (arXiv 2305.18383): the best temperature depends on the density.
 
-What came out: docs/studies.md. The study has not been run yet.
+What came out: docs/studies.md. Of this study only `:quick` has been run yet.
 """
 
 from lab.grid import axis, product, study_config
