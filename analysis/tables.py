@@ -25,13 +25,17 @@ def claim_text(study: Study) -> str:
     return f"Going {way} from its neutral value {claim.knob} {gains}, and does not cost {names}."
 
 
+ALWAYS_SAID = ("seed", "optimizer.learning_rate", "optimizer.name")
+
+
 def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     """(heading, text) of what was trained, evaluated and tested, and how."""
     study, spec, layout = plan.study, plan.study.spec, plan.layout
     grid = " × ".join(f"{len(axis.values)} values of {axis.knob}" for axis in study.axes)
     claim, rate, on_axis = study.claim, study.base["optimizer.learning_rate"], {a.knob for a in study.axes}
     fixed = "" if "optimizer.learning_rate" in on_axis else f" {rate:g}"
-    used = {name for cell in study.cells for name in telling(cell)} - {*on_axis, "seed", "optimizer.learning_rate"}
+    optimizer = "optimizer as in the grid" if "optimizer.name" in on_axis else study.base["optimizer.name"]
+    used = {name for cell in study.cells for name in telling(cell)} - {*on_axis, *ALWAYS_SAID}
     others = {name: value for name, value in study.base.items() if name in used}
     everywhere = "".join(f"; {name} {value} in every cell" for name, value in others.items())
     yield (
@@ -42,7 +46,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     stages = ", then ".join(f"{s.name} ({s.end - s.start:,} steps)" for s in study.stages)
     yield (
         "Training",
-        f"{stages}; AdamW, learning rate{fixed} ({study.schedule.name}, {study.schedule.warmup} steps of warm-up)"
+        f"{stages}; {optimizer}, learning rate{fixed} ({study.schedule.name}, {study.schedule.warmup} steps of warm-up)"
         f"{everywhere};"
         f" {sum(u.examples for u in study.tasks)} fresh examples of up to {study.train_length} tokens a step",
     )

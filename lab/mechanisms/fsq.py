@@ -92,7 +92,7 @@ def grid_of(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Arra
     levels = jnp.maximum(levels, 1.0)
     half = (levels - 1) * (1 - MARGIN) / 2
     even = jnp.mod(levels, 2.0) == 0
-    # An even number of levels has none at 0: the bounds are moved by half a level, and x so that 0 still goes to 0.
+    # An even number of levels has none at 0: the bounds are moved by half a level, and x so that its 0 keeps code 0.
     offset = jnp.where(even, 0.5, 0.0)
     shift = jnp.tan(offset / jnp.where(even, half, 1.0))
     bounded = jnp.tanh(x * x.shape[-1] ** 0.5 + shift) * half - offset
