@@ -70,7 +70,11 @@ def claim_place(study: Study, label: str) -> Place:
 
 
 def hidden_states(
-    study: Study, seed: jax.Array, params: Any, touch: model.Touch = model.untouched
+    study: Study,
+    seed: jax.Array,
+    params: Any,
+    touch: model.Touch = model.untouched,
+    spec: model.ModelSpec | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One cell's hidden states on the probe set.
 
@@ -78,6 +82,7 @@ def hidden_states(
       study: the study.
       seed, params: the cell's.
       touch: what mechanisms that stay make of its activations.
+      spec: the sizes of its model; the study's when None.
 
     Returns:
       float32[M, N, D] states, int32[M, N] labels (the task's factor) and int32[M, N] control labels.
@@ -89,11 +94,12 @@ def hidden_states(
         examples = mixture.sample(
             key, use.label, worlds[use.label], use.probe, study.probe_examples, length=study.train_length
         )
-        hidden_ExNxLxD = model.run(params, examples.tokens, study.spec, examples.read, touch).hidden
+        question_N = jnp.argmax(examples.weights > 0, axis=1).astype(jnp.int32)
+        forward = model.run(params, examples.tokens, spec or study.spec, examples.read, touch, question_N)
         label_N = examples.factors[use.factor]
         control_N = control_labels(examples.tokens, label_N)
         for layer in study.probe_layers:
-            at_NxPxD = jnp.take_along_axis(hidden_ExNxLxD[layer], examples.read[..., None], axis=1)
+            at_NxPxD = jnp.take_along_axis(forward.hidden[layer], examples.read[..., None], axis=1)
             for position in range(len(use.task.read_names)):
                 states.append(at_NxPxD[:, position])
                 labels.append(label_N)
@@ -102,18 +108,19 @@ def hidden_states(
 
 
 def measure_cell(
-    study: Study, names: tuple[str, ...], seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
+    study: Study, stays: Staying, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
 ) -> dict[str, jax.Array]:
     """All readings of one cell: name -> float32[M].
 
     Args:
       study: the study.
-      names: the mechanisms that stay, if any.
+      stays: the model beside its parameters.
       seed, params: the cell's.
       knobs, trained: the cell's knobs and the steps that it was trained; read by those mechanisms.
     """
     n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
-    states = hidden_states(study, seed, params, Acting.reading(names, knobs or {}, trained).touch)
+    acting = Acting.reading(stays.names, {**(knobs or {}), **dict(stays.static)}, trained)
+    states = hidden_states(study, seed, params, acting.touch, stays.spec)
     return lax.map(lambda place: measure(*place, n_classes=n_classes), states)
 
 
@@ -121,24 +128,29 @@ class Staying(NamedTuple):
     """What is part of the models of a checkpoint beside their parameters.
 
     Attributes:
+      spec: the model's sizes.
       names: the mechanisms that stay and do something in at least one of the cells.
-      values: their knobs in each cell, as (cell's row, knob, value); none where there are no such mechanisms.
+      static: (knob, value) of their static knobs.
+      values: their traced knobs in each cell, as (cell's row, knob, value); none where there are no such mechanisms.
     """
 
-    names: tuple[str, ...]
-    values: tuple[tuple[int, str, Any], ...]
+    spec: model.ModelSpec
+    names: tuple[str, ...] = ()
+    static: tuple[tuple[str, Any], ...] = ()
+    values: tuple[tuple[int, str, Any], ...] = ()
 
 
-def _model_of(saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> Staying:
+def _model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> Staying:
     settings = [knobs[key] for key in saved.meta["cells"]]
     names = staying(registry.mechanisms_in_use(settings))
     values = [
         (row, knob, value)
         for row, each in enumerate(settings)
         for knob, value in registry.telling(each).items()
-        if knob.split(".")[0] in names
+        if knob.split(".")[0] in names and registry.KNOBS[knob].traced
     ]
-    return Staying(names, tuple(values))
+    static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.MECHANISMS[n].knobs if not k.traced)
+    return Staying(study.spec_of(settings[0]), names, static, tuple(values))
 
 
 class Measurer:
@@ -164,19 +176,20 @@ class Measurer:
           {(node key, step): {name: float64[M]}}, places in the order of `places(study)`.
         """
         saved = list(saved)
-        models = {one.path: _model_of(one, knobs) for one in saved}
+        models = {one.path: _model_of(self.study, one, knobs) for one in saved}
         kept = {one.path: self._cached(one, models[one.path]) for one in saved}
         todo = [one for one in saved if kept[one.path] is None]
         total, done = sum(len(one.meta["cells"]) for one in todo), 0
         layout, rows = self.programs.layout, {one.path: [] for one in todo}
         size = layout.devices * layout.chunk
-        for names in sorted({models[one.path].names for one in todo}):  # a program each
-            alike = [one for one in todo if models[one.path].names == names]
+        programs = {models[one.path]._replace(values=()): None for one in todo}  # a program each, in order
+        for stays in programs:
+            alike = [one for one in todo if models[one.path]._replace(values=()) == stays]
             places_left = [(one, row) for one in alike for row in range(len(one.meta["cells"]))]
             for start in range(0, len(places_left), size):
                 on_progress(done, total)
                 block = places_left[start : start + size]
-                for (one, _), readings in zip(block, self._measured(block, size, names, knobs), strict=False):
+                for (one, _), readings in zip(block, self._measured(block, size, stays, knobs), strict=False):
                     rows[one.path].append(readings)
                     if len(rows[one.path]) == len(one.meta["cells"]):
                         kept[one.path] = rows[one.path]
@@ -193,7 +206,7 @@ class Measurer:
         self,
         block: list[tuple[Saved, int]],
         size: int,
-        names: tuple[str, ...],
+        stays: Staying,
         knobs: Mapping[str, Mapping[str, Any]],
     ) -> list[dict[str, list[float]]]:
         """Readings of up to `size` cells in which those mechanisms stay, a dict a cell."""
@@ -201,14 +214,14 @@ class Measurer:
         settings = [knobs[one.meta["cells"][row]] for one, row in padded]
         seeds_G = np.asarray([each["seed"] for each in settings], np.int32)
         arguments = (seeds_G, checkpoint.gather(padded, "params"))
-        if names:
+        if stays.names:
             trained_G = np.asarray([one.step for one, _ in padded], np.int32)
-            arguments = (*arguments, arguments_of(names, settings), trained_G)
+            arguments = (*arguments, arguments_of(stays.names, settings), trained_G)
         arguments = population.place(arguments, self.programs.layout)
         call = self.programs.get(
             "latent metrics",
-            (names, *self._settings()),
-            lambda *cell: measure_cell(self.study, names, *cell),
+            (stays, *self._settings()),
+            lambda *cell: measure_cell(self.study, stays, *cell),
             arguments,
         )
         readings = population.fetch(call(*arguments))
@@ -221,7 +234,7 @@ class Measurer:
         return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
 
     def _path(self, saved: Saved, stays: Staying) -> Path:
-        settings = digest([repr(self._settings()), saved.meta["checksums"]["params"], *stays.values])
+        settings = digest([repr(self._settings()), saved.meta["checksums"]["params"], repr(stays)])
         return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
 
     def _cached(self, saved: Saved, stays: Staying) -> list[dict[str, list[float]]] | None:

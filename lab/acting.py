@@ -90,7 +90,7 @@ class Acting:
             def touch(site: str, layer: int, x: jax.Array) -> jax.Array:
                 return after(site, layer, (before or self.touch)(site, layer, x))
 
-            return model.run(params, batch.tokens, spec, batch.answers, touch)
+            return model.run(params, batch.tokens, spec, batch.answers, touch, batch.question)
 
         return Seen(batch, self.key_of(name), step, forward)
 

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tasks import TaskError, make, sizes_of
 from tasks.base import Split, Task
 from tasks.mixture import Mixture
 
-FORMAT = 2  # raised whenever the same config would train to other numbers
+FORMAT = 3  # raised whenever the same config would train to other numbers
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,17 @@ class Study:
                 values[name] = knob.neutral if knob.neutral is not None else self.base[name]
         return values
 
+    def spec_of(self, cell: Mapping[str, Any]) -> ModelSpec:
+        """The sizes of a cell's model: the study's, with room for what its mechanisms need."""
+        spec = self.spec
+        for name in registry.mechanisms_in_use([cell]):
+            spec = registry.MECHANISMS[name].shape(spec, {**cell, **self._largest})
+        return spec
+
+    @cached_property
+    def _largest(self) -> dict[str, int]:
+        return {k.name: max(cell[k.name] for cell in self.cells) for k in registry.KNOBS.values() if k.sizes}
+
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
         schedule = dataclasses.asdict(self.schedule)
@@ -138,7 +150,7 @@ class Study:
             schedule.pop("total")  # a constant rate does not care how long the study goes on
         return {
             "format": FORMAT,
-            "model": dataclasses.asdict(self.spec),
+            "model": _model_content(self.spec_of(cell)),
             "tasks": [_task_content(use) for use in self.tasks],
             "schedule": schedule,
             "call_steps": self.call_steps,
@@ -161,6 +173,11 @@ class Study:
 def digest(content: Any) -> str:
     """16 hexadecimal digits of the SHA-256 of a JSON value."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _model_content(spec: ModelSpec) -> dict[str, Any]:
+    """Sizes off their default: a size that a later version brings changes no key."""
+    return {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if getattr(spec, f.name) != f.default}
 
 
 def _task_content(use: TaskUse) -> dict[str, Any]:
@@ -351,7 +368,7 @@ def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str
 
 def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], stages: list[str]) -> None:
     """A mechanism begins once: its static knobs act from the stage of its traced ones, whichever the axis names."""
-    begins = min(acts_from[k.name] for k in mechanism.knobs if k.traced)
+    begins = min(acts_from[k.name] for k in mechanism.deciding)
     for knob in (k for k in mechanism.knobs if not k.traced):
         told = next((a.stage for a in grid.axes if a.knob == knob.name), None)
         if told is not None and stages.index(told) != begins:

@@ -42,6 +42,7 @@ class Evaluation:
       splits: (label, split) pairs.
       length: their common padded length.
       staying: names of the mechanisms that are part of the model, see `Mechanism.stays`.
+      static: (knob, value) of their static knobs.
     """
 
     spec: model.ModelSpec
@@ -50,6 +51,7 @@ class Evaluation:
     splits: tuple[tuple[str, str], ...]
     length: int
     staying: tuple[str, ...] = ()
+    static: tuple[tuple[str, Any], ...] = ()
 
 
 def evaluations(study: Study) -> tuple[Evaluation, ...]:
@@ -87,7 +89,7 @@ def evaluate(
       knobs, trained: the cell's knobs and the steps that it was trained; read by mechanisms that stay.
     """
     mixture = evaluation.mixture
-    touch = Acting.reading(evaluation.staying, knobs or {}, trained).touch
+    touch = Acting.reading(evaluation.staying, {**(knobs or {}), **dict(evaluation.static)}, trained).touch
     worlds = mixture.worlds(address(seed, "world"))
     examples = {
         (label, split): examples_of(evaluation, seed, worlds, label, split) for label, split in evaluation.splits
@@ -132,7 +134,9 @@ def answer(
     """
     answering = weights_NxL > 0
     order_NxL = jnp.cumsum(answering.astype(jnp.int32), axis=1) * answering.astype(jnp.int32)  # 1 for the first answer
-    logits = model.run(params, tokens_NxL, spec, touch=touch).logits
+    question_N = jnp.argmax(answering, axis=1).astype(jnp.int32)
+    run = lambda tokens: model.run(params, tokens, spec, touch=touch, question_B=question_N)  # noqa: E731
+    logits = run(tokens_NxL).logits
     logprob_NxL = jnp.take_along_axis(jax.nn.log_softmax(logits), targets_NxL[..., None], axis=-1)[..., 0]
     judged_NxL = (weights_NxL >= 1).astype(jnp.float32)  # not the scratchpad
     per_example = jnp.sum(logprob_NxL * judged_NxL, axis=1) / jnp.sum(judged_NxL, axis=1)
@@ -142,7 +146,7 @@ def answer(
         tokens, predicted = carry
         fed_back = jnp.roll(jnp.where(order_NxL == index, predicted, NO_ANSWER), 1, axis=1)
         tokens = jnp.where(fed_back >= 0, fed_back, tokens)
-        logits = model.run(params, tokens, spec, touch=touch).logits
+        logits = run(tokens).logits
         now = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         return tokens, jnp.where(order_NxL == index + 1, now, predicted)
 

@@ -97,6 +97,4 @@ def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
 def mechanisms_in_use(settings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Names of the mechanisms that some of the settings use: one of their traced knobs does something."""
     used = {name for knobs in settings for name in telling(knobs)}
-    return tuple(
-        name for name, mechanism in MECHANISMS.items() if any(k.name in used for k in mechanism.knobs if k.traced)
-    )
+    return tuple(name for name, mechanism in MECHANISMS.items() if any(k.name in used for k in mechanism.deciding))

@@ -30,3 +30,9 @@ def over_answers(values_BxA: jax.Array, batch: Batch) -> jax.Array:
     """The mean of what stands at each example's answer positions: float32[B]."""
     mask_BxA = batch.answer_mask.astype(jnp.float32)
     return jnp.sum(values_BxA * mask_BxA, axis=1) / jnp.sum(mask_BxA, axis=1)
+
+
+def heard(batch: Batch) -> jax.Array:
+    """The tokens that some answer can depend on, bool[B, L]: up to where the last one is predicted."""
+    last_B = jnp.max(jnp.where(batch.answer_mask, batch.answers, 0), axis=1)
+    return jnp.arange(batch.tokens.shape[1])[None, :] <= last_B[:, None]

@@ -1,14 +1,13 @@
-"""A decoder-only pre-norm transformer behind two pure functions, `init` and `apply`, written for one cell.
+"""A decoder-only pre-norm transformer behind two pure functions, `init` and `run`, written for one cell.
 
-Shape letters: B batch, L tokens, D width, H heads, V vocabulary, A answer positions.
+Shape letters: B batch, L tokens, T tokens with what a mechanism puts between them, D width, V vocabulary, A answer
+positions, M neurons, E experts.
 
-Flax Linen lives in this file only, so that a port to another library touches nothing else.
+Flax Linen lives in this file and in lab/layers.py only, so that a port to another library touches nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,53 +15,26 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lab.codebook import quantize
+from lab.layers import (
+    ACTIVATIONS,
+    MIXERS,
+    POSITIONS,
+    SITES,
+    Block,
+    Linear,
+    ModelSpec,
+    Norm,
+    Touch,
+    View,
+    linear,
+    untouched,
+)
+from lab.slots import Slots, whole
+
+__all__ = ["ACTIVATIONS", "MIXERS", "POSITIONS", "SITES", "Forward", "ModelSpec", "Touch", "linear", "untouched"]
+
 Params = dict[str, Any]
-Touch = Callable[[str, int, Any], Any]  # (site, layer, activations) -> activations, see SITES
-
-# Where a mechanism may change activations. Layers count as in `Forward.hidden`: 0 after the embedding, then the blocks.
-SITES = {
-    "embedding": "[B, L, D], layer 0: tokens and positions added up",
-    "onward": "[B, L, D]: the residual stream of a layer as the next block or the final norm takes it over",
-    "norm_size": "number: how many coordinates, D, a norm of a block or the final one takes its statistics over",
-    "attention_in": "[B, L, D]: what the kernel of queries, keys and values reads",
-    "qkv": "[B, L, 3, H, K]: queries, keys and values, K dimensions a head, before positions turn them",
-    "attention": "[B, H, L, L]: attention probabilities",
-    "mixed": "[B, L, D]: what the heads gathered, which the attention's output kernel reads",
-    "attention_out": "[B, L, D]: what attention writes to the residual stream",
-    "mlp_in": "[B, L, D]: what the feed-forward layer's first kernel reads",
-    "neurons": "[B, L, M]: the feed-forward layer after its activation, which its second kernel reads",
-    "mlp_out": "[B, L, D]: what the feed-forward layer writes to the residual stream",
-    "residual": "[B, L, D]: the residual stream after a block, as `Forward.hidden` keeps it",
-}
-
-POSITIONS = ("learned", "rotary", "none")
-NORM_EPSILON = 1e-6
-ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Static sizes of a model.
-
-    Attributes:
-      vocab_size: V.
-      max_length: the longest sequence it will ever see; sizes the learned position table.
-      width: D.
-      layers: number of blocks.
-      heads: H; divides `width`.
-      mlp_width: hidden units of the feed-forward layer.
-      positions: 'learned', 'rotary' (arXiv 2104.09864) or 'none' (the causal mask alone tells order).
-      activation: 'relu' or 'gelu'.
-    """
-
-    vocab_size: int
-    max_length: int
-    width: int = 64
-    layers: int = 2
-    heads: int = 4
-    mlp_width: int = 256
-    positions: str = "learned"
-    activation: str = "relu"
 
 
 class Forward(NamedTuple):
@@ -70,139 +42,30 @@ class Forward(NamedTuple):
 
     Attributes:
       logits: float32[B, A or L, V].
-      hidden: float32[layers + 1, B, L, D], the residual stream after the embedding and after each block.
+      hidden: float32[layers + 1, B, L, D], the residual stream after the embedding and after each block; of the last
+        turn where blocks are gone through more than once.
       neurons: float32[layers, B, L, M], the feed-forward layers after their activation.
+      routing: float32[layers, B, L, E], probabilities that routers give to experts.
+      quantization: float32[B, L], the codebook's cost, zero where nothing is quantized.
+      ahead: float32[n, B, A, V], logits of further answer tokens, where there are heads for them.
     """
 
     logits: jax.Array
     hidden: jax.Array
     neurons: jax.Array
+    routing: jax.Array
+    quantization: jax.Array
+    ahead: jax.Array | None = None
 
 
-def untouched(site: str, layer: int, x: jax.Array) -> jax.Array:
-    """The touch of no mechanism."""
-    del site, layer
-    return x
+class Inner(NamedTuple):
+    """What going through the blocks gives, see `Forward`; first what the final norm takes over."""
 
-
-@jax.custom_vjp
-def linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`x[..., I] @ kernel[I, O]`, with the weight gradient written out.
-
-    XLA's CPU back end otherwise fuses the activation's backward pass into a transposed layout for the weight gradient,
-    which costs 1.5 to 2 times as much (docs/benchmarks.md). Contracting the token axis directly, behind a barrier that
-    keeps the incoming gradient out of that fusion, leaves two plain matrix products.
-    """
-    return jnp.dot(x, kernel)
-
-
-def _linear_forward(x, kernel):
-    return jnp.dot(x, kernel), (x, kernel)
-
-
-def _linear_backward(saved, dy):
-    x, kernel = saved
-    dy = lax.optimization_barrier(dy)
-    x_TxI = x.reshape(-1, x.shape[-1])
-    dy_TxO = dy.reshape(-1, dy.shape[-1])
-    dkernel = lax.dot_general(x_TxI, dy_TxO, (((0,), (0,)), ((), ())))
-    dx = lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())))
-    return dx, dkernel
-
-
-linear.defvjp(_linear_forward, _linear_backward)
-
-
-class Linear(nn.Module):
-    """A bias-free linear layer, initialised with variance `scale`/fan-in."""
-
-    features: int
-    scale: float = 1.0
-
-    @nn.compact
-    def __call__(self, x):
-        """x[..., I] -> [..., features]."""
-        initializer = nn.initializers.variance_scaling(self.scale, "fan_in", "normal")
-        return linear(x, self.param("kernel", initializer, (x.shape[-1], self.features)))
-
-
-def rotate(x_BxLxHxK: jax.Array) -> jax.Array:
-    """Rotary position embedding: pairs (i, i + K/2) turned by position times a geometric range of frequencies."""
-    length, half = x_BxLxHxK.shape[1], x_BxLxHxK.shape[-1] // 2
-    frequency_K = 10000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle_LxK = jnp.arange(length, dtype=jnp.float32)[:, None] * frequency_K[None, :]
-    cos, sin = (f(angle_LxK)[None, :, None, :] for f in (jnp.cos, jnp.sin))
-    first, second = x_BxLxHxK[..., :half], x_BxLxHxK[..., half:]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-class Norm(nn.Module):
-    """Layer norm, bit for bit Flax's unless a mechanism says that only some coordinates are there."""
-
-    layer: int
-
-    @nn.compact
-    def __call__(self, x, touch):
-        """x[..., D] -> [..., D]."""
-        width = x.shape[-1]
-        scale_D = self.param("scale", nn.initializers.ones, (width,))
-        bias_D = self.param("bias", nn.initializers.zeros, (width,))
-        size, row = touch("norm_size", self.layer, width), (1,) * (x.ndim - 1) + (-1,)
-        squares = jnp.square(x)
-        mean, mean_square = jnp.mean(x, axis=-1), jnp.mean(squares, axis=-1)
-        if size is not width:
-            # Coordinates that aren't there are 0 and add nothing to a sum, so only its divisor is another.
-            mean, mean_square = mean * (width / size), mean_square * (width / size)
-        variance = jnp.maximum(0.0, mean_square - jnp.square(mean))
-        centred = x - mean[..., None]
-        return centred * (lax.rsqrt(variance[..., None] + NORM_EPSILON) * scale_D.reshape(row)) + bias_D.reshape(row)
-
-
-class Attention(nn.Module):
-    """Causal multi-head softmax attention."""
-
-    spec: ModelSpec
-    layer: int
-
-    @nn.compact
-    def __call__(self, x_BxLxD, touch):
-        """[B, L, D] -> [B, L, D]."""
-        spec = self.spec
-        batch, length, _ = x_BxLxD.shape
-        qkv = Linear(3 * spec.width, name="qkv")(touch("attention_in", self.layer, x_BxLxD)).reshape(
-            batch, length, 3, spec.heads, -1
-        )
-        qkv = touch("qkv", self.layer, qkv)
-        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        if spec.positions == "rotary":
-            q, k = rotate(q), rotate(k)
-        scores_BxHxLxM = jnp.einsum("blhk,bmhk->bhlm", q, k) * (q.shape[-1] ** -0.5)
-        causal = jnp.tril(jnp.ones((length, length), bool))
-        scores_BxHxLxM = jnp.where(causal[None, None], scores_BxHxLxM, jnp.float32(-1e30))
-        shares_BxHxLxM = touch("attention", self.layer, jax.nn.softmax(scores_BxHxLxM, axis=-1))
-        mixed = jnp.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v).reshape(batch, length, spec.width)
-        # Residual writes start small in deep models (variance / 2·layers), as in GPT-2.
-        return Linear(spec.width, scale=0.5 / spec.layers, name="out")(touch("mixed", self.layer, mixed))
-
-
-class Block(nn.Module):
-    """Attention and a feed-forward layer, each on a normalised copy of the residual stream."""
-
-    spec: ModelSpec
-    layer: int
-
-    @nn.compact
-    def __call__(self, x_BxLxD, touch):
-        """[B, L, D] -> ([B, L, D], neurons [B, L, M])."""
-        spec, layer = self.spec, self.layer
-        normal = Norm(layer, name="norm_attention")(x_BxLxD, touch)
-        attention = Attention(spec, layer, name="attention")(normal, touch)
-        x_BxLxD = x_BxLxD + touch("attention_out", layer, attention)
-        normal = touch("mlp_in", layer, Norm(layer, name="norm_mlp")(x_BxLxD, touch))
-        before = Linear(spec.mlp_width, name="mlp_in")(normal)
-        neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
-        mlp = Linear(spec.width, scale=0.5 / spec.layers, name="mlp_out")(neurons)
-        return touch("residual", layer, x_BxLxD + touch("mlp_out", layer, mlp)), neurons
+    last: jax.Array
+    hidden: jax.Array
+    neurons: jax.Array
+    routing: jax.Array
+    quantization: jax.Array
 
 
 class Transformer(nn.Module):
@@ -211,27 +74,157 @@ class Transformer(nn.Module):
     spec: ModelSpec
 
     @nn.compact
-    def __call__(self, tokens_BxL, at_BxA=None, touch=untouched):
+    def __call__(self, tokens_BxL, at_BxA=None, touch=untouched, question_B=None):
         """See `run`."""
-        spec = self.spec
+        spec, (batch, length) = self.spec, tokens_BxL.shape
         normal = nn.initializers.normal(spec.width**-0.5)
         embedding = self.param("embedding", normal, (spec.vocab_size, spec.width))
-        x_BxLxD = embedding[tokens_BxL]
+        x_BxTxD, view, slots = embedding[tokens_BxL], View(), None
+        if spec.slots or spec.registers:
+            if question_B is None:
+                question_B = jnp.full((batch,), length - 1, jnp.int32)
+            slots = Slots.of(spec, touch, question_B, length)
+            view = slots.view()
+            x_BxTxD = self._inserted(x_BxTxD, slots)
         if spec.positions == "learned":
-            positions = self.param("positions", normal, (spec.max_length, spec.width))
-            x_BxLxD = x_BxLxD + positions[None, : tokens_BxL.shape[1]]
-        hidden, neurons = [touch("embedding", 0, x_BxLxD)], []
-        for layer in range(spec.layers):
-            onward = touch("onward", layer, hidden[-1])
-            x_BxLxD, neurons_BxLxM = Block(spec, layer + 1, name=f"block_{layer}")(onward, touch)
-            hidden.append(x_BxLxD)
-            neurons.append(neurons_BxLxM)
-        final = touch("onward", spec.layers, hidden[-1])
+            table = self.param("positions", normal, (spec.max_length + spec.slots, spec.width))
+            if view.positions is None:
+                x_BxTxD = x_BxTxD + table[None, :length]
+            else:
+                registers = spec.registers  # they stand nowhere
+                x_BxTxD = x_BxTxD.at[:, registers:].add(table[view.positions[:, registers:]])
+        x_BxTxD = touch("embedding", 0, x_BxTxD)
+        codebook = self.param("codebook", normal, (spec.codes, spec.width)) if spec.codes else None
+        if self.is_initializing():  # parameters are made where modules are bound; all that follows takes them as given
+            for layer in range(spec.layers):
+                Block(spec, layer + 1, name=f"block_{layer}")(x_BxTxD, touch, view)
+            Norm(spec.layers, name="norm_final")(x_BxTxD, touch)
+        params = self.variables["params"]
+        through = Blocks(spec, params, codebook, touch, view)
+
+        def final_norm(x):
+            return Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, x, touch)
+
+        if slots is not None and spec.thoughts:
+            x_BxTxD = think(x_BxTxD, slots, lambda x: final_norm(through(x).last), touch)
+        inner = through(x_BxTxD)
+        if slots is not None:
+            inner = _read_back(inner, slots.back())
+        final = inner.last
         if at_BxA is not None:
             final = jnp.take_along_axis(final, at_BxA[..., None], axis=1)
-        final = Norm(spec.layers, name="norm_final")(final, touch)
-        logits = Linear(spec.vocab_size, name="unembedding")(final)
-        return Forward(logits, jnp.stack(hidden), jnp.stack(neurons))
+        unembedding = Linear(spec.vocab_size, name="unembedding")
+        ahead = None
+        if spec.ahead:
+            heads = [final + Linear(spec.width, name=f"ahead_{i}")(final) for i in range(spec.ahead)]
+            ahead = jnp.stack([unembedding(final_norm(each)) for each in heads])
+        return Forward(unembedding(final_norm(final)), *inner[1:], ahead)
+
+    def _inserted(self, x_BxLxD, slots):
+        """Registers, tokens, and room for what comes between question and answer: [B, T, D]."""
+        spec, normal = self.spec, nn.initializers.normal(self.spec.width**-0.5)
+
+        def learned(name: str, count: int) -> jax.Array:
+            return self.param(name, normal, (count, spec.width)) if count else jnp.zeros((0, spec.width))
+
+        pause_D = learned("pause", min(spec.pauses, 1)).sum(axis=0)
+        x_BxTxD = slots.filled(x_BxLxD, learned("memories", spec.memories), pause_D)
+        registers = learned("registers", spec.registers)
+        front = jnp.broadcast_to(registers[None], (x_BxTxD.shape[0], *registers.shape))
+        return jnp.concatenate([front, x_BxTxD], axis=1)
+
+
+class Blocks(NamedTuple):
+    """The stack of blocks with its parameters: a function of the residual stream."""
+
+    spec: ModelSpec
+    params: Any
+    codebook: jax.Array | None
+    touch: Touch
+    view: View
+
+    def __call__(self, x_BxTxD: jax.Array) -> Inner:
+        """Once through, and as often again as there are further turns."""
+        inner = self.turn(x_BxTxD)
+        if self.spec.turns == 1:
+            return inner
+        turns, injection = self.touch("turns", 0, 1), self.touch("injection", 0, 1.0)
+
+        def further(inner: Inner, turn: jax.Array) -> tuple[Inner, None]:
+            def go_on(inner: Inner) -> Inner:
+                again = self.turn(inner.last + injection * x_BxTxD)
+                cost = inner.quantization + again.quantization
+                return again._replace(hidden=again.hidden.at[0].set(x_BxTxD), quantization=cost)
+
+            return lax.cond(turn < whole(turns), go_on, lambda inner: inner, inner), None
+
+        return lax.scan(further, inner, jnp.arange(1, self.spec.turns))[0]
+
+    def turn(self, x_BxTxD: jax.Array) -> Inner:
+        """Once through the blocks."""
+        spec, touch = self.spec, self.touch
+        hidden, neurons, routing = [x_BxTxD], [], []
+        quantization = jnp.zeros(x_BxTxD.shape[:2])
+        for layer in range(spec.layers + 1):
+            onward = touch("onward", layer, hidden[-1])
+            if self.codebook is not None:
+                quantized, cost_BxT = quantize(onward, self.codebook, touch("codes", layer, spec.codes))
+                here = jnp.asarray(touch("quantized", layer, 0)) > 0
+                onward = jnp.where(here, quantized, onward)
+                quantization = quantization + jnp.where(here, cost_BxT, 0.0)
+            if layer == spec.layers:
+                break
+            block = Block(spec, layer + 1, parent=None)
+            output: Any = block.apply({"params": self.params[f"block_{layer}"]}, onward, touch, self.view)
+            for found, one in zip((hidden, neurons, routing), output, strict=True):
+                found.append(one)
+        return Inner(onward, jnp.stack(hidden), jnp.stack(neurons), jnp.stack(routing), quantization)
+
+
+def think(x_BxTxD: jax.Array, slots: Slots, last: Any, touch: Touch) -> jax.Array:
+    """Continuous thoughts (Hao et al. 2024, arXiv 2412.06769): each slot's input is what was computed just before it.
+
+    Args:
+      x_BxTxD: the inputs, nothing where thoughts come.
+      slots: where that is, and how many there are.
+      last: inputs [B, T, D] -> the normalised vectors after the last block; each thought takes a pass.
+      touch: sees all thoughts at once at the site "thoughts", after the last was computed.
+
+    Returns:
+      The inputs with the thoughts in their places. A thought is scaled to the size of an embedding, D^-1/2 a
+      coordinate: at the final norm's size it would outweigh all that later layers write.
+    """
+    places_BxS, scale = slots.thought_places(), x_BxTxD.shape[-1] ** -0.5
+    there_S = jnp.arange(slots.spec.thoughts) < slots.counts[0]
+    batch_Bx1 = jnp.arange(x_BxTxD.shape[0])[:, None]
+    nothing_BxSxD = x_BxTxD[batch_Bx1, places_BxS]  # positions, where they are learned
+
+    def step(x: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+        def go_on(x: jax.Array) -> jax.Array:
+            at_Bx1 = lax.dynamic_slice_in_dim(places_BxS, number, 1, axis=1)
+            thought = jnp.take_along_axis(last(x), at_Bx1[..., None] - 1, axis=1) * scale
+            return x.at[batch_Bx1, at_Bx1].add(thought)
+
+        return lax.cond(number < slots.counts[0], go_on, lambda x: x, x), None
+
+    x_BxTxD, _ = lax.scan(step, x_BxTxD, jnp.arange(slots.spec.thoughts, dtype=jnp.int32))
+    thoughts_BxSxD = x_BxTxD[batch_Bx1, places_BxS] - nothing_BxSxD
+    changed_BxSxD = jnp.where(there_S[:, None], touch("thoughts", 0, thoughts_BxSxD) - thoughts_BxSxD, 0.0)
+    return x_BxTxD.at[batch_Bx1, places_BxS].add(changed_BxSxD)
+
+
+def _read_back(inner: Inner, back_BxL: jax.Array) -> Inner:
+    """What stands where the tokens are read."""
+    over = lambda x, at: jnp.take_along_axis(x, at, axis=-2)  # noqa: E731
+    stacked = lambda x_ExBxTxD: over(x_ExBxTxD, back_BxL[None, ..., None])  # noqa: E731
+    quantization = jnp.take_along_axis(inner.quantization, back_BxL, axis=1)
+    return Inner(
+        over(inner.last, back_BxL[..., None]),
+        stacked(inner.hidden),
+        stacked(inner.neurons),
+        stacked(inner.routing),
+        quantization,
+    )
 
 
 def init(key: jax.Array, spec: ModelSpec) -> Params:
@@ -240,7 +233,12 @@ def init(key: jax.Array, spec: ModelSpec) -> Params:
 
 
 def run(
-    params: Params, tokens_BxL: jax.Array, spec: ModelSpec, at_BxA: jax.Array | None = None, touch: Touch = untouched
+    params: Params,
+    tokens_BxL: jax.Array,
+    spec: ModelSpec,
+    at_BxA: jax.Array | None = None,
+    touch: Touch = untouched,
+    question_B: jax.Array | None = None,
 ) -> Forward:
     """Run one cell's model.
 
@@ -251,8 +249,10 @@ def run(
       at_BxA: positions whose logits are wanted (all of them when None): projecting to the vocabulary only where
         something is to be answered saves the rest.
       touch: called with the activations at each of SITES; gives what goes on from there.
+      question_B: int32, where the first answer is read: what a model thinks before it answers comes after that token.
+        The last token when None.
     """
-    output: Any = Transformer(spec).apply({"params": params}, tokens_BxL, at_BxA, touch)
+    output: Any = Transformer(spec).apply({"params": params}, tokens_BxL, at_BxA, touch, question_B)
     return output
 
 

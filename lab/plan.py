@@ -86,27 +86,35 @@ class Plan:
         return min((chunk_for(count, self.layout) for count in left if count), default=0)
 
     def parameters(self) -> int:
-        """Parameters of one cell."""
-        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), self.study.spec))
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+        """Parameters of the largest cell."""
+        return max(parameters(spec) for spec in {bucket.program.spec for bucket in self.buckets})
 
     def memory_bytes(self) -> int:
         """Estimated peak a device: its cells' states and gradients, and the activations of the cells run together."""
-        study, spec = self.study, self.study.spec
+        study, spec = self.study, max((b.program.spec for b in self.buckets), key=parameters)
         state = 4 * self.parameters() * (self.layout.chunk * 4 + self.layout.width)
-        tokens = max(sum(u.examples for u in study.tasks), study.eval_examples) * study.train_length
-        per_token = spec.layers * (12 * spec.width + 3 * spec.mlp_width + 2 * spec.heads * study.train_length)
+        length = study.train_length + spec.slots + spec.registers
+        tokens = max(sum(u.examples for u in study.tasks), study.eval_examples) * length
+        neurons = spec.mlp_width * max(spec.experts, 1)
+        passes = spec.turns * (spec.thoughts + 1)
+        per_token = spec.layers * passes * (12 * spec.width + 3 * neurons + 2 * spec.heads * length)
         return state + 4 * tokens * per_token * self.layout.width
+
+
+def parameters(spec: model.ModelSpec) -> int:
+    """Parameters of a model of those sizes."""
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), spec))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 def make_plan(study: Study, layout: Layout) -> Plan:
     """Group a study's cells into nodes and buckets."""
     buckets: list[Bucket] = []
     for stage in range(len(study.stages)):
-        groups: dict[tuple[tuple[str, Any], ...], list[Node]] = {}
+        groups: dict[Any, list[Node]] = {}
         for node in _nodes(study, stage):
-            groups.setdefault(_static(node.knobs), []).append(node)
-        buckets += [_bucket(study, stage, static, nodes) for static, nodes in groups.items()]
+            groups.setdefault((study.spec_of(study.cells[node.cells[0]]), _static(node.knobs)), []).append(node)
+        buckets += [_bucket(study, stage, spec, static, nodes) for (spec, static), nodes in groups.items()]
     return Plan(study, layout, tuple(buckets))
 
 
@@ -126,12 +134,14 @@ def _static(knobs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in knobs.items() if not registry.KNOBS[name].traced)
 
 
-def _bucket(study: Study, stage: int, static: tuple[tuple[str, Any], ...], nodes: list[Node]) -> Bucket:
+def _bucket(
+    study: Study, stage: int, spec: model.ModelSpec, static: tuple[tuple[str, Any], ...], nodes: list[Node]
+) -> Bucket:
     settings = [study.knobs_at(study.cells[n.cells[0]], s) for n in nodes for s in range(stage + 1)]
     mechanisms = registry.mechanisms_in_use(settings)
     entering = tuple(name for name in mechanisms if _acts_from(study, name) == stage)
     program = Program(
-        spec=study.spec,
+        spec=spec,
         mixture=study.mixture,
         counts=tuple((use.label, use.examples) for use in study.tasks),
         length=study.train_length,
@@ -147,7 +157,7 @@ def _bucket(study: Study, stage: int, static: tuple[tuple[str, Any], ...], nodes
 
 
 def _acts_from(study: Study, mechanism: str) -> int:
-    return min(study.acts_from[k.name] for k in registry.MECHANISMS[mechanism].knobs if k.traced)
+    return min(study.acts_from[k.name] for k in registry.MECHANISMS[mechanism].deciding)
 
 
 def traced_arguments(nodes: list[Node]) -> tuple[jax.Array, dict[str, jax.Array]]:

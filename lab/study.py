@@ -221,7 +221,8 @@ class Trainer:
             arguments = (*arguments, *population.place((knobs, steps), self.layout))
         columns = []
         for evaluation in evaluate.evaluations(self.study):
-            evaluation = replace(evaluation, staying=names)
+            static = tuple((knob, value) for knob, value in bucket.program.static if knob.split(".")[0] in names)
+            evaluation = replace(evaluation, spec=bucket.program.spec, staying=names, static=static)
             call = self._program(
                 f"evaluation, length {evaluation.length}",
                 evaluation,

@@ -149,7 +149,7 @@ def train_step(
     batch = program.mixture.batch(key, worlds, counts, program.length, levels)
 
     def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        forward = model.run(params, batch.tokens, program.spec, batch.answers, acting.touch)
+        forward = model.run(params, batch.tokens, program.spec, batch.answers, acting.touch, batch.question)
         loss = task_loss(forward.logits, batch)
         return acting.penalized(loss, forward, batch, program.spec, step), (loss, forward.logits)
 

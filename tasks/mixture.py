@@ -34,6 +34,11 @@ class Batch(NamedTuple):
     answers: jax.Array
     answer_mask: jax.Array
 
+    @property
+    def question(self) -> jax.Array:
+        """int32[B]: where the first answer is read, the question's last token."""
+        return self.answers[:, 0]
+
 
 @dataclass(frozen=True)
 class Mixture:

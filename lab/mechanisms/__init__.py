@@ -8,10 +8,15 @@ from lab.mechanisms import dropout, geometry_penalties
 from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import Mechanism
 from lab.mechanisms.curriculum import Curriculum
+from lab.mechanisms.experts import Experts
+from lab.mechanisms.extra_tokens import Memory, Pause, Registers
 from lab.mechanisms.fsq import FiniteScalarQuantization
 from lab.mechanisms.gradient_noise import GradientNoise
 from lab.mechanisms.hidden_noise import HiddenNoise
 from lab.mechanisms.jacobian import Jacobian
+from lab.mechanisms.looped import Looped
+from lab.mechanisms.mixer import Mixer
+from lab.mechanisms.multi_token import MultiToken
 from lab.mechanisms.narrow import HeadDimension, Width
 from lab.mechanisms.pruning import Pruning
 from lab.mechanisms.rewind import Rewind
@@ -19,7 +24,9 @@ from lab.mechanisms.sam import SharpnessAware
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
 from lab.mechanisms.structured_pruning import StructuredPruning
+from lab.mechanisms.thoughts import Thoughts
 from lab.mechanisms.vib import InformationBottleneck
+from lab.mechanisms.vq import VectorQuantization
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
@@ -27,6 +34,13 @@ from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 MECHANISMS: dict[str, Mechanism] = {
     mechanism.name: mechanism
     for mechanism in (
+        Mixer(),
+        Experts(),
+        Looped(),
+        Thoughts(),
+        Memory(),
+        Pause(),
+        Registers(),
         Curriculum(),
         WeightDecay(),
         L2Penalty(),
@@ -38,6 +52,7 @@ MECHANISMS: dict[str, Mechanism] = {
         geometry_penalties.VARIANCE,
         geometry_penalties.COVARIANCE,
         geometry_penalties.ISOTROPY,
+        MultiToken(),
         Jacobian(),
         GradientNoise(),
         SharpnessAware(),
@@ -47,6 +62,7 @@ MECHANISMS: dict[str, Mechanism] = {
         HiddenNoise(),
         InformationBottleneck(),
         FiniteScalarQuantization(),
+        VectorQuantization(),
         Width(),
         HeadDimension(),
         SpectralCap(),

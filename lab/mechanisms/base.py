@@ -45,6 +45,8 @@ class Knob:
       pinned: whether it always acts from its own stage: an axis can't name another.
       needs: a knob that this one only shapes: where that one is neutral, this one does nothing whatever its value.
       relaxes: whether its mechanism's relax_from and relax_over bring it back to neutral, see `relaxing`.
+      sizes: whether the model needs room for it, see `Mechanism.shape`: the room is for the largest value of the
+        study's cells, and cells where it is neutral run in a program without it. It acts from the first stage.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Knob:
     pinned: bool = False
     needs: str = ""
     relaxes: bool = False
+    sizes: bool = False
 
     @property
     def base(self) -> Any:
@@ -145,7 +148,7 @@ class Mechanism:
       knobs: the knobs that it owns.
       sites: the places of the model, see `lab.model.SITES`, at which `touch` acts.
       stays: whether `touch` is part of the model: it then acts while evaluating and measuring, too, as a function of
-        the parameters and the knobs alone. All its knobs are traced.
+        the parameters and the knobs alone.
       looks_ahead: whether the gradient is taken once more, at the parameters that `perturbed` gives.
     """
 
@@ -159,6 +162,24 @@ class Mechanism:
         """Why a cell's knobs can't act on these tasks or this model, in a sentence for the user; empty if they can."""
         del mixture, spec, knobs
         return ""
+
+    @property
+    def sized(self) -> bool:
+        """Whether it needs room in the model: where it does nothing, it isn't compiled in."""
+        return type(self).shape is not Mechanism.shape
+
+    @property
+    def deciding(self) -> tuple[Knob, ...]:
+        """The knobs that decide whether it is compiled in: the traced ones, where it has any."""
+        return tuple(k for k in self.knobs if k.traced) or self.knobs
+
+    def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
+        """The model's sizes where it is compiled in.
+
+        Knobs that have `sizes` are at the largest value of the study's cells, others as the cell has them.
+        """
+        del knobs
+        return spec
 
     def at(self, knobs: Knobs, step: jax.Array) -> Knobs:
         """The knobs in force at an absolute step: relaxing strengths on their way back to neutral."""

@@ -82,7 +82,7 @@ class Width(Mechanism):
 
     name = "width"
     knobs = (WIDTH,)
-    sites = ("embedding", "onward", "norm_size", "qkv", "attention_out")
+    sites = ("embedding", "onward", "norm_size", "qkv", "features", "attention_out")
     stays = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
@@ -124,9 +124,10 @@ class Width(Mechanism):
 
         def cut(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
             names = [entry.key for entry in path]
-            drawn_by_width = leaf.ndim == 2 and "mlp_out" not in names
+            drawn_by_width = leaf.ndim >= 2 and not {"mlp_out", "experts_out"} & set(names)
             scaled = leaf * extra.rescale if drawn_by_width else leaf
-            for axis, there in enumerate(_ends(names, stream_D, head_D)[-leaf.ndim :]):
+            ends = _ends(names, stream_D, head_D)[-leaf.ndim :]
+            for axis, there in enumerate(ends, leaf.ndim - len(ends)):
                 if there is not None:
                     shape = [1] * axis + [there.size] + [1] * (leaf.ndim - axis - 1)
                     scaled = jnp.where(there.reshape(shape), scaled, 0.0)
@@ -140,17 +141,22 @@ class Width(Mechanism):
         if site == "norm_size":
             return active_of(knobs[WIDTH.name], x)
         active = active_of(knobs[WIDTH.name], x.shape[-1])
+        # What a linear mixer makes of a query's zero isn't 0: there, too, what isn't there is cut.
         return cut_heads(x, active, 3) if site == "qkv" else leading(x, active)
 
 
-def _ends(names: list[str], stream_D: jax.Array, head_D: jax.Array) -> tuple[Any, Any]:
-    """What is there of a parameter's rows and columns; None for all."""
+def _ends(names: list[str], stream_D: jax.Array, head_D: jax.Array) -> tuple[Any, ...]:
+    """What is there of a parameter along its last axes; None for all."""
     if "qkv" in names:
         return stream_D, jnp.tile(head_D, 3)
     if "out" in names:
         return head_D, stream_D
-    if "mlp_in" in names or "unembedding" in names:
+    if "mlp_in" in names or "unembedding" in names or "router" in names:
         return stream_D, None
+    if "experts_in" in names:
+        return None, stream_D, None
+    if any(name.startswith("ahead_") for name in names):
+        return stream_D, stream_D
     return None, stream_D  # the embeddings, the norms, and what feed-forward layers write
 
 
@@ -164,7 +170,7 @@ class HeadDimension(Mechanism):
 
     name = "head_dim"
     knobs = (HEAD,)
-    sites = ("qkv",)
+    sites = ("qkv", "features")
     stays = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
@@ -188,5 +194,6 @@ class HeadDimension(Mechanism):
 
     def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """Queries and keys cut, values as they are."""
-        del site, layer, key
-        return cut_heads(x, active_of(knobs[HEAD.name], x.shape[-1]), 2)
+        del layer, key
+        active = active_of(knobs[HEAD.name], x.shape[-1])
+        return cut_heads(x, active, 2) if site == "qkv" else leading(x, active)

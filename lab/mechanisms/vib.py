@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lab.loss import heard
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
 from lab.model import Forward, ModelSpec
-from tasks.mixture import Batch, Mixture
+from tasks.mixture import Mixture
 
 DEEPEST = 64  # layers; a study's own depth decides, see `objection`
 SOURCE = "Alemi et al. 2017, arXiv 1612.00410"
@@ -92,9 +93,3 @@ def rate(mean: jax.Array, noise: jax.Array) -> jax.Array:
     width = mean.shape[-1]
     constant = jnp.square(noise) - 1 - 2 * jnp.log(noise)
     return 0.5 * width * (jnp.sum(jnp.square(mean), axis=-1) + constant)
-
-
-def heard(batch: Batch) -> jax.Array:
-    """The tokens that some answer can depend on, bool[B, L]: up to where the last one is predicted."""
-    last_B = jnp.max(jnp.where(batch.answer_mask, batch.answers, 0), axis=1)
-    return jnp.arange(batch.tokens.shape[1])[None, :] <= last_B[:, None]

@@ -1,0 +1,68 @@
+"""Continuous thoughts: before it answers, the model is fed its own last hidden vector a number of times.
+
+Each thought takes a pass of its own, so training costs as many passes more. They are learned from the answers alone:
+no written reasoning is replaced step by step, as the paper's curriculum does.
+
+`thoughts.control` changes nothing in training. Wherever the model is read it puts another example's thoughts in place
+of the example's own, or Gaussian noise of the same length: where abilities stay, the thoughts' content isn't used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lab.mechanisms.base import Knob, Knobs, Mechanism
+from lab.model import ModelSpec
+
+CONTROLS = ("own", "swapped", "noise")
+STEPS = Knob(
+    name="thoughts.steps",
+    high=64,
+    integer=True,
+    pinned=True,
+    sizes=True,
+    about="hidden vectors that are fed back as inputs between question and answer",
+    source="Hao et al. 2024, arXiv 2412.06769 (Coconut)",
+)
+CONTROL = Knob(
+    name="thoughts.control",
+    neutral="own",
+    choices=CONTROLS,
+    indexed=True,
+    needs=STEPS.name,
+    about="whose thoughts the model is given when it is read: its own, another example's, or noise of the same length",
+    source="arXiv 2512.21711",
+)
+
+
+class Thoughts(Mechanism):
+    """See the module's docstring."""
+
+    name = "thoughts"
+    knobs = (STEPS, CONTROL)
+    sites = ("thought_steps", "thoughts")
+    stays = True
+
+    def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
+        """Room for them."""
+        return replace(spec, thoughts=knobs[STEPS.name])
+
+    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+        """How many; and while reading, whose."""
+        del layer
+        if site == "thought_steps":
+            return knobs[STEPS.name]
+        return x if key is not None else controlled(x, knobs[CONTROL.name])
+
+
+def controlled(thoughts_BxSxD: jax.Array, control: jax.Array) -> jax.Array:
+    """The thoughts that an example is given, by the index of CONTROLS: the next example's for 'swapped'."""
+    noise = jax.random.normal(jax.random.key(0), thoughts_BxSxD.shape)
+    length, drawn = (jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (thoughts_BxSxD, noise))
+    swapped = jnp.roll(thoughts_BxSxD, -1, axis=0)
+    return jnp.where(control == 0, thoughts_BxSxD, jnp.where(control == 1, swapped, noise * length / drawn))
