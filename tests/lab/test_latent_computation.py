@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,7 @@ def underscored(knobs):
     return {name.replace(".", "__"): value for name, value in knobs.items()}
 
 
-def plainly(params, spec, asked, tokens=TOKENS_BxL, thoughts=None):
+def plainly(params, spec, asked, tokens=TOKENS_BxL, thoughts=None, question: Any = QUESTION_B):
     """What the reference gives for every example."""
     params = jax.tree.map(lambda p: np.asarray(p, np.float64), params)
     cell = numpy_latent.Cell(
@@ -111,8 +112,8 @@ def plainly(params, spec, asked, tokens=TOKENS_BxL, thoughts=None):
     )
     given = thoughts or [None] * len(tokens)
     return [
-        numpy_latent.answer(params, row, question, cell, thought)
-        for row, question, thought in zip(tokens, QUESTION_B, given, strict=True)
+        numpy_latent.answer(params, row, at, cell, thought)
+        for row, at, thought in zip(tokens, question, given, strict=True)
     ]
 
 
