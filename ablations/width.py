@@ -22,14 +22,14 @@ def get_config(variant: str = ""):
     config.question = "Which abilities does a narrower residual stream cost first?"
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=16)
-    config.tasks.mqar = dict(task="mqar", pairs=4, examples=32)
+    config.tasks.copy = dict(task="copy", length=6, examples=32)
     config.model.update(dict(width=36, heads=4, mlp_width=144))
     config.knobs = dict(optimizer=dict(learning_rate=3e-3))
     config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
     config.steps, config.saves = dict(train=4000), dict(train=5)
     config.claim.knob = "width.active"
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1)
-    config.claim.abilities = ("facts/iid", "z6/iid", "mqar/iid")
+    config.claim.abilities = ("facts/iid", "z6/iid", "copy/iid")
     config.ninths, config.seeds = tuple(range(9, 0, -1)), 8
     if variant == "quick":
         config.steps, config.saves = dict(train=1000), dict(train=3)

@@ -169,6 +169,11 @@ class Mechanism:
         return type(self).shape is not Mechanism.shape
 
     @property
+    def reads(self) -> bool:
+        """Whether it has readings of its own."""
+        return type(self).readings is not Mechanism.readings
+
+    @property
     def deciding(self) -> tuple[Knob, ...]:
         """The knobs that decide whether it is compiled in: the traced ones, where it has any."""
         return tuple(k for k in self.knobs if k.traced) or self.knobs
@@ -226,6 +231,14 @@ class Mechanism:
         """
         del site, layer, knobs, key
         return x
+
+    def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
+        """What it reads off N hidden vectors of a layer, beside the latent metrics: name -> float32[].
+
+        NaN where there is nothing to read. Asked for in cells that use the mechanism.
+        """
+        del hidden_NxD, layer, params, knobs
+        return {}
 
     def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array | None:
         """What is added to the loss, given the forward pass (logits at answers only): float32[] or None for nothing."""
