@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Seen
+from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Seen, Update
 from lab.mechanisms.pruning_masks import SCOPES, cubic, masked, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later, uniform
 from lab.model import ModelSpec
@@ -116,21 +116,19 @@ class Pruning(Mechanism):
         sparsity = cubic(knobs[SPARSITY.name], jnp.int32(0), knobs[OVER.name])
         return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name]), SINCE: seen.step}
 
-    def follow(
-        self, params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array, step: jax.Array
-    ) -> Extra:
+    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """Choose masks anew where it is time to; the outer conditions see the step only, so they stay branches."""
-        following, regrows = step + 1, knobs[REGROW.name] != "none"
+        following, regrows = update.step + 1, knobs[REGROW.name] != "none"
         if regrows:
             rested = {**extra, BORN: _none(extra[BORN])}
             due = following % REGROW_EVERY == 0
-            return lax.cond(due, lambda: exchanged(params, gradient, extra, knobs, key), lambda: rested)
+            return lax.cond(due, lambda: exchanged(params, extra, knobs, update), lambda: rested)
         elapsed, over = following - extra[SINCE], knobs[OVER.name]
         # The first choice after `over` steps is the last one. Cells in one shot skip the ranking where they run alone.
         growing = (over > 1) & (elapsed.astype(jnp.float32) < over + MASK_EVERY)
 
         def chosen() -> Extra:
-            scores = scores_later(knobs[METHOD.name], params, gradient, key)
+            scores = scores_later(knobs[METHOD.name], params, update.gradient, update.key)
             scores = {path: jnp.where(extra[path], s, -1.0) for path, s in scores.items()}  # what is pruned stays so
             sparsity = cubic(knobs[SPARSITY.name], elapsed, over)
             return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name])}
@@ -146,10 +144,10 @@ class Pruning(Mechanism):
         return masked(params, masks)
 
 
-def exchanged(params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array) -> Extra:
+def exchanged(params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
     """What is kept after one exchange in every layer; rigl's gradient is the followed one, penalties included."""
-    kernels, slopes = prunable(params), prunable(gradient)
-    wanted = uniform(kernels, key) if knobs[REGROW.name] == "set" else {p: jnp.abs(s) for p, s in slopes.items()}
+    kernels, slopes = prunable(params), prunable(update.gradient)
+    wanted = uniform(kernels, update.key) if knobs[REGROW.name] == "set" else {p: jnp.abs(s) for p, s in slopes.items()}
     pairs = {p: regrown(extra[p], kernels[p], wanted[p], knobs[REGROW_SHARE.name]) for p in kernels}
     grown = {path: mask for path, (mask, _) in pairs.items()}
     return {**extra, **grown, BORN: {path: born for path, (_, born) in pairs.items()}}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params
+from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Update
 
 TO = Knob(
     name="rewind.to",
@@ -34,12 +34,9 @@ class Rewind(Mechanism):
         """The early weights, those before training so far; the step that they replace; whether it is that step."""
         return {"early": params, "at": jnp.int32(context.opening), "now": jnp.zeros((), bool)}
 
-    def follow(
-        self, params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array, step: jax.Array
-    ) -> Extra:
+    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """Keep the weights after the update that makes them `rewind.to` steps old."""
-        del gradient, key
-        to, at = knobs[TO.name], extra["at"]
+        step, to, at = update.step, knobs[TO.name], extra["at"]
         keep = (step + 1).astype(jnp.float32) == to
         early = jax.tree.map(lambda now, old: jnp.where(keep, now, old), params, extra["early"])
         return {"early": early, "at": at, "now": (step == at) & (to <= at.astype(jnp.float32))}

@@ -16,6 +16,7 @@ from lab.acting import Acting
 from lab.errors import UserError
 from lab.grid import axis, product
 from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Update
 from lab.mechanisms.pruning import MASK_EVERY, REGROW_EVERY
 from lab.mechanisms.pruning_masks import kept, lowest, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import input_norms, magnitude, scores_at_entry
@@ -31,7 +32,7 @@ KERNELS = prunable(PARAMS)
 SIZE = sum(kernel.size for kernel in KERNELS.values())
 MECHANISM = MECHANISMS["prune"]
 MASKS, KEPT, LOWEST = jax.jit(masks_of, static_argnames="scope"), jax.jit(kept), jax.jit(lowest)
-ZERO = jnp.int32(0)
+ZERO, ONE = jnp.int32(0), jnp.float32(1)
 SHARES = [0.0, 0.1, 0.37, 0.5, 0.999, 1.0]
 
 
@@ -175,12 +176,12 @@ def test_gradual_sparsity_is_the_published_cubic(program, seen, method, scope, s
     knobs = knobs_of(prune__sparsity=sparsity, prune__over=over)
     extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
     extra = MECHANISM.enter(params, extra, knobs | static, replace(here, step=jnp.int32(since)))
-    follow = jax.jit(lambda p, g, extra, key, step: MECHANISM.follow(p, g, extra, knobs | static, key, step))
+    follow = jax.jit(lambda p, extra, update: MECHANISM.follow(p, extra, knobs | static, update))
     kernels, expected = prunable(params), 0.0
     for step in range(since, since + over + 2 * MASK_EVERY):
         before = {path: np.asarray(extra[path]) for path in kernels}
         moved = jax.tree.map(lambda leaf, step=step: leaf * (1 + 0.3 * jnp.sin(leaf * 99 + step)), params)
-        extra = follow(moved, moved, extra, jax.random.key(step), jnp.int32(step))
+        extra = follow(moved, extra, Update(moved, jax.random.key(step), jnp.int32(step), ONE))
         if (step + 1) % MASK_EVERY == 0:
             t = min(step + 1 - since, over)
             expected = sparsity + (0 - sparsity) * (1 - t / over) ** 3
@@ -204,7 +205,7 @@ def test_the_choice_of_masks_stays_a_branch_where_cells_run_together(program):
 
     def follow(extra, over, step):
         knobs = knobs_of(prune__sparsity=0.5) | static | {"prune.over": over}
-        return MECHANISM.follow(PARAMS, PARAMS, extra, knobs, jax.random.key(0), step)
+        return MECHANISM.follow(PARAMS, extra, knobs, Update(PARAMS, jax.random.key(0), step, ONE))
 
     extras = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), extra)
     jaxpr = jax.make_jaxpr(jax.vmap(follow, (0, 0, None)))(extras, jnp.asarray([1.0, 20.0, 50.0]), ZERO)
@@ -264,7 +265,8 @@ def test_rigl_grows_the_steepest_and_set_any(program, seen):
         static, knobs = names_of(regrow=regrow), knobs_of(prune__sparsity=0.5, prune__regrow_share=0.2)
         extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
         extra = MECHANISM.enter(params, extra, knobs | static, here)
-        found[regrow] = MECHANISM.follow(params, gradient, extra, knobs | static, jax.random.key(0), at)
+        update = Update(gradient, jax.random.key(0), at, ONE)
+        found[regrow] = MECHANISM.follow(params, extra, knobs | static, update)
     for path, slope in slopes.items():
         pruned = ~np.asarray(extra[path])
         born = {regrow: np.asarray(found[regrow]["born"][path]) for regrow in found}
