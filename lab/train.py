@@ -167,6 +167,8 @@ def train_step(
     for name, mechanism, now in acting:
         time = mechanism.clock(time, extra[name], now)
     rate = knobs[LEARNING_RATE.name] * program.schedule(time)
+    for _, mechanism, now in acting:
+        rate = mechanism.rate(rate, now, step)
     params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
     extra = dict(extra)
     for name, mechanism, now in acting:

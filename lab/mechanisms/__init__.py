@@ -7,11 +7,13 @@ acts, and name it below. The registry, `run.py --list=knobs`, range checks, plan
 from lab.mechanisms import dropout, geometry_penalties
 from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import Mechanism
+from lab.mechanisms.budget import Budget
 from lab.mechanisms.curriculum import Curriculum
 from lab.mechanisms.fsq import FiniteScalarQuantization
 from lab.mechanisms.gradient_noise import GradientNoise
 from lab.mechanisms.hidden_noise import HiddenNoise
 from lab.mechanisms.jacobian import Jacobian
+from lab.mechanisms.low_rank import LowRank
 from lab.mechanisms.narrow import HeadDimension, Width
 from lab.mechanisms.pruning import Pruning
 from lab.mechanisms.rewind import Rewind
@@ -19,15 +21,18 @@ from lab.mechanisms.sam import SharpnessAware
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
 from lab.mechanisms.structured_pruning import StructuredPruning
+from lab.mechanisms.tuning import Tuning
 from lab.mechanisms.vib import InformationBottleneck
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
-# In the order in which they act at the same place; masks come last, so that nothing fills in what they removed.
+# In the order in which they act at the same place; masks come late, so that nothing fills in what they removed. Tuning
+# comes after them, so that it begins from what they left, and keeps it.
 MECHANISMS: dict[str, Mechanism] = {
     mechanism.name: mechanism
     for mechanism in (
         Curriculum(),
+        Budget(),
         WeightDecay(),
         L2Penalty(),
         L1Penalty(),
@@ -47,11 +52,13 @@ MECHANISMS: dict[str, Mechanism] = {
         HiddenNoise(),
         InformationBottleneck(),
         FiniteScalarQuantization(),
+        LowRank(),
         Width(),
         HeadDimension(),
         SpectralCap(),
         Rewind(),
         StructuredPruning(),
         Pruning(),
+        Tuning(),
     )
 }

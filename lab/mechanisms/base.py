@@ -250,6 +250,11 @@ class Mechanism:
         del extra, knobs
         return step
 
+    def rate(self, rate: jax.Array, knobs: Knobs, step: jax.Array) -> jax.Array:
+        """What the direction of absolute `step` is scaled with, given learning rate times schedule: float32[]."""
+        del knobs, step
+        return rate
+
     def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """What is kept, after an update and before `project`; `params` are as mechanisms further up left them."""
         del params, knobs, update
