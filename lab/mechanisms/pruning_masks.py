@@ -8,6 +8,7 @@ Shape letters: I inputs and O outputs of a kernel, N weights that are ranked tog
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +29,13 @@ def prunable(params: Params) -> Kernels:
 
 
 def masked(params: Params, masks: Kernels) -> Params:
-    """The parameters, exactly zero where the mask of a prunable kernel, of its shape or one that broadcasts, is not."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: (
-            jnp.where(masks[jax.tree_util.keystr(path)], leaf, jnp.zeros_like(leaf)) if is_linear_kernel(path) else leaf
-        ),
-        params,
-    )
+    """The parameters, exactly zero where a mask, of the parameter's shape or one that broadcasts, says so."""
+
+    def cut(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        mask = masks.get(jax.tree_util.keystr(path))
+        return leaf if mask is None else jnp.where(mask, leaf, jnp.zeros_like(leaf))
+
+    return jax.tree_util.tree_map_with_path(cut, params)
 
 
 def share_of(share: jax.Array, count: int | jax.Array) -> jax.Array:

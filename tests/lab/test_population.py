@@ -14,11 +14,12 @@ import pytest
 
 from lab import knobs as registry
 from lab import population, train
+from lab.grid import axis, product
 from lab.mechanisms.base import Mechanism
 from lab.mechanisms.pruning_masks import prunable
 from lab.plan import make_plan, traced_arguments
 from lab.population import Layout, local_layout
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 
 COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
 
@@ -78,7 +79,9 @@ def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
     )
 
 
-EVERY = tuple(registry.MECHANISMS)
+EVERY = tuple(name for name, mechanism in registry.MECHANISMS.items() if not mechanism.sized)
+SIZED = tuple(name for name, mechanism in registry.MECHANISMS.items() if mechanism.sized)
+ROOM = 15  # for what needs room in the model: sixteen values of it
 VALUES = 15  # of every knob, beside its neutral one
 # Where a mechanism's numbers meet the step's. What `init` and `enter` do is not compiled together with a step.
 HOOKS = ("levels", "penalty", "answer_penalty", "perturbed", "pull", "direction", "follow", "project")
@@ -110,7 +113,8 @@ def companies():
 
 
 COMPANIES = companies()
-CELLS = -(-(1 + VALUES * max(map(len, COMPANIES))) // 4) * 4  # one number for all, a multiple of the widths below
+SOLO = 1 + VALUES * max(map(len, (*COMPANIES, SIZED)))  # the neutral cell, and those where one mechanism's knobs move
+CELLS = -(-(SOLO + VALUES) // 4) * 4  # one number for all, a multiple of the widths below
 
 
 def resting(knob):
@@ -128,12 +132,17 @@ def cells_of(name, mechanisms):
     return slice(start, start + VALUES)
 
 
+def most(knob):
+    """The largest value that is tried: sizes have no end to try."""
+    return min(knob.high, ROOM) if knob.sizes else knob.high
+
+
 def spread(mechanisms):
     """{knob: CELLS values}: all at rest, but each over its whole range in its mechanism's cells, out of step."""
     found = {knob.name: np.full(CELLS, resting(knob)) for knob in traced(mechanisms)}
     for name in mechanisms:
         for turn, knob in enumerate(traced((name,))):
-            values = np.roll(np.linspace(knob.low, knob.high, VALUES), turn)
+            values = np.roll(np.linspace(knob.low, most(knob), VALUES), turn)
             found[knob.name][cells_of(name, mechanisms)] = np.round(values) if knob.integer or knob.choices else values
     return found
 
@@ -145,8 +154,19 @@ def pairs(mechanisms):
     strengths = [knob for knob in knobs if not knob.needs]
     for cell in range(1, CELLS):
         for knob in random.choice(np.array(strengths, object), 2, replace=False):
-            value = knob.low + random.uniform(0.05, 0.5) * (knob.high - knob.low)
+            value = knob.low + random.uniform(0.05, 0.5) * (most(knob) - knob.low)
             found[knob.name][cell] = np.round(value) if knob.integer or knob.choices else value
+    return found
+
+
+def tried(mechanisms):
+    """{knob: CELLS values}: see `spread`, or `pairs` for many mechanisms; both for those that need room."""
+    if mechanisms == EVERY:
+        return pairs(mechanisms)
+    found = spread(mechanisms)
+    if mechanisms == SIZED:
+        for name, values in pairs(mechanisms).items():
+            found[name][SOLO:] = values[SOLO:]
     return found
 
 
@@ -162,8 +182,11 @@ def trained(mechanisms, width):
     layout, plan = Layout("cpu", 1, width, CELLS), make_plan(study_of(config), local_layout())
     knobs = [knob for name in mechanisms for knob in registry.MECHANISMS[name].knobs]
     static = tuple((k.name, k.neutral) for k in knobs if not k.traced)
-    program = replace(plan.buckets[0].program, mechanisms=mechanisms, entering=mechanisms, static=static)
-    values = (pairs if mechanisms == EVERY else spread)(mechanisms)
+    spec = replace(plan.study.spec, layers=1) if set(mechanisms) & set(SIZED) else plan.study.spec  # compiles faster
+    for name in mechanisms:
+        spec = registry.MECHANISMS[name].shape(spec, {k.name: most(k) for k in traced((name,))} | dict(static))
+    program = replace(plan.buckets[0].program, spec=spec, mechanisms=mechanisms, entering=mechanisms, static=static)
+    values = tried(mechanisms)
     given = arguments(replace(plan, layout=layout), program, CELLS, **values)
     return *jax.tree.map(np.asarray, lifted(program, layout)(*given)), values
 
@@ -220,6 +243,32 @@ def test_neutral_knobs_are_bitwise_the_program_without_all_mechanisms(width):
     """And one compiled program serves many pairs of their strengths."""
     assert_neutral(EVERY, width)
     assert_sound(EVERY, width, slice(None))
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_where_a_mechanism_that_needs_room_is_neutral_it_is_not_compiled_in(name):
+    knob = registry.MECHANISMS[name].deciding[0]
+    values = knob.choices[:2] if knob.choices else (knob.neutral, knob.neutral + 1, knob.neutral + 3)
+    config = tiny_config()
+    plain = study_of(config)
+    study = study_of(config, product(tiny_sweep(), axis(knob.name, values)))
+    for bucket in make_plan(study, local_layout()).buckets:
+        settings = {node.knobs[knob.name] for node in bucket.nodes}
+        assert (settings == {knob.neutral}) or (knob.neutral not in settings and name in bucket.program.mechanisms)
+        if settings == {knob.neutral}:
+            assert bucket.program == make_plan(plain, local_layout()).buckets[bucket.stage].program
+            cells = [study.cells[node.cells[0]] for node in bucket.nodes]
+            keys = {plain.key(cell, bucket.stage) for cell in plain.cells}
+            assert {study.key(cell, bucket.stage) for cell in cells} == keys
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_one_program_serves_sixteen_values_of_what_needs_room(name):
+    assert_sound(SIZED, 1, cells_of(name, SIZED))
+
+
+def test_one_program_serves_pairs_of_what_needs_room():
+    assert_sound(SIZED, 1, slice(SOLO, CELLS))
 
 
 def test_cells_rerun_alone_are_bitwise_the_same(plan):
