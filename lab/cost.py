@@ -26,7 +26,7 @@ import numpy as np
 from lab import model
 from lab.acting import Acting
 from lab.config import Study
-from lab.knobs import KNOBS, mechanisms_in_use
+from lab.knobs import mechanisms_in_use, telling
 from lab.mechanisms import MECHANISMS
 from lab.model import ModelSpec
 
@@ -119,8 +119,12 @@ def _flat(tree: Any) -> list[tuple[str, Any]]:
 def sizes_of(spec: ModelSpec, knobs: Mapping[str, Any], trained: int) -> Sizes:
     """Ask the mechanisms that stay, at their sites, after `trained` steps with the knobs of a stage."""
     names = mechanisms_in_use([knobs])
-    numbers = {name: KNOBS[name].number(value) if KNOBS[name].traced else value for name, value in knobs.items()}
-    touch: Any = Acting.reading(names, numbers, jnp.int32(trained)).touch
+    given = {
+        knob.name: jnp.float32(knob.number(knobs[knob.name])) if knob.traced else knobs[knob.name]
+        for name in names
+        for knob in MECHANISMS[name].knobs
+    }
+    touch: Any = Acting.reading(names, given, jnp.int32(trained)).touch
 
     def number(site: str, room: int, without: int = 0) -> int:
         return round(float(touch(site, 0, without))) if room else 0
@@ -210,11 +214,11 @@ def planned(study: Study) -> list[tuple[int, float]]:
     found: dict[Any, tuple[int, float]] = {}
     cells = []
     for cell in study.cells:
-        spec = own_spec(study, cell)
         knobs = study.knobs_at(cell, len(study.stages) - 1)
-        sizes = sizes_of(spec, knobs, study.stages[-1].end)
-        if (spec, sizes) not in found:
-            weights = dense(spec)
-            found[spec, sizes] = weights.total, example_flops(study, spec, weights, sizes)
-        cells.append(found[spec, sizes])
+        setting = tuple((name, value) for name, value in telling(knobs).items() if name != "seed")
+        if setting not in found:
+            spec = own_spec(study, cell)
+            weights, sizes = dense(spec), sizes_of(spec, knobs, study.stages[-1].end)
+            found[setting] = weights.total, example_flops(study, spec, weights, sizes)
+        cells.append(found[setting])
     return cells
