@@ -14,7 +14,8 @@ import numpy as np
 
 from lab import checkpoint, cost
 from lab.config import Study
-from lab.plan import Plan
+from lab.mechanisms.low_rank import RANK as LOW_RANK
+from lab.plan import Node, Plan
 from lab.store import Store
 
 COLUMNS = ("parameters", "active_parameters", "flops_per_example", "training_flops")
@@ -55,7 +56,7 @@ def count(plan: Plan, store: Store) -> Costs:
         spent, before = 0.0, 0
         for at, (stage, step) in enumerate(evaluations):
             parameters[cell, at], active[cell, at], example[cell, at] = found[row[stage].key, step]
-            spent += (step - before) * cost.step_flops(study, row[stage].knobs, example[cell, at])
+            spent += cost.training_flops(study, stage, row[stage].knobs, example[cell, at], before, step)
             training[cell, at], before = spent, step
     return Costs(parameters, active, example, training)
 
@@ -71,14 +72,14 @@ def _read(plan: Plan, store: Store) -> dict[tuple[str, int], tuple[int, int, flo
             for row, key in enumerate(saved.meta["cells"]):
                 if key in nodes:
                     one = jax.tree.map(lambda leaf, row=row: leaf[row], params)
-                    found[key, saved.step] = _cost(study, nodes[key].cells[0], nodes[key].knobs, one, saved.step)
+                    found[key, saved.step] = _cost(study, nodes[key], one, saved.step)
     return found
 
 
-def _cost(study: Study, cell: int, knobs: Mapping[str, Any], params: Any, step: int) -> tuple[int, int, float]:
-    spec = cost.own_spec(study, study.cells[cell])
-    weights = cost.weights_of(params, spec)
-    per_example = cost.example_flops(study, spec, weights, cost.sizes_of(spec, knobs, step))
+def _cost(study: Study, node: Node, params: Any, step: int) -> tuple[int, int, float]:
+    spec = cost.own_spec(study, study.cells[node.cells[0]])
+    weights = cost.weights_of(params, spec, low_rank=node.knobs[LOW_RANK.name] != LOW_RANK.neutral)
+    per_example = cost.example_flops(study, node.stage, spec, weights, cost.sizes_of(spec, node.knobs, step))
     return cost.dense(spec).total, weights.total, per_example
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from analysis import transfer
+from analysis import transfer, wording
 from analysis.claims import Bounds, Judged
 from lab import cost
 from lab.plan import Plan
@@ -35,8 +35,8 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"study       {study.name}: {study.question}",
         f"grid        {axes} = {len(study.cells)} cells",
         f"model       {study.spec.layers} layers, width {study.spec.width}, {plan.parameters():,} parameters;"
-        f" {sum(u.examples for u in study.tasks)} examples × {study.train_length} tokens a step"
-        f" ({', '.join(f'{u.label} {u.examples}' for u in study.tasks)})",
+        f" {wording.by_stage(study.examples)} examples × {study.train_length} tokens a step"
+        f" ({', '.join(f'{u.label} {wording.by_stage(u.examples)}' for u in study.tasks)})",
         f"cost        {_cost_text(plan)}",
         f"stages      {stages} steps; cells trained in each: {nodes}",
         f"model-steps {shared:,} with shared prefixes, {alone:,} without ({alone / shared:.1f} times as many){trained}",

@@ -3,7 +3,8 @@
 Counted is what the model needs, not what the program spends. Weights that are zero cost nothing, though a masked
 program multiplies by them, too; experts that a token isn't sent to cost nothing, though all are computed; a thought
 costs one more place, as with a cache of keys and values, though here it takes a pass of its own; each query looks at
-the places up to its own, though the program fills the whole square; room that other cells need isn't there.
+the places up to its own, though the program fills the whole square; room that other cells need isn't there; a kernel of
+low rank is gone through as a product of two, and what follows the end of a cell's budget of steps isn't trained.
 
 Only products of matrices are counted, a multiplication with its addition as 2 FLOPs: not norms, activations, the
 softmax, rounding or the optimizer. Every token of an example goes through every block, padding of its own task's
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +30,7 @@ from lab.acting import Acting
 from lab.config import Study
 from lab.knobs import mechanisms_in_use, telling
 from lab.mechanisms import MECHANISMS
+from lab.mechanisms.budget import STEPS as BUDGET
 from lab.model import ModelSpec
 
 BACKWARD = 2  # a backward pass takes two products for each one of the forward pass
@@ -39,10 +42,12 @@ class Weights(NamedTuple):
     Attributes:
       nonzero: path, such as 'block_0/mlp_in/kernel' -> how many.
       heads_N: of each block, the heads that gather something which is read.
+      factors: path -> how many a kernel of low rank has as a product of two, where that is less.
     """
 
     nonzero: Mapping[str, int]
     heads_N: tuple[int, ...]
+    factors: Mapping[str, int] = MappingProxyType({})
 
     @property
     def total(self) -> int:
@@ -50,8 +55,8 @@ class Weights(NamedTuple):
         return sum(self.nonzero.values())
 
     def of(self, path: str) -> int:
-        """Those of one array; 0 where the model has none of that name."""
-        return self.nonzero.get(path, 0)
+        """Multiplications that one array takes at a place; 0 where the model has none of that name."""
+        return self.factors.get(path, self.nonzero.get(path, 0))
 
 
 class Sizes(NamedTuple):
@@ -61,14 +66,14 @@ class Sizes(NamedTuple):
       turns: how often the blocks are gone through.
       added: places beside the tokens: thoughts, memories, pauses, registers.
       top_k: experts that a token is sent to.
-      quantized: layers whose stream is rounded to the codebook, in one turn.
+      quantized: at each place, of how many layers the stream is rounded to the codebook, in one turn; empty without.
       queries, values: dimensions a head of queries and keys, and of values.
     """
 
     turns: int
     added: int
     top_k: float
-    quantized: int
+    quantized: tuple[int, ...]
     queries: int
     values: int
 
@@ -93,15 +98,24 @@ def dense(spec: ModelSpec) -> Weights:
     return Weights(sizes, (spec.heads,) * spec.layers)
 
 
-def weights_of(params: Any, spec: ModelSpec) -> Weights:
+def weights_of(params: Any, spec: ModelSpec, low_rank: bool = False) -> Weights:
     """Count one cell's parameters, NumPy arrays that may have room for more than `spec` asks for.
 
-    What there is room for comes behind what is used, along every axis.
+    What there is room for comes behind what is used, along every axis. The ranks of kernels are found where they may be
+    low.
     """
     there, arrays = shapes(spec), dict(_flat(params))
     used = {path: arrays[path][tuple(slice(size) for size in shape)] for path, shape in there.items()}
     heads_N = tuple(_heads(used, f"block_{layer}/attention", spec.heads) for layer in range(spec.layers))
-    return Weights({path: int(np.count_nonzero(array)) for path, array in used.items()}, heads_N)
+    nonzero = {path: int(np.count_nonzero(array)) for path, array in used.items()}
+    kernels = [path for path in used if low_rank and path.startswith("block_") and path.endswith("/kernel")]
+    factors = {path: _rank(used[path]) * sum(used[path].shape) for path in kernels}
+    return Weights(nonzero, heads_N, {path: n for path, n in factors.items() if n < nonzero[path]})
+
+
+def _rank(kernel_IxO: np.ndarray) -> int:
+    """Full where the kernel isn't finite."""
+    return int(np.linalg.matrix_rank(kernel_IxO)) if np.isfinite(kernel_IxO).all() else min(kernel_IxO.shape)
 
 
 def _heads(arrays: Mapping[str, np.ndarray], path: str, heads: int) -> int:
@@ -131,7 +145,10 @@ def sizes_of(spec: ModelSpec, knobs: Mapping[str, Any], trained: int) -> Sizes:
 
     added = number("thought_steps", spec.thoughts) + number("memories", spec.memories)
     added += number("pauses", spec.pauses) + number("registers", spec.registers)
-    quantized = sum(float(touch("quantized", layer, 0)) > 0 for layer in range(spec.layers + 1)) if spec.codes else 0
+    places, quantized = spec.max_length + spec.slots + spec.registers, ()
+    if spec.codes:
+        asked = [touch("quantized", layer, jnp.zeros(places)) for layer in range(spec.layers + 1)]
+        quantized = tuple(np.sum(np.asarray(asked) > 0, axis=0).tolist())
     # Ones come through as ones where a head's dimension is there.
     there = np.asarray(touch("qkv", 1, jnp.ones((1, 1, 3, spec.heads, spec.width // spec.heads))))[0, 0, :, 0]
     queries, _, values = (int(np.count_nonzero(part)) for part in there)
@@ -155,7 +172,7 @@ def flops(spec: ModelSpec, weights: Weights, sizes: Sizes, length: int, answers:
         _kernels(spec, weights, sizes, layer) * places + _attention(spec, weights.heads_N[layer], sizes, places)
         for layer in range(spec.layers)
     )
-    codes = 2 * weights.of("codebook") * sizes.quantized * places  # the distance to every code
+    codes = 2 * weights.of("codebook") * sum(sizes.quantized[:places])  # the distance to every code
     unembedding = weights.of("unembedding/kernel")
     heads = sum(weights.of(f"ahead_{number}/kernel") + unembedding for number in range(spec.ahead))
     return float(sizes.turns * (block + codes) + 2 * answers * (unembedding + heads))
@@ -185,9 +202,9 @@ def _attention(spec: ModelSpec, heads: int, sizes: Sizes, places: int) -> float:
     return 2.0 * heads * pairs * (sizes.queries + sizes.values)
 
 
-def example_flops(study: Study, spec: ModelSpec, weights: Weights, sizes: Sizes) -> float:
-    """`flops` of a training example, the mean over the tasks as they are mixed."""
-    counts = [use.examples for use in study.tasks]
+def example_flops(study: Study, stage: int, spec: ModelSpec, weights: Weights, sizes: Sizes) -> float:
+    """`flops` of a training example, the mean over the tasks as a stage mixes them."""
+    counts = [use.examples[stage] for use in study.tasks]
     each = []
     for use in study.tasks:
         split = use.task.splits["train"]
@@ -203,10 +220,12 @@ def gradients(knobs: Mapping[str, Any]) -> int:
     return 1 + sum(MECHANISMS[name].looks_ahead for name in mechanisms_in_use([knobs]))
 
 
-def step_flops(study: Study, knobs: Mapping[str, Any], per_example: float) -> float:
-    """FLOPs of one training step: forward and backward over all its examples."""
-    examples = sum(use.examples for use in study.tasks)
-    return (1 + BACKWARD) * gradients(knobs) * examples * per_example
+def training_flops(
+    study: Study, stage: int, knobs: Mapping[str, Any], per_example: float, start: int, end: int
+) -> float:
+    """FLOPs of training from one step to another of a stage: forward and backward over every example."""
+    steps = max(0, min(end, knobs[BUDGET.name]) - start)
+    return (1 + BACKWARD) * gradients(knobs) * study.examples[stage] * per_example * steps
 
 
 def planned(study: Study) -> list[tuple[int, float]]:
@@ -214,11 +233,12 @@ def planned(study: Study) -> list[tuple[int, float]]:
     found: dict[Any, tuple[int, float]] = {}
     cells = []
     for cell in study.cells:
-        knobs = study.knobs_at(cell, len(study.stages) - 1)
+        last = len(study.stages) - 1
+        knobs = study.knobs_at(cell, last)
         setting = tuple((name, value) for name, value in telling(knobs).items() if name != "seed")
         if setting not in found:
             spec = own_spec(study, cell)
             weights, sizes = dense(spec), sizes_of(spec, knobs, study.stages[-1].end)
-            found[setting] = weights.total, example_flops(study, spec, weights, sizes)
+            found[setting] = weights.total, example_flops(study, last, spec, weights, sizes)
         cells.append(found[setting])
     return cells

@@ -71,6 +71,10 @@ BY_HAND = {
         3 * 2 * (ATTENTION_KERNELS + 2 * FEED_FORWARD + 4 * 4) + attention(3) + HEAD,
     ),
     "a codebook": (dict(vq__codes=7), 3 * BLOCK + attention(3) + 3 * 2 * 7 * 4 + HEAD),
+    "a codebook for one token": (
+        dict(vq__codes=7, vq__position=2),
+        3 * BLOCK + attention(3) + 2 * 7 * 4 + HEAD,
+    ),
     "a codebook in turns": (dict(vq__codes=7, loop__turns=2), 2 * (3 * BLOCK + attention(3) + 3 * 2 * 7 * 4) + HEAD),
     "heads that look ahead": (
         dict(multi_token__rate=1.0, multi_token__ahead=2),
@@ -177,7 +181,8 @@ def test_room_for_other_cells_is_not_counted():
 
 def test_an_example_is_the_mean_over_the_mixture():
     config = tiny_config()
-    config.tasks.facts.examples = 12  # beside 4 of the word problem: 3 to 1
+    config.tasks.facts = dict(task="facts", facts=8, values=4, examples=12)  # 3 to 1, then alone
+    config.tasks.word = dict(task="group_word", group="Z6", length=3, examples=dict(train=4, prune=0))
     study = study_of(config)
     spec, sizes = study.spec, cost.sizes_of(study.spec, study.cells[0], 1)
     weights = cost.dense(spec)
@@ -186,9 +191,34 @@ def test_an_example_is_the_mean_over_the_mixture():
         for use in study.tasks
     )
     assert facts != word
-    assert cost.example_flops(study, spec, weights, sizes) == pytest.approx(0.75 * facts + 0.25 * word)
-    assert cost.step_flops(study, setting(), 10.0) == 3 * 16 * 10
-    assert cost.step_flops(study, setting(sam__rho=0.1), 10.0) == 2 * 3 * 16 * 10
+    assert cost.example_flops(study, 0, spec, weights, sizes) == pytest.approx(0.75 * facts + 0.25 * word)
+    assert cost.example_flops(study, 1, spec, weights, sizes) == facts
+
+
+def test_training_is_forward_and_backward_over_the_examples_of_the_steps_learned_in():
+    config = tiny_config()
+    config.tasks.facts = dict(task="facts", facts=8, values=4, examples=dict(train=12, prune=3))
+    study = study_of(config)  # the word problem has 4 in both
+    assert cost.training_flops(study, 0, setting(), 10.0, 3, 12) == 3 * 9 * 16 * 10
+    assert cost.training_flops(study, 1, setting(), 10.0, 12, 18) == 3 * 6 * 7 * 10
+    assert cost.training_flops(study, 0, setting(sam__rho=0.1), 10.0, 3, 12) == 2 * 3 * 9 * 16 * 10
+    budget = setting(budget__steps=5)
+    assert [cost.training_flops(study, 0, budget, 10.0, *ends) for ends in ((0, 3), (3, 12), (12, 18))] == [
+        3 * 3 * 16 * 10,
+        3 * 2 * 16 * 10,
+        0,
+    ]
+
+
+def test_a_kernel_of_low_rank_is_gone_through_as_two():
+    params = ones(TINY)  # of rank 1 each: 4 + 12, 4 + 4, 4 + 6 and 6 + 4 weights in two factors
+    sizes = cost.sizes_of(TINY, setting(), 1)
+    weights = cost.weights_of(params, TINY, low_rank=True)
+    assert weights.total == parameters(TINY)
+    assert cost.flops(TINY, weights, sizes, TOKENS, ANSWERS) == 3 * 2 * (16 + 8 + 10 + 10) + attention(3) + HEAD
+    params["block_0"]["mlp_in"]["kernel"] = np.eye(4, 6, dtype=np.float32)  # 4 weights, cheaper than any product
+    weights = cost.weights_of(params, TINY, low_rank=True)
+    assert cost.flops(TINY, weights, sizes, TOKENS, ANSWERS) == 3 * 2 * (16 + 8 + 4 + 10) + attention(3) + HEAD
 
 
 def test_the_plan_knows_each_cell_before_training():
