@@ -7,7 +7,13 @@ better separated (higher Fisher trace), at no cost in ability.
     python run.py --config=ablations/pruning.py:quick    3 sparsities x 3 seeds; little more than a minute, and its
                                                          verdicts say `underpowered`
 
-Source: Han et al. 2015 (arXiv 1506.02626); that facts go before in-context ability: arXiv 2310.04680.
+The same sparsities another way, each as `pruning.py:<variant>`, 72 cells like the first: `layerwise`, `random` and
+`wanda` choose weights otherwise; `gradual` cuts along a cubic schedule; `rewind` goes back to the weights of step 500
+under the masks; `snip`, `set` and `rigl` are sparse from the first step, the last two exchanging a third of their
+weights as they go. `heads` (of eight) and `neurons` cut whole parts, at shares from 0 to 1.
+
+Source: Han et al. 2015 (arXiv 1506.02626); that facts go before in-context ability: arXiv 2310.04680. Of the variants:
+Wanda 2306.11695, cubic schedule 1710.01878, rewinding 1912.05671, SET 1707.04780, RigL 1911.11134, SNIP 1810.02340.
 
 What came out (2026-11-20, two CPU cores): free up to 60% sparsity for products in Z6 and for addition mod 31, 72% for
 path-star, 84% for 256 facts at their Zipf frequencies; harmful from 84% (facts: only the uniform, head and tail splits,
@@ -18,26 +24,48 @@ task. Two of the eight seeds had not fully solved path-star (exact .65), the oth
 
 from lab.grid import axis, product, study_config
 
+# variant -> the pruning knobs that it has beside the sparsity
+WAYS = {
+    "layerwise": dict(scope="layerwise"),
+    "random": dict(method="random"),
+    "wanda": dict(method="wanda", scope="output"),
+    "gradual": dict(over=150),
+    "rewind": dict(),
+    "snip": dict(method="snip"),
+    "set": dict(regrow="set", regrow_share=0.3),
+    "rigl": dict(regrow="rigl", regrow_share=0.3),
+}
+FROM_THE_START = ("snip", "set", "rigl")
+WHOLE_PARTS = {"heads": "structured.heads", "neurons": "structured.neurons"}
+
 
 def get_config(variant: str = ""):
-    """The study; variant 'quick' is the small version."""
-    config = study_config(variant, variants=("quick",))
-    config.name = "pruning"
-    config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
+    """The study; a variant prunes another way, 'quick' is the small version."""
+    config = study_config(variant, variants=("quick", *WAYS, *WHOLE_PARTS))
+    config.name = "pruning" + (f"_{variant}" if variant in {*WAYS, *WHOLE_PARTS} else "")
+    way = "one-shot magnitude" if variant in ("", "quick") else variant
+    config.question = f"Up to which sparsity is {way} pruning free, and does it make latents better?"
     # Latents are read where inputs repeat least: TwoNN and the Fisher trace need distinct ones.
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
     config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
     config.stages = ("train", "prune")
-    config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3))
+    config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3), prune=WAYS.get(variant, {}))
     config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
     config.steps = dict(train=5000, prune=200)
+    if variant == "rewind":
+        config.knobs = dict(config.knobs, rewind=dict(to=500))
+        config.steps = dict(train=5000, prune=4500)  # as long as the dense model had from there
     config.saves = dict(train=6, prune=1)
-    config.claim.knob = "prune.sparsity"
+    config.acts_from = "train" if variant in FROM_THE_START else "prune"
+    config.claim.knob = WHOLE_PARTS.get(variant, "prune.sparsity")
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
     config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
     config.sparsities = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)
+    if variant in WHOLE_PARTS:
+        config.model.heads = 8
+        config.sparsities = tuple(step / 8 for step in range(9))
     config.seeds = 8
     if variant == "quick":
         config.steps = dict(train=1200, prune=100)
@@ -49,4 +77,5 @@ def get_config(variant: str = ""):
 
 def sweep(config):
     """Every sparsity with every seed; the dense prefix of a seed is trained once."""
-    return product(axis("prune.sparsity", config.sparsities, stage="prune"), axis("seed", range(config.seeds)))
+    sparsities = axis(config.claim.knob, config.sparsities, stage=config.acts_from)
+    return product(sparsities, axis("seed", range(config.seeds)))

@@ -145,15 +145,21 @@ def check(study: Study) -> None:
         neutral = neutral_value(study)
         if neutral not in (values[0], values[-1]):
             raise UserError(
-                f"sweep(): axis '{knob}' must begin or end at its neutral value {neutral:g}, which the claim is"
-                f" compared with; it has {', '.join(f'{v:g}' for v in values)}."
+                f"sweep(): axis '{knob}' must begin or end at {neutral:g}, its neutral value or else the study's base"
+                f" value, which the claim is compared with; it has {', '.join(f'{v:g}' for v in values)}."
             )
 
 
 def neutral_value(study: Study) -> float:
-    """The knob's neutral value; for a knob without one (a learning rate, say), the study's base value."""
+    """What the claim's settings are compared with: the knob's neutral value where it is on the axis.
+
+    The study's base value where it isn't, for a knob that has none (a learning rate, say) and for one that only shapes
+    another: its neutral value is a convention, while a study of it begins where the bottleneck, say, is wide.
+    """
     knob = registry.KNOBS[study.claim.knob]
-    return float(study.base[knob.name] if knob.neutral is None else knob.neutral)
+    settings = {cell[knob.name] for cell in study.cells}
+    compared = knob.neutral in settings and not knob.needs
+    return float(knob.neutral if compared else study.base[knob.name])
 
 
 def judge(results: Results) -> list[Judged]:

@@ -25,7 +25,7 @@ from analysis.metrics import BALANCE, CHECKS, METRICS, measure
 from analysis.probes import control_labels
 from lab import checkpoint, model, population
 from lab import knobs as registry
-from lab.acting import Acting, staying
+from lab.acting import Acting
 from lab.checkpoint import Saved
 from lab.config import Study, digest
 from lab.mechanisms.base import Knobs
@@ -121,7 +121,12 @@ def measure_cell(
     n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
     acting = Acting.reading(stays.names, {**(knobs or {}), **dict(stays.static)}, trained)
     states = hidden_states(study, seed, params, acting.touch, stays.spec)
-    return lax.map(lambda place: measure(*place, n_classes=n_classes), states)
+    readings = lax.map(lambda place: measure(*place, n_classes=n_classes), states)
+    layers_M = jnp.asarray([place.layer for place in places(study)], jnp.float32)
+    for _, mechanism, now in acting:
+        own = lax.map(lambda m, one=mechanism, k=now: one.readings(m[0], m[1], params, k), (states[0], layers_M))
+        readings |= {f"{mechanism.name}_{name}": values for name, values in own.items()}
+    return readings
 
 
 class Staying(NamedTuple):
@@ -129,7 +134,7 @@ class Staying(NamedTuple):
 
     Attributes:
       spec: the model's sizes.
-      names: the mechanisms that stay and do something in at least one of the cells.
+      names: the mechanisms that stay or have readings, and do something in at least one of the cells.
       static: (knob, value) of their static knobs.
       values: their traced knobs in each cell, as (cell's row, knob, value); none where there are no such mechanisms.
     """
@@ -142,7 +147,8 @@ class Staying(NamedTuple):
 
 def _model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> Staying:
     settings = [knobs[key] for key in saved.meta["cells"]]
-    names = staying(registry.mechanisms_in_use(settings))
+    in_use = registry.mechanisms_in_use(settings)
+    names = tuple(n for n in in_use if registry.MECHANISMS[n].stays or registry.MECHANISMS[n].reads)
     values = [
         (row, knob, value)
         for row, each in enumerate(settings)

@@ -48,7 +48,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
         "Training",
         f"{stages}; {optimizer}, learning rate{fixed} ({study.schedule.name}, {study.schedule.warmup} steps of warm-up)"
         f"{everywhere};"
-        f" {sum(u.examples for u in study.tasks)} fresh examples of up to {study.train_length} tokens a step",
+        f" {wording.by_stage(study.examples)} fresh examples of up to {study.train_length} tokens a step",
     )
     yield "Grid", f"{grid} = {len(study.cells)} cells; cells of one seed are compared with each other"
     acts = study.stages[study.acts_from[claim.knob]].name
@@ -98,7 +98,7 @@ def task_row(study: Study, use: TaskUse, example: str) -> dict[str, Any]:
         "name": task.name,
         "family": task.family,
         "about": (type(task).__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " "),
-        "examples": use.examples,
+        "examples": wording.by_stage(use.examples),
         "factor": f"{use.factor} ({task.factor_sizes[use.factor]} values) on inputs of '{use.probe}'",
         "example": example,
         "splits": [

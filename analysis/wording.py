@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,11 @@ MEANING = {
     "never transferred": "the metric gains and ability is shown to change by less than δ over the whole range",
     "transfers": "the metric gains, ability rises, and no break is shown",
 }
+
+
+def by_stage(numbers: Sequence[int]) -> str:
+    """A number for each stage in words: one where all are the same."""
+    return f"{numbers[0]}" if len(set(numbers)) == 1 else " then ".join(map(str, numbers))
 
 
 def _percent(value: float) -> str:

@@ -37,8 +37,8 @@ class Acting:
 
     @classmethod
     def reading(cls, names: tuple[str, ...], knobs: Knobs, trained: jax.Array) -> Acting:
-        """Those of the mechanisms that stay, for a model that is read after `trained` steps: as at the last of them."""
-        return cls(tuple((n, MECHANISMS[n].at(knobs, trained - 1)) for n in staying(names)), None)
+        """Mechanisms at a model that is read after `trained` steps: as at the last of them."""
+        return cls(tuple((n, MECHANISMS[n].at(knobs, trained - 1)) for n in names), None)
 
     @classmethod
     def of(cls, names: tuple[str, ...], knobs: Knobs, seed: jax.Array, step: jax.Array) -> Acting:
@@ -51,7 +51,7 @@ class Acting:
     def touch(self, site: str, layer: int, x: jax.Array) -> jax.Array:
         """What mechanisms make of the activations at a site, see `lab.model.SITES`."""
         for name, mechanism, now in self:
-            if site in mechanism.sites:
+            if site in mechanism.sites and (self.key is not None or mechanism.stays):
                 key = None if self.key is None else _key(self.key, f"{name} {site} {layer}")
                 x = mechanism.touch(site, layer, x, now, key)
         return x

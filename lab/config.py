@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,14 +34,14 @@ class TaskUse:
     Attributes:
       label: its name in the study.
       task: the task.
-      examples: of a training step.
+      examples: of a training step, a number for each stage.
       factor: the ground-truth variable that probes look for.
       probe: the split whose inputs latents are read on.
     """
 
     label: str
     task: Task
-    examples: int
+    examples: tuple[int, ...]
     factor: str
     probe: str
 
@@ -114,6 +114,11 @@ class Study:
         return Mixture(tuple((use.label, use.task) for use in self.tasks))
 
     @property
+    def examples(self) -> tuple[int, ...]:
+        """Examples of all tasks a training step, a number for each stage."""
+        return tuple(sum(each) for each in zip(*(use.examples for use in self.tasks), strict=True))
+
+    @property
     def train_length(self) -> int:
         """Padded length of a training batch."""
         return self.mixture.length({use.label: "train" for use in self.tasks})
@@ -156,7 +161,12 @@ class Study:
             "call_steps": self.call_steps,
             "evaluation": self.eval_examples,
             "stages": [
-                {"steps": s.end - s.start, "saves": list(s.saves), "knobs": telling(self.knobs_at(cell, i))}
+                {
+                    "steps": s.end - s.start,
+                    "saves": list(s.saves),
+                    "examples": [use.examples[i] for use in self.tasks],
+                    "knobs": telling(self.knobs_at(cell, i)),
+                }
                 for i, s in enumerate(self.stages[: stage + 1])
             ],
         }
@@ -182,7 +192,7 @@ def _model_content(spec: ModelSpec) -> dict[str, Any]:
 
 def _task_content(use: TaskUse) -> dict[str, Any]:
     splits = {name: [dict(s.difficulty), s.length] for name, s in use.task.splits.items()}
-    return {"label": use.label, "task": use.task.name, "examples": use.examples, **sizes_of(use.task), "splits": splits}
+    return {"label": use.label, "task": use.task.name, **sizes_of(use.task), "splits": splits}
 
 
 def _stage_index(name: str, count: int) -> int:
@@ -202,8 +212,11 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     """
     if not isinstance(grid, Grid):
         raise UserError("sweep() must return a grid: axis(...), or a product, zipped or chain of such.")
-    tasks = _tasks(config)
     stages = _stages(config)
+    tasks = _tasks(config)
+    for index, stage in enumerate(stages):
+        if not any(use.examples[index] for use in tasks):
+            raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")
     acts_from, base = _knob_settings(config, grid, [s.name for s in stages])
     longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
     spec = _model(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
@@ -280,7 +293,7 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
         fields = dict(fields)
         name, examples = fields.pop("task", label), fields.pop("examples", 16)
         factor, probe = fields.pop("factor", ""), fields.pop("probe", "iid")
-        examples = _positive(examples, f"{where}.examples")
+        examples = _examples(examples, config.stages, f"{where}.examples")
         _plain_name(label, where)
         try:
             task = make(name, **fields)
@@ -294,6 +307,22 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
             raise UserError(f"{where}.probe: no split '{probe}' no longer than training. {nearest(probe, short)}")
         uses.append(TaskUse(label, task, examples, factor, probe))
     return tuple(uses)
+
+
+def _examples(value: Any, stages: Sequence[str], field: str) -> tuple[int, ...]:
+    """Examples a step in each stage: one number for all, or a section with a number for each, which may be 0."""
+    if not hasattr(value, "items"):
+        return (_positive(value, field),) * len(stages)
+    given = dict(value)
+    for name in given:
+        if name not in stages:
+            raise UserError(f"{field}.{name}: no such stage. {nearest(name, stages)}")
+    for name in stages:
+        if name not in given:
+            raise UserError(f"{field}.{name} is missing; every stage in config.stages needs it.")
+        if given[name] != 0:
+            _positive(given[name], f"{field}.{name}")
+    return tuple(given[name] for name in stages)
 
 
 def _stages(config: Any) -> tuple[Stage, ...]:

@@ -117,8 +117,8 @@ def study_config(variant: str = "", variants: tuple[str, ...] = ()) -> Any:
     config = ConfigDict()
     config.name = ""
     config.question = ""
-    # label -> {task, examples a step, factor that probes look for, split whose inputs they read (probe), and any static
-    # size of the task}
+    # label -> {task, examples a step (a number, or a section with one for each stage, which may be 0), factor that
+    # probes look for, split whose inputs they read (probe), and any static size of the task}
     config.tasks = ConfigDict()
     config.model = ConfigDict(
         dict(width=64, layers=2, heads=4, mlp_width=256, positions="learned", activation="relu"),

@@ -34,6 +34,7 @@ SITES = {
     "residual": "[B, L, D]: the residual stream after a block, as `Forward.hidden` keeps it",
     "features": "[B, L, 2, H, K]: what a linear mixer makes of queries and keys",
     "thoughts": "[B, S, D]: the hidden vectors that are fed back as inputs, S the most of them",
+    "quantized": "[L]: which tokens go on from a layer as their nearest codes, above 0",
     # Numbers, which may be traced. Each is given as it is without a mechanism.
     "turns": "number: how often the blocks are gone through, at most `ModelSpec.turns`",
     "injection": "number: how much of the embedding is added to the stream before each further turn",
@@ -46,7 +47,6 @@ SITES = {
     "top_k": "number: experts that a token is sent to",
     "router_temperature": "number: what the router's logits are divided by",
     "codes": "number: entries of the codebook that are there, at most `ModelSpec.codes`",
-    "quantized": "number: whether the stream goes on from a layer as its nearest code",
 }
 
 POSITIONS = ("learned", "rotary", "none")

@@ -182,9 +182,9 @@ class Blocks(NamedTuple):
             onward = touch("onward", layer, hidden[-1])
             if self.codebook is not None:
                 quantized, cost_BxT = quantize(onward, self.codebook, touch("codes", layer, spec.codes))
-                here = jnp.asarray(touch("quantized", layer, 0)) > 0
-                onward = jnp.where(here, quantized, onward)
-                quantization = quantization + jnp.where(here, cost_BxT, 0.0)
+                here_T = touch("quantized", layer, jnp.zeros(x_BxTxD.shape[1])) > 0
+                onward = jnp.where(here_T[None, :, None], quantized, onward)
+                quantization = quantization + jnp.where(here_T[None], cost_BxT, 0.0)
             if layer == spec.layers:
                 break
             block = Block(spec, layer + 1, parent=None)

@@ -94,7 +94,7 @@ class Plan:
         study, spec = self.study, max((b.program.spec for b in self.buckets), key=parameters)
         state = 4 * self.parameters() * (self.layout.chunk * 4 + self.layout.width)
         length = study.train_length + spec.slots + spec.registers
-        tokens = max(sum(u.examples for u in study.tasks), study.eval_examples) * length
+        tokens = max(max(study.examples), study.eval_examples) * length
         neurons = spec.mlp_width * max(spec.experts, 1)
         passes = spec.turns * (spec.thoughts + 1)
         per_token = spec.layers * passes * (12 * spec.width + 3 * neurons + 2 * spec.heads * length)
@@ -143,7 +143,7 @@ def _bucket(
     program = Program(
         spec=spec,
         mixture=study.mixture,
-        counts=tuple((use.label, use.examples) for use in study.tasks),
+        counts=tuple((use.label, use.examples[stage]) for use in study.tasks),
         length=study.train_length,
         schedule=study.schedule,
         mechanisms=mechanisms,

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params
 from lab.mechanisms.narrow import leading
 from lab.model import ModelSpec
 from tasks.mixture import Mixture
@@ -51,13 +51,23 @@ LAYER = Knob(
     about="the layer whose residual stream is quantized: 0 the embedding, then the blocks",
     source=SOURCE,
 )
+POSITION = Knob(
+    name="fsq.position",
+    low=-1,
+    high=WIDEST,
+    neutral=-1,
+    integer=True,
+    needs=LEVELS.name,
+    about="the one token that is quantized, from 0; -1 is all of them",
+    source=SOURCE,
+)
 
 
 class FiniteScalarQuantization(Mechanism):
     """See the module's docstring."""
 
     name = "fsq"
-    knobs = (LEVELS, COORDINATES, LAYER)
+    knobs = (LEVELS, COORDINATES, LAYER, POSITION)
     sites = ("embedding", "residual")
     stays = True
 
@@ -75,7 +85,15 @@ class FiniteScalarQuantization(Mechanism):
         del site, key
         levels = knobs[LEVELS.name]
         acts = (levels > 0) & (knobs[LAYER.name] == layer)
-        return replaced(x, acts, levels, knobs[COORDINATES.name])
+        return replaced(x, acts, levels, knobs[COORDINATES.name], knobs[POSITION.name])
+
+    def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
+        """Entropy of the code of the quantized layer in nats, where every token is quantized."""
+        del params
+        unit = jnp.maximum(jnp.floor(knobs[LEVELS.name] / 2), 1.0) * hidden_NxD.shape[-1] ** 0.5
+        entropy = code_entropy(jnp.round(hidden_NxD * unit).astype(jnp.int32))
+        here = (knobs[LEVELS.name] > 0) & (knobs[LAYER.name] == layer) & (knobs[POSITION.name] < 0)
+        return {"code_entropy": jnp.where(here, entropy, jnp.nan)}
 
 
 def grid_of(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
@@ -106,14 +124,23 @@ def quantized(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Ar
     return grid_of(x, levels, coordinates) / (jnp.maximum(jnp.floor(levels / 2), 1.0) * x.shape[-1] ** 0.5)
 
 
+def chosen(new: jax.Array, old: jax.Array, position: jax.Array) -> jax.Array:
+    """`new`[..., L, D] at one position, or everywhere where that is -1; elsewhere `old`."""
+    number = lax.broadcasted_iota(jnp.float32, old.shape, old.ndim - 2)
+    return jnp.where((number == position) | (position < 0), new, old)
+
+
 @jax.custom_jvp
-def replaced(x: jax.Array, acts: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
-    """x[..., D] as its code where bool[] `acts`, else as it is.
+def replaced(
+    x: jax.Array, acts: jax.Array, levels: jax.Array, coordinates: jax.Array, position: jax.Array
+) -> jax.Array:
+    """x[..., L, D] as its code where bool[] `acts`, at one position or all, else as it is.
 
     A loop of one turn or none, and a slope of its own that is another: XLA would fuse a selection's arithmetic, and the
     sum of its two gradients, with their neighbours', which round otherwise then even where nothing is quantized.
     """
-    return lax.fori_loop(0, acts.astype(jnp.int32), lambda _, x: quantized(x, levels, coordinates), x)
+    code = lambda _, x: chosen(quantized(x, levels, coordinates), x, position)  # noqa: E731
+    return lax.fori_loop(0, acts.astype(jnp.int32), code, x)
 
 
 @replaced.defjvp
@@ -122,15 +149,15 @@ def _replaced_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def _slope(x, acts, levels, coordinates):
-    turns = acts.astype(jnp.int32)
-    return lax.fori_loop(0, turns, lambda _, ones: _along(x, ones, levels, coordinates), jnp.ones_like(x))
+def _slope(x, acts, levels, coordinates, position):
+    along = lambda _, ones: chosen(_along(x, ones, levels, coordinates), ones, position)  # noqa: E731
+    return lax.fori_loop(0, acts.astype(jnp.int32), along, jnp.ones_like(x))
 
 
 @_slope.defjvp
 def _slope_jvp(primals, tangents):
-    x, acts, levels, coordinates = primals
-    slope = lambda x: _along(x, jnp.ones_like(x), levels, coordinates)  # noqa: E731
+    x, acts, levels, coordinates, position = primals
+    slope = lambda x: chosen(_along(x, jnp.ones_like(x), levels, coordinates), jnp.ones_like(x), position)  # noqa: E731
     return _slope(*primals), jnp.where(acts, jax.jvp(slope, (x,), (tangents[0],))[1], 0.0)
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.loss import heard
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen, relaxing
 from lab.model import Forward, ModelSpec
 from tasks.mixture import Mixture
 
@@ -75,6 +75,12 @@ class InformationBottleneck(Mechanism):
         sigma = knobs[NOISE.name] * x.shape[-1] ** -0.5
         # A branch, not a selection: whose arithmetic XLA would fuse with its neighbours', which round otherwise then.
         return lax.cond(acts, lambda: x + sigma * jax.random.normal(key, x.shape), lambda: x)
+
+    def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
+        """The mean rate of the bottleneck's layer, in nats."""
+        del params
+        here = (knobs[BETA.name] > 0) & (knobs[LAYER.name] == layer)
+        return {"rate": jnp.where(here, jnp.mean(rate(hidden_NxD, knobs[NOISE.name])), jnp.nan)}
 
     def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
         """beta × the mean rate of the tokens that an answer can depend on."""

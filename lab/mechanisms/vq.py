@@ -14,8 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lab.codebook import nearest
 from lab.loss import heard
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen
+from lab.mechanisms.fsq import code_entropy
 from lab.model import Forward, ModelSpec
 from tasks.mixture import Mixture
 
@@ -38,6 +40,16 @@ LAYER = Knob(
     about="the layer whose residual stream is quantized: 0 the embedding, then the blocks",
     source=SOURCE,
 )
+POSITION = Knob(
+    name="vq.position",
+    low=-1,
+    high=4096,
+    neutral=-1,
+    integer=True,
+    needs=CODES.name,
+    about="the one token that is quantized, from 0; -1 is all of them",
+    source=SOURCE,
+)
 RATE = Knob(
     name="vq.rate",
     high=10.0,
@@ -52,7 +64,7 @@ class VectorQuantization(Mechanism):
     """See the module's docstring."""
 
     name = "vq"
-    knobs = (CODES, LAYER, RATE)
+    knobs = (CODES, LAYER, POSITION, RATE)
     sites = ("codes", "quantized")
     stays = True
 
@@ -68,11 +80,21 @@ class VectorQuantization(Mechanism):
         return replace(spec, codes=knobs[CODES.name])
 
     def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """How many codes there are, and whether it is this layer."""
-        del x, key
+        """How many codes there are, and which tokens are quantized."""
+        del key
         if site == "codes":
             return knobs[CODES.name]
-        return ((knobs[LAYER.name] == layer) & (knobs[CODES.name] > 0)).astype(jnp.float32)
+        here = (knobs[LAYER.name] == layer) & (knobs[CODES.name] > 0)
+        chosen_L = (jnp.arange(x.size, dtype=jnp.float32) == knobs[POSITION.name]) | (knobs[POSITION.name] < 0)
+        return (here & chosen_L).astype(jnp.float32)
+
+    def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
+        """Entropy of the code of the quantized layer in nats, and how many codes are used."""
+        index_N = nearest(hidden_NxD, params["codebook"], knobs[CODES.name])
+        used = jnp.sum(jnp.any(index_N[:, None] == jnp.arange(params["codebook"].shape[0])[None], axis=0))
+        here = (knobs[CODES.name] > 0) & (knobs[LAYER.name] == layer)
+        read = {"code_entropy": code_entropy(index_N[:, None]), "codes_used": used.astype(jnp.float32)}
+        return {name: jnp.where(here, value, jnp.nan) for name, value in read.items()}
 
     def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
         """The codebook's cost, mean over the tokens that an answer hears."""

@@ -1,0 +1,58 @@
+"""How narrow may a bottleneck in the residual stream be? One model with facts, reasoning and planning in it.
+
+Claim (fixed before training): the bottleneck makes latents more compact (lower participation ratio and TwoNN) at no
+cost in ability. It acts from the first step, so the model is trained around it.
+
+    python run.py --config=ablations/bottleneck.py          a code of 18 down to 2 bits after the first block (FSQ with
+                                                            two levels; 9 sizes x 8 seeds)
+    python run.py --config=ablations/bottleneck.py:vib      the variational bottleneck, beta from 0 to 0.08
+    python run.py --config=ablations/bottleneck.py:rank     rank of every kernel, from full down to 1/9
+    python run.py --config=ablations/bottleneck.py:heads    dimensions of queries and keys, from 9 a head down to 1
+    python run.py --config=ablations/bottleneck.py:quick    3 code sizes x 3 seeds; its verdicts say `underpowered`
+
+Sources: Mentzer et al. 2023 (arXiv 2309.15505), Alemi et al. 2016 (arXiv 1612.00410), Bhojanapalli et al. 2020 (arXiv
+2002.07028).
+
+What came out: docs/studies.md.
+"""
+
+from lab.grid import axis, product, study_config
+
+NINTHS = tuple(number / 9 for number in range(9, 0, -1))
+# variant -> (knob, its nine settings, the loosest first)
+BOTTLENECKS = {
+    "": ("fsq.coordinates", (18, 16, 14, 12, 10, 8, 6, 4, 2)),
+    "vib": ("vib.beta", tuple(step / 100 for step in range(9))),
+    "rank": ("low_rank.rank", NINTHS),
+    "heads": ("head_dim.active", NINTHS),
+}
+
+
+def get_config(variant: str = ""):
+    """The study; a variant names another bottleneck, 'quick' the small version."""
+    config = study_config(variant, variants=("quick", *filter(None, BOTTLENECKS)))
+    config.name = "bottleneck" + (f"_{variant}" if variant in BOTTLENECKS and variant else "")
+    config.knob, config.settings = BOTTLENECKS.get(variant, BOTTLENECKS[""])
+    config.question = f"How narrow may {config.knob} make the residual stream, and are narrow latents free?"
+    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=16)
+    config.tasks.copy = dict(task="copy", length=6, examples=32)
+    config.model.update(dict(width=36, heads=4, mlp_width=144))
+    fsq = dict(levels=2, coordinates=config.settings[0], layer=1) if config.knob == "fsq.coordinates" else {}
+    config.knobs = dict(optimizer=dict(learning_rate=3e-3), fsq=fsq)
+    config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
+    config.steps, config.saves = dict(train=4000), dict(train=5)
+    config.probe.layers = (1, -1)  # the bottleneck's layer, where its code is read, and the claim's
+    config.claim.knob = config.knob
+    config.claim.gains = dict(participation_ratio=-1, two_nn=-1)
+    config.claim.abilities = ("facts/iid", "z6/iid", "copy/iid")
+    config.seeds = 8
+    if variant == "quick":
+        config.steps, config.saves = dict(train=1000), dict(train=3)
+        config.settings, config.seeds = (18, 10, 2), 3
+    return config
+
+
+def sweep(config):
+    """Every setting with every seed."""
+    return product(axis(config.knob, config.settings), axis("seed", range(config.seeds)))

@@ -1,0 +1,52 @@
+"""Do continuous thoughts think? A model fed its own last hidden vectors before it answers, and two controls.
+
+Claim (fixed before training): more thoughts tell more of the answer in the latents (V-information, probe accuracy) and
+make the model better. Each number of thoughts is read three times after the same training: with the example's own
+thoughts, with the next example's, and with noise of the same length. Where an ability is the same in all three
+sections of the report, the thoughts' content isn't used, whatever the latents show.
+
+    python run.py --config=ablations/latent_thoughts.py          0 to 8 thoughts x 8 seeds x 3 controls
+    python run.py --config=ablations/latent_thoughts.py:quick    3 numbers of thoughts x 3 seeds x 3 controls; its
+                                                                 verdicts say `underpowered`
+
+Thoughts are learned from answers alone. The report compares settings at matched steps and at matched compute; the
+learning rate stays constant, so that both are read off the same runs.
+
+Sources: Hao et al. 2024 (arXiv 2412.06769); what their latent tokens carry: arXiv 2512.21711, 2602.01148, 2510.00494.
+
+What came out: docs/studies.md.
+"""
+
+from lab.grid import axis, product, study_config
+
+
+def get_config(variant: str = ""):
+    """The study; variant 'quick' is the small version."""
+    config = study_config(variant, variants=("quick",))
+    config.name = "latent_thoughts"
+    config.question = "Up to how many continuous thoughts does latent thinking become ability, and is it their content?"
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
+    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
+    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=16)
+    config.model.update(dict(width=32, mlp_width=128))
+    config.knobs = dict(optimizer=dict(learning_rate=2e-3), weight_decay=dict(rate=0.3))
+    config.stages = ("train", "read")  # the controls act where the model is read: a stage of one call is enough
+    config.steps, config.saves = dict(train=2000, read=50), dict(train=8, read=1)
+    config.claim.knob = "thoughts.steps"
+    config.claim.gains = dict(v_information=1, probe_accuracy=1)
+    config.claim.abilities = ("z6/iid", "addition/iid", "path_star/iid")
+    config.thoughts, config.seeds = tuple(range(9)), 8
+    config.controls = ("own", "swapped", "noise")
+    if variant == "quick":
+        config.steps, config.saves = dict(train=600, read=50), dict(train=5, read=1)
+        config.thoughts, config.seeds = (0, 1, 3), 3
+    return config
+
+
+def sweep(config):
+    """Every control with every number of thoughts and every seed; the controls share their training."""
+    return product(
+        axis("thoughts.control", config.controls, stage="read"),
+        axis("thoughts.steps", config.thoughts),
+        axis("seed", range(config.seeds)),
+    )

@@ -1,0 +1,45 @@
+"""Does going through the same blocks again buy reasoning, and what does it do to memory?
+
+Claim (fixed before training): more turns tell more of the answer in the latents (V-information, probe accuracy) and
+make the model better at what takes steps (products in Z6), while facts held in weights don't need them.
+
+    python run.py --config=ablations/looped_depth.py          1 to 9 turns of one block x 8 seeds
+    python run.py --config=ablations/looped_depth.py:quick    3 numbers of turns x 3 seeds; its verdicts say
+                                                              `underpowered`
+
+The report compares settings at matched steps and, as a turn costs what a block costs, at matched compute; the learning
+rate stays constant, so that both are read off the same runs.
+
+Source: Saunshi et al. 2025 (arXiv 2502.17416): looped models reason better than their perplexity says. Dehghani et al.
+2019 (arXiv 1807.03819); input injection: Yang et al. 2024 (arXiv 2311.12424).
+
+What came out: docs/studies.md.
+"""
+
+from lab.grid import axis, product, study_config
+
+
+def get_config(variant: str = ""):
+    """The study; variant 'quick' is the small version."""
+    config = study_config(variant, variants=("quick",))
+    config.name = "looped_depth"
+    config.question = "Up to how many turns does looped depth buy ability, and at equal compute?"
+    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
+    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=16)
+    config.model.update(dict(width=32, layers=1, heads=4, mlp_width=128))
+    config.knobs = dict(optimizer=dict(learning_rate=2e-3))
+    config.steps, config.saves = dict(train=3000), dict(train=10)
+    config.claim.knob = "loop.turns"
+    config.claim.gains = dict(v_information=1, probe_accuracy=1)
+    config.claim.abilities = ("facts/iid", "z6/iid", "path_star/iid")
+    config.turns, config.seeds = tuple(range(1, 10)), 8
+    if variant == "quick":
+        config.steps, config.saves = dict(train=800), dict(train=6)
+        config.turns, config.seeds = (1, 2, 4), 3
+    return config
+
+
+def sweep(config):
+    """Every number of turns with every seed."""
+    return product(axis("loop.turns", config.turns), axis("seed", range(config.seeds)))

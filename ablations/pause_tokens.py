@@ -1,0 +1,50 @@
+"""Do places to compute in before the answer help, when nothing is written there?
+
+Claim (fixed before training): more pauses tell more of the answer in the latents, read where the answer is
+(V-information, probe accuracy), and make the model better.
+
+    python run.py --config=ablations/pause_tokens.py            0 to 8 pauses x 8 seeds
+    python run.py --config=ablations/pause_tokens.py:registers  learned vectors in front, which see nothing of the
+                                                                question: the control for mere parameters
+    python run.py --config=ablations/pause_tokens.py:quick      3 numbers of pauses x 3 seeds; its verdicts say
+                                                                `underpowered`
+
+The report compares settings at matched steps and at matched compute (a pause costs a place); the learning rate stays
+constant, so that both are read off the same runs.
+
+Sources: Goyal et al. 2023 (arXiv 2310.02226); Pfau et al. 2024 (arXiv 2404.15758), who find that filler tokens help
+only where they were supervised densely.
+
+What came out: docs/studies.md.
+"""
+
+from lab.grid import axis, product, study_config
+
+KNOBS = {"": "pause.tokens", "registers": "registers.tokens"}
+
+
+def get_config(variant: str = ""):
+    """The study; variant 'quick' is the small version."""
+    config = study_config(variant, variants=("quick", "registers"))
+    config.name = "pause_tokens" + ("_registers" if variant == "registers" else "")
+    config.knob = KNOBS.get(variant, KNOBS[""])
+    config.question = f"Up to how many {config.knob} does thinking without words become ability?"
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
+    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
+    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=16)
+    config.model.update(dict(width=32, mlp_width=128))
+    config.knobs = dict(optimizer=dict(learning_rate=2e-3), weight_decay=dict(rate=0.3))
+    config.steps, config.saves = dict(train=3000), dict(train=10)
+    config.claim.knob = config.knob
+    config.claim.gains = dict(v_information=1, probe_accuracy=1)
+    config.claim.abilities = ("z6/iid", "addition/iid", "path_star/iid")
+    config.tokens, config.seeds = tuple(range(9)), 8
+    if variant == "quick":
+        config.steps, config.saves = dict(train=800), dict(train=6)
+        config.tokens, config.seeds = (0, 2, 8), 3
+    return config
+
+
+def sweep(config):
+    """Every number of tokens with every seed."""
+    return product(axis(config.knob, config.tokens), axis("seed", range(config.seeds)))
