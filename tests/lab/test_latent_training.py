@@ -110,7 +110,7 @@ def objective():
     def loss(params, knobs):
         acting = Acting.of(names, knobs, jnp.int32(0), step)
         forward = model.run(params, BATCH.tokens, SPEC_OF_ALL, BATCH.answers, acting.touch, BATCH.question)
-        parts = {"task": task_loss(forward.logits, batch)}
+        parts = {"task": task_loss(forward.logits, BATCH)}
         for name, mechanism, now in acting:
             penalty = mechanism.penalty(forward, acting.seen(name, BATCH, SPEC_OF_ALL, step), now)
             parts |= {} if penalty is None else {name: penalty}
