@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import evaluate, model, train
+from lab import evaluate, model, population, train
 from lab.acting import Acting
 from lab.errors import UserError
 from lab.knobs import KNOBS
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import NEVER, Context, Mechanism
 from lab.plan import make_plan
+from lab.population import Layout
 from lab.randomness import address
 from tasks import make
 from tasks.base import NO_ANSWER, PAD
@@ -28,6 +29,8 @@ COUNTS = {"recall": 8, "word": 4, "copy": 12}
 SPEC = model.ModelSpec(MIXTURE.vocab_size, 20, 16, 1, 2, 16)
 LENGTH = MIXTURE.length(dict.fromkeys(COUNTS, "train"))
 PLAIN = train.Program(SPEC, MIXTURE, tuple(COUNTS.items()), LENGTH, train.Schedule("constant", 1), call_steps=4)
+NAMES = ("data", "rename", "teacherless", "batch")
+SOME = dict(data__batches=2, rename__share=0.5, teacherless__share=0.5, batch__share=0.5)
 WORLDS = MIXTURE.worlds(address(SEED, "world"))
 
 
@@ -42,7 +45,7 @@ def knobs_of(**changed):
 @jax.jit
 def batch_of_all(knobs, step):
     """The batch of a step with every mechanism of this file."""
-    acting = Acting.of(("data", "rename", "teacherless", "batch"), knobs, SEED, step)
+    acting = Acting.of(NAMES, knobs, SEED, step)
     return train.batch_at(PLAIN, acting, WORLDS, SEED, step)
 
 
@@ -63,6 +66,30 @@ def test_neutral_settings_make_the_batch_of_the_step():
     direct = jax.jit(lambda step: MIXTURE.batch(address(SEED, "batch", step), WORLDS, COUNTS, LENGTH))
     for step in (0, 7, NEVER - 1):
         assert same(batch_of(step), direct(jnp.int32(step)))
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_neutral_settings_train_bitwise_as_without_them(width):
+    """On tasks that each of them does something to, in the lab's own programs; the other cells aren't neutral."""
+    layout, cells = Layout("cpu", 1, width, 4), 4
+    seeds = jnp.full(cells, SEED)
+    knobs = {name: jnp.full(cells, value) for name, value in knobs_of().items()}
+    for name, value in SOME.items():
+        knobs[name.replace("__", ".")] = knobs[name.replace("__", ".")].at[1:].set(value)
+
+    def trained(names):
+        program = replace(PLAIN, mechanisms=names, entering=names)
+
+        def run(seed, knobs):
+            state = train.begin(program, train.init(program, seed), knobs, seed, jnp.int32(0))
+            return train.train_call(program, jnp.int32(0), seed, knobs, state)
+
+        (state, losses) = population.over_cells(run, layout, own=2)(seeds, knobs)
+        return jax.tree.map(np.asarray, (state.params, losses))
+
+    with_them, without = trained(NAMES), trained(())
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[0]), with_them, without)
+    assert not np.array_equal(with_them[1][1], without[1][1])
 
 
 # data.batches
@@ -257,10 +284,8 @@ def test_what_looks_at_a_batch_as_its_stage_begins_sees_the_one_that_is_trained_
             met.append(seen.batch)
 
     monkeypatch.setitem(MECHANISMS, "spy", Spy())
-    names = ("data", "rename", "teacherless", "batch", "spy")
-    program = replace(PLAIN, mechanisms=names, entering=("spy",))
-    changed = dict(data__batches=2, rename__share=0.5, teacherless__share=0.5, batch__share=0.5)
-    knobs, step = knobs_of(**changed), jnp.int32(5)
+    program = replace(PLAIN, mechanisms=(*NAMES, "spy"), entering=("spy",))
+    knobs, step = knobs_of(**SOME), jnp.int32(5)
 
     @jax.jit
     def batches():
@@ -271,9 +296,9 @@ def test_what_looks_at_a_batch_as_its_stage_begins_sees_the_one_that_is_trained_
 
     entered, trained = jax.tree.map(np.asarray, batches())
     assert same(entered, trained)
-    assert same(entered, batch_of(5, **changed))
-    for name in changed:  # each of them did something
-        assert not same(entered, batch_of(5, **{k: v for k, v in changed.items() if k != name})), name
+    assert same(entered, batch_of(5, **SOME))
+    for name in SOME:  # each of them did something
+        assert not same(entered, batch_of(5, **{k: v for k, v in SOME.items() if k != name})), name
 
 
 @pytest.mark.parametrize(
