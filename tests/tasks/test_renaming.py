@@ -86,7 +86,7 @@ def test_a_renamed_sample_is_the_sample_but_for_names_and_renaming_zero_is_the_s
     group_of = np.zeros(task.vocab_size, int)
     for number, group in enumerate(interchangeable(task), 1):
         group_of[group.start : group.stop] = number
-    changed = 0
+    changed, images = 0, {token: set() for group in interchangeable(task) for token in group}
     for i in range(LOOKED_AT):
         before, after = (said(x, i) for x in (plain, other))
         np.testing.assert_array_equal(group_of[before], group_of[after])
@@ -94,9 +94,13 @@ def test_a_renamed_sample_is_the_sample_but_for_names_and_renaming_zero_is_the_s
         assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
         assert all(a == b for a, b in pairs if not group_of[a])
         changed += any(a != b for a, b in pairs)
+        for a, b in pairs:
+            images.get(a, set()).add(b)
         right = np.where(other.weights[i] > 0, other.targets[i], NO_ANSWER)
         assert task.check(world(task), one(other, i), right)
     assert changed > LOOKED_AT / 2
+    for group in interchangeable(task):  # no group is too large: any of its ids takes the name of any other
+        assert all(images[token] == set(group) for token in group)
 
 
 @pytest.mark.parametrize("case", RENAMABLE)
