@@ -161,7 +161,7 @@ def rotate(x_BxLxHxK: jax.Array, positions_BxL: jax.Array) -> jax.Array:
     """Rotary position embedding: pairs (i, i + K/2) turned by position times a geometric range of frequencies."""
     half = x_BxLxHxK.shape[-1] // 2
     frequency_K = 10000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle_BxLxK = positions_BxL.astype(jnp.float32)[..., None] * frequency_K
+    angle_BxLxK = positions_BxL.astype(jnp.float32)[..., None] * frequency_K[None, None]
     cos, sin = (f(angle_BxLxK)[:, :, None, :] for f in (jnp.cos, jnp.sin))
     first, second = x_BxLxHxK[..., :half], x_BxLxHxK[..., half:]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

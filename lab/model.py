@@ -79,6 +79,8 @@ class Transformer(nn.Module):
         spec, (batch, length) = self.spec, tokens_BxL.shape
         normal = nn.initializers.normal(spec.width**-0.5)
         embedding = self.param("embedding", normal, (spec.vocab_size, spec.width))
+        learned = spec.positions == "learned"
+        table = self.param("positions", normal, (spec.max_length + spec.slots, spec.width)) if learned else None
         x_BxTxD, view, slots = embedding[tokens_BxL], View(), None
         if spec.slots or spec.registers:
             if question_B is None:
@@ -86,15 +88,14 @@ class Transformer(nn.Module):
             slots = Slots.of(spec, touch, question_B, length)
             view = slots.view()
             x_BxTxD = self._inserted(x_BxTxD, slots)
-        if spec.positions == "learned":
-            table = self.param("positions", normal, (spec.max_length + spec.slots, spec.width))
+        if table is not None:
             if view.positions is None:
                 x_BxTxD = x_BxTxD + table[None, :length]
             else:
                 registers = spec.registers  # they stand nowhere
                 x_BxTxD = x_BxTxD.at[:, registers:].add(table[view.positions[:, registers:]])
         x_BxTxD = touch("embedding", 0, x_BxTxD)
-        codebook = self.param("codebook", normal, (spec.codes, spec.width)) if spec.codes else None
+        codebook = Vectors(spec.codes, spec.width, name="codebook")() if spec.codes else None
         if self.is_initializing():  # parameters are made where modules are bound; all that follows takes them as given
             for layer in range(spec.layers):
                 Block(spec, layer + 1, name=f"block_{layer}")(x_BxTxD, touch, view)
@@ -122,16 +123,28 @@ class Transformer(nn.Module):
 
     def _inserted(self, x_BxLxD, slots):
         """Registers, tokens, and room for what comes between question and answer: [B, T, D]."""
-        spec, normal = self.spec, nn.initializers.normal(self.spec.width**-0.5)
+        spec = self.spec
 
         def learned(name: str, count: int) -> jax.Array:
-            return self.param(name, normal, (count, spec.width)) if count else jnp.zeros((0, spec.width))
+            return Vectors(count, spec.width, name=name)() if count else jnp.zeros((0, spec.width))
 
         pause_D = learned("pause", min(spec.pauses, 1)).sum(axis=0)
         x_BxTxD = slots.filled(x_BxLxD, learned("memories", spec.memories), pause_D)
         registers = learned("registers", spec.registers)
         front = jnp.broadcast_to(registers[None], (x_BxTxD.shape[0], *registers.shape))
         return jnp.concatenate([front, x_BxTxD], axis=1)
+
+
+class Vectors(nn.Module):
+    """Learned vectors. A module, so that their name decides their draw, not which others the model has."""
+
+    count: int
+    width: int
+
+    @nn.compact
+    def __call__(self):
+        """[count, D]."""
+        return self.param("vectors", nn.initializers.normal(self.width**-0.5), (self.count, self.width))
 
 
 class Blocks(NamedTuple):
