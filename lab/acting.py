@@ -56,6 +56,12 @@ class Acting:
                 x = mechanism.touch(site, layer, x, now, key)
         return x
 
+    def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array) -> jax.Array:
+        """What a model that is read is given in place of tokens, see `Mechanism.shown`."""
+        for _, mechanism, now in self:
+            tokens_BxL = mechanism.shown(tokens_BxL, fed_BxL, now)
+        return tokens_BxL
+
     def pulled(self, gradient: Params, params: Params, batch: Batch, spec: ModelSpec, step: jax.Array) -> Params:
         """The gradient with what mechanisms add to it."""
         found = [mechanism.pull(params, self.seen(name, batch, spec, step), now) for name, mechanism, now in self]

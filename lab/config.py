@@ -250,7 +250,12 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         )
     for cell in study.cells:
         for name in registry.mechanisms_in_use([cell]):
-            if told := registry.MECHANISMS[name].objection(study.mixture, study.spec, cell):
+            mechanism = registry.MECHANISMS[name]
+            told = mechanism.objection(study.mixture, study.spec, cell)
+            for stage in range(len(study.stages)):
+                counts = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
+                told = told or mechanism.uneven(counts, study.knobs_at(cell, stage))
+            if told:
                 raise UserError(told)
     return study
 

@@ -9,6 +9,7 @@ Shape letters: S splits, N examples, L tokens.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,8 +22,10 @@ from lab.acting import Acting
 from lab.config import Study
 from lab.mechanisms.base import Knobs
 from lab.randomness import address
-from tasks.base import NO_ANSWER, Example
+from tasks.base import NO_ANSWER, Example, fed_back
 from tasks.mixture import Mixture
+
+Shown = Callable[[jax.Array, jax.Array], jax.Array]  # (tokens, where answers are fed back) -> tokens
 
 
 class Ability(NamedTuple):
@@ -89,7 +92,7 @@ def evaluate(
       knobs, trained: the cell's knobs and the steps that it was trained; read by mechanisms that stay.
     """
     mixture = evaluation.mixture
-    touch = Acting.reading(evaluation.staying, {**(knobs or {}), **dict(evaluation.static)}, trained).touch
+    reading = Acting.reading(evaluation.staying, {**(knobs or {}), **dict(evaluation.static)}, trained)
     worlds = mixture.worlds(address(seed, "world"))
     examples = {
         (label, split): examples_of(evaluation, seed, worlds, label, split) for label, split in evaluation.splits
@@ -101,7 +104,8 @@ def evaluate(
         fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
         answers, logprobs = lax.map(
-            lambda s, n=steps: answer(params, evaluation.spec, s[0], s[1], s[2], n, touch), stacked
+            lambda s, n=steps: answer(params, evaluation.spec, s[0], s[1], s[2], n, reading.touch, reading.shown),
+            stacked,
         )
         for index, (label, split) in enumerate(pairs):
             right = jax.vmap(lambda e, a, label=label: mixture.score(label, e, a))(
@@ -122,6 +126,7 @@ def answer(
     weights_NxL: jax.Array,
     decode_steps: int,
     touch: model.Touch = model.untouched,
+    shown: Shown = lambda tokens, fed: tokens,
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy free-running answers, and the mean log-probability of the right ones.
 
@@ -129,13 +134,21 @@ def answer(
     answer position (at all of them when no answer is fed back, decode_steps = 1). Each further pass puts the last
     prediction where the teacher's token stood and reads the next answer position.
 
+    Args:
+      params, spec, touch: the model.
+      tokens_NxL, targets_NxL, weights_NxL: the examples.
+      decode_steps: passes that an answer takes; static.
+      shown: what the model is given in place of the tokens of any pass, see `Mechanism.shown`. Where it hides what is
+        fed back, all passes are the same one.
+
     Returns:
       int32[N, L] predicted tokens, NO_ANSWER where nothing is asked, and float32[] nats.
     """
     answering = weights_NxL > 0
     order_NxL = jnp.cumsum(answering.astype(jnp.int32), axis=1) * answering.astype(jnp.int32)  # 1 for the first answer
     question_N = jnp.argmax(answering, axis=1).astype(jnp.int32)
-    run = lambda tokens: model.run(params, tokens, spec, touch=touch, question_B=question_N)  # noqa: E731
+    fed_NxL = fed_back(tokens_NxL, targets_NxL, weights_NxL) & (decode_steps > 1)
+    run = lambda tokens: model.run(params, shown(tokens, fed_NxL), spec, touch=touch, question_B=question_N)  # noqa: E731
     logits = run(tokens_NxL).logits
     logprob_NxL = jnp.take_along_axis(jax.nn.log_softmax(logits), targets_NxL[..., None], axis=-1)[..., 0]
     judged_NxL = (weights_NxL >= 1).astype(jnp.float32)  # not the scratchpad

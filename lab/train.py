@@ -118,23 +118,39 @@ def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: j
     knobs = {**knobs, **dict(program.static)}
     params, extra = state.params, dict(state.extra)
     entering = Acting.of(program.entering, knobs, seed, step)
+    acting, worlds = Acting.of(program.mechanisms, knobs, seed, step), program.mixture.worlds(address(seed, "world"))
     for name in program.mechanisms:
         if name not in extra:
             extra[name] = MECHANISMS[name].init(params, program.context)
     model_itself = Acting.reading(program.mechanisms, knobs, step + 1).touch
     for name, mechanism, now in entering:
-        seen = entering.seen(name, batch_at(program, seed, step), program.spec, step, before=model_itself)
+        batch = batch_at(program, acting, worlds, seed, step)
+        seen = entering.seen(name, batch, program.spec, step, before=model_itself)
         extra[name] = mechanism.enter(params, extra[name], now, seen)
         params = mechanism.project(params, extra[name], now)
     return State(params, state.moments, extra)
 
 
-def batch_at(program: Program, seed: jax.Array, step: jax.Array, levels: Any = None) -> Batch:
-    """The batch of absolute `step`, at the difficulty of training unless `levels` says otherwise."""
-    worlds = program.mixture.worlds(address(seed, "world"))
-    return program.mixture.batch(
-        address(seed, "batch", step), worlds, dict(program.counts), program.length, levels or {}
-    )
+def batch_at(
+    program: Program, acting: Acting, worlds: Any, seed: jax.Array, step: jax.Array, levels: Any = None
+) -> Batch:
+    """The batch of absolute `step` as mechanisms make it, at the difficulty of training unless `levels` says otherwise.
+
+    Args:
+      program, seed, step: whose batch.
+      acting: the program's mechanisms at that step.
+      worlds: of the labels.
+      levels: label -> float32[count], see `Mechanism.levels`.
+    """
+    drawn, further = step, {}
+    for name, mechanism, now in acting:
+        drawn = mechanism.drawn_at(drawn, now)
+        further |= mechanism.difficulty(now, program.context, acting.key_of(name))
+    key, counts = address(seed, "batch", drawn), dict(program.counts)
+    batch = program.mixture.batch(key, worlds, counts, program.length, levels, further)
+    for name, mechanism, now in acting:
+        batch = mechanism.batch(batch, now, acting.key_of(name), program.context)
+    return batch
 
 
 def train_step(
@@ -145,8 +161,7 @@ def train_step(
     levels = {}
     for name, mechanism, now in acting:
         levels |= mechanism.levels(state.extra[name], now, program.context, seed, step)
-    key, counts = address(seed, "batch", step), dict(program.counts)
-    batch = program.mixture.batch(key, worlds, counts, program.length, levels)
+    batch = batch_at(program, acting, worlds, seed, step, levels)
 
     def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         forward = model.run(params, batch.tokens, program.spec, batch.answers, acting.touch, batch.question)

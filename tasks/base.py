@@ -204,6 +204,29 @@ class Retold(Protocol):
         ...
 
 
+@runtime_checkable
+class Renamable(Protocol):
+    """What a task has beside the contract if which symbol is which doesn't matter to any of its problems.
+
+    Its `sample` then obeys one more difficulty, RENAMED, in which everything but the symbols stays as it is. It renames
+    before it chooses the side of the train/held-out hash, so that a renamed training example is one that training could
+    have drawn. Renaming tokens afterwards would carry half of the training examples over to the held-out side.
+    """
+
+    @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """Groups of token ids: permuting a group's ids throughout tokens and targets keeps a right answer right."""
+        ...
+
+
+RENAMED = "renamed"  # of a `Renamable`: uint32, which renaming of its symbols; each names itself at 0, or where absent
+
+
+def interchangeable(task: Task) -> tuple[range, ...]:
+    """The groups of a task's symbols that may be renamed; none unless it says so."""
+    return task.interchangeable if isinstance(task, Renamable) else ()
+
+
 def problem(task: Task, example: Example) -> Hashable:
     """What a model could learn by heart of an example: no split that is `disjoint` poses a problem of `train`.
 
@@ -251,6 +274,12 @@ def trivial(task: Task, split: str) -> Baseline:
     """The best trivial baseline of a split, by exact accuracy and by log-probability separately."""
     baselines = task.baselines(split).values()
     return Baseline(max(b.exact for b in baselines), max(b.logprob for b in baselines))
+
+
+def fed_back(tokens: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
+    """Where a token is the answer due one position earlier, bool[..., L]: of a task that feeds its answers back."""
+    weight_before, due_before = (jnp.roll(x, 1, axis=-1).at[..., 0].set(0) for x in (weights, targets))
+    return (weight_before > 0) & (tokens == due_before)
 
 
 def require_range(task: Task, field: str, low: float, high: float) -> None:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tasks.base import RENAMED, Difficulty
+
 
 def permutation(bits_N: jax.Array, count: jax.Array | int, take: int) -> jax.Array:
     """The first `take` entries of a uniform permutation of 0 … count-1: int32[take].
@@ -25,6 +27,24 @@ def permutation(bits_N: jax.Array, count: jax.Array | int, take: int) -> jax.Arr
     mine_K, index_K = bits_N[:take, None], index_N[:take, None]
     before_KxN = (bits_N[None, :] < mine_K) | ((bits_N[None, :] == mine_K) & (index_N[None, :] < index_K))
     return jnp.sum(before_KxN & (index_N[None, :] < count), axis=1, dtype=jnp.int32)
+
+
+def renamed(symbols: jax.Array, difficulty: Difficulty, count: int, group: int = 0) -> jax.Array:
+    """`symbols` under the renaming that a difficulty asks for, see `tasks.base.RENAMED`.
+
+    Args:
+      symbols: int32 of any shape. Those in [0, count) are renamed, by a uniform permutation, others stay as they are.
+      difficulty: of the example.
+      count: how many symbols there are, static.
+      group: which group of symbols of the task it is: each has a permutation of its own.
+    """
+    if RENAMED not in difficulty:
+        return symbols
+    number = jnp.asarray(difficulty[RENAMED], jnp.uint32)
+    bits = jax.random.bits(jax.random.fold_in(jax.random.key(number), group), (count,))
+    name_of = permutation(bits, count, count)
+    changes = (number > 0) & (symbols >= 0) & (symbols < count)
+    return jnp.where(changes, name_of[jnp.clip(symbols, 0, count - 1)], symbols)
 
 
 def in_memory(x: jax.Array) -> jax.Array:

@@ -142,6 +142,7 @@ class Mixture:
         counts: Mapping[str, int],
         length: int,
         levels: Mapping[str, jax.Array] | None = None,
+        further: Mapping[str, Difficulty] | None = None,
     ) -> Batch:
         """Training examples of every label.
 
@@ -152,11 +153,18 @@ class Mixture:
           length: what they are padded to, static.
           levels: label -> float32[count], how hard each example is (`at_level`); the `train` split where a label has
             none.
+          further: label -> difficulties beside those of a split, such as `tasks.base.RENAMED`.
         """
-        difficulties = {label: at_level(self.task(label), level_B) for label, level_B in (levels or {}).items()}
+
+        def difficulty(label: str, task: Task) -> str | Difficulty:
+            if label not in (levels or {}) and label not in (further or {}):
+                return "train"
+            usual = at_level(task, levels[label]) if levels and label in levels else task.splits["train"].difficulty
+            return {**usual, **(further or {}).get(label, {})}
+
         examples = [
-            self.sample(key, label, worlds[label], difficulties.get(label, "train"), counts[label], length)
-            for label, _ in self.tasks
+            self.sample(key, label, worlds[label], difficulty(label, task), counts[label], length)
+            for label, task in self.tasks
             if counts.get(label, 0)
         ]
         tokens, targets, weights = (

@@ -16,7 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, Task, World, problem, require_range
+from tasks.base import (
+    PAD,
+    Baseline,
+    Card,
+    Difficulty,
+    Example,
+    Split,
+    Task,
+    World,
+    interchangeable,
+    problem,
+    require_range,
+)
 
 SIMULATED = 4096  # examples behind the baseline of a cue
 SHORTCUTS = {
@@ -109,6 +121,11 @@ class Planted:
         if self.cued:
             splits["uncued"] = split(self.task.splits["iid"], 0.0, 0.0, "iid, with a cue that tells nothing")
         return splits
+
+    @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """Of the task: a cue is given the name that the answer has."""
+        return interchangeable(self.task)
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

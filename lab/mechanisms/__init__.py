@@ -7,10 +7,12 @@ acts, and name it below. The registry, `run.py --list=knobs`, range checks, plan
 from lab.mechanisms import dropout, geometry_penalties
 from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import Mechanism
+from lab.mechanisms.batch_size import BatchSize
 from lab.mechanisms.budget import Budget
 from lab.mechanisms.curriculum import Curriculum
 from lab.mechanisms.experts import Experts
 from lab.mechanisms.extra_tokens import Memory, Pause, Registers
+from lab.mechanisms.finite_data import FiniteData
 from lab.mechanisms.fsq import FiniteScalarQuantization
 from lab.mechanisms.gradient_noise import GradientNoise
 from lab.mechanisms.hidden_noise import HiddenNoise
@@ -21,11 +23,13 @@ from lab.mechanisms.mixer import Mixer
 from lab.mechanisms.multi_token import MultiToken
 from lab.mechanisms.narrow import HeadDimension, Width
 from lab.mechanisms.pruning import Pruning
+from lab.mechanisms.renaming import Renaming
 from lab.mechanisms.rewind import Rewind
 from lab.mechanisms.sam import SharpnessAware
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
 from lab.mechanisms.structured_pruning import StructuredPruning
+from lab.mechanisms.teacherless import Teacherless
 from lab.mechanisms.thoughts import Thoughts
 from lab.mechanisms.tuning import Tuning
 from lab.mechanisms.vib import InformationBottleneck
@@ -47,6 +51,10 @@ MECHANISMS: dict[str, Mechanism] = {
         Registers(),
         Curriculum(),
         Budget(),
+        FiniteData(),
+        Renaming(),
+        Teacherless(),
+        BatchSize(),
         WeightDecay(),
         L2Penalty(),
         L1Penalty(),

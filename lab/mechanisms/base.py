@@ -179,6 +179,11 @@ class Mechanism:
         del mixture, spec, knobs
         return ""
 
+    def uneven(self, counts: Mapping[str, int], knobs: Mapping[str, Any]) -> str:
+        """As `objection`, for numbers of training examples that don't fit: label -> examples a step of one stage."""
+        del counts, knobs
+        return ""
+
     @property
     def sized(self) -> bool:
         """Whether it needs room in the model: where it does nothing, it isn't compiled in."""
@@ -231,6 +236,29 @@ class Mechanism:
         """
         del extra, knobs, context, seed, step
         return {}
+
+    def drawn_at(self, step: jax.Array, knobs: Knobs) -> jax.Array:
+        """The absolute step whose examples are trained on at `step`."""
+        del knobs
+        return step
+
+    def difficulty(self, knobs: Knobs, context: Context, key: jax.Array) -> Mapping[str, Mapping[str, jax.Array]]:
+        """What the difficulty of a batch's examples has beside that of its level: label -> name -> an array [B]."""
+        del knobs, context, key
+        return {}
+
+    def batch(self, batch: Batch, knobs: Knobs, key: jax.Array, context: Context) -> Batch:
+        """What is trained on in place of the batch that was made, of the same shapes."""
+        del knobs, key, context
+        return batch
+
+    def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array, knobs: Knobs) -> jax.Array:
+        """What a model is given in place of `tokens` where it is only read; of mechanisms that stay.
+
+        `fed` says where its own answers are fed back, or stand in teacher-forced tokens: bool[B, L].
+        """
+        del fed_BxL, knobs
+        return tokens_BxL
 
     def learn(
         self, extra: Extra, knobs: Knobs, levels: Mapping[str, jax.Array], losses: Mapping[str, jax.Array]

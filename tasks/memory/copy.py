@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
+from tasks.draw import renamed
 from tasks.memory._shared import (
     InContext,
     arrangement,
@@ -105,6 +106,11 @@ class Copy(InContext):
         return 2 + self.symbols
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """The symbols."""
+        return (range(1, 1 + self.symbols),)
+
+    @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, `length`; and, with enough symbols, `distinct` and `duplicates`."""
 
@@ -160,6 +166,7 @@ class Copy(InContext):
             arranged_N = jnp.pad(arranged, (0, most - room))
             string_N = jnp.where(chance(bits[1], jnp.asarray(difficulty["distinct"])), arranged_N, string_N)
         string_N = _double(string_N, count, ngram, bits[2:4])
+        string_N = renamed(string_N, difficulty, self.symbols)
         string_N = choose_side(part(string_N, count), 0, held_out)
         index_N = jnp.arange(most, dtype=jnp.int32)
         reversed_N = jnp.clip(count - 1 - index_N, 0, most - 1)

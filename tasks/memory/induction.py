@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, World, require_choice, require_range
+from tasks.draw import renamed
 from tasks.memory._shared import (
     InContext,
     ask,
@@ -123,6 +124,11 @@ class Induction(InContext):
         return 1 + self.symbols + (self.trigger == "special")
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """The symbols, without the special trigger."""
+        return (range(1, 1 + self.symbols),)
+
+    @property
     def fixed_place(self) -> int:
         """Where a leak puts the trigger, counted from 0."""
         return (self.length - 2) // 2
@@ -187,6 +193,7 @@ class Induction(InContext):
             token_K = below(bits[3:], self.symbols - 1)
             token_K = token_K + (token_K >= trigger).astype(jnp.int32)
         token_K = jnp.where(jnp.arange(self.longer) == place, trigger, token_K)
+        token_K = renamed(token_K, difficulty, self.symbols)
         token_K = choose_side(part(token_K, count), place + 1, held_out)
         factors = {"follower": token_K[place + 1], "place": place, "last": token_K[count - 1]}
         asked = ask(part(token_K, count), part(token_K[place][None]), (place + 1)[None], length, factors)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, World, exact_match, require_range
-from tasks.draw import hash_bit, permutation
+from tasks.draw import hash_bit, permutation, renamed
 
 VALUES_MOST = 4096  # keys and values; the hash packs a pair into one int32
 ORDER = 0x0D  # folded into an example's key for the order of its queries, so that everything else stays as it is
@@ -96,6 +96,11 @@ class MQAR:
         return 1 + self.keys + self.values
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """Keys, and values."""
+        return (range(1, 1 + self.keys), range(1 + self.keys, self.vocab_size))
+
+    @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, more `pairs` and, where the order leaks, `counterfactual`."""
 
@@ -142,6 +147,7 @@ class MQAR:
         bits = jax.random.bits(key, (self.keys + self.values + most,))
         key_M = permutation(bits[: self.keys], self.keys, most)
         value_M = permutation(bits[self.keys : -most], self.values, most)
+        key_M, value_M = renamed(key_M, difficulty, self.keys), renamed(value_M, difficulty, self.values, 1)
         value_M = _choose_side(key_M, value_M, count, held_out > 0)
         pair_of_query_M = permutation(bits[-most:], count, most)
         if self.ordered:

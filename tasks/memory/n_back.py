@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, World, require_range
+from tasks.draw import renamed
 from tasks.memory._shared import InContext, average, below, choose_side, expected_log, require_couples, uniform, whole
 from tasks.sequence import part
 
@@ -80,6 +81,11 @@ class NBack(InContext):
         return 2 + self.symbols
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """The cards."""
+        return (range(1, 1 + self.symbols),)
+
+    @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, a larger `n`, and more cards (`length`)."""
 
@@ -115,7 +121,8 @@ class NBack(InContext):
         most, least, count, held_out = whole(difficulty, "n", "least_n", "length", "held_out")
         bits = jax.random.bits(key, (1 + self.longer,))
         back = least + below(bits[0], most - least + 1)
-        card_T = choose_side(part(below(bits[1:], self.symbols), count), 0, held_out)
+        card_T = renamed(below(bits[1:], self.symbols), difficulty, self.symbols)
+        card_T = choose_side(part(card_T, count), 0, held_out)
         position_L = jnp.arange(length, dtype=jnp.int32)
         card_L = card_T[jnp.clip(position_L - back, 0, self.longer - 1)]
         due_L = card_T[jnp.clip(position_L - 2 * back, 0, self.longer - 1)]

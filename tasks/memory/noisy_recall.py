@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, World, require_range
-from tasks.draw import permutation
+from tasks.draw import permutation, renamed
 from tasks.memory._recall import VALUES_MOST, context_value, look_up, shown, written
 from tasks.memory._shared import (
     InContext,
@@ -97,6 +97,12 @@ class NoisyRecall(InContext):
         return 1 + self.values + self.keys + self.noise_symbols
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """Values, keys, and noise."""
+        keys, noise = 1 + self.values, 1 + self.values + self.keys
+        return (range(1, keys), range(keys, noise), range(noise, self.vocab_size))
+
+    @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, more `noise`, and more `pairs`."""
 
@@ -140,8 +146,9 @@ class NoisyRecall(InContext):
         most, size = self.more_pairs, self._context
         bits = jax.random.bits(key, (2 * size + 5 * most,))
         slot_bits, noise_bits, rest = jnp.split(bits, (size, 2 * size))
-        value_N = arrangement(rest[: 2 * most], count, self.values)
-        key_N = arrangement(rest[2 * most : 4 * most], count, self.keys)
+        value_N = renamed(arrangement(rest[: 2 * most], count, self.values), difficulty, self.values)
+        key_N = renamed(arrangement(rest[2 * most : 4 * most], count, self.keys), difficulty, self.keys, 1)
+        noise_K = renamed(below(noise_bits, self.noise_symbols), difficulty, self.noise_symbols, 2)
         pair_of_query_N = permutation(rest[4 * most :], count, most) % most
         index_N = jnp.arange(most, dtype=jnp.int32)
         value_N = choose_side_of_pairs(key_N, value_N[:, None], (index_N < count)[:, None], held_out)[:, 0]
@@ -154,7 +161,7 @@ class NoisyRecall(InContext):
         symbol_K = jnp.where(
             gap_K == 0,
             self.values + key_N[pair_K],
-            jnp.where(gap_K == 1, value_N[pair_K], self.values + self.keys + below(noise_bits, self.noise_symbols)),
+            jnp.where(gap_K == 1, value_N[pair_K], self.values + self.keys + noise_K),
         )
         context = part(symbol_K, 2 * count + noise)
         key_place_N = place_N[pair_of_query_N]

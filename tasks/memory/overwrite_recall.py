@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, World, require_range
-from tasks.draw import permutation
+from tasks.draw import permutation, renamed
 from tasks.memory._recall import VALUES_MOST, look_up, shown, written
 from tasks.memory._shared import (
     InContext,
@@ -97,6 +97,11 @@ class OverwriteRecall(InContext):
         return 1 + self.values + self.keys
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """Values, and keys."""
+        return (range(1, 1 + self.values), range(1 + self.values, self.vocab_size))
+
+    @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, more `updates`, and `counterfactual`: no key is single."""
 
@@ -146,8 +151,8 @@ class OverwriteRecall(InContext):
         # Number the writes key by key; a permutation says which of them stands at each slot.
         number_W = permutation(order_bits, writes, size)
         owner_W = jnp.minimum(jnp.sum(end_N[None, :] <= number_W[:, None], axis=1, dtype=jnp.int32), most - 1)
-        key_N = self.values + arrangement(rest[most : 3 * most], count, self.keys)
-        value_W = arrangement(value_bits, writes, self.values)
+        key_N = self.values + renamed(arrangement(rest[most : 3 * most], count, self.keys), difficulty, self.keys, 1)
+        value_W = renamed(arrangement(value_bits, writes, self.values), difficulty, self.values)
         written_W = write_W < writes
         mine_NxW = (owner_W[None, :] == index_N[:, None]) & written_W[None, :]
         last_N = jnp.max(jnp.where(mine_NxW, write_W[None, :], 0), axis=1)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, World, require_range
+from tasks.draw import renamed
 from tasks.memory._shared import InContext, ask, below, choose_side, require_couples, shuffled, slots, uniform, whole
 from tasks.sequence import part
 
@@ -81,6 +82,11 @@ class SelectiveCopy(InContext):
         return 2 + self.symbols + self.noise_symbols
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """The data symbols, and those of the noise."""
+        return (range(1, 1 + self.symbols), range(1 + self.symbols, 1 + self.symbols + self.noise_symbols))
+
+    @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, more `noise`, and more data (`length`)."""
 
@@ -120,12 +126,13 @@ class SelectiveCopy(InContext):
         size = self._slots
         bits = jax.random.bits(key, (2 * size + self.longer,))
         place_Q = slots(bits[:size], count, noise, self.longer)
-        data_Q = choose_side(part(below(bits[2 * size :], self.symbols), count), 0, held_out)
+        data_Q = renamed(below(bits[2 * size :], self.symbols), difficulty, self.symbols)
+        data_Q = choose_side(part(data_Q, count), 0, held_out)
         here_QxS = jnp.arange(size)[None, :] == place_Q[:, None]
         here_QxS = here_QxS & (jnp.arange(self.longer) < count)[:, None]
         data_S = jnp.sum(jnp.where(here_QxS, data_Q[:, None], 0), axis=0, dtype=jnp.int32)
-        noise_S = self.symbols + below(bits[size : 2 * size], self.noise_symbols)
-        token_S = jnp.where(jnp.any(here_QxS, axis=0), data_S, noise_S)
+        noise_S = renamed(below(bits[size : 2 * size], self.noise_symbols), difficulty, self.noise_symbols, 1)
+        token_S = jnp.where(jnp.any(here_QxS, axis=0), data_S, self.symbols + noise_S)
         markers = part(jnp.full((self.longer,), self.symbols + self.noise_symbols, jnp.int32), count)
         factors = {"first": data_Q[0], "place": place_Q[0], "last": data_Q[count - 1]}
         return ask(part(token_S, count + noise), markers, place_Q, length, factors)

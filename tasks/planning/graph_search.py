@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.asking import READ_NAMES, Markers, append, ask, extent, require_scratchpad, unit
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
-from tasks.draw import permutation
+from tasks.draw import permutation, renamed
 from tasks.planning import dag, search_graphs
 from tasks.sequence import Part, part
 
@@ -158,6 +158,11 @@ class GraphSearch:
         return 3 + self.nodes
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """The labels."""
+        return (range(1, 1 + self.nodes),)
+
+    @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, `lookahead`, `size`; `naive` and `balanced` where they differ from iid; `direct`."""
         pad = float(self.scratchpad != "absent")
@@ -232,6 +237,7 @@ class GraphSearch:
         question = search_graphs.draw(free[:9], difficulty, self.larger, self.extra)
         held_out = jnp.asarray(difficulty["held_out"], jnp.int32) > 0
         label_V = permutation(label_bits, self.nodes, self.larger)
+        label_V = renamed(label_V, difficulty, self.nodes)
         label_V = search_graphs.choose_side(question, label_V, self.nodes, held_out)
         path = search_graphs.shortest_path(question, label_V, self.longer)
         hops = question.distance[question.start, question.goal]

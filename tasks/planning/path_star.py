@@ -23,7 +23,7 @@ from tasks.base import (
     require_choice,
     require_range,
 )
-from tasks.draw import hash_bit, in_memory, permutation, words
+from tasks.draw import hash_bit, in_memory, permutation, renamed, words
 
 DIRECTIONS = ("forward", "reverse")
 ARRANGEMENT = 0xA2  # folded into an example's key for the leak of positions, so that everything else stays as it is
@@ -156,6 +156,11 @@ class PathStar:
         return 1 + self.nodes + self.teacherless
 
     @property
+    def interchangeable(self) -> tuple[range, ...]:
+        """The node labels."""
+        return (range(1, 1 + self.nodes),)
+
+    @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, unseen `labels`, one more node on every arm (`length`), and one more arm (`degree`).
 
@@ -227,6 +232,7 @@ class PathStar:
         edges = degree * hops
         bits = words(key, 2 * self.nodes)
         label_N = permutation(bits[: self.nodes], self.nodes, self.nodes)
+        label_N = renamed(label_N, difficulty, self.nodes)
         label_N = _choose_goal(label_N, bits[-1], world.unseen_goal, hops, unseen_labels > 0)
         label_N = in_memory(_choose_side(label_N, hops, edges, held_out > 0))
         slot_bits = bits[self.nodes : -1]

@@ -137,7 +137,8 @@ def seen(program):
     """The model's start, what a mechanism sees there, and both as float64 NumPy."""
     seed = jnp.int32(1)
     params = jax.jit(lambda: train.init(program, seed).params)()
-    batch = jax.jit(lambda: train.batch_at(program, seed, ZERO))()
+    nothing, worlds = Acting.of((), {}, seed, ZERO), program.mixture.worlds(address(seed, "world"))
+    batch = jax.jit(lambda: train.batch_at(program, nothing, worlds, seed, ZERO))()
     here = Acting.of(("prune",), knobs_of(), seed, ZERO).seen(
         "prune", batch, program.spec, ZERO, before=model.untouched
     )

@@ -1,0 +1,47 @@
+"""Finite training data: after some batches the same ones come again.
+
+The lab draws new examples at every step, so that nothing can be learned by heart and every loss is that of unseen
+examples. What regularizers, dropout or renaming are usually credited with, a smaller gap between seen and unseen
+examples, shows only where examples come again. Draws that aren't of the examples (dropout, noise, which symbols are
+renamed) are new at every step all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lab.mechanisms.base import NEVER, Knob, Knobs, Mechanism
+from lab.model import ModelSpec
+from tasks.mixture import Mixture
+
+BATCHES = Knob(
+    name="data.batches",
+    low=1,
+    high=NEVER,
+    neutral=NEVER,
+    integer=True,
+    about="batches after which the same ones come again, in their order: the size of the training data",
+    source="Nakkiran et al. 2021, arXiv 2010.08127",
+)
+
+
+class FiniteData(Mechanism):
+    """See the module's docstring."""
+
+    name = "data"
+    knobs = (BATCHES,)
+
+    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+        """Examples that come again at another difficulty are other examples."""
+        del mixture, spec
+        if knobs["curriculum.order"] == "fixed":
+            return ""
+        return f"{BATCHES.name}: a curriculum makes other examples of a batch that comes again; set one or the other."
+
+    def drawn_at(self, step: jax.Array, knobs: Knobs) -> jax.Array:
+        """The step at which this batch was seen first."""
+        return step % knobs[BATCHES.name].astype(jnp.int32)
