@@ -38,9 +38,8 @@ def get_config(variant: str = ""):
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=16)
     config.tasks.copy = dict(task="copy", length=6, examples=32)
     config.model.update(dict(width=36, heads=4, mlp_width=144))
-    config.knobs = dict(optimizer=dict(learning_rate=3e-3))
-    if config.knob == "fsq.coordinates":
-        config.knobs.fsq = dict(levels=2, coordinates=config.settings[0], layer=1)
+    fsq = dict(levels=2, coordinates=config.settings[0], layer=1) if config.knob == "fsq.coordinates" else {}
+    config.knobs = dict(optimizer=dict(learning_rate=3e-3), fsq=fsq)
     config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
     config.steps, config.saves = dict(train=4000), dict(train=5)
     config.probe.layers = (1, -1)  # the bottleneck's layer, where its code is read, and the claim's

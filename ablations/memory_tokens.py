@@ -29,8 +29,9 @@ def get_config(variant: str = ""):
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=16)
     config.model.update(dict(width=32, mlp_width=128))
     config.tokens = tuple(range(9)) if beside else tuple(range(9, 0, -1))
-    config.knobs = dict(optimizer=dict(learning_rate=2e-3), memory=dict(compress=int(not beside)))
-    config.knobs.memory.tokens = config.tokens[0]
+    config.knobs = dict(
+        optimizer=dict(learning_rate=2e-3), memory=dict(compress=int(not beside), tokens=config.tokens[0])
+    )
     config.steps, config.saves = dict(train=3000), dict(train=6)
     config.claim.knob = "memory.tokens"
     config.claim.gains = dict(v_information=1, probe_accuracy=1) if beside else dict(participation_ratio=-1, two_nn=-1)

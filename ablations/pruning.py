@@ -51,14 +51,13 @@ def get_config(variant: str = ""):
     config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
     config.stages = ("train", "prune")
-    config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3))
+    config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3), prune=WAYS.get(variant, {}))
     config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
     config.steps = dict(train=5000, prune=200)
-    config.saves = dict(train=6, prune=1)
-    config.knobs.prune = WAYS.get(variant, {})
     if variant == "rewind":
-        config.knobs.rewind = dict(to=500)
-        config.steps.prune = 5000 - 500  # as long as the dense model had from there
+        config.knobs = dict(config.knobs, rewind=dict(to=500))
+        config.steps = dict(train=5000, prune=4500)  # as long as the dense model had from there
+    config.saves = dict(train=6, prune=1)
     config.acts_from = "train" if variant in FROM_THE_START else "prune"
     config.claim.knob = WHOLE_PARTS.get(variant, "prune.sparsity")
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from analysis import statistics, wording
 from analysis.claims import Bounds, Curve, Judged, curve, neutral_value
+from analysis.compute import Matched
 from analysis.plotting import (
     BAND_TINT,
     BLACK,
@@ -360,4 +361,32 @@ def log_probabilities(study: Study, bounds: list[Bounds]) -> Figure:
         Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="trivial baseline"),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=2)
+    return figure
+
+
+@styled
+def compute(results: Results, bounds: list[Bounds], matched: Matched) -> Figure:
+    """Each primary ability against training FLOPs: a line a setting (IQM over seeds), the matched budget dotted."""
+    columns = min(COLUMNS, len(bounds))
+    figure, axes = panels(-(-len(bounds) // columns), columns, 2.2, sharey=True)
+    colours = knob_colours(knob_axis(results.study, bounds[0]))
+    spent_ExK = np.stack([statistics.iqm(spent_SxK) for spent_SxK in np.moveaxis(matched.spent_SxKxE, -1, 0)])
+    for ax, bound in zip(axes.flat, bounds, strict=False):
+        column = results.ability(bound.label, bound.split)
+        curves = [curve(results, bound.stratum, column, e).values_SxK for e in range(len(results.step))]
+        iqm_ExK = np.stack([statistics.iqm(values_SxK) for values_SxK in curves])
+        for k, colour in enumerate(colours):
+            ax.plot(spent_ExK[:, k], iqm_ExK[:, k], color=colour, linewidth=1.2, marker="o", markersize=2.5)
+        ax.axvline(matched.budget, color=BLACK, linestyle=":", linewidth=1)
+        ax.axhline(bound.trivial, color=GREY, linestyle="--", linewidth=0.9)
+        ax.set_xscale("log")
+        ax.set_title(f"{bound.label}/{bound.split}")
+        ax.set_xlabel("training FLOPs (log)")
+    for ax in axes.flat[len(bounds) :]:
+        ax.set_visible(False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("exact accuracy\n(share right)")
+    axes[0, 0].set_ylim(-0.02, 1.05)
+    note = "dotted: the budget that all have spent; dashed: trivial baseline"
+    _knob_legend(figure, results.study, bounds[0], colours, note)
     return figure

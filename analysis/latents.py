@@ -124,7 +124,7 @@ def measure_cell(
     readings = lax.map(lambda place: measure(*place, n_classes=n_classes), states)
     layers_M = jnp.asarray([place.layer for place in places(study)], jnp.float32)
     for _, mechanism, now in acting:
-        own = lax.map(lambda m, one=mechanism, k=now: one.readings(*m, params, k), (states[0], layers_M))
+        own = lax.map(lambda m, one=mechanism, k=now: one.readings(m[0], m[1], params, k), (states[0], layers_M))
         readings |= {f"{mechanism.name}_{name}": values for name, values in own.items()}
     return readings
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
-from analysis import board, density, figures, plotting, tables, verdicts_file, wording
+from analysis import board, compute, costs, density, figures, plotting, tables, verdicts_file, wording
 from analysis.claims import Bounds, Judged, strata
 from analysis.metrics import METRICS
 from analysis.results import Results, to_csv
@@ -49,6 +49,11 @@ FIGURES = {
         "A fall that shows in exact accuracy alone may be the doing of an all-or-nothing score.",
     ),
 }
+COMPUTE = (  # only where the knob changes what training costs
+    "compute",
+    "Ability against training compute",
+    "A line a setting, a marker a kept checkpoint (IQM over seeds). Dotted: the budget that every cell spent.",
+)
 
 
 def write_views(
@@ -78,6 +83,10 @@ def write_views(
             {"name": name, "title": title, "caption": caption, "svg": Markup(plotting.svg(drawn[key], key, title))}
             for name, title, caption, key in _captions(results.study, section["index"])
         ]
+        if section["matched"]:
+            name, title, caption = COMPUTE
+            svg = Markup(plotting.svg(drawn[f"{name}-{section['index']}"], f"{name}-{section['index']}", title))
+            section["matched"]["figure"] = {"name": name, "title": title, "caption": caption, "svg": svg}
     _replace(workdir / "report.html", _render("report.html", content, escape=True))
     _replace(workdir / "report.md", _render("report.md", content, escape=False))
     _replace(workdir / "verdicts.json", verdicts_file.text(results, judged, bounds))
@@ -88,6 +97,11 @@ def write_views(
         f"figures/{name} {section['name']}".strip(): plotting.png(drawn[key])
         for section in content["sections"]
         for name, _, _, key in _captions(results.study, section["index"])
+    }
+    images |= {
+        f"figures/{COMPUTE[0]} {section['name']}".strip(): plotting.png(drawn[f"{COMPUTE[0]}-{section['index']}"])
+        for section in content["sections"]
+        if section["matched"]
     }
     texts = {"answer and verdicts": _render("verdicts.md", content, escape=False)}
     writer.write(workdir / "tb", board.sweep(results, images, texts), board.cells(results), step=int(results.step[-1]))
@@ -135,6 +149,8 @@ def _draw(results: Results, judged: list[Judged], bounds: list[Bounds]) -> Itera
         yield f"paths-{index}", figures.paths(study, mine)
         yield f"trajectories-{index}", figures.trajectories(study, results, mine)
         yield f"log_probabilities-{index}", figures.log_probabilities(study, primary)
+        if matched := compute.matched(results, stratum):
+            yield f"{COMPUTE[0]}-{index}", figures.compute(results, primary, matched)
 
 
 def _captions(study: Study, index: int) -> Iterator[tuple[str, str, str, str]]:
@@ -173,6 +189,8 @@ def _content(
                 "latents": list(tables.latent_rows(study, results, mine, primary)),
                 "checks": list(tables.check_rows(results, mine)),
                 "density": density.table(study, results.density, stratum),
+                "costs": costs.table(study, results.costs, stratum),
+                "matched": compute.table(results, compute.matched(results, stratum)),
             }
         )
     examples = tables.examples(study)

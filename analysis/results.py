@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis import costs
+from analysis.costs import Costs
 from analysis.density import Density, count
 from analysis.latents import Measurer, Place, places
 from lab import checkpoint
@@ -31,6 +33,7 @@ class Results:
       diverged_at: int[cells], the step at which a cell's loss was first not finite; -1 for the others.
       shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix.
       density: of the kernels at the end; None for a study that doesn't prune.
+      costs: parameters and FLOPs; None where there are no checkpoints to count them in.
     """
 
     study: Study
@@ -40,6 +43,7 @@ class Results:
     diverged_at: np.ndarray
     shared: tuple[tuple[str, ...], ...]
     density: Density | None = None
+    costs: Costs | None = None
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
         """float64[cells, E]."""
@@ -81,6 +85,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         diverged_at=diverged,
         shared=tuple(tuple(row[stage].key for stage, _ in evaluations) for row in nodes),
         density=count(plan, store),
+        costs=costs.count(plan, store),
     )
 
 
@@ -102,7 +107,7 @@ def _measured(study: Study, readings: dict[str, np.ndarray]) -> dict[str, float]
 
 
 def to_csv(results: Results) -> str:
-    """The table as text: knobs, seed, stage, step, divergence, then every ability and latent reading.
+    """The table as text: knobs, seed, stage, step, divergence, costs, then every ability and latent reading.
 
     Of the knobs, those that are an axis or do something in some cell.
     """
@@ -111,13 +116,15 @@ def to_csv(results: Results) -> str:
     knobs = [name for name in study.base if name in turned and name != "seed"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["cell", *knobs, "seed", "stage", "step", "diverged_at", "trained_as", *results.columns])
+    named = costs.COLUMNS if results.costs else ()
+    writer.writerow(["cell", *knobs, "seed", "stage", "step", "diverged_at", "trained_as", *named, *results.columns])
     for index, cell in enumerate(study.cells):
         key = study.key(cell, len(study.stages) - 1)
         settings = [_text(cell[name]) for name in knobs]
         for at, step in enumerate(results.step):
             diverged = results.diverged_at[index] if 0 <= results.diverged_at[index] < step else ""
-            values = [_text(column[index, at]) for column in results.columns.values()]
+            spent = results.costs.row(index, at) if results.costs else []
+            values = [*spent, *(_text(column[index, at]) for column in results.columns.values())]
             writer.writerow(
                 [key, *settings, cell["seed"], results.stage[at], step, diverged, results.shared[index][at], *values]
             )

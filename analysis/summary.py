@@ -13,6 +13,7 @@ from rich.table import Table
 
 from analysis import transfer, wording
 from analysis.claims import Bounds, Judged
+from lab import cost
 from lab.plan import Plan
 from lab.store import Store
 
@@ -36,6 +37,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"model       {study.spec.layers} layers, width {study.spec.width}, {plan.parameters():,} parameters;"
         f" {wording.by_stage(study.examples)} examples × {study.train_length} tokens a step"
         f" ({', '.join(f'{u.label} {wording.by_stage(u.examples)}' for u in study.tasks)})",
+        f"cost        {_cost_text(plan)}",
         f"stages      {stages} steps; cells trained in each: {nodes}",
         f"model-steps {shared:,} with shared prefixes, {alone:,} without ({alone / shared:.1f} times as many){trained}",
         f"programs    {len(plan.buckets)} training programs ({len(plan.buckets)} bucket-stage pairs)",
@@ -46,6 +48,15 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"workdir     {root}",
     ]
     return "\n".join(lines)
+
+
+def _cost_text(plan: Plan) -> str:
+    """The range over cells of what a model costs, before anything is removed from it."""
+    parameters, flops = zip(*cost.planned(plan.study), strict=True)
+    sizes, passes = f"{min(parameters):,}", f"{min(flops):.3g}"
+    sizes += f" to {max(parameters):,}" if max(parameters) > min(parameters) else ""
+    passes += f" to {max(flops):.3g}" if max(flops) > min(flops) else ""
+    return f"{sizes} parameters; {passes} FLOPs a forward pass of one example, before anything is pruned"
 
 
 def _least_text(alpha: float) -> str:

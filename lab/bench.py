@@ -1,10 +1,11 @@
-"""How fast the engine is on this machine: `python -m lab.bench`.
+"""How fast the engine is on this machine, `python -m lab.bench`, and what mechanisms cost, with `--mechanisms`.
 
-Prints, at the two reference shapes (2 layers, 4 heads, float32): cell-steps a second, the share of this machine's
-matrix-product ceiling measured in the same run, the generators' share of a step, compile seconds, and, where PyTorch is
-installed, the ratio to an eager PyTorch loop of the same model (the better of one process with all threads and one
-process a core). Contenders are timed in turns and the best of each is taken, so a ratio survives a noisy machine better
-than a time does.
+The first prints, at the two reference shapes (2 layers, 4 heads, float32): cell-steps a second, the share of this
+machine's matrix-product ceiling measured in the same run, the generators' share of a step, compile seconds, and, where
+PyTorch is installed, the ratio to an eager PyTorch loop of the same model (the better of one process with all threads
+and one process a core). Contenders are timed in turns and the best of each is taken, so a ratio survives a noisy
+machine better than a time does. The second prints, for every mechanism at a value at which it acts, its milliseconds a
+cell-step as a ratio to the same program without it, the two timed in turns, and its compile seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -24,6 +26,9 @@ from jax import lax
 
 from lab import population, train
 from lab.errors import UserError
+from lab.knobs import KNOBS
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Knob
 from lab.model import ModelSpec
 from lab.plan import traced_arguments
 from lab.population import Layout, cores, local_layout, use_every_core
@@ -37,6 +42,19 @@ SHAPES = ((64, 32, 64), (32, 16, 32))  # width, tokens, batch
 STEPS = 20
 ROUNDS = 4
 MATRIX = 1024
+# Values at which mechanisms are timed, where `typical` would give one that does little or is out of proportion.
+TYPICAL = {
+    "curriculum.order": "progress",
+    "fsq.levels": 8,
+    "vq.codes": 64,
+    "loop.turns": 2,
+    "experts.top_k": 2,
+    "multi_token.ahead": 2,
+    "width.active": 0.5,
+    "head_dim.active": 0.5,
+    "prune.scope": "global",
+    "spectral_cap.norm": 1.0,
+}
 
 
 def reference(width: int, tokens: int, batch: int) -> Program:
@@ -159,14 +177,97 @@ def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
     return lines
 
 
+def typical(knob: Knob) -> Any:
+    """A value at which a knob does something: the last choice, 4, or halfway to the end of its range, 1 at most."""
+    if knob.name in TYPICAL:
+        return TYPICAL[knob.name]
+    if knob.choices:
+        return knob.choices[-1]
+    if knob.neutral is None:
+        return knob.base
+    if knob.integer:
+        return int(np.clip(4, knob.low, knob.high))
+    end = max((knob.low, knob.high), key=lambda end: abs(end - knob.neutral))
+    return knob.neutral + float(np.clip((end - knob.neutral) / 2, -1, 1))
+
+
+def settings(mechanism: str) -> dict[str, Any]:
+    """Every knob's value in a program with one mechanism at work: what shapes its strengths is at its default."""
+    values = {name: knob.base for name, knob in KNOBS.items()} | {"seed": 0}
+    for knob in MECHANISMS[mechanism].knobs if mechanism else ():
+        if not knob.needs or knob.name in TYPICAL:
+            values[knob.name] = typical(knob)
+    return values
+
+
+def with_mechanism(plain: Program, mechanism: str, values: dict[str, Any]) -> Program:
+    """The program with one mechanism compiled in, which acts from its first step."""
+    static = tuple((k.name, values[k.name]) for k in MECHANISMS[mechanism].knobs if not k.traced)
+    spec = MECHANISMS[mechanism].shape(plain.spec, values)
+    return replace(plain, spec=spec, mechanisms=(mechanism,), entering=(mechanism,), static=static)
+
+
+def stepping(program: Program, values: dict[str, Any], programs: Programs) -> tuple[Callable[[], Any], float]:
+    """A call that trains one cell a device for STEPS steps from the first on, and the seconds its compilation took."""
+    cells = programs.layout.devices
+    placed = lambda tree: population.place(tree, programs.layout)  # noqa: E731
+    seeds = placed(np.arange(cells, dtype=np.int32))
+    traced = [name for name, knob in KNOBS.items() if knob.traced and name != "seed"]
+    knobs = placed({name: np.full(cells, KNOBS[name].number(values[name]), np.float32) for name in traced})
+
+    def begun(seed: jax.Array, knobs: dict[str, jax.Array]) -> train.State:
+        return train.begin(program, train.init(program, seed), knobs, seed, jnp.int32(0))
+
+    state = programs.get("beginning", program, begun, (seeds, knobs))(seeds, knobs)
+    before, arguments = programs.seconds, (jnp.int32(0), seeds, knobs, state)
+    call = programs.get(
+        "training", program, lambda t, s, k, x: train.train_call(program, t, s, k, x), arguments, shared=1
+    )
+    return lambda: call(*arguments), programs.seconds - before
+
+
+def mechanism_row(mechanism: str, plain: Program, without: Callable[[], Any], programs: Programs) -> str:
+    """A line of the table: the mechanism, its knobs' values, the ratio, milliseconds, compile seconds."""
+    values = settings(mechanism)
+    moved = [k for k in MECHANISMS[mechanism].knobs if values[k.name] != k.base]
+    told = ", ".join(f"{k.name} {values[k.name]}" for k in moved)
+    if objection := MECHANISMS[mechanism].objection(plain.mixture, plain.spec, values):
+        return f"| {mechanism} | {told} | — | — | — | {objection} |"
+    call, compile_seconds = stepping(with_mechanism(plain, mechanism, values), values, programs)
+    times = {"with": [], "without": []}
+    for _ in range(ROUNDS):
+        times["with"].append(seconds_of(call))
+        times["without"].append(seconds_of(without))
+    best = {name: min(seconds) for name, seconds in times.items()}
+    milliseconds = 1e3 * best["with"] / (STEPS * programs.layout.devices)
+    ratio = best["with"] / best["without"]
+    return f"| {mechanism} | {told} | {ratio:.2f} | {milliseconds:.2f} | {compile_seconds:.1f} |"
+
+
+def measure_mechanisms(layout: Layout) -> None:
+    """Print the table of mechanisms at the first reference shape, a line as soon as it is measured."""
+    programs = Programs(replace(layout, chunk=layout.width))
+    plain = reference(*SHAPES[0])
+    without, compile_seconds = stepping(plain, settings(""), programs)
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    print(f"load {load}; the plain program compiles in {compile_seconds:.1f} s\n")
+    print("| mechanism | at | ratio to plain | ms a cell-step | compile, s |\n|---|---|---|---|---|")
+    seconds_of(without)
+    for mechanism in MECHANISMS:
+        print(mechanism_row(mechanism, plain, without, programs), flush=True)
+
+
 def main(arguments: list[str]) -> int:
     """Print the benchmark of this machine."""
-    if arguments:
-        raise UserError(f"unknown argument '{arguments[0]}': `python -m lab.bench` takes none.")
+    if arguments not in ([], ["--mechanisms"]):
+        raise UserError(f"unknown arguments {' '.join(arguments)}: `python -m lab.bench` takes --mechanisms or none.")
     use_every_core()
     layout = local_layout()
     device = jax.local_devices()[0].device_kind
     print(f"{layout.devices} × {device}, jax {jax.__version__}, width {layout.width}, chunk {layout.chunk}")
+    if arguments:
+        measure_mechanisms(layout)
+        return 0
     for shape in SHAPES:
         print("\n".join(measure(*shape, layout)), flush=True)
     return 0

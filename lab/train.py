@@ -18,7 +18,7 @@ from lab.acting import Acting
 from lab.knobs import LEARNING_RATE
 from lab.loss import answer_logprob, task_loss
 from lab.mechanisms import MECHANISMS
-from lab.mechanisms.base import Context, Extra, Knobs, Params
+from lab.mechanisms.base import Context, Extra, Knobs, Params, Update
 from lab.optimizers import OPTIMIZERS
 from lab.randomness import address
 from tasks.mixture import Batch, Mixture
@@ -178,11 +178,17 @@ def train_step(
         direction, moments = OPTIMIZERS[program.optimizer].update(gradient, state.moments, state.params)
     for _, mechanism, now in acting:
         direction = mechanism.direction(direction, state.params, now)
-    rate = knobs[LEARNING_RATE.name] * program.schedule(step)
+    time = step
+    for name, mechanism, now in acting:
+        time = mechanism.clock(time, extra[name], now)
+    rate = knobs[LEARNING_RATE.name] * program.schedule(time)
+    for _, mechanism, now in acting:
+        rate = mechanism.rate(rate, now, step)
     params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
     extra = dict(extra)
     for name, mechanism, now in acting:
-        extra[name] = mechanism.follow(params, gradient, extra[name], now, acting.key_of(name), step)
+        update = Update(gradient, acting.key_of(name), step, rate)
+        extra[name] = mechanism.follow(params, extra[name], now, update)
         params = mechanism.project(params, extra[name], now)
     return State(params, moments, extra), loss
 

@@ -74,7 +74,7 @@ def test_killed_and_rerun_is_the_same_to_the_byte(uninterrupted, moment, tmp_pat
     try:
         while not MOMENTS[moment](workdir):
             assert process.poll() is None, f"ended before {moment}: {process.communicate()[0]}"
-            time.sleep(0.001)
+            time.sleep(0.005)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()

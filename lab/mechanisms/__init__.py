@@ -8,6 +8,7 @@ from lab.mechanisms import dropout, geometry_penalties
 from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import Mechanism
 from lab.mechanisms.batch_size import BatchSize
+from lab.mechanisms.budget import Budget
 from lab.mechanisms.curriculum import Curriculum
 from lab.mechanisms.experts import Experts
 from lab.mechanisms.extra_tokens import Memory, Pause, Registers
@@ -17,6 +18,7 @@ from lab.mechanisms.gradient_noise import GradientNoise
 from lab.mechanisms.hidden_noise import HiddenNoise
 from lab.mechanisms.jacobian import Jacobian
 from lab.mechanisms.looped import Looped
+from lab.mechanisms.low_rank import LowRank
 from lab.mechanisms.mixer import Mixer
 from lab.mechanisms.multi_token import MultiToken
 from lab.mechanisms.narrow import HeadDimension, Width
@@ -29,12 +31,14 @@ from lab.mechanisms.spectral_cap import SpectralCap
 from lab.mechanisms.structured_pruning import StructuredPruning
 from lab.mechanisms.teacherless import Teacherless
 from lab.mechanisms.thoughts import Thoughts
+from lab.mechanisms.tuning import Tuning
 from lab.mechanisms.vib import InformationBottleneck
 from lab.mechanisms.vq import VectorQuantization
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
-# In the order in which they act at the same place; masks come last, so that nothing fills in what they removed.
+# In the order in which they act at the same place; masks come late, so that nothing fills in what they removed. Tuning
+# comes after them, so that it begins from what they left, and keeps it.
 MECHANISMS: dict[str, Mechanism] = {
     mechanism.name: mechanism
     for mechanism in (
@@ -50,6 +54,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Renaming(),
         Teacherless(),
         BatchSize(),
+        Budget(),
         WeightDecay(),
         L2Penalty(),
         L1Penalty(),
@@ -71,11 +76,13 @@ MECHANISMS: dict[str, Mechanism] = {
         InformationBottleneck(),
         FiniteScalarQuantization(),
         VectorQuantization(),
+        LowRank(),
         Width(),
         HeadDimension(),
         SpectralCap(),
         Rewind(),
         StructuredPruning(),
         Pruning(),
+        Tuning(),
     )
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -119,6 +119,22 @@ class Seen:
     key: jax.Array
     step: jax.Array
     forward: Callable[[Params, Touch], Forward]
+
+
+class Update(NamedTuple):
+    """What an update was made with, as a mechanism sees it.
+
+    Attributes:
+      gradient: the one that the optimizer was given, with all that mechanisms added.
+      key: of this mechanism and this step.
+      step: int32[], absolute.
+      rate: float32[], what the optimizer's direction was scaled with: learning rate times schedule.
+    """
+
+    gradient: Params
+    key: jax.Array
+    step: jax.Array
+    rate: jax.Array
 
 
 @dataclass(frozen=True)
@@ -291,11 +307,19 @@ class Mechanism:
         del params, seen, knobs
         return None
 
-    def follow(
-        self, params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array, step: jax.Array
-    ) -> Extra:
-        """What is kept, after the update of absolute `step` by that gradient and before `project`."""
-        del params, gradient, knobs, key, step
+    def clock(self, step: jax.Array, extra: Extra, knobs: Knobs) -> jax.Array:
+        """The step that the learning rate's schedule is given at absolute `step`: int32[]."""
+        del extra, knobs
+        return step
+
+    def rate(self, rate: jax.Array, knobs: Knobs, step: jax.Array) -> jax.Array:
+        """What the direction of absolute `step` is scaled with, given learning rate times schedule: float32[]."""
+        del knobs, step
+        return rate
+
+    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
+        """What is kept, after an update and before `project`; `params` are as mechanisms further up left them."""
+        del params, knobs, update
         return extra
 
     def direction(self, direction: Params, params: Params, knobs: Knobs) -> Params:

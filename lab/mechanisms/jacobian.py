@@ -28,7 +28,7 @@ class Jacobian(Mechanism):
     def pull(self, params: Params, seen: Seen, knobs: Knobs) -> Params:
         """The gradient of rate/2 × mean over examples of |Jᵀv|²."""
         there_BxA = seen.batch.answer_mask.astype(jnp.float32)
-        none_BxLxD = jnp.zeros((*seen.batch.tokens.shape, params["embedding"].shape[1]))
+        none_BxLxD = jnp.zeros(_embedded(params, seen))
 
         def shifted_logits(params: Params, shift_BxLxD: jax.Array) -> jax.Array:
             shifted = lambda site, layer, x: x + shift_BxLxD if site == "embedding" else x  # noqa: E731
@@ -40,3 +40,17 @@ class Jacobian(Mechanism):
             return jnp.mean(jnp.sum(jnp.square(pulled_BxLxD), axis=(1, 2)))
 
         return jax.tree.map(lambda g: 0.5 * knobs[RATE.name] * g, jax.grad(squared_norm)(params))
+
+
+def _embedded(params: Params, seen: Seen) -> tuple[int, ...]:
+    """The shape of the embedded batch, with what is put between its tokens."""
+    shapes = []
+
+    def note(site: str, layer: int, x: jax.Array) -> jax.Array:
+        del layer
+        if site == "embedding":
+            shapes.append(x.shape)
+        return x
+
+    jax.eval_shape(lambda p: seen.forward(p, note).logits, params)
+    return shapes[0]

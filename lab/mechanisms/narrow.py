@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, Seen
+from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, Seen, Update
 from lab.model import ModelSpec
 from tasks.mixture import Mixture
 
@@ -109,11 +109,9 @@ class Width(Mechanism):
         scale = jnp.sqrt(width / active_of(knobs[WIDTH.name], width))
         return extra._replace(rescale=jnp.where(seen.step == 0, scale, jnp.float32(1)))
 
-    def follow(
-        self, params: Params, gradient: Params, extra: Heads, knobs: Knobs, key: jax.Array, step: jax.Array
-    ) -> Heads:
+    def follow(self, params: Params, extra: Heads, knobs: Knobs, update: Update) -> Heads:
         """Rescaling happens once."""
-        del params, gradient, knobs, key, step
+        del params, knobs, update
         return extra._replace(rescale=jnp.float32(1))
 
     def project(self, params: Params, extra: Heads, knobs: Knobs) -> Params:

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Seen
-from lab.mechanisms.pruning_masks import SCOPES, cubic, masked, masks_of, prunable, regrown
+from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Seen, Update
+from lab.mechanisms.pruning_masks import SCOPES, SPREADS, annealed, cubic, masked, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later, uniform
 from lab.model import ModelSpec
 from tasks.mixture import Mixture
@@ -40,6 +40,15 @@ SCOPE = Knob(
     choices=SCOPES,
     about="rank the weights of all layers together, each layer's on its own, or each output unit's on its own",
     source="Blalock et al. 2020, arXiv 2003.03033; output: Sun et al. 2023, arXiv 2306.11695",
+)
+SPREAD = Knob(
+    name="prune.spread",
+    neutral="even",
+    stage="last",
+    choices=SPREADS,
+    needs=SPARSITY.name,
+    about="where each layer is ranked on its own: all equally dense, or small kernels denser (ERK)",
+    source="Evci et al. 2020, arXiv 1911.11134; Mocanu et al. 2018, arXiv 1707.04780",
 )
 METHOD = Knob(
     name="prune.method",
@@ -76,8 +85,19 @@ REGROW_SHARE = Knob(
     default=0.3,
     stage="last",
     needs=REGROW.name,
-    about="share of a layer's active weights that is exchanged each time; constant, not annealed as in rigl's paper",
+    about="share of a layer's active weights that is exchanged each time",
     source="Mocanu et al. 2018, arXiv 1707.04780",
+)
+REGROW_OVER = Knob(
+    name="prune.regrow_over",
+    low=1,
+    high=NEVER,
+    neutral=NEVER,
+    stage="last",
+    integer=True,
+    needs=REGROW.name,
+    about="steps in which prune.regrow_share goes to 0 along half a cosine, as in rigl's paper; never is constant",
+    source="Evci et al. 2020, arXiv 1911.11134",
 )
 SINCE, BORN = "since", "born"
 
@@ -86,7 +106,7 @@ class Pruning(Mechanism):
     """See the module's docstring."""
 
     name = "prune"
-    knobs = (SPARSITY, SCOPE, METHOD, OVER, REGROW, REGROW_SHARE)
+    knobs = (SPARSITY, SCOPE, SPREAD, METHOD, OVER, REGROW, REGROW_SHARE, REGROW_OVER)
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """Settings that contradict each other."""
@@ -94,6 +114,8 @@ class Pruning(Mechanism):
         gradual = knobs[SPARSITY.name] and knobs[OVER.name] > 1
         if gradual and knobs[METHOD.name] == "wanda":
             return "prune.method='wanda' reads its inputs once, in one shot; set prune.over=1 or another method."
+        if knobs[SPARSITY.name] and knobs[SPREAD.name] != "even" and knobs[SCOPE.name] != "layerwise":
+            return f"prune.spread='{knobs[SPREAD.name]}' gives each layer a density; set prune.scope='layerwise'."
         if knobs[REGROW.name] == "none":
             return ""
         if gradual:
@@ -114,26 +136,24 @@ class Pruning(Mechanism):
         """Choose the masks from the parameters and the batch as they are now."""
         scores = scores_at_entry(knobs[METHOD.name], params, seen)
         sparsity = cubic(knobs[SPARSITY.name], jnp.int32(0), knobs[OVER.name])
-        return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name]), SINCE: seen.step}
+        return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name], knobs[SPREAD.name]), SINCE: seen.step}
 
-    def follow(
-        self, params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array, step: jax.Array
-    ) -> Extra:
+    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """Choose masks anew where it is time to; the outer conditions see the step only, so they stay branches."""
-        following, regrows = step + 1, knobs[REGROW.name] != "none"
+        following, regrows = update.step + 1, knobs[REGROW.name] != "none"
         if regrows:
             rested = {**extra, BORN: _none(extra[BORN])}
             due = following % REGROW_EVERY == 0
-            return lax.cond(due, lambda: exchanged(params, gradient, extra, knobs, key), lambda: rested)
+            return lax.cond(due, lambda: exchanged(params, extra, knobs, update), lambda: rested)
         elapsed, over = following - extra[SINCE], knobs[OVER.name]
         # The first choice after `over` steps is the last one. Cells in one shot skip the ranking where they run alone.
         growing = (over > 1) & (elapsed.astype(jnp.float32) < over + MASK_EVERY)
 
         def chosen() -> Extra:
-            scores = scores_later(knobs[METHOD.name], params, gradient, key)
+            scores = scores_later(knobs[METHOD.name], params, update.gradient, update.key)
             scores = {path: jnp.where(extra[path], s, -1.0) for path, s in scores.items()}  # what is pruned stays so
             sparsity = cubic(knobs[SPARSITY.name], elapsed, over)
-            return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name])}
+            return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name], knobs[SPREAD.name])}
 
         due = following % MASK_EVERY == 0
         return lax.cond(due, lambda: lax.cond(growing, chosen, lambda: extra), lambda: extra)
@@ -146,11 +166,13 @@ class Pruning(Mechanism):
         return masked(params, masks)
 
 
-def exchanged(params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array) -> Extra:
+def exchanged(params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
     """What is kept after one exchange in every layer; rigl's gradient is the followed one, penalties included."""
-    kernels, slopes = prunable(params), prunable(gradient)
-    wanted = uniform(kernels, key) if knobs[REGROW.name] == "set" else {p: jnp.abs(s) for p, s in slopes.items()}
-    pairs = {p: regrown(extra[p], kernels[p], wanted[p], knobs[REGROW_SHARE.name]) for p in kernels}
+    kernels, slopes = prunable(params), prunable(update.gradient)
+    wanted = uniform(kernels, update.key) if knobs[REGROW.name] == "set" else {p: jnp.abs(s) for p, s in slopes.items()}
+    share, over = knobs[REGROW_SHARE.name], knobs[REGROW_OVER.name]
+    share = jnp.where(over < NEVER, annealed(share, update.step + 1 - extra[SINCE], over), share)
+    pairs = {p: regrown(extra[p], kernels[p], wanted[p], share) for p in kernels}
     grown = {path: mask for path, (mask, _) in pairs.items()}
     return {**extra, **grown, BORN: {path: born for path, (_, born) in pairs.items()}}
 

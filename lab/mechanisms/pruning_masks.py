@@ -7,6 +7,9 @@ Shape letters: I inputs and O outputs of a kernel, N weights that are ranked tog
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -15,6 +18,7 @@ from lab.mechanisms.base import Params
 from lab.model import is_linear_kernel
 
 SCOPES = ("global", "layerwise", "output")
+SPREADS = ("even", "erk")
 Kernels = dict[str, jax.Array]  # tree path -> [I, O]
 
 
@@ -25,13 +29,13 @@ def prunable(params: Params) -> Kernels:
 
 
 def masked(params: Params, masks: Kernels) -> Params:
-    """The parameters, exactly zero where the mask of a prunable kernel, of its shape or one that broadcasts, is not."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: (
-            jnp.where(masks[jax.tree_util.keystr(path)], leaf, jnp.zeros_like(leaf)) if is_linear_kernel(path) else leaf
-        ),
-        params,
-    )
+    """The parameters, exactly zero where a mask, of the parameter's shape or one that broadcasts, says so."""
+
+    def cut(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        mask = masks.get(jax.tree_util.keystr(path))
+        return leaf if mask is None else jnp.where(mask, leaf, jnp.zeros_like(leaf))
+
+    return jax.tree_util.tree_map_with_path(cut, params)
 
 
 def share_of(share: jax.Array, count: int | jax.Array) -> jax.Array:
@@ -64,14 +68,18 @@ def kept(scores_N: jax.Array, share: jax.Array) -> jax.Array:
     return ~lowest(scores_N, share_of(share, scores_N.size))
 
 
-def masks_of(scores: Kernels, sparsity: jax.Array, scope: str) -> Kernels:
+def masks_of(scores: Kernels, sparsity: jax.Array, scope: str, spread: str = "even") -> Kernels:
     """Masks (True where a weight stays) that remove exactly round(sparsity·n) weights, n counted by `scope`.
 
     Args:
       scores: of the weights, the lowest go first; all at least 0.
       sparsity: float32[] in [0, 1].
       scope: 'global' counts n over all kernels together, 'layerwise' over each, 'output' over each column of each.
+      spread: 'even', or for 'layerwise' also 'erk': n is then counted over all kernels, see `erk_counts`.
     """
+    if spread == "erk":
+        counts = erk_counts({path: (s.shape[0], s.shape[1]) for path, s in scores.items()}, sparsity)
+        return {p: ~lowest(s.reshape(-1), s.size - counts[p]).reshape(s.shape) for p, s in scores.items()}
     if scope == "output":
         columns = jax.vmap(kept, in_axes=(1, None), out_axes=1)
         return {path: columns(scores_IxO, sparsity) for path, scores_IxO in scores.items()}
@@ -85,6 +93,23 @@ def masks_of(scores: Kernels, sparsity: jax.Array, scope: str) -> Kernels:
     return masks
 
 
+def erk_counts(shapes: Mapping[str, tuple[int, int]], sparsity: jax.Array) -> dict[str, jax.Array]:
+    """How many weights stay of each kernel: in proportion to I + O, but no more than it has: int32[] by path.
+
+    So densities are in proportion to (I + O)/(I·O), or 1: Erdős–Rényi(-kernel) densities as of Evci et al. 2020. In all
+    exactly N - round(sparsity·N) stay. These are dealt out one by one: a kernel's j-th waits until (j - ½)/(I + O),
+    which is Sainte-Laguë's method for seats in proportion to votes, and no kernel gets more than it has.
+    """
+    waits = [(jnp.arange(i * o, dtype=jnp.float32) + 0.5) / (i + o) for i, o in shapes.values()]
+    wait_N = jnp.concatenate(waits)
+    dealt_N = lowest(wait_N, wait_N.size - share_of(sparsity, wait_N.size))
+    counts, start = {}, 0
+    for path, wait in zip(shapes, waits, strict=True):
+        counts[path] = jnp.sum(dealt_N[start : start + wait.size], dtype=jnp.int32)
+        start += wait.size
+    return counts
+
+
 def cubic(sparsity: jax.Array, elapsed: jax.Array, over: jax.Array) -> jax.Array:
     """The sparsity `elapsed` steps after pruning began (Zhu & Gupta 2017, equation 1, from 0): float32[].
 
@@ -93,6 +118,15 @@ def cubic(sparsity: jax.Array, elapsed: jax.Array, over: jax.Array) -> jax.Array
     done = jnp.where(over > 1, jnp.clip(elapsed.astype(jnp.float32) / over, 0.0, 1.0), 1.0)
     left = 1.0 - done
     return sparsity * (1.0 - left * left * left)  # exactly `sparsity` when done
+
+
+def annealed(share: jax.Array, elapsed: jax.Array, over: jax.Array) -> jax.Array:
+    """The share that is exchanged `elapsed` steps after pruning began (Evci et al. 2020, f_decay): float32[].
+
+    Half a cosine from `share` to 0 over `over` steps, 0 from there on.
+    """
+    done = jnp.clip(elapsed.astype(jnp.float32) / over, 0.0, 1.0)
+    return share * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
 
 
 def regrown(

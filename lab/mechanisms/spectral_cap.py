@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, Seen
+from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, Seen, Update
 from lab.model import is_linear_kernel
 
 OFF = 1e6
@@ -46,11 +46,9 @@ class SpectralCap(Mechanism):
         del knobs, seen
         return jax.lax.fori_loop(0, OPENING, lambda _, kept: iterated(params, kept), extra)
 
-    def follow(
-        self, params: Params, gradient: Params, extra: Extra, knobs: Knobs, key: jax.Array, step: jax.Array
-    ) -> Extra:
+    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """One power iteration."""
-        del gradient, knobs, key, step
+        del knobs, update
         return iterated(params, extra)
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:

@@ -79,6 +79,8 @@ class StructuredPruning(Mechanism):
                 f"['block_{layer}']['attention']['out']['kernel']": mixed_D[:, None],
                 f"['block_{layer}']['mlp_in']['kernel']": neurons_M[None, :],
                 f"['block_{layer}']['mlp_out']['kernel']": neurons_M[:, None],
+                f"['block_{layer}']['mixture']['experts_in']": neurons_M[None, None, :],
+                f"['block_{layer}']['mixture']['experts_out']": neurons_M[None, :, None],
             }
         return masked(params, masks)
 
@@ -92,6 +94,9 @@ def head_weights(block: Params, heads: int) -> jax.Array:
 
 
 def neuron_weights(block: Params) -> jax.Array:
-    """The squared L2 norm of the weights into and out of each neuron: float32[M]."""
+    """The squared L2 norm of the weights into and out of each neuron, over all experts if there are: float32[M]."""
+    if "mixture" in block:
+        into_ExDxM, out_ExMxD = (block["mixture"][name] for name in ("experts_in", "experts_out"))
+        return jnp.sum(jnp.square(into_ExDxM), axis=(0, 1)) + jnp.sum(jnp.square(out_ExMxD), axis=(0, 2))
     into, out_of = block["mlp_in"]["kernel"], block["mlp_out"]["kernel"]
     return jnp.sum(jnp.square(into), axis=0) + jnp.sum(jnp.square(out_of), axis=1)

@@ -132,6 +132,9 @@ def test_the_table_has_every_cell_and_evaluation_with_what_the_checkpoints_hold(
     for row in rows:
         assert 0 <= float(row["facts/iid/exact"]) <= 1
         assert float(row["facts/iid/logprob"]) < 0
+        pruned = row["stage"] == "prune" and float(row["prune.sparsity"]) > 0
+        assert (int(row["active_parameters"]) < int(row["parameters"])) == pruned
+        assert float(row["training_flops"]) > float(row["flops_per_example"]) > 0
     dense = [row for row in rows if row["stage"] == "train"]
     shared = {}
     for row in dense:  # cells that share a prefix have the same numbers there, and say whose they are

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from dataclasses import replace
 
 import jax
@@ -13,10 +14,12 @@ import pytest
 
 from lab import knobs as registry
 from lab import population, train
+from lab.grid import axis, product
+from lab.mechanisms.base import Mechanism
 from lab.mechanisms.pruning_masks import prunable
 from lab.plan import make_plan, traced_arguments
 from lab.population import Layout, local_layout
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 
 COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
 
@@ -76,8 +79,54 @@ def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
     )
 
 
-CELLS = 16
-EVERY = tuple(registry.MECHANISMS)
+EVERY = tuple(name for name, mechanism in registry.MECHANISMS.items() if not mechanism.sized)
+SIZED = tuple(name for name, mechanism in registry.MECHANISMS.items() if mechanism.sized)
+ROOM = 15  # for what needs room in the model: sixteen values of it
+VALUES = 15  # of every knob, beside its neutral one
+# Where a mechanism's numbers meet the step's. What `init` and `enter` do is not compiled together with a step.
+HOOKS = (
+    "levels",
+    "drawn_at",
+    "difficulty",
+    "batch",
+    "penalty",
+    "answer_penalty",
+    "perturbed",
+    "pull",
+    "direction",
+    "follow",
+    "project",
+)
+
+
+def places(name):
+    """The places of a step at which a mechanism acts."""
+    mechanism = registry.MECHANISMS[name]
+    return {hook for hook in HOOKS if getattr(type(mechanism), hook) is not getattr(Mechanism, hook)} | {
+        f"touch {site}" for site in mechanism.sites
+    }
+
+
+def companies():
+    """All mechanisms in as few companies as there are mechanisms at the busiest place, about as many in each.
+
+    A program is compiled for each company and not for each mechanism: compiling is all that these tests cost. In its
+    company a mechanism is the only one at each of its places, so XLA sees there what it sees where it is alone.
+    """
+    busiest = max(Counter(place for name in EVERY for place in places(name)).values())
+    found = [[] for _ in range(busiest)]
+    for name in sorted(EVERY, key=lambda name: -len(places(name))):
+        fitting = [c for c in found if not any(places(name) & places(other) for other in c)]
+        if not fitting:
+            fitting = [[]]
+            found += fitting
+        min(fitting, key=len).append(name)
+    return tuple(tuple(name for name in EVERY if name in company) for company in found)
+
+
+COMPANIES = companies()
+SOLO = 1 + VALUES * max(map(len, (*COMPANIES, SIZED)))  # the neutral cell, and those where one mechanism's knobs move
+CELLS = -(-(SOLO + VALUES) // 4) * 4  # one number for all, a multiple of the widths below
 
 
 def resting(knob):
@@ -85,24 +134,51 @@ def resting(knob):
     return knob.number(knob.base if knob.needs else knob.neutral)
 
 
-def spread(knobs):
-    """{knob: CELLS values}: all at rest in the first cell, then each over its whole range, out of step."""
-    found = {}
-    for turn, knob in enumerate(knobs):
-        values = np.roll(np.linspace(knob.low, knob.high, CELLS - 1), turn)
-        found[knob.name] = [resting(knob), *(np.round(values) if knob.integer or knob.choices else values)]
+def traced(mechanisms):
+    return [knob for name in mechanisms for knob in registry.MECHANISMS[name].knobs if knob.traced]
+
+
+def cells_of(name, mechanisms):
+    """Those cells of a company in which only this mechanism's knobs move."""
+    start = 1 + VALUES * mechanisms.index(name)
+    return slice(start, start + VALUES)
+
+
+def most(knob):
+    """The largest value that is tried: sizes have no end to try."""
+    return min(knob.high, ROOM) if knob.sizes else knob.high
+
+
+def spread(mechanisms):
+    """{knob: CELLS values}: all at rest, but each over its whole range in its mechanism's cells, out of step."""
+    found = {knob.name: np.full(CELLS, resting(knob)) for knob in traced(mechanisms)}
+    for name in mechanisms:
+        for turn, knob in enumerate(traced((name,))):
+            values = np.roll(np.linspace(knob.low, most(knob), VALUES), turn)
+            found[knob.name][cells_of(name, mechanisms)] = np.round(values) if knob.integer or knob.choices else values
     return found
 
 
-def pairs(knobs):
+def pairs(mechanisms):
     """{knob: CELLS values}: all at rest in the first cell, then two of the strengths a cell, at some value."""
-    random = np.random.default_rng(0)
-    found = {knob.name: [resting(knob)] * CELLS for knob in knobs}
+    random, knobs = np.random.default_rng(0), traced(mechanisms)
+    found = {knob.name: np.full(CELLS, resting(knob)) for knob in knobs}
     strengths = [knob for knob in knobs if not knob.needs]
     for cell in range(1, CELLS):
         for knob in random.choice(np.array(strengths, object), 2, replace=False):
-            value = knob.low + random.uniform(0.05, 0.5) * (knob.high - knob.low)
+            value = knob.low + random.uniform(0.05, 0.5) * (most(knob) - knob.low)
             found[knob.name][cell] = np.round(value) if knob.integer or knob.choices else value
+    return found
+
+
+def tried(mechanisms):
+    """{knob: CELLS values}: see `spread`, or `pairs` for many mechanisms; both for those that need room."""
+    if mechanisms == EVERY:
+        return pairs(mechanisms)
+    found = spread(mechanisms)
+    if mechanisms == SIZED:
+        for name, values in pairs(mechanisms).items():
+            found[name][SOLO:] = values[SOLO:]
     return found
 
 
@@ -110,7 +186,7 @@ def pairs(knobs):
 def trained(mechanisms, width):
     """(state, losses) of CELLS cells, with some mechanisms compiled in, and the knobs' values.
 
-    The first cell is neutral. The others turn every knob of a mechanism that is alone, or a pair out of many.
+    The first cell is neutral. In the others one mechanism's knobs move at a time, or a pair out of all of them.
     """
     config = tiny_config()
     del config.tasks.facts  # one task compiles faster
@@ -118,37 +194,93 @@ def trained(mechanisms, width):
     layout, plan = Layout("cpu", 1, width, CELLS), make_plan(study_of(config), local_layout())
     knobs = [knob for name in mechanisms for knob in registry.MECHANISMS[name].knobs]
     static = tuple((k.name, k.neutral) for k in knobs if not k.traced)
-    program = replace(plan.buckets[0].program, mechanisms=mechanisms, entering=mechanisms, static=static)
-    values = (pairs if len(mechanisms) > 1 else spread)([k for k in knobs if k.traced])
+    spec = replace(plan.study.spec, layers=1) if set(mechanisms) & set(SIZED) else plan.study.spec  # compiles faster
+    for name in mechanisms:
+        spec = registry.MECHANISMS[name].shape(spec, {k.name: most(k) for k in traced((name,))} | dict(static))
+    program = replace(plan.buckets[0].program, spec=spec, mechanisms=mechanisms, entering=mechanisms, static=static)
+    values = tried(mechanisms)
     given = arguments(replace(plan, layout=layout), program, CELLS, **values)
-    return *lifted(program, layout)(*given), values
+    return *jax.tree.map(np.asarray, lifted(program, layout)(*given)), values
 
 
-@pytest.mark.parametrize(
-    ("mechanisms", "width"),
-    [pytest.param((name,), 1, id=name) for name in EVERY]
-    + [pytest.param(EVERY, width, id=f"all-{width}") for width in (1, 4)],
-)
-def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(mechanisms, width):
-    """And one compiled program serves sixteen values over the whole range of every traced knob, or pairs of them."""
-    without, loss_without, _ = trained((), width)
-    with_it, loss_with, values = trained(mechanisms, width)
+def assert_neutral(mechanisms, width=1):
+    """The neutral cell is bitwise that of the program without mechanisms."""
+    (without, loss_without, _), (with_it, loss_with, _) = trained((), width), trained(mechanisms, width)
     # Where a curriculum makes the number of answers a variable, XLA rounds the vmapped mean of the losses otherwise:
     # the record of the loss may differ in its last bit, nothing that is trained does.
     slack = 3e-7 if "curriculum" in mechanisms and width > 1 else 0
     np.testing.assert_allclose(loss_without[0], loss_with[0], rtol=slack, atol=0)
-    first = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf)[0], tree)  # noqa: E731
+    first = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)  # noqa: E731
     assert_trees_equal(first(without.params), first(with_it.params))
     assert_trees_equal(first(without.moments), first(with_it.moments))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(with_it.params))
-    for cell, sparsity in enumerate(values.get("prune.sparsity", ())):  # whatever else pulls at the weights
+
+
+def assert_sound(mechanisms, width, cells):
+    """In those cells of a program all numbers are finite, and as many weights are gone as pruning says."""
+    with_it, _, values = trained(mechanisms, width)
+    assert all(np.isfinite(leaf[cells]).all() for leaf in jax.tree.leaves(with_it.params))
+    for cell in range(CELLS)[cells] if "prune" in mechanisms else ():  # whatever else pulls at the weights
         cut = [name for name in values if name.startswith(("structured.", "width.", "head_dim."))]
         if any(values[name][cell] != values[name][0] for name in cut):
             continue  # these set weights to zero as well
-        sparsity = sparsity if values["prune.over"][cell] == 1 else 0.0  # it grows after these few steps
-        kernels = [np.asarray(kernel)[cell] for kernel in prunable(with_it.params).values()]
+        grown = values["prune.over"][cell] == 1  # else it grows after these few steps
+        sparsity = values["prune.sparsity"][cell] if grown else 0.0
+        kernels = [kernel[cell] for kernel in prunable(with_it.params).values()]
         size = sum(kernel.size for kernel in kernels)
         assert sum((kernel == 0).sum() for kernel in kernels) == np.round(np.float32(sparsity) * np.float32(size))
+
+
+def test_a_mechanism_is_the_only_one_of_its_company_at_each_of_its_places():
+    assert sorted(name for company in COMPANIES for name in company) == sorted(EVERY)
+    for company in COMPANIES:
+        assert max(Counter(place for name in company for place in places(name)).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "company"), [pytest.param(name, company, id=name) for company in COMPANIES for name in company]
+)
+def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(name, company):
+    """And one compiled program serves fifteen more values over the whole range of its every traced knob."""
+    try:
+        assert_neutral(company)
+    except AssertionError:
+        assert_neutral((name,))  # whose fault it is
+        pytest.fail(f"{name} is neutral when alone; together with some of {company} it isn't, or another isn't")
+    assert_sound(company, 1, slice(0, 1))
+    assert_sound(company, 1, cells_of(name, company))
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_neutral_knobs_are_bitwise_the_program_without_all_mechanisms(width):
+    """And one compiled program serves many pairs of their strengths."""
+    assert_neutral(EVERY, width)
+    assert_sound(EVERY, width, slice(None))
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_where_a_mechanism_that_needs_room_is_neutral_it_is_not_compiled_in(name):
+    knob = registry.MECHANISMS[name].deciding[0]
+    values = knob.choices[:2] if knob.choices else (knob.neutral, knob.neutral + 1, knob.neutral + 3)
+    config = tiny_config()
+    plain = study_of(config)
+    study = study_of(config, product(tiny_sweep(), axis(knob.name, values)))
+    for bucket in make_plan(study, local_layout()).buckets:
+        settings = {node.knobs[knob.name] for node in bucket.nodes}
+        assert (settings == {knob.neutral}) or (knob.neutral not in settings and name in bucket.program.mechanisms)
+        if settings == {knob.neutral}:
+            assert bucket.program == make_plan(plain, local_layout()).buckets[bucket.stage].program
+            cells = [study.cells[node.cells[0]] for node in bucket.nodes]
+            keys = {plain.key(cell, bucket.stage) for cell in plain.cells}
+            assert {study.key(cell, bucket.stage) for cell in cells} == keys
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_one_program_serves_sixteen_values_of_what_needs_room(name):
+    assert_sound(SIZED, 1, cells_of(name, SIZED))
+
+
+def test_one_program_serves_pairs_of_what_needs_room():
+    assert_sound(SIZED, 1, slice(SOLO, CELLS))
 
 
 def test_cells_rerun_alone_are_bitwise_the_same(plan):

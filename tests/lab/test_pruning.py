@@ -16,8 +16,9 @@ from lab.acting import Acting
 from lab.errors import UserError
 from lab.grid import axis, product
 from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Update
 from lab.mechanisms.pruning import MASK_EVERY, REGROW_EVERY
-from lab.mechanisms.pruning_masks import kept, lowest, masks_of, prunable, regrown
+from lab.mechanisms.pruning_masks import SCOPES, erk_counts, kept, lowest, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import input_norms, magnitude, scores_at_entry
 from lab.plan import make_plan
 from lab.population import local_layout
@@ -31,7 +32,7 @@ KERNELS = prunable(PARAMS)
 SIZE = sum(kernel.size for kernel in KERNELS.values())
 MECHANISM = MECHANISMS["prune"]
 MASKS, KEPT, LOWEST = jax.jit(masks_of, static_argnames="scope"), jax.jit(kept), jax.jit(lowest)
-ZERO = jnp.int32(0)
+ZERO, ONE = jnp.int32(0), jnp.float32(1)
 SHARES = [0.0, 0.1, 0.37, 0.5, 0.999, 1.0]
 
 
@@ -76,11 +77,45 @@ def test_the_lowest_are_scipys_lowest_ranks():
 
 @pytest.mark.parametrize("sparsity", SHARES)
 def test_density_is_exact_over_all_in_every_layer_and_in_every_unit(sparsity):
-    masks = {scope: MASKS(magnitude(KERNELS), jnp.float32(sparsity), scope) for scope in MECHANISM.knobs[1].choices}
+    masks = {scope: MASKS(magnitude(KERNELS), jnp.float32(sparsity), scope) for scope in SCOPES}
     assert sum(gone(masks["global"]).values()) == removed_of(sparsity, SIZE)
     for path, kernel in KERNELS.items():
         assert gone(masks["layerwise"])[path] == removed_of(sparsity, kernel.size)
         assert set((~np.asarray(masks["output"][path])).sum(0)) == {removed_of(sparsity, len(kernel))}
+
+
+def published_erk(shapes, sparsity):
+    """The densities of Evci et al. 2020 in NumPy: one factor for all layers, at most 1 each."""
+    size = np.array([i * o for i, o in shapes])
+    raw = np.array([(i + o) / (i * o) for i, o in shapes])
+    dense = np.zeros(len(shapes), bool)
+    while True:
+        left = (1 - sparsity) * size.sum() - size[dense].sum()
+        density = np.where(dense, 1.0, left / max((raw * size)[~dense].sum(), 1e-9) * raw)
+        if (density <= 1).all():
+            return density
+        dense |= density > 1
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.05, 0.1, 0.37, 0.5, 0.9, 0.99, 1.0])
+def test_erk_densities_are_the_published_ones_and_exact_in_all(sparsity):
+    shapes = {"a": (64, 192), "b": (64, 64), "c": (64, 256), "d": (256, 64), "e": (7, 9), "f": (3, 200)}
+    counts = jax.jit(lambda s: erk_counts(shapes, s))(jnp.float32(sparsity))
+    size = np.array([i * o for i, o in shapes.values()])
+    assert sum(map(int, counts.values())) == size.sum() - removed_of(sparsity, size.sum())
+    expected = published_erk(list(shapes.values()), sparsity) * size
+    np.testing.assert_allclose([int(counts[path]) for path in shapes], expected, atol=1)
+
+
+def test_erk_masks_keep_the_largest_of_each_layer():
+    masks = jax.jit(lambda k: masks_of(magnitude(k), jnp.float32(0.8), "layerwise", "erk"))(KERNELS)
+    assert sum(gone(masks).values()) == removed_of(0.8, SIZE)
+    densities = published_erk([kernel.shape for kernel in KERNELS.values()], 0.8)
+    for density, (path, kernel) in zip(densities, KERNELS.items(), strict=True):
+        mask, weights = np.asarray(masks[path]), np.abs(kernel)
+        assert abs(mask.sum() - density * kernel.size) <= 1
+        assert weights[~mask].max() <= weights[mask].min()
+    assert len({float(mask.mean()) for mask in masks.values()}) > 1
 
 
 def test_masks_of_each_scope_are_numpys():
@@ -161,7 +196,7 @@ def test_random_masks_are_exact_and_look_at_nothing(seen):
 
 def names_of(**static):
     """The static knobs of pruning, neutral but for those named."""
-    neutral = dict(scope="global", method="magnitude", regrow="none")
+    neutral = dict(scope="global", spread="even", method="magnitude", regrow="none")
     return {f"prune.{name}": value for name, value in (neutral | static).items()}
 
 
@@ -176,12 +211,12 @@ def test_gradual_sparsity_is_the_published_cubic(program, seen, method, scope, s
     knobs = knobs_of(prune__sparsity=sparsity, prune__over=over)
     extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
     extra = MECHANISM.enter(params, extra, knobs | static, replace(here, step=jnp.int32(since)))
-    follow = jax.jit(lambda p, g, extra, key, step: MECHANISM.follow(p, g, extra, knobs | static, key, step))
+    follow = jax.jit(lambda p, extra, update: MECHANISM.follow(p, extra, knobs | static, update))
     kernels, expected = prunable(params), 0.0
     for step in range(since, since + over + 2 * MASK_EVERY):
         before = {path: np.asarray(extra[path]) for path in kernels}
         moved = jax.tree.map(lambda leaf, step=step: leaf * (1 + 0.3 * jnp.sin(leaf * 99 + step)), params)
-        extra = follow(moved, moved, extra, jax.random.key(step), jnp.int32(step))
+        extra = follow(moved, extra, Update(moved, jax.random.key(step), jnp.int32(step), ONE))
         if (step + 1) % MASK_EVERY == 0:
             t = min(step + 1 - since, over)
             expected = sparsity + (0 - sparsity) * (1 - t / over) ** 3
@@ -205,7 +240,7 @@ def test_the_choice_of_masks_stays_a_branch_where_cells_run_together(program):
 
     def follow(extra, over, step):
         knobs = knobs_of(prune__sparsity=0.5) | static | {"prune.over": over}
-        return MECHANISM.follow(PARAMS, PARAMS, extra, knobs, jax.random.key(0), step)
+        return MECHANISM.follow(PARAMS, extra, knobs, Update(PARAMS, jax.random.key(0), step, ONE))
 
     extras = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), extra)
     jaxpr = jax.make_jaxpr(jax.vmap(follow, (0, 0, None)))(extras, jnp.asarray([1.0, 20.0, 50.0]), ZERO)
@@ -256,6 +291,26 @@ def test_regrowth_keeps_every_layers_density_and_starts_at_zero(program, regrow,
                 assert kernel[grown & mask].any()  # and then they learn, but for those of units without a gradient
 
 
+def test_the_exchanged_share_goes_along_half_a_cosine(program, seen):
+    """α/2·(1 + cos(tπ/T)) of the active weights at t < T, then none (Evci et al. 2020)."""
+    params, here, _, _ = seen
+    static, since, over = names_of(regrow="rigl"), 20, 4 * REGROW_EVERY
+    knobs = knobs_of(prune__sparsity=0.6, prune__regrow_share=0.4, prune__regrow_over=over)
+    extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
+    extra = MECHANISM.enter(params, extra, knobs | static, replace(here, step=jnp.int32(since)))
+    follow = jax.jit(lambda extra, update: MECHANISM.follow(params, extra, knobs | static, update))
+    found, wanted = [], []
+    for step in range(REGROW_EVERY - 1, 6 * REGROW_EVERY, REGROW_EVERY):
+        extra = follow(extra, Update(params, jax.random.key(step), jnp.int32(step), ONE))
+        t = step + 1 - since
+        share = 0.2 * (1 + np.cos(np.pi * t / over)) if t < over else 0
+        for path in prunable(params):
+            found.append(int(extra["born"][path].sum()))
+            wanted.append(share * int(extra[path].sum()))
+    np.testing.assert_allclose(found, wanted, atol=0.5 + 1e-3)
+    assert found[-1] == 0
+
+
 def test_rigl_grows_the_steepest_and_set_any(program, seen):
     params, here, _, _ = seen
     at, rng = jnp.int32(REGROW_EVERY - 1), np.random.default_rng(5)
@@ -265,7 +320,8 @@ def test_rigl_grows_the_steepest_and_set_any(program, seen):
         static, knobs = names_of(regrow=regrow), knobs_of(prune__sparsity=0.5, prune__regrow_share=0.2)
         extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
         extra = MECHANISM.enter(params, extra, knobs | static, here)
-        found[regrow] = MECHANISM.follow(params, gradient, extra, knobs | static, jax.random.key(0), at)
+        update = Update(gradient, jax.random.key(0), at, ONE)
+        found[regrow] = MECHANISM.follow(params, extra, knobs | static, update)
     for path, slope in slopes.items():
         pruned = ~np.asarray(extra[path])
         born = {regrow: np.asarray(found[regrow]["born"][path]) for regrow in found}
@@ -323,6 +379,7 @@ def test_sparse_from_the_start_with_regrowth_is_a_study_like_any_other(tmp_path)
         (dict(method="wanda", over=100), "set prune.over=1"),
         (dict(regrow="set", over=100), "can't also grow"),
         (dict(regrow="rigl", scope="output"), "another than 'output'"),
+        (dict(spread="erk"), "prune.spread='erk' gives each layer"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(knobs, told):

@@ -1,4 +1,4 @@
-"""Rewinding against the weights that an undisturbed run had, and the masks that it would have chosen."""
+"""Rewinding against the weights that an undisturbed run had, its masks, and the schedule's formula."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from lab import train
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import NEVER, Mechanism
 from lab.mechanisms.pruning_masks import prunable
 from lab.plan import make_plan
 from lab.population import local_layout
@@ -62,3 +64,40 @@ def test_the_weights_of_that_step_come_back_under_the_masks_of_the_trained_ones(
 def test_a_step_that_the_first_stage_does_not_reach_is_never(run):
     plain, back = run((), prune__sparsity=0.6), run(("rewind",), prune__sparsity=0.6, rewind__to=13)
     jax.tree.map(np.testing.assert_array_equal, plain[-1].params, back[-1].params)
+
+
+class Recorder(Mechanism):
+    """Keeps the rate of the last update."""
+
+    name = "recorder"
+
+    def init(self, params, context):
+        return jnp.float32(0)
+
+    def follow(self, params, extra, knobs, update):
+        return update.rate
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_the_schedule_goes_back_as_the_last_stage_begins_and_on_from_there(monkeypatch, schedule, early):
+    """Three stages, of which the last begins at step 15; that an earlier one had the mechanism changes nothing."""
+    program = make_plan(study_of(), local_layout()).buckets[0].program
+    monkeypatch.setitem(MECHANISMS, "recorder", Recorder())
+    program = replace(program, schedule=train.Schedule(schedule, warmup=8, total=30), static=())
+    worlds, last, to = program.mixture.worlds(address(SEED, "world")), 15, 3
+    state, rates = train.init(program, SEED), []
+    for start, end in ((0, OPENING), (OPENING, last), (last, 20)):
+        names = ("rewind", "recorder") if early or start == last else ("recorder",)
+        using = replace(program, mechanisms=names, entering=names if start == 0 else ())
+        knobs = knobs_of(rewind__rate_to=to if start == last else NEVER, optimizer__learning_rate=0.01)
+        state = train.begin(using, state, knobs, SEED, jnp.int32(start))
+        step_once = jax.jit(lambda s, t, p=using, k=knobs: train.train_step(p, worlds, SEED, k, s, t)[0])
+        for step in range(start, end):
+            state = step_once(state, jnp.int32(step))
+            rates.append(float(state.extra["recorder"]))
+    times = np.array([*range(last), *range(to, to + 20 - last)])
+    expected = 0.01 * np.minimum(1, (times + 1) / 8)
+    if schedule == "cosine":
+        expected *= 0.5 * (1 + np.cos(np.pi * times / 30))
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
