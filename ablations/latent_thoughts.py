@@ -25,16 +25,16 @@ def get_config(variant: str = ""):
     config = study_config(variant, variants=("quick",))
     config.name = "latent_thoughts"
     config.question = "Up to how many continuous thoughts does latent thinking become ability, and is it their content?"
-    config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
-    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=32)
+    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=16)
     config.model.update(dict(width=32, mlp_width=128))
-    config.knobs = dict(optimizer=dict(learning_rate=2e-3), weight_decay=dict(rate=0.3))
+    config.knobs = dict(optimizer=dict(learning_rate=2e-3))
     config.stages = ("train", "read")  # the controls act where the model is read: a stage of one call is enough
     config.steps, config.saves = dict(train=2000, read=50), dict(train=8, read=1)
     config.claim.knob = "thoughts.steps"
     config.claim.gains = dict(v_information=1, probe_accuracy=1)
-    config.claim.abilities = ("z6/iid", "addition/iid", "path_star/iid")
+    config.claim.abilities = ("z6/iid", "facts/iid", "path_star/iid")
     config.thoughts, config.seeds = tuple(range(9)), 8
     config.controls = ("own", "swapped", "noise")
     if variant == "quick":

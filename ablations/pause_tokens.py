@@ -30,14 +30,14 @@ def get_config(variant: str = ""):
     config.knob = KNOBS.get(variant, KNOBS[""])
     config.question = f"Up to how many {config.knob} does thinking without words become ability?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
-    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
+    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=16)
     config.model.update(dict(width=32, mlp_width=128))
-    config.knobs = dict(optimizer=dict(learning_rate=2e-3), weight_decay=dict(rate=0.3))
+    config.knobs = dict(optimizer=dict(learning_rate=2e-3))
     config.steps, config.saves = dict(train=3000), dict(train=10)
     config.claim.knob = config.knob
     config.claim.gains = dict(v_information=1, probe_accuracy=1)
-    config.claim.abilities = ("z6/iid", "addition/iid", "path_star/iid")
+    config.claim.abilities = ("z6/iid", "facts/iid", "path_star/iid")
     config.tokens, config.seeds = tuple(range(9)), 8
     if variant == "quick":
         config.steps, config.saves = dict(train=800), dict(train=6)

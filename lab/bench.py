@@ -260,7 +260,7 @@ def measure_mechanisms(layout: Layout) -> None:
 def main(arguments: list[str]) -> int:
     """Print the benchmark of this machine."""
     if arguments not in ([], ["--mechanisms"]):
-        raise UserError(f"unknown arguments {' '.join(arguments)}: `python -m lab.bench` takes --mechanisms or none.")
+        raise UserError(f"unknown arguments '{' '.join(arguments)}': `python -m lab.bench` takes --mechanisms or none.")
     use_every_core()
     layout = local_layout()
     device = jax.local_devices()[0].device_kind

@@ -212,8 +212,8 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     """
     if not isinstance(grid, Grid):
         raise UserError("sweep() must return a grid: axis(...), or a product, zipped or chain of such.")
-    stages = _stages(config)
     tasks = _tasks(config)
+    stages = _stages(config)
     for index, stage in enumerate(stages):
         if not any(use.examples[index] for use in tasks):
             raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")

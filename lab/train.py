@@ -171,7 +171,10 @@ def train_step(
     (_, (loss, logits_BxAxV)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     for _, mechanism, now in acting:
         if mechanism.looks_ahead:
-            gradient, _ = jax.grad(objective, has_aux=True)(mechanism.perturbed(state.params, gradient, now))
+            # In a loop of one turn, see `Acting.pulled`: kept apart from the pass that follows.
+            move = lambda _, p, m=mechanism, g=gradient, k=now: m.perturbed(p, g, k)  # noqa: E731
+            ahead = lax.fori_loop(step, step + 1, move, state.params)
+            gradient, _ = jax.grad(objective, has_aux=True)(ahead)
     gradient = acting.pulled(gradient, state.params, batch, program.spec, step)
     extra = learned(program, state.extra, acting, levels, batch, logits_BxAxV) if levels else state.extra
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power; our own code is strict

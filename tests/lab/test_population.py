@@ -84,7 +84,19 @@ SIZED = tuple(name for name, mechanism in registry.MECHANISMS.items() if mechani
 ROOM = 15  # for what needs room in the model: sixteen values of it
 VALUES = 15  # of every knob, beside its neutral one
 # Where a mechanism's numbers meet the step's. What `init` and `enter` do is not compiled together with a step.
-HOOKS = ("levels", "penalty", "answer_penalty", "perturbed", "pull", "direction", "follow", "project")
+HOOKS = (
+    "levels",
+    "drawn_at",
+    "difficulty",
+    "batch",
+    "penalty",
+    "answer_penalty",
+    "perturbed",
+    "pull",
+    "direction",
+    "follow",
+    "project",
+)
 
 
 def places(name):
