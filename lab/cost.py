@@ -172,7 +172,7 @@ def flops(spec: ModelSpec, weights: Weights, sizes: Sizes, length: int, answers:
         _kernels(spec, weights, sizes, layer) * places + _attention(spec, weights.heads_N[layer], sizes, places)
         for layer in range(spec.layers)
     )
-    codes = 2 * weights.of("codebook") * sum(sizes.quantized[:places])  # the distance to every code
+    codes = 2 * weights.of("codebook/vectors") * sum(sizes.quantized[:places])  # the distance to every code
     unembedding = weights.of("unembedding/kernel")
     heads = sum(weights.of(f"ahead_{number}/kernel") + unembedding for number in range(spec.ahead))
     return float(sizes.turns * (block + codes) + 2 * answers * (unembedding + heads))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Seen, Update
+from lab.mechanisms.looped import TURNS
 from lab.mechanisms.pruning_masks import SCOPES, SPREADS, annealed, cubic, masked, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later, uniform
 from lab.model import ModelSpec
@@ -114,6 +115,8 @@ class Pruning(Mechanism):
         gradual = knobs[SPARSITY.name] and knobs[OVER.name] > 1
         if gradual and knobs[METHOD.name] == "wanda":
             return "prune.method='wanda' reads its inputs once, in one shot; set prune.over=1 or another method."
+        if knobs[SPARSITY.name] and knobs[METHOD.name] == "wanda" and knobs[TURNS.name] > 1:
+            return f"prune.method='wanda' reads inputs that are not read twice; set {TURNS.name}=1 or another method."
         if knobs[SPARSITY.name] and knobs[SPREAD.name] != "even" and knobs[SCOPE.name] != "layerwise":
             return f"prune.spread='{knobs[SPREAD.name]}' gives each layer a density; set prune.scope='layerwise'."
         if knobs[REGROW.name] == "none":

@@ -14,12 +14,12 @@ from lab.mechanisms.pruning_masks import Kernels, prunable
 from lab.model import untouched
 
 METHODS = ("magnitude", "random", "snip", "wanda")
-# site -> the kernel that reads what stands there, by its path inside the block
+# site -> the kernels that read what stands there, by their paths inside the block
 READERS = {
-    "attention_in": "['attention']['qkv']['kernel']",
-    "mixed": "['attention']['out']['kernel']",
-    "mlp_in": "['mlp_in']['kernel']",
-    "neurons": "['mlp_out']['kernel']",
+    "attention_in": ("['attention']['qkv']['kernel']",),
+    "mixed": ("['attention']['out']['kernel']",),
+    "mlp_in": ("['mlp_in']['kernel']", "['mixture']['router']['kernel']"),
+    "neurons": ("['mlp_out']['kernel']",),
 }
 
 
@@ -67,8 +67,8 @@ def input_norms(params: Params, seen: Seen) -> dict[str, jax.Array]:
     found = {}
 
     def record(site: str, layer: int, x: jax.Array) -> jax.Array:
-        if site in READERS:
-            found[f"['block_{layer - 1}']{READERS[site]}"] = jnp.sqrt(jnp.sum(jnp.square(x), axis=(0, 1)))
+        for reader in READERS.get(site, ()):
+            found[f"['block_{layer - 1}']{reader}"] = jnp.sqrt(jnp.sum(jnp.square(x), axis=(0, 1)))
         return x
 
     seen.forward(params, record)

@@ -63,6 +63,10 @@ class Thoughts(Mechanism):
 def controlled(thoughts_BxSxD: jax.Array, control: jax.Array) -> jax.Array:
     """The thoughts that an example is given, by the index of CONTROLS: the next example's for 'swapped'."""
     noise = jax.random.normal(jax.random.key(0), thoughts_BxSxD.shape)
-    length, drawn = (jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (thoughts_BxSxD, noise))
+    # Thoughts that aren't there are 0, where a length has no slope.
+    squared_BxSx1 = jnp.sum(jnp.square(thoughts_BxSxD), axis=-1, keepdims=True)
+    there_BxSx1 = squared_BxSx1 > 0
+    length = jnp.where(there_BxSx1, jnp.sqrt(jnp.where(there_BxSx1, squared_BxSx1, 1.0)), 0.0)
+    drawn = jnp.linalg.norm(noise, axis=-1, keepdims=True)
     swapped = jnp.roll(thoughts_BxSxD, -1, axis=0)
     return jnp.where(control == 0, thoughts_BxSxD, jnp.where(control == 1, swapped, noise * length / drawn))

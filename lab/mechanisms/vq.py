@@ -90,8 +90,9 @@ class VectorQuantization(Mechanism):
 
     def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
         """Entropy of the code of the quantized layer in nats, and how many codes are used."""
-        index_N = nearest(hidden_NxD, params["codebook"], knobs[CODES.name])
-        used = jnp.sum(jnp.any(index_N[:, None] == jnp.arange(params["codebook"].shape[0])[None], axis=0))
+        codebook_CxD = params["codebook"]["vectors"]
+        index_N = nearest(hidden_NxD, codebook_CxD, knobs[CODES.name])
+        used = jnp.sum(jnp.any(index_N[:, None] == jnp.arange(codebook_CxD.shape[0])[None], axis=0))
         here = (knobs[CODES.name] > 0) & (knobs[LAYER.name] == layer)
         read = {"code_entropy": code_entropy(index_N[:, None]), "codes_used": used.astype(jnp.float32)}
         return {name: jnp.where(here, value, jnp.nan) for name, value in read.items()}

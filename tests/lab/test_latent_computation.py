@@ -36,6 +36,12 @@ def all_knobs(asked):
     return {name: knob.base for name, knob in registry.KNOBS.items()} | {"seed": 0} | asked
 
 
+def traced(knobs):
+    """As mechanisms are given them."""
+    known = {name: registry.KNOBS[name] for name in knobs}
+    return {name: jnp.float32(knob.number(knobs[name])) for name, knob in known.items() if knob.traced}
+
+
 def spec_with(room, spec=SPEC):
     """The model's sizes where a study's largest values are `room`."""
     for name in registry.mechanisms_in_use([all_knobs(room)]):
@@ -56,9 +62,8 @@ def compiled(spec, names, training):
 def run(params, spec, room, asked, tokens=TOKENS_BxL, training=False):
     """The program with `room`, as a cell that asks for less runs in it."""
     names = registry.mechanisms_in_use([all_knobs(room)])
-    settings = all_knobs({**dict.fromkeys(room, 0), "experts.top_k": 1, **asked}).items()
-    knobs = {k: jnp.float32(registry.KNOBS[k].number(v)) for k, v in settings if registry.KNOBS[k].traced}
-    return jax.tree.map(np.asarray, compiled(spec, names, training)(params, tokens, QUESTION_B, knobs))
+    settings = all_knobs({**dict.fromkeys(room, 0), "experts.top_k": 1, **asked})
+    return jax.tree.map(np.asarray, compiled(spec, names, training)(params, tokens, QUESTION_B, traced(settings)))
 
 
 def drawn(spec, seed=0):
@@ -271,8 +276,7 @@ def answers(params, compress, severed, tokens):
     asked = {"memory.tokens": 2, "memory.compress": compress, "pause.tokens": 1}
     room = {"memory.tokens": 2, "memory.compress": 1, "pause.tokens": 1}
     spec, question = spec_with(room), 3
-    knobs = {k: jnp.float32(v) for k, v in all_knobs(asked).items() if not registry.KNOBS[k].choices}
-    touch = Acting.reading(registry.mechanisms_in_use([all_knobs(room)]), knobs, jnp.int32(1)).touch
+    touch = Acting.reading(registry.mechanisms_in_use([all_knobs(room)]), traced(all_knobs(asked)), jnp.int32(1)).touch
 
     def sever(site, layer, x):
         x = touch(site, layer, x)
@@ -334,3 +338,18 @@ def test_controls_act_only_where_the_model_is_read():
     unthinking = [run(params, spec, room, {**nothing, "thoughts.control": c}).logits for c in CONTROLS]
     for a, b in itertools.pairwise(unthinking):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_model_that_is_read_has_slopes_where_it_thinks_less_than_it_could(count):
+    """Pruning by SNIP takes the gradient of the model as it is read, noise for thoughts and all."""
+    params, spec, _ = having(**underscored({"thoughts.steps": 2}))
+    touch = Acting.reading(("thoughts",), traced(all_knobs({"thoughts.steps": count})), jnp.int32(1)).touch
+    tokens, question = jnp.asarray(TOKENS_BxL), jnp.asarray(QUESTION_B)
+
+    def loss(params):
+        return jnp.sum(model.run(params, tokens, spec, touch=touch, question_B=question).logits ** 2)
+
+    gradient = jax.jit(jax.grad(loss))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert gradient["block_0"]["attention"]["qkv"]["kernel"].any()

@@ -15,15 +15,18 @@ from analysis.latents import PROBE_SEED, Measurer, hidden_states, places
 from lab import checkpoint, codebook, evaluate, model
 from lab import knobs as registry
 from lab.acting import Acting
+from lab.errors import UserError
 from lab.grid import axis, product
 from lab.loss import task_loss
 from lab.mechanisms.fsq import code_entropy
+from lab.mechanisms.pruning_masks import prunable
+from lab.mechanisms.pruning_scores import input_norms
 from lab.plan import arguments_of, make_plan
 from lab.randomness import address
 from tasks.mixture import Batch
 from tests.lab.conftest import LAYOUT, PROGRAMS, carry_out, study_of, tiny_config
 from tests.lab.numpy_model import normal
-from tests.lab.test_latent_computation import SPEC, TOKENS_BxL, all_knobs, drawn, plainly, spec_with
+from tests.lab.test_latent_computation import SPEC, TOKENS_BxL, all_knobs, drawn, plainly, spec_with, traced
 from tests.lab.test_study import assert_same, cut_off, everything, keys_of
 
 RNG = np.random.default_rng(1)
@@ -120,9 +123,7 @@ def objective():
 
 
 def lossy(params, asked):
-    knobs = {k: jnp.float32(v) for k, v in all_knobs(asked).items() if not registry.KNOBS[k].choices}
-    knobs |= {k.name: jnp.float32(0) for k in registry.KNOBS.values() if k.choices and k.traced}
-    return objective()(params, knobs)
+    return objective()(params, traced(all_knobs(asked)))
 
 
 def crossentropy(logits, target):
@@ -216,6 +217,28 @@ def test_gradients_reach_what_is_there_and_nothing_else():
     assert not reached(gradient["codebook"]["vectors"])[4:].any()
     assert gradient["ahead_0"]["kernel"].any()
     assert not gradient["ahead_1"]["kernel"].any()
+
+
+def test_wanda_ranks_a_routers_weights_by_what_it_reads():
+    spec, step = spec_with({"experts.count": 2}), jnp.int32(0)
+    params, read = jax.tree.map(jnp.asarray, drawn(spec)), {}
+
+    def record(site, layer, x):
+        read.update({(site, layer): np.asarray(x)})
+        return x
+
+    norms = input_norms(params, Acting((), jax.random.key(0)).seen("prune", BATCH, spec, step, before=record))
+    for layer in (1, 2):
+        inputs = read["mlp_in", layer].reshape(-1, 16)
+        found = norms[f"['block_{layer - 1}']['mixture']['router']['kernel']"]
+        np.testing.assert_allclose(found, np.linalg.norm(inputs, axis=0), rtol=1e-5)
+    assert prunable(params).keys() <= norms.keys()
+
+
+def test_wanda_is_refused_where_kernels_read_twice():
+    config = latent_config("loop.turns", prune={"method": "wanda", "sparsity": 0.5})
+    with pytest.raises(UserError, match=r"set loop\.turns=1 or another method"):
+        study_of(config, product(axis("loop.turns", (1, 2)), axis("seed", (0,))))
 
 
 # Plans.
