@@ -279,7 +279,8 @@ def apply(
 def is_linear_kernel(path: tuple[Any, ...]) -> bool:
     """Whether a parameter (by its tree path) is the kernel of a linear layer inside a block.
 
-    These are the weights that pruning and per-layer mechanisms act on; embeddings, norms and the unembedding are not.
+    These are the weights that pruning and per-layer mechanisms act on; embeddings, norms, the unembedding, experts and
+    their routers are not.
     """
     names = [str(getattr(entry, "key", entry)) for entry in path]
-    return names[-1] == "kernel" and names[0].startswith("block_")
+    return names[-1] == "kernel" and names[0].startswith("block_") and "router" not in names
