@@ -308,13 +308,15 @@ def narrow_study(levels=(0, 3)):
 
 
 def test_what_stays_is_as_at_the_last_step_that_trained():
-    """No mechanism but those that stay, none of them drawing, each at its knobs of that step."""
-    acting = Acting.reading(("hidden_noise", "fsq", "vib", "width"), knobs_of(), jnp.int32(7))
-    assert [name for name, _, _ in acting] == ["fsq", "width"]
+    """No mechanism acts but those that stay, none of them drawing, each at its knobs of that step."""
+    knobs = knobs_of(hidden_noise__sigma=1.0, vib__beta=1.0, vib__layer=1, fsq__levels=3, fsq__layer=1)
+    acting = Acting.reading(("hidden_noise", "vib", "fsq"), knobs, jnp.int32(7))
     assert acting.key is None
-    for mechanism in MECHANISMS.values():
-        if mechanism.stays:
-            assert all(knob.traced for knob in mechanism.knobs)
+    x = jnp.asarray(RNG.normal(size=(2, 3, 16)), jnp.float32)
+    np.testing.assert_array_equal(acting.touch("onward", 1, x), x)
+    alone = MECHANISMS["fsq"].touch("residual", 1, x, knobs, None)
+    np.testing.assert_array_equal(acting.touch("residual", 1, x), alone)
+    assert (alone != x).any()
 
 
 def test_free_running_answers_are_given_through_the_bottleneck(monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lab import model
+from lab.layers import rotate
 from lab.model import POSITIONS, ModelSpec
 
 SPEC = ModelSpec(vocab_size=11, max_length=9, width=16, layers=2, heads=2, mlp_width=24)
@@ -85,7 +86,7 @@ def test_against_a_naive_float64_transformer():
 
 def test_rotary_scores_depend_on_distance_alone():
     q, k = jax.random.normal(jax.random.key(0), (2, 8))
-    same = lambda x: model.rotate(jnp.broadcast_to(x, (1, 6, 1, 8)))[0, :, 0]  # noqa: E731
+    same = lambda x: rotate(jnp.broadcast_to(x, (1, 6, 1, 8)), jnp.arange(6)[None])[0, :, 0]  # noqa: E731
     scores = np.asarray(same(q) @ same(k).T)
     for offset in range(5):
         np.testing.assert_allclose(np.diagonal(scores, offset), scores[0, offset], rtol=1e-4, atol=1e-5)

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from lab import model, train
+from lab.acting import Acting
 from lab.errors import UserError
 from lab.grid import axis, product
 from lab.loss import task_loss
@@ -61,7 +62,8 @@ def tuned(program, only, rank=4, sparsity=0.0, before=0):
 
 
 def loss_at(program, params, step):
-    batch = train.batch_at(program, SEED, jnp.int32(step))
+    worlds = program.mixture.worlds(address(SEED, "world"))
+    batch = train.batch_at(program, Acting((), None), worlds, SEED, jnp.int32(step))
     return task_loss(model.run(params, batch.tokens, program.spec, batch.answers).logits, batch)
 
 
