@@ -160,7 +160,7 @@ def most(knob):
 
 
 def spread(mechanisms):
-    """{knob: a value for each cell}: all at rest, but each over its whole range in its mechanism's cells, out of step."""
+    """{knob: its values}: all at rest, but each over its whole range in its mechanism's cells, out of step."""
     found = {knob.name: np.full(cells_in(mechanisms), resting(knob)) for knob in traced(mechanisms)}
     for name in mechanisms:
         for turn, knob in enumerate(traced((name,))):
@@ -186,7 +186,7 @@ def tried(mechanisms):
     if mechanisms == EVERY:
         return pairs(mechanisms)
     found = spread(mechanisms)
-    if mechanisms in SPACIOUS:
+    if mechanisms == SPACIOUS[0]:
         for name, values in pairs(mechanisms).items():
             found[name][solo(mechanisms) :] = values[solo(mechanisms) :]
     return found
