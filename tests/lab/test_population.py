@@ -230,9 +230,8 @@ def assert_sound(mechanisms, width, cells):
     """In those cells of a program all numbers are finite, and as many weights are gone as pruning says."""
     with_it, _, values = trained(mechanisms, width)
     assert all(np.isfinite(leaf[cells]).all() for leaf in jax.tree.leaves(with_it.params))
-    for cell in (
-        range(cells_in(mechanisms))[cells] if "prune" in mechanisms else ()
-    ):  # whatever else pulls at the weights
+    pruned = range(cells_in(mechanisms))[cells] if "prune" in mechanisms else ()
+    for cell in pruned:  # whatever else pulls at the weights
         cut = [name for name in values if name.startswith(("structured.", "width.", "head_dim."))]
         if any(values[name][cell] != values[name][0] for name in cut):
             continue  # these set weights to zero as well
