@@ -153,13 +153,15 @@ def check(study: Study) -> None:
 def neutral_value(study: Study) -> float:
     """What the claim's settings are compared with: the knob's neutral value where it is on the axis.
 
-    The study's base value where it isn't, for a knob that has none (a learning rate, say) and for one that only shapes
-    another: its neutral value is a convention, while a study of it begins where the bottleneck, say, is wide.
+    The study's base value where it isn't, and for a knob that has none (a learning rate, say). Of a knob that only
+    shapes another the neutral value is a convention: a base value that the study sets goes before it, so that a study
+    of a bottleneck's size may begin where it is wide.
     """
     knob = registry.KNOBS[study.claim.knob]
+    base = study.base[knob.name]
     settings = {cell[knob.name] for cell in study.cells}
-    compared = knob.neutral in settings and not knob.needs
-    return float(knob.neutral if compared else study.base[knob.name])
+    shaped = bool(knob.needs) and base != knob.base
+    return float(knob.neutral if knob.neutral in settings and not shaped else base)
 
 
 def judge(results: Results) -> list[Judged]:

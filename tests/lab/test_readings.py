@@ -158,5 +158,7 @@ def test_a_claim_begins_at_the_neutral_value_or_else_at_the_studys_own():
     coordinates = claimed("fsq.coordinates", (6, 4, 2), fsq=dict(levels=2, coordinates=6))  # 4 would be in the midst
     assert neutral_value(coordinates) == 6
     check(coordinates)
+    shares = claimed("curriculum.share", (0.0, 0.5, 1.0), curriculum=dict(order="ramp"))  # the base, .5, is nobody's
+    assert neutral_value(shares) == 0
     with pytest.raises(UserError, match="must begin or end at 4"):
         check(dataclasses.replace(coordinates, base={**coordinates.base, "fsq.coordinates": 4}))
