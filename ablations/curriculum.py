@@ -9,7 +9,8 @@ equally often, each in its own section of the report: what holds for them as wel
 
 Source: Wu et al. 2021 (arXiv 2012.03107), who find little benefit at standard budgets.
 
-What came out: docs/studies.md. The full study has not been run yet.
+Expected on two CPU cores: about 15 minutes, 1.5 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
 from lab.grid import axis, product, study_config

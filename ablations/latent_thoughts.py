@@ -14,7 +14,8 @@ learning rate stays constant, so that both are read off the same runs.
 
 Sources: Hao et al. 2024 (arXiv 2412.06769); what their latent tokens carry: arXiv 2512.21711, 2602.01148, 2510.00494.
 
-What came out: docs/studies.md.
+Expected on two CPU cores: about 35 minutes, 5 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
 from lab.grid import axis, product, study_config

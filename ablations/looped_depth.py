@@ -13,7 +13,8 @@ rate stays constant, so that both are read off the same runs.
 Source: Saunshi et al. 2025 (arXiv 2502.17416): looped models reason better than their perplexity says. Dehghani et al.
 2019 (arXiv 1807.03819); input injection: Yang et al. 2024 (arXiv 2311.12424).
 
-What came out: docs/studies.md.
+Expected on two CPU cores: about 20 minutes, 2 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
 from lab.grid import axis, product, study_config

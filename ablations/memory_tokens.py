@@ -12,7 +12,8 @@ at no cost in ability.
 Sources: Burtsev et al. 2020 (arXiv 2006.11527); gist tokens: Mu et al. 2023 (arXiv 2304.08467); compression into one
 token: Poli et al. 2024 (arXiv 2403.17844).
 
-What came out: docs/studies.md.
+Expected on two CPU cores: about 15 minutes, 2 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
 from lab.grid import axis, product, study_config

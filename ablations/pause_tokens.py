@@ -15,7 +15,8 @@ constant, so that both are read off the same runs.
 Sources: Goyal et al. 2023 (arXiv 2310.02226); Pfau et al. 2024 (arXiv 2404.15758), who find that filler tokens help
 only where they were supervised densely.
 
-What came out: docs/studies.md.
+Expected on two CPU cores: about 15 minutes, 2 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
 from lab.grid import axis, product, study_config

@@ -12,7 +12,8 @@ more compact (lower participation ratio), at no cost in reasoning, planning or m
 
 Source: Kornblith et al. 2021 (arXiv 2010.16402) for losses that separate classes better and transfer worse.
 
-What came out: docs/studies.md. Of this study only `:quick` has been run yet.
+Expected on two CPU cores: about 7 minutes, 1 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
 from lab.grid import axis, product, study_config

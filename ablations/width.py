@@ -9,7 +9,8 @@ cost in ability. All widths are trained in one compiled program; each computes w
 Source: Kaplan et al. 2020 (arXiv 2001.08361); that facts take about two bits a parameter: Allen-Zhu & Li 2024 (arXiv
 2404.05405).
 
-What came out: docs/studies.md.
+Expected on two CPU cores: about 15 minutes, 1.5 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
 from lab.grid import axis, product, study_config
