@@ -227,10 +227,17 @@ def assert_neutral(mechanisms, width=1):
 
 
 def assert_sound(mechanisms, width, cells):
-    """In those cells of a program all numbers are finite, and as many weights are gone as pruning says."""
+    """In those cells of a program all numbers are finite, and as much is gone as width and pruning say."""
     with_it, _, values = trained(mechanisms, width)
     assert all(np.isfinite(leaf[cells]).all() for leaf in jax.tree.leaves(with_it.params))
-    pruned = range(cells_in(mechanisms))[cells] if "prune" in mechanisms else ()
+    everywhere = range(cells_in(mechanisms))[cells]
+    for cell in everywhere if "width" in mechanisms else ():
+        embedding_VxD = with_it.params["embedding"][cell]
+        active = max(1, np.round(np.float32(values["width.active"][cell]) * embedding_VxD.shape[1]))
+        there_D = np.arange(embedding_VxD.shape[1]) < active
+        assert (embedding_VxD[:, ~there_D] == 0).all()
+        assert embedding_VxD[:, there_D].any(axis=0).all()
+    pruned = everywhere if "prune" in mechanisms else ()
     for cell in pruned:  # whatever else pulls at the weights
         cut = [name for name in values if name.startswith(("structured.", "width.", "head_dim."))]
         if any(values[name][cell] != values[name][0] for name in cut):
