@@ -19,6 +19,7 @@ import numpy as np
 from analysis import statistics, wording
 from analysis.claims import Curve, curve, neutral_value
 from analysis.results import Results
+from lab import knobs as registry
 from lab.config import Study
 
 LEAST_SHARE = 0.01  # settings whose totals differ by less are matched as they are
@@ -81,11 +82,12 @@ def matched(results: Results, stratum: dict[str, Any]) -> Matched | None:
         return None
     budget = float(totals.min())
     neutral_K = knob_K == neutral_value(study)
-    joined_E = _joined(results)
+    joined_E, begun_E = _joined(results), _begun(results, stratum)
 
     def at_budget(column: np.ndarray, everywhere: bool = False) -> np.ndarray:
         """float64[S, K]; `everywhere` for what has no jump where the knob begins to act."""
         values = np.stack([curve(results, stratum, column, e).values_SxK for e in range(count)], axis=-1)
+        values = np.where(begun_E | everywhere, values, np.nan)
         found = [
             [
                 read(spent, value, joined_E | everywhere | neutral, budget)
@@ -140,6 +142,14 @@ def _joined(results: Results) -> np.ndarray:
     acts = study.acts_from[study.claim.knob]
     before_E = np.concatenate([[-1], numbers_E[:-1]])
     return ~((before_E < acts) & (numbers_E >= acts) & (acts > 0))
+
+
+def _begun(results: Results, stratum: dict[str, Any]) -> np.ndarray:
+    """bool[E]: whether all that sets a stratum off from its neutral one acts: before, it reads as that one does."""
+    study = results.study
+    names = [stage.name for stage in study.stages]
+    acting = [study.acts_from[knob] for knob, value in stratum.items() if value != registry.KNOBS[knob].neutral]
+    return np.asarray([names.index(name) for name in results.stage]) >= max(acting, default=0)
 
 
 def _mean(values_SxK: np.ndarray) -> np.ndarray:

@@ -32,8 +32,9 @@ from lab.mechanisms.base import Knobs
 from lab.plan import arguments_of
 from lab.programs import Programs
 from lab.randomness import address
+from tasks.base import fed_back
 
-VERSION = 1  # raised whenever the same checkpoint would read otherwise
+VERSION = 2  # raised whenever the same checkpoint would read otherwise
 PROBE_SEED = 0x5EED
 
 
@@ -75,6 +76,7 @@ def hidden_states(
     params: Any,
     touch: model.Touch = model.untouched,
     spec: model.ModelSpec | None = None,
+    shown: Callable[[jax.Array, jax.Array], jax.Array] = lambda tokens, fed: tokens,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One cell's hidden states on the probe set.
 
@@ -83,6 +85,7 @@ def hidden_states(
       seed, params: the cell's.
       touch: what mechanisms that stay make of its activations.
       spec: the sizes of its model; the study's when None.
+      shown: what they give it in place of tokens, see `Mechanism.shown`.
 
     Returns:
       float32[M, N, D] states, int32[M, N] labels (the task's factor) and int32[M, N] control labels.
@@ -95,7 +98,9 @@ def hidden_states(
             key, use.label, worlds[use.label], use.probe, study.probe_examples, length=study.train_length
         )
         question_N = jnp.argmax(examples.weights > 0, axis=1).astype(jnp.int32)
-        forward = model.run(params, examples.tokens, spec or study.spec, examples.read, touch, question_N)
+        fed_NxL = fed_back(examples.tokens, examples.targets, examples.weights)
+        tokens_NxL = shown(examples.tokens, fed_NxL & (use.task.splits[use.probe].decode_steps > 1))
+        forward = model.run(params, tokens_NxL, spec or study.spec, examples.read, touch, question_N)
         label_N = examples.factors[use.factor]
         control_N = control_labels(examples.tokens, label_N)
         for layer in study.probe_layers:
@@ -120,7 +125,7 @@ def measure_cell(
     """
     n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
     acting = Acting.reading(stays.names, {**(knobs or {}), **dict(stays.static)}, trained)
-    states = hidden_states(study, seed, params, acting.touch, stays.spec)
+    states = hidden_states(study, seed, params, acting.touch, stays.spec, acting.shown)
     readings = lax.map(lambda place: measure(*place, n_classes=n_classes), states)
     layers_M = jnp.asarray([place.layer for place in places(study)], jnp.float32)
     for _, mechanism, now in acting:

@@ -325,7 +325,7 @@ def _examples(value: Any, stages: Sequence[str], field: str) -> tuple[int, ...]:
     for name in stages:
         if name not in given:
             raise UserError(f"{field}.{name} is missing; every stage in config.stages needs it.")
-        if given[name] != 0:
+        if given[name] != 0 or type(given[name]) is not int:
             _positive(given[name], f"{field}.{name}")
     return tuple(given[name] for name in stages)
 

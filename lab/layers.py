@@ -29,7 +29,7 @@ SITES = {
     "mixed": "[B, L, D]: what the heads gathered, which the attention's output kernel reads",
     "attention_out": "[B, L, D]: what attention writes to the residual stream",
     "mlp_in": "[B, L, D]: what the feed-forward layer's first kernel reads",
-    "neurons": "[B, L, M]: the feed-forward layer after its activation, which its second kernel reads",
+    "neurons": "[B, L, M], of experts [B, L, E, M]: the feed-forward layer after its activation",
     "mlp_out": "[B, L, D]: what the feed-forward layer writes to the residual stream",
     "residual": "[B, L, D]: the residual stream after a block, as `Forward.hidden` keeps it",
     "features": "[B, L, 2, H, K]: what a linear mixer makes of queries and keys",

@@ -207,7 +207,7 @@ def think(x_BxTxD: jax.Array, slots: Slots, last: Any, touch: Touch) -> jax.Arra
       The inputs with the thoughts in their places. A thought is scaled to the size of an embedding, D^-1/2 a
       coordinate: at the final norm's size it would outweigh all that later layers write.
     """
-    places_BxS, scale = slots.thought_places(), x_BxTxD.shape[-1] ** -0.5
+    places_BxS, scale = slots.thought_places(), touch("norm_size", slots.spec.layers, x_BxTxD.shape[-1]) ** -0.5
     there_S = jnp.arange(slots.spec.thoughts) < slots.counts[0]
     batch_Bx1 = jnp.arange(x_BxTxD.shape[0])[:, None]
     nothing_BxSxD = x_BxTxD[batch_Bx1, places_BxS]  # positions, where they are learned

@@ -91,8 +91,11 @@ class Plan:
 
     def memory_bytes(self) -> int:
         """Estimated peak a device: its cells' states and gradients, and the activations of the cells run together."""
-        study, spec = self.study, max((b.program.spec for b in self.buckets), key=parameters)
-        state = 4 * self.parameters() * (self.layout.chunk * 4 + self.layout.width)
+        return max(self._memory_of(spec) for spec in {bucket.program.spec for bucket in self.buckets})
+
+    def _memory_of(self, spec: model.ModelSpec) -> int:
+        study = self.study
+        state = 4 * parameters(spec) * (self.layout.chunk * 4 + self.layout.width)
         length = study.train_length + spec.slots + spec.registers
         tokens = max(max(study.examples), study.eval_examples) * length
         neurons = spec.mlp_width * max(spec.experts, 1)

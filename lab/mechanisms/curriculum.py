@@ -173,6 +173,8 @@ class Curriculum(Mechanism):
         over = over | (order == ORDERS.index("fixed"))
         levels = {}
         for label, running in extra.items():
+            if not counts[label]:  # not trained on in this stage
+                continue
             anywhere_B, mix_B, bin_B = jax.random.uniform(at_label(key, label), (3, counts[label]))
             within_B = (pick(bin_odds(running), bin_B).astype(jnp.float32) + anywhere_B) / BINS
             placed = {"ramp": jnp.full_like(mix_B, up), "anti": jnp.full_like(mix_B, 1 - up), "progress": within_B}
@@ -194,4 +196,4 @@ class Curriculum(Mechanism):
             grown = updated(running, bin_B, losses[label], knobs[RATE.name])
             return jax.tree.map(lambda new, old: jnp.where(learning, new, old), grown, running)
 
-        return {label: after(label, running) for label, running in extra.items()}
+        return {label: after(label, running) if label in losses else running for label, running in extra.items()}

@@ -75,8 +75,8 @@ class Memory(Mechanism):
     stays = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
-        """Room for them, and for the pause that the answer is read at."""
-        return replace(spec, memories=knobs[MEMORIES.name], pauses=spec.pauses + 1)
+        """Room for them, and for the pause that the answer is read at where they are all that is seen."""
+        return replace(spec, memories=knobs[MEMORIES.name], pauses=spec.pauses + int(knobs[COMPRESS.name] > 0))
 
     def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many there are, whether they are all that is seen, and the pause that then comes after them."""

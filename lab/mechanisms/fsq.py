@@ -78,7 +78,7 @@ class FiniteScalarQuantization(Mechanism):
             return f"{LAYER.name}={knobs[LAYER.name]} must lie in [0, {spec.layers}] (config.model.layers)."
         if knobs[COORDINATES.name] > spec.width:
             return f"{COORDINATES.name}={knobs[COORDINATES.name]} is more than config.model.width={spec.width}."
-        return ""
+        return misplaced(POSITION.name, spec, knobs)
 
     def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """x[..., D] as its code."""
@@ -94,6 +94,16 @@ class FiniteScalarQuantization(Mechanism):
         entropy = code_entropy(jnp.round(hidden_NxD * unit).astype(jnp.int32))
         here = (knobs[LEVELS.name] > 0) & (knobs[LAYER.name] == layer) & (knobs[POSITION.name] < 0)
         return {"code_entropy": jnp.where(here, entropy, jnp.nan)}
+
+
+def misplaced(position: str, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    """Why the one token that a knob names isn't there, or not where it counts; empty if it is."""
+    if knobs[position] >= spec.max_length:
+        return f"{position}={knobs[position]} must be below {spec.max_length}, the tokens of the longest example."
+    moving = ("registers.tokens", "pause.tokens", "memory.tokens", "thoughts.steps")
+    if knobs[position] >= 0 and (moved := [name for name in moving if knobs[name]]):
+        return f"{position} counts tokens from the start, where {moved[0]} puts others; leave one of them neutral."
+    return ""
 
 
 def grid_of(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ METHODS = ("magnitude", "random", "snip", "wanda")
 READERS = {
     "attention_in": ("['attention']['qkv']['kernel']",),
     "mixed": ("['attention']['out']['kernel']",),
-    "mlp_in": ("['mlp_in']['kernel']", "['mixture']['router']['kernel']"),
+    "mlp_in": ("['mlp_in']['kernel']",),
     "neurons": ("['mlp_out']['kernel']",),
 }
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from lab.mechanisms.base import Knob, Knobs, Mechanism
 from lab.model import ModelSpec
+from tasks.mixture import Mixture
 
 CONTROLS = ("own", "swapped", "noise")
 STEPS = Knob(
@@ -47,6 +48,14 @@ class Thoughts(Mechanism):
     knobs = (STEPS, CONTROL)
     sites = ("thought_steps", "thoughts")
     stays = True
+
+    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+        """Masks that are chosen from a pass that reads the model would be chosen under the control."""
+        del mixture, spec
+        method = knobs["prune.method"]
+        if knobs[CONTROL.name] != CONTROL.neutral and knobs["prune.sparsity"] and method in ("snip", "wanda"):
+            return f"{CONTROL.name} is not for training, but prune.method='{method}' reads the model; use another."
+        return ""
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """Room for them."""

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from lab.codebook import nearest
 from lab.loss import heard
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen
-from lab.mechanisms.fsq import code_entropy
+from lab.mechanisms.fsq import code_entropy, misplaced
 from lab.model import Forward, ModelSpec
 from tasks.mixture import Mixture
 
@@ -73,7 +73,7 @@ class VectorQuantization(Mechanism):
         del mixture
         if knobs[LAYER.name] > spec.layers:
             return f"{LAYER.name}={knobs[LAYER.name]} must lie in [0, {spec.layers}] (config.model.layers)."
-        return ""
+        return misplaced(POSITION.name, spec, knobs)
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """Room for the codebook."""
@@ -89,15 +89,18 @@ class VectorQuantization(Mechanism):
         return (here & chosen_L).astype(jnp.float32)
 
     def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
-        """Entropy of the code of the quantized layer in nats, and how many codes are used."""
+        """Entropy of the code of the quantized layer in nats, and how many codes are used; where all is quantized."""
         codebook_CxD = params["codebook"]["vectors"]
         index_N = nearest(hidden_NxD, codebook_CxD, knobs[CODES.name])
         used = jnp.sum(jnp.any(index_N[:, None] == jnp.arange(codebook_CxD.shape[0])[None], axis=0))
-        here = (knobs[CODES.name] > 0) & (knobs[LAYER.name] == layer)
+        here = (knobs[CODES.name] > 0) & (knobs[LAYER.name] == layer) & (knobs[POSITION.name] < 0)
         read = {"code_entropy": code_entropy(index_N[:, None]), "codes_used": used.astype(jnp.float32)}
         return {name: jnp.where(here, value, jnp.nan) for name, value in read.items()}
 
     def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
-        """The codebook's cost, mean over the tokens that an answer hears."""
-        heard_BxL = heard(seen.batch).astype(jnp.float32)
-        return knobs[RATE.name] * jnp.sum(forward.quantization * heard_BxL) / jnp.sum(heard_BxL)
+        """The codebook's cost, mean over the quantized tokens that an answer hears."""
+        position_1xL = jnp.arange(seen.batch.tokens.shape[1], dtype=jnp.float32)[None]
+        chosen_1xL = (position_1xL == knobs[POSITION.name]) | (knobs[POSITION.name] < 0)
+        there_BxL = (heard(seen.batch) & chosen_1xL).astype(jnp.float32)
+        cost = jnp.sum(forward.quantization * there_BxL) / jnp.maximum(jnp.sum(there_BxL), 1.0)
+        return knobs[RATE.name] * cost

@@ -162,3 +162,35 @@ def test_a_claim_begins_at_the_neutral_value_or_else_at_the_studys_own():
     assert neutral_value(shares) == 0
     with pytest.raises(UserError, match="must begin or end at 4"):
         check(dataclasses.replace(coordinates, base={**coordinates.base, "fsq.coordinates": 4}))
+
+
+def test_a_curriculum_leaves_out_what_a_stage_does_not_train_on():
+    config = staged("word", staged(train=4, prune=4), train=4, prune=0)
+    config.claim.knob, config.knobs = "curriculum.share", dict(curriculum=dict(order="progress"))
+    study = study_of(config, product(axis("curriculum.share", (0.0, 1.0)), axis("seed", range(2))))
+    program = next(b.program for b in make_plan(study, LAYOUT).buckets if b.stage == 1)
+    knobs = {name: jnp.float32(knob.number(study.cells[-1][name])) for name, knob in KNOBS.items() if knob.traced}
+    extra = {"curriculum": MECHANISMS["curriculum"].init({}, program.context)}
+    state = train.init(program, jnp.int32(0))._replace(extra=extra)
+    worlds = study.mixture.worlds(jax.random.key(0))
+    step = jax.eval_shape(lambda: train.train_step(program, worlds, jnp.int32(0), knobs, state, jnp.int32(0)))
+    assert set(step[0].extra["curriculum"]) == set(extra["curriculum"])
+
+
+@pytest.mark.parametrize(("mechanism", "on"), [("fsq", dict(levels=2)), ("vq", dict(codes=4))])
+def test_one_quantized_token_must_be_there_and_stay_in_its_place(mechanism, on):
+    config = tiny_config()
+    config.knobs = {mechanism: dict(on, position=99)}
+    with pytest.raises(UserError, match=rf"{mechanism}.position=99 must be below"):
+        study_of(config)
+    config = tiny_config()
+    config.knobs = {mechanism: dict(on, position=1), "pause": dict(tokens=1)}
+    with pytest.raises(UserError, match=rf"{mechanism}.position counts tokens from the start, where pause.tokens"):
+        study_of(config)
+
+
+def test_thoughts_under_control_choose_no_masks():
+    config = tiny_config()
+    config.knobs = dict(thoughts=dict(steps=1, control="swapped"), prune=dict(method="snip"))
+    with pytest.raises(UserError, match=r"thoughts.control is not for training, but prune.method='snip'"):
+        study_of(config)
