@@ -219,7 +219,7 @@ def test_gradients_reach_what_is_there_and_nothing_else():
     assert not gradient["ahead_1"]["kernel"].any()
 
 
-def test_wanda_ranks_a_routers_weights_by_what_it_reads():
+def test_wanda_ranks_what_is_left_to_prune_beside_experts():
     spec, step = spec_with({"experts.count": 2}), jnp.int32(0)
     params, read = jax.tree.map(jnp.asarray, drawn(spec)), {}
 
@@ -229,10 +229,11 @@ def test_wanda_ranks_a_routers_weights_by_what_it_reads():
 
     norms = input_norms(params, Acting((), jax.random.key(0)).seen("prune", BATCH, spec, step, before=record))
     for layer in (1, 2):
-        inputs = read["mlp_in", layer].reshape(-1, 16)
-        found = norms[f"['block_{layer - 1}']['mixture']['router']['kernel']"]
+        inputs = read["attention_in", layer].reshape(-1, 16)
+        found = norms[f"['block_{layer - 1}']['attention']['qkv']['kernel']"]
         np.testing.assert_allclose(found, np.linalg.norm(inputs, axis=0), rtol=1e-5)
     assert prunable(params).keys() <= norms.keys()
+    assert not any("mixture" in path for path in prunable(params))
 
 
 def test_wanda_is_refused_where_kernels_read_twice():
