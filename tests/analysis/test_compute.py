@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,3 +165,12 @@ def test_the_report_has_the_section_where_compute_differs(tmp_path):
     for above, line in itertools.pairwise(lines):
         if above.startswith("|") and line.startswith("|"):
             assert above.count("|") - above.count("\\|") == line.count("|") - line.count("\\|")
+
+
+def test_a_stratum_is_not_read_before_what_sets_it_off_acts():
+    study = SimpleNamespace(
+        stages=[SimpleNamespace(name="train"), SimpleNamespace(name="read")], acts_from={"thoughts.control": 1}
+    )
+    results: Any = SimpleNamespace(study=study, stage=("train", "train", "read"))
+    assert compute._begun(results, {"thoughts.control": "own"}).tolist() == [True, True, True]
+    assert compute._begun(results, {"thoughts.control": "swapped"}).tolist() == [False, False, True]
