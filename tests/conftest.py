@@ -12,9 +12,16 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.par
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Compiling is most of what the suite costs: only tests marked `as_shipped` optimize as users' programs do."""
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("as_shipped") is None)
 
 
 def pytest_collection_modifyitems(items):
