@@ -13,8 +13,9 @@ A trained model goes on training under a penalty on its last layer's hidden vect
 Sources: Bardes et al. 2022 (arXiv 2105.04906), Rudman & Eickhoff 2024 (arXiv 2305.19358); that effective rank and
 ability part: arXiv 2207.02099, arXiv 2602.20433.
 
-Expected on two CPU cores: about 7 minutes, 1 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
-What came out of `:quick`: docs/studies.md. The full study has not been run in its present form.
+Expected on two CPU cores: about 8 minutes (461 s beside other work), 1 for `:quick`; on a GPU not measured.
+What came out in full: isotropy down to -32 costs no ability anything; Z6's gain never transferred. Figures:
+docs/studies.md. The variants have not been run.
 """
 
 from lab.grid import axis, product, study_config

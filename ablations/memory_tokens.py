@@ -12,8 +12,9 @@ at no cost in ability.
 Sources: Burtsev et al. 2020 (arXiv 2006.11527); gist tokens: Mu et al. 2023 (arXiv 2304.08467); compression into one
 token: Poli et al. 2024 (arXiv 2403.17844).
 
-Expected on two CPU cores: about 15 minutes, 2 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
-What came out of `:quick`: docs/studies.md. The full study has not been run.
+Expected on two CPU cores: about 12 minutes (710 s beside other work), 2 for `:quick`; on a GPU not measured.
+What came out in full: one memory is enough for facts, two for six symbols of eight; no claimed gain is shown to break.
+Figures: docs/studies.md. `beside` has not been run.
 """
 
 from lab.grid import axis, product, study_config

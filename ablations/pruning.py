@@ -20,6 +20,9 @@ path-star, 84% for 256 facts at their Zipf frequencies; harmful from 84% (facts:
 from 96%). Of the claimed latent gains only a lower participation ratio on addition is shown, and it comes where the
 ability breaks (reversal at 72%, interval 63% to 86%): the latents collapse with the ability. Separation falls on every
 task. Two of the eight seeds had not fully solved path-star (exact .65), the other tasks were learned by all.
+The variants (2026-11-21, six to eight minutes each; the four that train sparse or rewind cost seven times as much and
+were run small): docs/studies.md. Wherever a gain is shown, it comes as
+the ability goes.
 """
 
 from lab.grid import axis, product, study_config

@@ -12,8 +12,10 @@ more compact (lower participation ratio), at no cost in reasoning, planning or m
 
 Source: Kornblith et al. 2021 (arXiv 2010.16402) for losses that separate classes better and transfer worse.
 
-Expected on two CPU cores: about 7 minutes, 1 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
-What came out of `:quick`: docs/studies.md. The full study has not been run.
+Expected on two CPU cores: about 7 minutes (443 s beside other work), 1 for `:quick`; on a GPU not measured.
+What came out in full (2026-11-21): free up to .72 (Z6) and more; separation falls over the range, and where weak
+smoothing raises the Fisher trace (nearly threefold for path-star) no ability moves. Figures: docs/studies.md. The
+variants have not been run.
 """
 
 from lab.grid import axis, product, study_config
