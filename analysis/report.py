@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
-from analysis import board, compute, costs, density, figures, plotting, tables, verdicts_file, wording
+from analysis import board, compute, costs, density, figures, labels, plotting, tables, verdicts_file, wording
 from analysis.claims import Bounds, Judged, strata
 from analysis.metrics import METRICS
 from analysis.results import Results, to_csv
@@ -174,6 +174,7 @@ def _content(
 ) -> dict[str, Any]:
     """Everything that the templates print, as strings."""
     study = plan.study
+    diagnosis, words = labels.diagnose(results, judged, bounds), wording.phrase(study.claim.knob)
     sections = []
     for index, stratum in enumerate(strata(study)):
         mine, ours = _of(stratum, judged), _of(stratum, bounds)
@@ -184,6 +185,7 @@ def _content(
                 "name": wording.settings_text(stratum),
                 "answers": wording.answers(study, primary, mine),
                 "sentences": tables.sentences(mine),
+                "why": labels.told(_of(stratum, diagnosis), words.setting),
                 "verdicts": [tables.verdict_row(study, one, primary) for one in mine],
                 "bounds": [tables.bounds_row(study, bound) for bound in ours],
                 "latents": list(tables.latent_rows(study, results, mine, primary)),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import transfer
+from analysis import labels, transfer
 from analysis.claims import Bounds, Judged, neutral_value
 from analysis.results import Results
 
@@ -47,6 +47,7 @@ def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> di
             ],
             "claims": [_claim(one) for one in judged],
             "bounds": [_bounds(one) for one in bounds],
+            "labels": [_label(one) for one in labels.diagnose(results, judged, bounds)],
         }
     )
 
@@ -78,6 +79,18 @@ def _bounds(one: Bounds) -> dict[str, Any]:
         "shown_harmful_from": one.harmful_from,
         "delta": one.delta,
         "trivial": one.trivial,
+    }
+
+
+def _label(one: labels.Label) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "stratum": one.stratum,
+        "name": one.name,
+        "status": one.status,
+        "at": one.at,
+        "evidence": one.evidence,
+        "needs": one.needs,
     }
 
 

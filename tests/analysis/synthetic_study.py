@@ -27,17 +27,17 @@ def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
     config = study_config()
     config.name = changes.get("name", "synthetic")
     config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
-    config.tasks.facts = dict(task="facts", facts=128, examples=16)
+    config.tasks.facts = dict(task="facts", facts=128, examples=16, spurious=changes.get("spurious", 0.0))
     config.tasks.z6 = dict(task="group_word", group="Z6", examples=16)
     config.tasks.addition = dict(task="modular", p=31, operation="add", examples=16)
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
     config.stages = ("train", "prune")
     config.steps = dict(train=2000, prune=200)
     config.saves = dict(train=5, prune=2)
-    config.claim.knob = "prune.sparsity"
+    config.claim.knob = changes.get("knob", "prune.sparsity")
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
     config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
-    axes = [axis("prune.sparsity", sparsities, stage="prune"), axis("seed", range(seeds))]
+    axes = [axis(config.claim.knob, sparsities, stage="prune"), axis("seed", range(seeds))]
     if strata:
         axes.insert(0, axis("prune.scope", ("global", "layerwise"), stage="prune"))
     return parse(config, product(*axes), METRICS)

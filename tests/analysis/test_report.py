@@ -123,7 +123,14 @@ def documented():
 
 def paths(value, prefix=""):
     """The paths of every leaf, in the notation of docs/verdicts.md."""
-    free_form = prefix.rpartition(".")[2] in ("stratum", "p_values", "components", "least_seeds", "components.{}")
+    free_form = prefix.rpartition(".")[2] in (
+        "stratum",
+        "p_values",
+        "components",
+        "least_seeds",
+        "components.{}",
+        "evidence",
+    )
     if isinstance(value, dict):
         for name, one in value.items():
             step = "{}" if free_form or prefix.endswith("components.{}") else name
@@ -139,7 +146,7 @@ def test_verdicts_file_is_strict_and_documented(views):
     text = (views[0] / "verdicts.json").read_text()
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     found = set(paths(content)) - {"claims[].break_interval"}  # null, where the list itself is missing
-    strata = {"claims[].stratum.{}", "bounds[].stratum.{}"}  # empty without further axes
+    strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "bounds")}  # empty without further axes
     assert found | strata == documented()
     fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
     assert fields <= {re.split(r"(?<=claims\[\])\.([a-z_]+)", path)[0] + "." + path.split(".")[1].rstrip("[]")

@@ -1,0 +1,311 @@
+"""Why an ability breaks: labels that can be read off a study without further training, each with its evidence.
+
+A label is tested where an ability is harmed: at the first setting shown harmful, against the neutral cells of the same
+seeds (at the last setting where nothing is shown harmful and a latent gain leaves the ability behind). Every statement
+is a paired sign-flip test at the claim's α, and joins its parts by intersection–union (Berger 1982). What only an
+intervention can show (that relaxing a penalty, fine-tuning under the masks or a new readout brings the ability back) is
+never concluded here: such labels are at most *suspected*.
+
+Shape letters: S seeds, K settings, E evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from analysis.claims import Bounds, Judged, claim_place, curve, neutral_value
+from analysis.contrasts import sign_flip_p, without_rounding
+from analysis.results import Results
+from lab.config import Study
+from tasks.base import trivial
+
+LABELS = {
+    "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't (arXiv 2304.15004)",
+    "ceiling": "the neutral cells leave less than δ of room above them: no gain in ability could be shown",
+    "undertrained": "the neutral cells are still rising by more than δ at the last interval between checkpoints",
+    "collapse": "the effective dimension and what a linear reader extracts about the factor both fall",
+    "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
+    "shortcut": "the split where the planted cue tells falls by less than δ, the one where it tells nothing by more",
+    "over-pruning": "rare facts fall further than common ones",
+    "over-regularization": "the task's own loss on the batches trained on rises with the knob",
+    "unresolved": "none of the above is shown",
+}
+UNCUED = "uncued"  # the split of a task with a planted cue in which the cue tells nothing
+LEFT_BEHIND = ("stall", "scale-dependent", "never transferred")
+STATUSES = ("holds", "suspected", "refuted", "not shown", "not testable")
+PRUNING = ("prune", "structured")
+# Mechanisms whose strength pulls training away from the task's loss.
+REGULARIZERS = (
+    "weight_decay",
+    "l2",
+    "l1",
+    "orthogonality",
+    "activation_l1",
+    "label_smoothing",
+    "confidence_penalty",
+    "variance",
+    "covariance",
+    "isotropy",
+    "jacobian",
+    "embedding_dropout",
+    "attention_dropout",
+    "residual_dropout",
+    "hidden_noise",
+    "vib",
+)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label of one ability.
+
+    Attributes:
+      label, split, stratum: the ability, as in `claims.Bounds`.
+      name: one of `LABELS`.
+      status: one of `STATUSES`.
+      at: the knob's setting that is compared with neutral.
+      evidence: what was measured: mean changes and p-values, by name.
+      needs: the intervention that would turn a suspicion into a label, or ''.
+    """
+
+    label: str
+    split: str
+    stratum: dict[str, Any]
+    name: str
+    status: str
+    at: float
+    evidence: dict[str, float] = field(default_factory=dict)
+    needs: str = ""
+
+
+def diagnose(results: Results, judged: list[Judged], bounds: list[Bounds]) -> list[Label]:
+    """Every label of every primary ability that parts from its latents; `unresolved` where none holds or is suspected.
+
+    The split in which a planted cue tells nothing counts as primary. An ability that is learned parts from its latents
+    where it is shown harmful from some setting on, or where a latent gain leaves it behind (a stall, scale-dependent or
+    not, or `never transferred`).
+
+    Returns:
+      for each such ability all of `RULES` in their order, then perhaps `unresolved`.
+    """
+    found = []
+    for bound in bounds:
+        mine = [one for one in judged if (one.label, one.split, one.stratum) == _ability(bound)]
+        left_behind = any(one.verdict.kind in LEFT_BEHIND for one in mine)
+        asked = bound.primary or bound.split == UNCUED
+        if not (asked and bound.learned and (bound.harmful_from is not None or left_behind)):
+            continue
+        case = _Case(results, bound)
+        labels = [rule(case) if case.harmed or rule in OF_ANY else case.untestable(rule) for rule in RULES]
+        if not any(one.status in ("holds", "suspected") and one.name != "compression" for one in labels):
+            labels.append(case.label_of("unresolved", "holds"))
+        found += labels
+    return found
+
+
+def _ability(bound: Bounds) -> tuple[str, str, dict[str, Any]]:
+    return bound.label, bound.split, bound.stratum
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An ability that breaks, and how to compare any column at its break with neutral."""
+
+    results: Results
+    bound: Bounds
+
+    @property
+    def study(self) -> Study:
+        return self.results.study
+
+    @property
+    def harmed(self) -> bool:
+        return self.bound.harmful_from is not None
+
+    def untestable(self, rule: Callable[..., Label]) -> Label:
+        return self.label_of(rule.__name__.replace("_", " ").replace("over ", "over-"), "not testable")
+
+    @property
+    def at(self) -> float:
+        far = [value for value in self.bound.ability.knob_K if value != neutral_value(self.study)]
+        last = max(far, key=lambda value: abs(value - neutral_value(self.study)))
+        return float(self.bound.harmful_from if self.harmed else last)
+
+    def values(self, name: str, setting: float, evaluation: int = -1) -> np.ndarray:
+        """A column's values at a setting, float64[S]; NaN where a cell is missing."""
+        found = curve(self.results, self.bound.stratum, self.results.columns[name], evaluation)
+        return found.values_SxK[:, int(np.argmin(np.abs(found.knob_K - setting)))]
+
+    def neutral(self, name: str, evaluation: int = -1) -> np.ndarray:
+        """A column's values at neutral, float64[S]."""
+        return self.values(name, neutral_value(self.study), evaluation)
+
+    def change(self, name: str) -> np.ndarray:
+        """A column's paired change from neutral to the break, float64[S]."""
+        return self.values(name, self.at) - self.neutral(name)
+
+    def shown(self, *contrasts_S: np.ndarray) -> tuple[bool, float]:
+        """Whether every contrast is shown to be positive, and the largest p-value; a contrast's unit doesn't matter."""
+        ps = []
+        for contrast_S in contrasts_S:
+            size = np.abs(contrast_S[np.isfinite(contrast_S)]).max(initial=0.0) or 1.0
+            ps.append(float(sign_flip_p(without_rounding(contrast_S[:, None] / size))[0]))
+        return max(ps) <= self.study.claim.alpha, max(ps)
+
+    def label_of(self, name: str, status: str, needs: str = "", **evidence: float) -> Label:
+        return Label(self.bound.label, self.bound.split, self.bound.stratum, name, status, self.at, evidence, needs)
+
+    def column(self, split: str, reading: str = "exact") -> str:
+        return f"{self.bound.label}/{split}/{reading}"
+
+    def latent(self, metric: str) -> str:
+        return f"{claim_place(self.study, self.bound.label)}/{metric}"
+
+    @property
+    def splits(self) -> dict[str, Any]:
+        return next(use.splits for use in self.study.tasks if use.label == self.bound.label)
+
+
+def _mean(values_S: np.ndarray) -> float:
+    present_S = values_S[np.isfinite(values_S)]
+    return float(present_S.mean()) if present_S.size else float("nan")
+
+
+def metric_artefact(case: _Case) -> Label:
+    """Log-probability is shown not to fall by δ of its own range where exact accuracy is shown to."""
+    name = case.column(case.bound.split, "logprob")
+    use = next(use for use in case.study.tasks if use.label == case.bound.label)
+    floor = trivial(use.task, case.bound.split).logprob
+    margin = case.study.claim.delta * (_mean(case.neutral(name)) - floor)
+    change_S = case.change(name)
+    if not margin > 0:
+        return case.label_of("metric artefact", "not testable", change=_mean(change_S))
+    stays, p_stays = case.shown(change_S + margin)
+    falls, p_falls = case.shown(-change_S - margin)
+    status = "holds" if stays else "refuted" if falls else "not shown"
+    return case.label_of(
+        "metric artefact", status, change=_mean(change_S), margin=margin, p_stays=p_stays, p_falls=p_falls
+    )
+
+
+def ceiling(case: _Case) -> Label:
+    """The room above the neutral cells is shown to be below δ: why an ability doesn't rise, never why it falls."""
+    if case.harmed:
+        return case.label_of("ceiling", "not testable")
+    room_S = 1.0 - case.neutral(case.column(case.bound.split))
+    within, p = case.shown(case.bound.delta - room_S)
+    return case.label_of("ceiling", "holds" if within else "not shown", room=_mean(room_S), p=p)
+
+
+def undertrained(case: _Case) -> Label:
+    """The neutral cells' rise between the last two kept checkpoints, against δ."""
+    if len(case.results.step) < 2:
+        return case.label_of("undertrained", "not testable")
+    name = case.column(case.bound.split)
+    rise_S = case.neutral(name) - case.neutral(name, -2)
+    rises, p_rises = case.shown(rise_S - case.bound.delta)
+    rests, p_rests = case.shown(case.bound.delta - rise_S)
+    status = "holds" if rises else "refuted" if rests else "not shown"
+    steps = float(case.results.step[-1] - case.results.step[-2])
+    return case.label_of("undertrained", status, rise=_mean(rise_S), steps=steps, p_rises=p_rises, p_rests=p_rests)
+
+
+def _information(case: _Case) -> tuple[np.ndarray, float]:
+    """V-information's change at the break, and δ of what the neutral cells have."""
+    name = case.latent("v_information")
+    return case.change(name), case.study.claim.delta * max(_mean(case.neutral(name)), 0.0)
+
+
+def collapse(case: _Case) -> Label:
+    """Participation ratio and V-information both fall, the latter by more than δ of what it was."""
+    rank_S, (information_S, margin) = case.change(case.latent("participation_ratio")), _information(case)
+    both, p = case.shown(-rank_S, -information_S - margin)
+    holds_on, p_stays = case.shown(information_S + margin)
+    status = "holds" if both else "refuted" if holds_on and margin > 0 else "not shown"
+    return case.label_of(
+        "collapse", status, rank=_mean(rank_S), information=_mean(information_S), p=p, p_information_stays=p_stays
+    )
+
+
+def compression(case: _Case) -> Label:
+    """Participation ratio falls and V-information is shown to stay within δ of what it was."""
+    rank_S, (information_S, margin) = case.change(case.latent("participation_ratio")), _information(case)
+    both, p = case.shown(-rank_S, information_S + margin)
+    status = "holds" if both and margin > 0 else "not shown"
+    return case.label_of("compression", status, rank=_mean(rank_S), information=_mean(information_S), p=p)
+
+
+def shortcut(case: _Case) -> Label:
+    """A study with a planted cue: `iid` is free of harm where `uncued`, in which the cue tells nothing, is harmed."""
+    if not {"iid", UNCUED} <= set(case.splits):
+        return case.label_of("shortcut", "not testable", needs="a task with spurious > 0")
+    cued_S, uncued_S = (case.change(case.column(split)) for split in ("iid", UNCUED))
+    both, p = case.shown(cued_S + case.bound.delta, -uncued_S - case.bound.delta)
+    needs = "removing the probe's subspace against random ones"
+    return case.label_of(
+        "shortcut", "suspected" if both else "not shown", needs, cued=_mean(cued_S), uncued=_mean(uncued_S), p=p
+    )
+
+
+def over_pruning(case: _Case) -> Label:
+    """Under pruning, the tail's fall is shown to be larger than the head's."""
+    if case.study.claim.knob.split(".")[0] not in PRUNING or not {"head", "tail"} <= set(case.splits):
+        return case.label_of("over-pruning", "not testable")
+    head_S, tail_S = (case.change(case.column(split)) for split in ("head", "tail"))
+    further, p = case.shown(head_S - tail_S)
+    needs = "fine-tuning under fixed masks beside regrowth"
+    return case.label_of(
+        "over-pruning", "suspected" if further else "not shown", needs, head=_mean(head_S), tail=_mean(tail_S), p=p
+    )
+
+
+def over_regularization(case: _Case) -> Label:
+    """Under a regularizer, the task's loss on the batches of the last call is shown to be above neutral's."""
+    if case.study.claim.knob.split(".")[0] not in REGULARIZERS:
+        return case.label_of("over-regularization", "not testable")
+    rise_S = case.change("train/loss")
+    rises, p = case.shown(rise_S)
+    needs = "relaxing the penalty to 0 from the checkpoint"
+    return case.label_of("over-regularization", "suspected" if rises else "not shown", needs, rise=_mean(rise_S), p=p)
+
+
+RULES = (
+    metric_artefact,
+    ceiling,
+    undertrained,
+    shortcut,
+    collapse,
+    compression,
+    over_pruning,
+    over_regularization,
+)
+
+OF_ANY = (ceiling, undertrained, compression)  # also where nothing is harmed
+
+
+def told(labels: list[Label], setting: Callable[[float], str]) -> list[tuple[str, str]]:
+    """(ability, what its labels say), an item for each ability; `setting` words a value of the knob."""
+    abilities = list(dict.fromkeys((one.label, one.split) for one in labels))
+    return [
+        (f"{label}/{split}", _told([one for one in labels if (one.label, one.split) == (label, split)], setting))
+        for label, split in abilities
+    ]
+
+
+def _told(labels: list[Label], setting: Callable[[float], str]) -> str:
+    parts = [f"{setting(labels[0].at)} against neutral."]
+    for one in labels:
+        if one.status in ("holds", "suspected"):
+            name = one.name.capitalize() + (" suspected" if one.status == "suspected" else "")
+            numbers = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in one.evidence.items())
+            told = f"{name}: {LABELS[one.name]}" + (f" ({numbers})" if numbers else "")
+            parts.append(told + (f"; {one.needs} would show it." if one.status == "suspected" else "."))
+    for status in ("refuted", "not shown", "not testable"):
+        names = [one.name for one in labels if one.status == status]
+        if names:
+            parts.append(f"{status.capitalize()}: {', '.join(names)}.")
+    return " ".join(parts)

@@ -1,0 +1,129 @@
+"""Each label is given to the results in which its truth was planted, and not to those in which it wasn't."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis import labels
+from analysis.claims import bounds, judge
+from tests.analysis import synthetic_study
+
+
+def planted(change=None, **options):
+    """{(ability, label): its record} of a synthetic study whose columns `change(columns, far)` may alter.
+
+    Facts hold, then fall; Z6 falls down a cliff; addition never moves. `far` marks the cells off neutral.
+    """
+    one = synthetic_study.study(**options)
+    results = synthetic_study.results(one, diverged=False)
+    columns = {name: values.copy() for name, values in results.columns.items()}
+    far = np.asarray([cell[one.claim.knob] > 0 for cell in one.cells])
+    if change:
+        change(columns, far)
+    results = replace(results, columns=columns)
+    found = labels.diagnose(results, judge(results), bounds(results))
+    return {(f"{each.label}/{each.split}", each.name): each for each in found}
+
+
+def test_where_nothing_is_planted_a_fall_stays_unresolved_and_what_held_is_refuted():
+    found = planted()
+    for ability in ("facts/iid", "z6/iid"):
+        assert found[ability, "unresolved"].status == "holds"
+        for name in ("metric artefact", "undertrained", "collapse"):
+            assert found[ability, name].status == "refuted", name
+        assert found[ability, "compression"].status == "holds"  # the dimension falls, the information doesn't
+        for name in ("ceiling", "shortcut", "over-regularization"):
+            assert found[ability, name].status == "not testable", name
+    assert found["facts/iid", "over-pruning"].status == "not shown"
+    assert found["z6/iid", "over-pruning"].status == "not testable"  # it has neither head nor tail
+    assert not [ability for ability, _ in found if ability.startswith("path_star")]  # not learned: nothing to lose
+
+
+def test_a_break_of_exact_accuracy_alone_is_an_artefact_of_the_metric():
+    def keep_logprob(columns, far):
+        columns["facts/iid/logprob"][far] = columns["facts/iid/logprob"][~far].mean(axis=0)
+
+    found = planted(keep_logprob)
+    assert found["facts/iid", "metric artefact"].status == "holds"
+    assert found["z6/iid", "metric artefact"].status == "refuted"
+    assert ("facts/iid", "unresolved") not in found
+
+
+def test_a_fall_of_dimension_and_information_is_a_collapse():
+    def lose_information(columns, far):
+        for name in columns:
+            if name.startswith("facts/") and name.endswith("/v_information"):
+                columns[name][far] *= 0.5
+
+    found = planted(lose_information)
+    assert found["facts/iid", "collapse"].status == "holds"
+    assert found["facts/iid", "compression"].status == "not shown"
+    assert found["z6/iid", "collapse"].status == "refuted"
+
+
+def test_a_fall_of_information_without_dimension_is_none():
+    def lose_information_alone(columns, far):
+        for name in columns:
+            if name.startswith("facts/") and name.endswith("/v_information"):
+                columns[name][far] *= 0.5
+            if name.startswith("facts/") and name.endswith("/participation_ratio"):
+                columns[name][far] = columns[name][~far].mean(axis=0) + 1.0
+
+    assert planted(lose_information_alone)["facts/iid", "collapse"].status == "not shown"
+
+
+@pytest.mark.parametrize(("before", "status"), [(0.2, "holds"), (0.0, "refuted")])
+def test_neutral_cells_that_still_rise_are_undertrained(before, status):
+    def rise(columns, far):
+        columns["facts/iid/exact"][:, -2] = columns["facts/iid/exact"][:, -1] - before
+
+    assert planted(rise)["facts/iid", "undertrained"].status == status
+
+
+@pytest.mark.parametrize(("level", "status"), [(0.995, "holds"), (0.9, "not shown")])
+def test_where_a_latent_gain_leaves_an_ability_behind_there_may_be_no_room(level, status):
+    def hold(columns, far):
+        columns["addition/iid/exact"][:] = level + 1e-3 * np.sin(np.arange(len(far)))[:, None]
+
+    found = planted(hold)
+    assert found["addition/iid", "ceiling"].status == status
+    assert found["addition/iid", "collapse"].status == "not testable"  # nothing is harmed
+
+
+def test_where_the_tail_falls_first_over_pruning_is_suspected():
+    def lose_the_tail(columns, far):
+        columns["facts/tail/exact"][far] -= 0.3
+
+    one = planted(lose_the_tail)["facts/iid", "over-pruning"]
+    assert one.status == "suspected"
+    assert one.needs
+
+
+@pytest.mark.parametrize(("rise", "status"), [(0.5, "suspected"), (0.0, "not shown")])
+def test_where_the_tasks_loss_rises_over_regularization_is_suspected(rise, status):
+    def pull(columns, far):
+        columns["train/loss"][far] = columns["train/loss"][~far].mean(axis=0) + rise
+
+    found = planted(pull, knob="label_smoothing.rate")
+    assert found["facts/iid", "over-regularization"].status == status
+    assert found["facts/iid", "over-pruning"].status == "not testable"
+
+
+@pytest.mark.parametrize(("held", "status"), [(True, "suspected"), (False, "not shown")])
+def test_where_only_the_cue_holds_a_shortcut_is_suspected(held, status):
+    def learn_the_cue(columns, far):
+        iid = columns["facts/iid/exact"]
+        columns["facts/uncued/exact"][:] = np.where(far[:, None], 0.5, 0.95) + 0.01 * iid
+        iid[:] = 0.95 + 0.01 * iid if held else columns["facts/uncued/exact"]
+
+    assert planted(learn_the_cue, spurious=0.9)["facts/uncued", "shortcut"].status == status
+
+
+def test_every_ability_is_told_in_one_paragraph_without_empty_parts():
+    told = labels.told(list(planted().values()), lambda value: f"{value:g}")
+    assert [ability for ability, _ in told][:2] == ["facts/iid", "z6/iid"]
+    for _, text in told[:2]:
+        assert "Unresolved" in text
+        assert "Refuted: metric artefact" in text
+        assert "()" not in text
