@@ -30,6 +30,7 @@ from lab.checkpoint import Saved
 from lab.config import Study, digest
 from lab.mechanisms.base import Knobs
 from lab.plan import arguments_of
+from lab.population import Layout
 from lab.programs import Programs
 from lab.randomness import address
 from tasks.base import fed_back
@@ -124,7 +125,7 @@ def measure_cell(
       knobs, trained: the cell's knobs and the steps that it was trained; read by those mechanisms.
     """
     n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
-    acting = Acting.reading(stays.names, {**(knobs or {}), **dict(stays.static)}, trained)
+    acting = acting_in(stays, knobs, trained)
     states = hidden_states(study, seed, params, acting.touch, stays.spec, acting.shown)
     readings = lax.map(lambda place: measure(*place, n_classes=n_classes), states)
     layers_M = jnp.asarray([place.layer for place in places(study)], jnp.float32)
@@ -150,7 +151,8 @@ class Staying(NamedTuple):
     values: tuple[tuple[int, str, Any], ...] = ()
 
 
-def _model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> Staying:
+def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> Staying:
+    """What is part of the models of a checkpoint, from its cells' knobs (node key -> knobs)."""
     settings = [knobs[key] for key in saved.meta["cells"]]
     in_use = registry.mechanisms_in_use(settings)
     names = tuple(n for n in in_use if registry.MECHANISMS[n].stays or registry.MECHANISMS[n].reads)
@@ -164,14 +166,40 @@ def _model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]
     return Staying(study.spec_of(settings[0]), names, static, tuple(values))
 
 
+def acting_in(stays: Staying, knobs: Knobs | None, trained: Any) -> Acting:
+    """The mechanisms of a cell that is read after `trained` steps."""
+    return Acting.reading(stays.names, {**(knobs or {}), **dict(stays.static)}, trained)
+
+
+def cells_to_read(
+    places: list[tuple[Saved, int]], stays: Staying, knobs: Mapping[str, Mapping[str, Any]], layout: Layout
+) -> tuple[Any, ...]:
+    """On the devices, a leading axis over cells: seeds, parameters and, where mechanisms stay, knobs and steps.
+
+    Args:
+      places: (checkpoint, row) of each cell; as many as the layout takes in one call.
+      stays: their model beside their parameters.
+      knobs: node key -> its knobs.
+      layout: the devices.
+    """
+    settings = [knobs[one.meta["cells"][row]] for one, row in places]
+    seeds_G = np.asarray([each["seed"] for each in settings], np.int32)
+    arguments = (seeds_G, checkpoint.gather(places, "params"))
+    if stays.names:
+        trained_G = np.asarray([one.step for one, _ in places], np.int32)
+        arguments = (*arguments, arguments_of(stays.names, settings), trained_G)
+    return population.place(arguments, layout)
+
+
 class Measurer:
     """Measures checkpoints, and keeps the readings beside them so that an analysis cut off goes on where it was.
 
-    Readings are a pure function of a checkpoint; the file that keeps them can be deleted.
+    Readings are a pure function of a checkpoint; the file that keeps them can be deleted. With keep=False what was
+    kept before is used and nothing is written.
     """
 
-    def __init__(self, study: Study, programs: Programs, workdir: Path):
-        self.study, self.programs, self.directory = study, programs, workdir / "readings"
+    def __init__(self, study: Study, programs: Programs, workdir: Path, keep: bool = True):
+        self.study, self.programs, self.directory, self.keep = study, programs, workdir / "readings", keep
 
     def read(
         self, saved: Iterable[Saved], knobs: Mapping[str, Mapping[str, Any]], on_progress: Callable[[int, int], None]
@@ -187,7 +215,7 @@ class Measurer:
           {(node key, step): {name: float64[M]}}, places in the order of `places(study)`.
         """
         saved = list(saved)
-        models = {one.path: _model_of(self.study, one, knobs) for one in saved}
+        models = {one.path: model_of(self.study, one, knobs) for one in saved}
         kept = {one.path: self._cached(one, models[one.path]) for one in saved}
         todo = [one for one in saved if kept[one.path] is None]
         total, done = sum(len(one.meta["cells"]) for one in todo), 0
@@ -221,14 +249,7 @@ class Measurer:
         knobs: Mapping[str, Mapping[str, Any]],
     ) -> list[dict[str, list[float]]]:
         """Readings of up to `size` cells in which those mechanisms stay, a dict a cell."""
-        padded = population.padded(block, size)
-        settings = [knobs[one.meta["cells"][row]] for one, row in padded]
-        seeds_G = np.asarray([each["seed"] for each in settings], np.int32)
-        arguments = (seeds_G, checkpoint.gather(padded, "params"))
-        if stays.names:
-            trained_G = np.asarray([one.step for one, _ in padded], np.int32)
-            arguments = (*arguments, arguments_of(stays.names, settings), trained_G)
-        arguments = population.place(arguments, self.programs.layout)
+        arguments = cells_to_read(population.padded(block, size), stays, knobs, self.programs.layout)
         call = self.programs.get(
             "latent metrics",
             (stays, *self._settings()),
@@ -255,6 +276,8 @@ class Measurer:
             return None
 
     def _keep(self, saved: Saved, stays: Staying, rows: list[dict[str, list[float]]]) -> None:
+        if not self.keep:
+            return
         self.directory.mkdir(exist_ok=True)
         path = self._path(saved, stays)
         partial = path.with_suffix(".partial")

@@ -31,7 +31,8 @@ class Results:
       columns: name -> float64[cells, E]; abilities are '<task>/<split>/exact' and '/logprob', latents
         '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the mean loss of the call that ended at the step.
       diverged_at: int[cells], the step at which a cell's loss was first not finite; -1 for the others.
-      shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix.
+      shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix, ''
+        where there are none yet.
       density: of the kernels at the end; None for a study that doesn't prune.
       costs: parameters and FLOPs; None where there are no checkpoints to count them in.
     """
@@ -55,9 +56,13 @@ class Results:
 
 
 def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> Results:
-    """Read the histories of a finished study and measure the latents of every kept checkpoint."""
+    """Read the histories of a study and measure the latents of every kept checkpoint.
+
+    Of a study that isn't finished: NaN where a cell's stage is still to come, and neither density nor costs.
+    """
     study = plan.study
-    nodes = plan.nodes_of_cells()
+    nodes = [[n for n in row if n.key in store.nodes] for row in plan.nodes_of_cells()]
+    finished = all(len(row) == len(study.stages) for row in nodes)
     chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
     saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
     readings = measurer.read(saved, {n.key: n.knobs for row in nodes for n in row}, on_progress)
@@ -68,6 +73,8 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
     diverged = np.full(len(study.cells), -1)
     for cell, row in enumerate(nodes):
         for at, (stage, step) in enumerate(evaluations):
+            if stage >= len(row):
+                break
             final, index = store.final(row[stage].key)
             values = _recorded(histories[str(final.path)], index, step, final.meta["abilities"])
             values |= _measured(study, readings[row[stage].key, step])
@@ -83,9 +90,9 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         stage=tuple(study.stages[stage].name for stage, _ in evaluations),
         columns=columns,
         diverged_at=diverged,
-        shared=tuple(tuple(row[stage].key for stage, _ in evaluations) for row in nodes),
-        density=count(plan, store),
-        costs=costs.count(plan, store),
+        shared=tuple(tuple(row[s].key if s < len(row) else "" for s, _ in evaluations) for row in nodes),
+        density=count(plan, store) if finished else None,
+        costs=costs.count(plan, store) if finished else None,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from lab import checkpoint
 from lab.checkpoint import Saved
 from lab.config import Stage, Study
+from lab.errors import UserError
 
 Chunk = list[Saved]  # a chunk's checkpoints of one stage, earliest first
 
@@ -63,6 +64,29 @@ def open_store(workdir: Path, study: Study, note: Callable[[str], None]) -> Stor
     # A chunk that another run divided otherwise and finished is stale.
     store.unfinished = [c for c in unfinished if not store.nodes.keys() & set(c[-1].meta["cells"])]
     return store
+
+
+def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
+    """What is finished, for a reader beside a process that may be training: no lock, nothing loaded, nothing written.
+
+    Returns:
+      the store without unfinished chunks, and the paths of checkpoints that can't be read.
+
+    Raises:
+      UserError: if the directory changed in between, or holds checkpoints of none of the study's cells.
+    """
+    try:
+        found, damaged = checkpoint.scan(workdir)
+    except FileNotFoundError:
+        raise UserError(f"{workdir} changed while it was read; open it again.") from None
+    store, saves_of = Store(workdir), {stage.name: stage.saves for stage in study.stages}
+    for saves in found.values():
+        if tuple(saved.step for saved in saves) == saves_of.get(saves[0].meta["stage"]):
+            store.add(saves)
+    keys = {study.key(cell, stage) for cell in study.cells for stage in range(len(study.stages))}
+    if found and not any(keys & set(saves[0].meta["cells"]) for saves in found.values()):
+        raise UserError(f"{workdir} holds checkpoints of another version of the lab only; read it with that version.")
+    return store, damaged
 
 
 def _whole(saves: Chunk, stage: Stage, note: Callable[[str], None]) -> Chunk:

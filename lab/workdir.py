@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab.config import Study, telling
+from lab.config import Study, parse, telling
 from lab.errors import UserError
-from lab.grid import study_config
+from lab.grid import Axis, Grid, study_config
+from lab.knobs import KNOBS
 from lab.population import Layout
+
+LATER = {"grid"}  # what study.json of earlier versions lacks
 
 
 class Workdir:
@@ -21,8 +24,8 @@ class Workdir:
 
     Attributes:
       path: the directory.
-      record: what study.json says: the config's own fields (not those that only sweep() reads), the cells, the claim's
-        hash, and the layout.
+      record: what study.json says: the config's own fields (not those that only sweep() reads), the cells, the grid
+        that they came from, the claim's hash, and the layout. Enough to read the study back without its file.
     """
 
     def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
@@ -35,6 +38,10 @@ class Workdir:
             "cells": [telling(cell) for cell in study.cells],
             "claim_hash": study.claim_hash(),
             "layout": asdict(layout),
+            "grid": {
+                "axes": [[a.knob, list(a.values), a.stage] for a in study.axes],
+                "points": [{a.knob: cell[a.knob] for a in study.axes} for cell in study.cells],
+            },
         }
 
     @contextlib.contextmanager
@@ -113,7 +120,7 @@ class Workdir:
             known = json.loads(path.read_text())
         except (OSError, UnicodeDecodeError, json.JSONDecodeError):
             raise UserError(f"{path} can't be read; restore it, or name another --workdir.") from None
-        if not isinstance(known, dict) or not set(self.record) <= set(known):
+        if not isinstance(known, dict) or not set(self.record) - LATER <= set(known):
             raise UserError(f"{path} is not a study's record; restore it, or name another --workdir.")
         return known
 
@@ -128,3 +135,59 @@ def _differences(there: Any, here: Any, field: str) -> Iterator[str]:
             yield from _differences(there.get(name), here.get(name), f"{field}.{name}")
     elif there != here:
         yield f"{field} is {there!r} there and {here!r} here"
+
+
+def read_study(path: Path, metrics: Collection[str]) -> Study:
+    """The study of a work directory, from its study.json alone. Takes no lock and writes nothing.
+
+    Args:
+      path: the directory.
+      metrics: names of the registered latent metrics.
+
+    Raises:
+      UserError: if there is none, or it can't be read back as the study that was claimed.
+    """
+    file = path / "study.json"
+    if not file.is_file():
+        raise UserError(f"{path} is no work directory: it has no study.json; name one, such as runs/pruning.")
+    try:
+        record = json.loads(file.read_text())
+        axes = record["axes"]
+        points = record["grid"]["points"] if "grid" in record else [_point(axes, cell) for cell in record["cells"]]
+        config = study_config()
+        with config.unlocked():
+            config.update(_frozen(record["config"]))
+        grid = Grid(_axes(record, points), tuple(tuple(point.items()) for point in points))
+        study, claimed = parse(config, grid, metrics), record["claim_hash"]
+    except UserError as error:
+        raise UserError(f"{file} can't be read back by this version: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{file} is not a study's record; restore it, or name another directory.") from None
+    if study.claim_hash() != claimed:
+        raise UserError(f"{file} reads back as another claim than was hashed before training; restore it.")
+    return study
+
+
+def _axes(record: dict[str, Any], points: list[dict[str, Any]]) -> tuple[Axis, ...]:
+    if "grid" in record:
+        return tuple(Axis(knob, tuple(values), stage) for knob, values, stage in record["grid"]["axes"])
+    return tuple(
+        Axis(knob, tuple(dict.fromkeys(point[knob] for point in points)), stage or None)
+        for knob, stage in record["axes"].items()
+    )
+
+
+def _point(axes: dict[str, str], cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell's values on the axes, from a record that leaves out what does nothing."""
+    for knob in axes:
+        needs = KNOBS[knob].needs
+        if knob not in cell and needs and cell.get(needs, KNOBS[needs].neutral) == KNOBS[needs].neutral:
+            raise UserError(f"it doesn't say what '{knob}' is where it does nothing; rerun the study's command once.")
+    return {knob: cell.get(knob, KNOBS[knob].neutral) for knob in axes}
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's arrays as tuples, which sizes of tasks are."""
+    if isinstance(value, dict):
+        return {name: _frozen(one) for name, one in value.items()}
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
