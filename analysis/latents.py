@@ -35,7 +35,7 @@ from lab.programs import Programs
 from lab.randomness import address
 from tasks.base import fed_back
 
-VERSION = 2  # raised whenever the same checkpoint would read otherwise
+VERSION = 3  # raised whenever the same checkpoint would read otherwise
 PROBE_SEED = 0x5EED
 
 

@@ -17,6 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from analysis.clusters import (
+    Centroids,
+    calinski_harabasz_of,
+    centroids,
+    class_separation_of,
+    davies_bouldin_of,
+)
 from analysis.geometry import (
     Array,
     Cloud,
@@ -48,6 +55,7 @@ class Shared(NamedTuple):
     white_NxK: Array
     halves: Halves
     classes: Classes
+    centroids: Centroids
     two_nn: TwoNN
     half_two_nn: TwoNN
     probe: Probe
@@ -59,7 +67,7 @@ class LatentMetric:
 
     Attributes:
         name: the key in `measure`'s result.
-        group: the expensive part it rests on: 'distances', 'spectrum' or 'halves'.
+        group: the expensive part it rests on: 'distances', 'spectrum', 'halves' or 'means' (of the classes; cheap).
         read: from what the cell's metrics share to a float32 scalar.
         needs_labels: whether it is about the labels (then NaN for a cell with one class only).
         meaning: what is measured, in which unit, without saying which direction is good.
@@ -122,6 +130,36 @@ METRICS: dict[str, LatentMetric] = _table(
         range="−1 to 1",
         source="Rousseeuw 1987, 10.1016/0377-0427(87)90125-7",
         trap="needs equal class counts; concentrates near 0 in high dimension; moves under linear maps",
+    ),
+    LatentMetric(
+        name="davies_bouldin",
+        group="means",
+        read=lambda shared: davies_bouldin_of(shared.cloud, shared.classes, shared.centroids),
+        needs_labels=True,
+        meaning="mean over classes of the worst (radius + radius) / distance between the class means",
+        range="0 or more",
+        source="Davies & Bouldin 1979, 10.1109/TPAMI.1979.4766909",
+        trap="classes on the same mean make no pair and read as separated; one worst pair decides each class",
+    ),
+    LatentMetric(
+        name="calinski_harabasz",
+        group="means",
+        read=lambda shared: calinski_harabasz_of(shared.cloud, shared.classes, shared.centroids),
+        needs_labels=True,
+        meaning="between-class over within-class variance, each per degree of freedom",
+        range="0 or more, about 1 without class signal",
+        source="Caliński & Harabasz 1974, 10.1080/03610927408827101",
+        trap="grows with N at a fixed separation: compare at equal N and class counts; moves under linear maps",
+    ),
+    LatentMetric(
+        name="class_separation",
+        group="means",
+        read=lambda shared: class_separation_of(shared.cloud.points_NxD, shared.classes),
+        needs_labels=True,
+        meaning="1 − mean cosine distance within classes / over all pairs of classes, centred, classes weighted alike",
+        range="0 to 1",
+        source="Kornblith et al. 2021, 2010.16402",
+        trap="higher can hurt transfer; self-pairs count, so without class signal it reads 1/(examples a class)",
     ),
     LatentMetric(
         name="fisher_trace",
@@ -194,6 +232,7 @@ def share(z_NxD: Array, labels_N: Array, control_labels_N: Array, n_classes: int
         white_NxK=matmul(cloud.points_NxD, whitening(full, n, cloud.resolution)),
         halves=halves,
         classes=groups,
+        centroids=centroids(cloud.points_NxD, groups),
         two_nn=two_nn_of(squared_NxN, cloud.resolution),
         half_two_nn=two_nn_of(squared_NxN[:h, :h], cloud.resolution),
         probe=probe_of(halves, groups, control),

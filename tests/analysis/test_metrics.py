@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from analysis import geometry, information, probes, separation
+from analysis import clusters, geometry, information, probes, separation
 from analysis.metrics import BALANCE, CHECKS, METRICS, measure
 
 C = 6
@@ -43,7 +43,7 @@ def test_registry_is_complete():
         assert np.isfinite(value), name
     for name, metric in METRICS.items():
         assert metric.name == name
-        assert metric.group in ("distances", "spectrum", "halves")
+        assert metric.group in ("distances", "spectrum", "halves", "means")
         assert all((metric.meaning, metric.range, metric.source, metric.trap))
 
 
@@ -62,6 +62,9 @@ def one_by_one(z, labels, control):
         "rank_me": geometry.rank_me(z),
         "rank_me_half": geometry.rank_me(half),
         "silhouette": separation.silhouette(z, labels, C),
+        "davies_bouldin": clusters.davies_bouldin(z, labels, C),
+        "calinski_harabasz": clusters.calinski_harabasz(z, labels, C),
+        "class_separation": clusters.class_separation(z, labels, C),
         "fisher_trace": separation.fisher_trace(z, labels, C),
         "probe_accuracy": probe.accuracy,
         "probe_control_accuracy": probe.control_accuracy,
