@@ -23,6 +23,8 @@ class Truth:
       metric, ability: noiseless curves of u; the ability's is a probability.
       break_at: where ability truly breaks, in u, or None.
       seed_sd, slope_sd, cell_sd: noise of the ability's probability a seed, a seed times (u − ½), and a cell.
+      metric_seed_sd, metric_cell_sd: noise of the metric a seed and a cell.
+      trials: answers that an ability is a share of; None: no binomial noise beside `cell_sd`, clipped to [0, 1].
     """
 
     metric: Curve
@@ -31,6 +33,34 @@ class Truth:
     seed_sd: float = 0.05
     slope_sd: float = 0.04
     cell_sd: float = 0.03
+    metric_seed_sd: float = 0.1
+    metric_cell_sd: float = 0.08
+    trials: int | None = TRIALS
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """What a design or its noise may do other than the plain simulation.
+
+    Attributes:
+      freedom: degrees of freedom of Student's t for every noise, scaled to the same standard deviation; above 2.
+      lost: expected share of cells that are lost (NaN in metric and ability), the likelier the farther from neutral.
+      geometric: settings at distances that grow by a constant factor, 16 over the range, instead of equal ones.
+    """
+
+    freedom: float = np.inf
+    lost: float = 0.0
+    geometric: bool = False
+
+
+PLAIN = Condition()
+CONDITIONS: dict[str, Condition] = {
+    "plain": PLAIN,
+    "heavy tails": Condition(freedom=3.0),
+    "lost cells": Condition(lost=0.05),
+    "geometric knob": Condition(geometric=True),
+    "all three": Condition(freedom=3.0, lost=0.05, geometric=True),
+}
 
 
 def _rises(u: np.ndarray) -> np.ndarray:
@@ -80,26 +110,50 @@ TRUTHS: dict[str, Truth] = {
 }
 
 
+def settings(n_settings: int, condition: Condition = PLAIN) -> np.ndarray:
+    """The knob's settings u [K] from 0 to 1."""
+    if condition.geometric:
+        return (np.geomspace(1.0, 16.0, n_settings) - 1.0) / 15.0
+    return np.linspace(0.0, 1.0, n_settings)
+
+
 def simulate(
-    truth: Truth, rng: np.random.Generator, *, repetitions: int, n_seeds: int = 8, n_settings: int = 9
+    truth: Truth,
+    rng: np.random.Generator,
+    *,
+    repetitions: int,
+    n_seeds: int = 8,
+    n_settings: int = 9,
+    condition: Condition = PLAIN,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draws claims with a known truth.
 
     Args:
-      truth: one of `TRUTHS`.
+      truth: one of `TRUTHS`, or another.
       rng: the generator that is drawn from.
       repetitions: the number R of claims.
-      n_seeds, n_settings: S and K, equal steps of the knob from 0 to 1.
+      n_seeds, n_settings: S and K.
+      condition: spacing of the settings, tails of the noise, lost cells.
 
     Returns:
-      (u [K], metric [R, S, K], ability [R, S, K] as a share of 1,000 answers).
+      (u [K], metric [R, S, K], ability [R, S, K]); lost cells are NaN.
     """
-    u_K = np.linspace(0.0, 1.0, n_settings)
+    u_K = settings(n_settings, condition)
     a_seed, a_cell = (repetitions, n_seeds, 1), (repetitions, n_seeds, n_settings)
-    metric_RxSxK = truth.metric(u_K) + rng.normal(0, 0.1, a_seed) + rng.normal(0, 0.08, a_cell)
-    probability = truth.ability(u_K) + rng.normal(0, truth.seed_sd, a_seed)
-    probability = (
-        probability + rng.normal(0, truth.slope_sd, a_seed) * (u_K - 0.5) + rng.normal(0, truth.cell_sd, a_cell)
-    )
-    ability_RxSxK = rng.binomial(TRIALS, np.clip(probability, 0.01, 0.99)) / TRIALS
+
+    def noise(sd: float, shape: tuple[int, ...]) -> np.ndarray:
+        if np.isinf(condition.freedom):
+            return rng.normal(0, sd, shape)
+        return sd * np.sqrt(1 - 2 / condition.freedom) * rng.standard_t(condition.freedom, shape)
+
+    metric_RxSxK = truth.metric(u_K) + noise(truth.metric_seed_sd, a_seed) + noise(truth.metric_cell_sd, a_cell)
+    probability = truth.ability(u_K) + noise(truth.seed_sd, a_seed)
+    probability = probability + noise(truth.slope_sd, a_seed) * (u_K - 0.5) + noise(truth.cell_sd, a_cell)
+    if truth.trials is None:
+        ability_RxSxK = np.clip(probability, 0.0, 1.0)
+    else:
+        ability_RxSxK = rng.binomial(truth.trials, np.clip(probability, 0.01, 0.99)) / truth.trials
+    if condition.lost:
+        lost_RxSxK = rng.random(a_cell) < condition.lost * u_K / u_K.mean()
+        metric_RxSxK[lost_RxSxK] = ability_RxSxK[lost_RxSxK] = np.nan
     return u_K, metric_RxSxK, ability_RxSxK
