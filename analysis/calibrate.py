@@ -1,4 +1,4 @@
-"""Measures the break test on simulated truths: `python -m analysis.calibrate [--repetitions N] [--table 1|2] …`.
+"""Measures the break test on simulated truths: `python -m analysis.calibrate [--repetitions N] [--table 1|2|3] …`.
 
 Table 2 judges with the verdicts as they are defined, table 1 with their bare components (reversal without the
 non-inferiority condition and the comparison of slopes, stall without the rescaling condition). Each rate stands beside
@@ -6,6 +6,9 @@ the one expected and their difference in Monte Carlo standard errors (of both: t
 simulated, 1,500 repetitions in table 1 and 300 in table 2, with S=8 and K=9). Rates are of tests that reject, as
 tabulated: reversal and stall can both reject, and the gates (learned, latent gain) that come first in a verdict are not
 applied; the last column shows the verdicts themselves.
+
+Table 3 (only where it is asked for) has the false verdicts and the power under conditions that are not the plain ones:
+heavy tails, lost cells, settings at unequal distances (`analysis.conditions`). `--seeds`, `--settings` change S and K.
 """
 
 import argparse
@@ -15,8 +18,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis import conditions
 from analysis.contrasts import Contrasts, intersection_union
-from analysis.simulate import TRIVIAL, TRUTHS, simulate
+from analysis.simulate import CONDITIONS, TRIVIAL, TRUTHS, simulate
 from analysis.transfer import verdict
 
 COLUMNS_1 = ("reversal", "stall")
@@ -157,13 +161,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints the tables asked for."""
     parser = argparse.ArgumentParser(prog="python -m analysis.calibrate", description="Measures the break test.")
     parser.add_argument("--repetitions", type=int, default=300)
-    parser.add_argument("--table", type=int, choices=(1, 2), help="both by default")
+    parser.add_argument("--table", type=int, choices=(1, 2, 3), help="1 and 2 by default")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--settings", type=int, default=9)
+    parser.add_argument("--condition", choices=tuple(CONDITIONS), help="of table 3: all by default")
     parser.add_argument("--rng_seed", type=int, default=0)
     args = parser.parse_args(argv)
     n, size = args.repetitions, (args.repetitions, args.seeds, args.settings, args.rng_seed)
     print(f"S={args.seeds}, K={args.settings}, {n} repetitions, alpha .05 before the union factor")
+    if args.table == 3:
+        print(f"an exclamation mark: above .05 by more than Monte Carlo error\n\n{conditions.HEADER}")
+        for condition in [args.condition] if args.condition else CONDITIONS:
+            for name in conditions.RIGHT:
+                print(conditions.line(conditions.measure(name, condition, *size)), flush=True)
+        return
     print("cells: measured (expected at S=8, K=9; difference in Monte Carlo standard errors)\n")
     if args.table != 2:
         print(f"{'table 1: bare components':30s} " + "  ".join(f"{c:>19s}" for c in COLUMNS_1))
