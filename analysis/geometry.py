@@ -129,17 +129,24 @@ def or_nan(valid: Array, reading: Array) -> Array:
     return jnp.where(valid, reading, jnp.full_like(reading, jnp.nan))
 
 
+def distinct_pairs(squared_NxN: Array, resolution: Array) -> tuple[Array, Array]:
+    """Squared distances between distinct points, infinite elsewhere, and who is the first of its duplicates (bool N).
+
+    Keeping the first of each group comes before any threshold on distances: with more than half of the points
+    duplicated the median r1 is 0 and none relative to it can work, and a group of three or more has r2 = 0 as well.
+    """
+    index_N = jnp.arange(squared_NxN.shape[0])
+    is_earlier_NxN = index_N[None, :] < index_N[:, None]
+    is_same_NxN = squared_NxN <= jnp.square(resolution)
+    is_first_N = ~jnp.any(is_same_NxN & is_earlier_NxN, axis=1)
+    is_pair_NxN = is_first_N[:, None] & is_first_N[None, :] & (index_N[:, None] != index_N[None, :])
+    return jnp.where(is_pair_NxN, squared_NxN, jnp.inf), is_first_N
+
+
 def two_nn_of(squared_NxN: Array, resolution: Array) -> TwoNN:
     """`two_nn` from squared distances that are already there."""
     n = squared_NxN.shape[0]
-    index_N = jnp.arange(n)
-    is_earlier_NxN = index_N[None, :] < index_N[:, None]
-    is_same_NxN = squared_NxN <= jnp.square(resolution)
-    # Duplicates first, by keeping the first of each group: with more than half of the points duplicated the median r1
-    # is 0 and no threshold relative to it can work, and a group of three or more has r2 = 0 as well.
-    is_first_N = ~jnp.any(is_same_NxN & is_earlier_NxN, axis=1)
-    is_pair_NxN = is_first_N[:, None] & is_first_N[None, :] & (index_N[:, None] != index_N[None, :])
-    pairs_NxN = jnp.where(is_pair_NxN, squared_NxN, jnp.inf)
+    pairs_NxN, is_first_N = distinct_pairs(squared_NxN, resolution)
     nearest_N = jnp.min(pairs_NxN, axis=1)
     is_tied_N = jnp.sum(pairs_NxN == nearest_N[:, None], axis=1) > 1
     beyond_N = jnp.min(jnp.where(pairs_NxN > nearest_N[:, None], pairs_NxN, jnp.inf), axis=1)

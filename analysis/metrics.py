@@ -43,6 +43,7 @@ from analysis.geometry import (
 from analysis.information import v_information_of
 from analysis.probes import Halves, Probe, probe_of, split_halves
 from analysis.separation import Classes, class_balance, classes, fisher_trace_of, silhouette_of
+from analysis.spectra import alpha_req_of, von_neumann_entropy_of
 
 
 class Shared(NamedTuple):
@@ -120,6 +121,26 @@ METRICS: dict[str, LatentMetric] = _table(
         range="1 to min(N, D)",
         source="Garrido et al. 2023, 2210.02885",
         trap="uncentred it measures the mean; moves under linear maps that change no ability",
+    ),
+    LatentMetric(
+        name="von_neumann_entropy",
+        group="spectrum",
+        read=lambda shared: von_neumann_entropy_of(shared.spectrum.singular_K),
+        needs_labels=False,
+        meaning="entropy in nats of the covariance eigenvalues at unit trace",
+        range="0 to log min(N−1, D)",
+        source="Giraldo et al. 2015, 1211.2459, α → 1",
+        trap="biased low at small N; not the log of RankMe; moves under linear maps that change no ability",
+    ),
+    LatentMetric(
+        name="alpha_req",
+        group="spectrum",
+        read=lambda shared: alpha_req_of(shared.spectrum.singular_K, shared.cloud),
+        needs_labels=False,
+        meaning="decay exponent α of the covariance eigenvalues, λᵢ ∝ i^−α, over ranks 10 to 50 % of those resolved",
+        range="0 or more, NaN with fewer than about 8 dimensions",
+        source="Agrawal et al. 2022, NeurIPS, α-ReQ",
+        trap="depends on the fit range; no power law need hold; not monotone in quality",
     ),
     LatentMetric(
         name="silhouette",
@@ -210,6 +231,7 @@ CHECKS: dict[str, Callable[[Shared], Array]] = {
     "two_nn_half_kept": lambda shared: shared.half_two_nn.kept,
     "participation_ratio_half": lambda shared: participation_ratio_of(shared.half_spectrum.singular_K),
     "rank_me_half": lambda shared: rank_me_of(shared.half_spectrum.singular_K),
+    "von_neumann_entropy_half": lambda shared: von_neumann_entropy_of(shared.half_spectrum.singular_K),
     "probe_control_accuracy": lambda shared: shared.probe.control_accuracy,
 }
 BALANCE = ("class_count_min", "class_count_max", "classes_present")

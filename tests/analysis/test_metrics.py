@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from analysis import clusters, geometry, information, probes, separation
+from analysis import clusters, geometry, information, probes, separation, spectra
 from analysis.metrics import BALANCE, CHECKS, METRICS, measure
 
 C = 6
@@ -61,6 +61,9 @@ def one_by_one(z, labels, control):
         "participation_ratio_half": geometry.participation_ratio(half),
         "rank_me": geometry.rank_me(z),
         "rank_me_half": geometry.rank_me(half),
+        "von_neumann_entropy": spectra.von_neumann_entropy(z),
+        "von_neumann_entropy_half": spectra.von_neumann_entropy(half),
+        "alpha_req": spectra.alpha_req(z),
         "silhouette": separation.silhouette(z, labels, C),
         "davies_bouldin": clusters.davies_bouldin(z, labels, C),
         "calinski_harabasz": clusters.calinski_harabasz(z, labels, C),
