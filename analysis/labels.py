@@ -133,7 +133,7 @@ class _Case:
     def at(self) -> float:
         far = [value for value in self.bound.ability.knob_K if value != neutral_value(self.study)]
         last = max(far, key=lambda value: abs(value - neutral_value(self.study)))
-        return float(self.bound.harmful_from if self.harmed else last)
+        return float(last) if self.bound.harmful_from is None else self.bound.harmful_from
 
     def values(self, name: str, setting: float, evaluation: int = -1) -> np.ndarray:
         """A column's values at a setting, float64[S]; NaN where a cell is missing."""
