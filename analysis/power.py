@@ -157,11 +157,18 @@ def plan_of(args: argparse.Namespace) -> tuple[Plan, str]:
     if base <= trivial:
         raise UserError(f"--base={base:g} must be above the trivial baseline, {trivial:g}.")
     told = (
-        f"truth: {ABOUT[kind]}\n"
+        f"truth: {_with_values(ABOUT[kind], args, fall)}\n"
         f"neutral ability {base:.3g}, trivial {trivial:.3g}, delta {share * (base - trivial):.3g}\n"
         f"noise: seed {sds.seed_sd:.3g}, slope {sds.slope_sd:.3g}, cell {sds.cell_sd:.3g} ({source})"
     )
     return Plan(truth, EXPECTED[kind], reach, args.settings, trivial, alpha, share), told
+
+
+def _with_values(about: str, args: argparse.Namespace, fall: float) -> str:
+    """A truth's description with the numbers in place of the flags."""
+    for flag, value in (("at", args.at), ("rise", args.rise), ("fall", fall), ("width", args.width)):
+        about = about.replace(f"--{flag}", f"{value:g}")
+    return about
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from analysis import labels
 from analysis.claims import bounds, judge
+from lab.mechanisms import MECHANISMS
 from tests.analysis import synthetic_study
 
 
@@ -23,6 +24,8 @@ def planted(change=None, **options):
         change(columns, far)
     results = replace(results, columns=columns)
     found = labels.diagnose(results, judge(results), bounds(results))
+    assert {each.status for each in found} <= set(labels.STATUSES)
+    assert {each.name for each in found} <= set(labels.LABELS)
     return {(f"{each.label}/{each.split}", each.name): each for each in found}
 
 
@@ -118,6 +121,10 @@ def test_where_only_the_cue_holds_a_shortcut_is_suspected(held, status):
         iid[:] = 0.95 + 0.01 * iid if held else columns["facts/uncued/exact"]
 
     assert planted(learn_the_cue, spurious=0.9)["facts/uncued", "shortcut"].status == status
+
+
+def test_the_mechanisms_that_labels_name_are_there():
+    assert {*labels.PRUNING, *labels.REGULARIZERS} <= set(MECHANISMS)
 
 
 def test_every_ability_is_told_in_one_paragraph_without_empty_parts():

@@ -127,6 +127,7 @@ def test_the_command_writes_figure_and_table(workdir, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "To reach power 0.8: for the verdict 'reversal'" in printed
     assert "addition/iid" in printed
+    assert "level up to 0.4, then falls by 0.5 within 0.25" in printed
     assert "<svg" in out.read_text()
     rows = list(csv.DictReader(io.StringIO(out.with_suffix(".csv").read_text())))
     assert [row["n_seeds"] for row in rows] == ["6", "8"]

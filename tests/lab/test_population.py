@@ -86,7 +86,7 @@ def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
 EVERY = tuple(name for name, mechanism in registry.MECHANISMS.items() if not mechanism.sized)
 SIZED = tuple(name for name, mechanism in registry.MECHANISMS.items() if mechanism.sized)
 ROOM = 15  # for what needs room in the model, where several share it
-VALUES = 15  # of every knob, beside its neutral one
+VALUES = 16  # of every knob, over its range
 # Where a mechanism's numbers meet the step's. What `init` and `enter` do is not compiled together with a step.
 HOOKS = (
     "levels",
@@ -301,7 +301,7 @@ def test_a_mechanism_is_the_only_one_of_its_company_at_each_of_its_places():
     ("name", "company"), [pytest.param(name, company, id=name) for company in COMPANIES for name in company]
 )
 def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(name, company):
-    """And one compiled program serves fifteen more values over the whole range of its every traced knob."""
+    """And one compiled program serves sixteen values over the whole range of its every traced knob."""
     try:
         assert_neutral(company)
     except AssertionError:
