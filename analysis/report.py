@@ -14,9 +14,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
-from analysis import board, compute, costs, density, figures, labels, plotting, tables, verdicts_file, wording
+from analysis import (
+    board,
+    compute,
+    costs,
+    density,
+    figures,
+    labels,
+    plotting,
+    repair_views,
+    tables,
+    verdicts_file,
+    wording,
+)
 from analysis.claims import Bounds, Judged, strata
 from analysis.metrics import METRICS
+from analysis.repairs import KINDS
 from analysis.results import Results, to_csv
 from lab import writer
 from lab.config import Study
@@ -87,6 +100,10 @@ def write_views(
             name, title, caption = COMPUTE
             svg = Markup(plotting.svg(drawn[f"{name}-{section['index']}"], f"{name}-{section['index']}", title))
             section["matched"]["figure"] = {"name": name, "title": title, "caption": caption, "svg": svg}
+        if section["repairs"]:
+            key = f"repairs-{section['index']}"
+            svg = Markup(plotting.svg(drawn[key], key, repair_views.TITLE))
+            section["repairs"]["figure"] = {"caption": repair_views.CAPTION, "svg": svg}
     _replace(workdir / "report.html", _render("report.html", content, escape=True))
     _replace(workdir / "report.md", _render("report.md", content, escape=False))
     _replace(workdir / "verdicts.json", verdicts_file.text(results, judged, bounds))
@@ -102,6 +119,11 @@ def write_views(
         f"figures/{COMPUTE[0]} {section['name']}".strip(): plotting.png(drawn[f"{COMPUTE[0]}-{section['index']}"])
         for section in content["sections"]
         if section["matched"]
+    }
+    images |= {
+        f"figures/repairs {section['name']}".strip(): plotting.png(drawn[f"repairs-{section['index']}"])
+        for section in content["sections"]
+        if section["repairs"]
     }
     texts = {"answer and verdicts": _render("verdicts.md", content, escape=False)}
     writer.write(workdir / "tb", board.sweep(results, images, texts), board.cells(results), step=int(results.step[-1]))
@@ -149,6 +171,8 @@ def _draw(results: Results, judged: list[Judged], bounds: list[Bounds]) -> Itera
         yield f"paths-{index}", figures.paths(study, mine)
         yield f"trajectories-{index}", figures.trajectories(study, results, mine)
         yield f"log_probabilities-{index}", figures.log_probabilities(study, primary)
+        if repair_views.chosen(results, stratum):
+            yield f"repairs-{index}", repair_views.figure(results, stratum)
         if matched := compute.matched(results, stratum):
             yield f"{COMPUTE[0]}-{index}", figures.compute(results, primary, matched)
 
@@ -169,6 +193,21 @@ def _diverged(results: Results, stratum: dict[str, Any]) -> dict[float, int]:
     return found
 
 
+def _repairs(results: Results, stratum: dict[str, Any]) -> dict[str, Any]:
+    """What interventions recovered in a stratum; empty where none were run."""
+    if results.repairs is None or not repair_views.chosen(results, stratum):
+        return {}
+    return {
+        "title": repair_views.TITLE,
+        "steps": results.repairs.steps,
+        "arms": repair_views.about(results),
+        "sentences": list(repair_views.sentences(results, stratum)),
+        "columns": repair_views.COLUMNS,
+        "rows": list(repair_views.rows(results, stratum)),
+        "kinds": list(KINDS.items()),
+    }
+
+
 def _content(
     plan: Plan, results: Results, judged: list[Judged], bounds: list[Bounds], run_facts: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -186,6 +225,7 @@ def _content(
                 "answers": wording.answers(study, primary, mine),
                 "sentences": tables.sentences(mine),
                 "why": labels.told(_of(stratum, diagnosis), words.setting),
+                "repairs": _repairs(results, stratum),
                 "verdicts": [tables.verdict_row(study, one, primary) for one in mine],
                 "bounds": [tables.bounds_row(study, bound) for bound in ours],
                 "latents": list(tables.latent_rows(study, results, mine, primary)),

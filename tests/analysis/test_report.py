@@ -55,7 +55,7 @@ def test_html_is_self_contained_and_names_everything(views):
     assert not re.search(r"""(?:src|href)=["'](?!#)""", html)
     assert "url(http" not in html
     assert "@import" not in html
-    assert html.count("<svg ") == len(report.FIGURES)
+    assert html.count("<svg ") == len(report.FIGURES) + 1  # and the repairs
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for text in ("path_star/iid", "not learned", "reversal", "never transferred", "exploratory", "Limits", "Reproduce"):
@@ -146,7 +146,7 @@ def test_verdicts_file_is_strict_and_documented(views):
     text = (views[0] / "verdicts.json").read_text()
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     found = set(paths(content)) - {"claims[].break_interval"}  # null, where the list itself is missing
-    strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "bounds")}  # empty without further axes
+    strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "bounds", "repairs")}  # empty without further axes
     assert found | strata == documented()
     fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
     assert fields <= {re.split(r"(?<=claims\[\])\.([a-z_]+)", path)[0] + "." + path.split(".")[1].rstrip("[]")
@@ -179,7 +179,7 @@ def test_tensorboard_sweep_holds_the_iqm_of_every_setting(views):
     mine = [i for i, cell in enumerate(results.study.cells) if cell["prune.sparsity"] == 0.5]
     values = np.sort(results.columns["facts/iid/exact"][mine, -1])
     assert points[-1].value == pytest.approx(values[2:-2].mean())
-    assert len(tags["images"]) == len(report.FIGURES)
+    assert len(tags["images"]) == len(report.FIGURES) + 1  # and the repairs
     assert "answer and verdicts/text_summary" in tags["tensors"]
 
 
