@@ -230,11 +230,7 @@ def _study(console: Console, argv: list[str]) -> int:
 
 def _intervene(console: Console, results: Any, judged: Any, bounds: Any, store: Any, programs: Any, root: Path) -> Any:
     """Go on from where abilities are lost, in a directory of its own, and keep what came of it."""
-    from analysis import intervene, labels, repairs
-    from analysis.latents import Measurer
-    from lab import checkpoint
-    from lab.plan import make_plan
-    from lab.store import open_store
+    from analysis import intervene, labels
 
     diagnosis = labels.diagnose(replace(results, repairs=None), judged, bounds)
     course = intervene.course(results, bounds, diagnosis, FLAGS.arms, FLAGS.repair_steps)
@@ -242,17 +238,17 @@ def _intervene(console: Console, results: Any, judged: Any, bounds: Any, store: 
         console.print(note, style="yellow", highlight=False)
     places = ", ".join(f"{b.label}/{b.split} at {b.harmful_from:g}" for b in course.targets)
     console.print(f"repairing {places}: {', '.join(course.arms)}; {course.steps} steps each", highlight=False)
-    plan, directory = make_plan(course.study, programs.layout), root / "repair"
-    directory.mkdir(exist_ok=True)
-    checkpoint.sweep_up(directory)
-    there = open_store(directory, course.study, lambda text: console.print(text, style="yellow"))
-    there.nodes |= {key: place for key, place in store.nodes.items() if key not in there.nodes}
-    _train(console, plan, there, programs)
     with _counter(console, "measuring repairs") as tell:
-        measurer = Measurer(course.study, programs, directory)
-        found = intervene.outcomes(results, plan, there, measurer, course, tell)
-    repairs.write(root, found)
-    return found
+        return intervene.carry_out(
+            results,
+            course,
+            store,
+            programs,
+            root,
+            train=lambda plan, there: _train(console, plan, there, programs),
+            note=lambda text: console.print(text, style="yellow"),
+            tell=tell,
+        )
 
 
 def _train(console: Console, plan: Any, store: Any, programs: Any) -> dict[str, float]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis import latents
+from analysis import latents, repairs
 from analysis.claims import Bounds, claim_place, neutral_value
 from analysis.latents import Measurer
 from analysis.repairs import UNCHANGED, Outcome, Repairs
@@ -23,8 +24,9 @@ from lab import knobs as registry
 from lab.branch import branch, can_change
 from lab.config import Study
 from lab.errors import UserError, nearest
-from lab.plan import Plan
-from lab.store import Store
+from lab.plan import Plan, make_plan
+from lab.programs import Programs
+from lab.store import Store, open_store
 
 NOTHING = (
     "Nothing to repair: no primary ability is shown to be harmed at any setting. More seeds or a wider range of the"
@@ -60,6 +62,13 @@ def _annealed(study: Study, start: int, steps: int) -> Settings:
     return {f"{mechanism}.relax_from": start, f"{mechanism}.relax_over": max(1, steps // 2)}
 
 
+def _read_out(study: Study, start: int, steps: int) -> Settings:
+    """Nothing but the readout learns; a knob that only presses on training is released, or it would spoil it again."""
+    knob = registry.KNOBS[_strength(study)]
+    released = {knob.name: neutral_value(study)} if knob.relaxes or knob is registry.LEARNING_RATE else {}
+    return {"tune.only": "readout"} | released
+
+
 def _whitened(study: Study, start: int, steps: int) -> Settings:
     layer = study.claim.layer
     return {"variance.rate": 1.0, "variance.layer": layer, "covariance.rate": 0.1, "covariance.layer": layer}
@@ -82,8 +91,9 @@ ARMS: dict[str, Arm] = {
         lambda study: registry.KNOBS[_strength(study)].relaxes,
     ),
     "readout": Arm(
-        "only the unembedding and the final norm are trained; the setting stays",
-        lambda study, start, steps: {"tune.only": "readout"},
+        "only the unembedding and the final norm are trained; a knob that presses on training is set to {neutral}, one"
+        " that shapes the model stays",
+        _read_out,
     ),
     "variance_covariance": Arm(
         "VICReg's variance (rate 1) and covariance (rate 0.1) terms added at the claim's layer; the setting stays"
@@ -216,6 +226,38 @@ def _branch(
                 chosen.append((index, ARMS[arm].knobs(study, start, steps)))
                 told.append((stratum, setting, int(cell["seed"]), arm))
     return branch(study, chosen, steps), tuple(told)
+
+
+def carry_out(
+    results: Results,
+    course: Course,
+    store: Store,
+    programs: Programs,
+    root: Path,
+    *,
+    train: Callable[[Plan, Store], Any],
+    note: Callable[[str], None],
+    tell: Callable[[int, int], None],
+) -> Repairs:
+    """Run a course in <root>/repair, where a rerun goes on, and keep what came of it.
+
+    Args:
+      results, course, store: of the study, and what was planned for it.
+      programs: compiled ones; their layout is used.
+      root: the study's work directory, held by this process.
+      train: trains what a store lacks of a plan.
+      note: told of damaged checkpoints.
+      tell: told (cells measured, cells to measure).
+    """
+    plan, directory = make_plan(course.study, programs.layout), root / repairs.FILE.parent
+    directory.mkdir(exist_ok=True)
+    checkpoint.sweep_up(directory)
+    there = open_store(directory, course.study, note)
+    there.nodes |= {key: place for key, place in store.nodes.items() if key not in there.nodes}
+    train(plan, there)
+    found = outcomes(results, plan, there, Measurer(course.study, programs, directory), course, tell)
+    repairs.write(root, found)
+    return found
 
 
 def outcomes(

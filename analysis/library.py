@@ -93,7 +93,7 @@ class OpenStudy:
         'cell' is the index in `cells`, `diverged_at` -1 where a cell's loss stayed finite. Latent readings that the
         study hasn't kept yet are measured here, which may take a while.
         """
-        found, study = self._collected, self.study
+        found, study = self.collected, self.study
         cell_R, at_R = np.nonzero(np.asarray(found.shared) != "")
         names = dict.fromkeys(name for cell in self.cells for name in cell if name != "seed")
         table = {"cell": cell_R}
@@ -115,7 +115,7 @@ class OpenStudy:
                 f"{self.path}: {missing} of {len(self.cells)} cells are not trained to the end; let the study finish,"
                 " then open it again for its verdicts."
             )
-        found = self._collected
+        found = self.collected
         return verdicts_file.document(found, claims.judge(found), claims.bounds(found))
 
     def select(self, where: Where = None) -> tuple[int, ...]:
@@ -183,7 +183,8 @@ class OpenStudy:
         return {node.key: node.knobs for bucket in self._plan.buckets for node in bucket.nodes}
 
     @cached_property
-    def _collected(self) -> Results:
+    def collected(self) -> Results:
+        """Everything that was measured, as the report's own functions take it."""
         measurer = latents.Measurer(self.study, self._programs, self.path, keep=False)
         try:
             return collect(self._plan, self._store, measurer, lambda done, total: None)

@@ -1,0 +1,95 @@
+"""Planted truths: the studies are what they say, their verdicts are read right, nothing is invented elsewhere."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import labels, planted
+from analysis.claims import bounds, check, judge
+from analysis.metrics import METRICS
+from analysis.verdicts_file import document
+from lab.config import parse
+from tests.analysis import synthetic_study
+
+ROOT = Path(__file__).parents[2]
+
+
+def study_file():
+    spec = importlib.util.spec_from_file_location("planted_study", ROOT / planted.STUDY)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("variant", [*planted.TRUTHS, "bottleneck", planted.NOTHING])
+def test_every_truth_is_a_study_that_can_be_judged(variant):
+    module = study_file()
+    config = module.get_config(variant)
+    study = parse(config, module.sweep(config), METRICS)
+    check(study)
+    assert len({cell[study.claim.knob] for cell in study.cells}) == 9
+    seeds = len({cell["seed"] for cell in study.cells})
+    assert seeds == (40 * planted.SEEDS_OF_ONE if variant == planted.NOTHING else planted.SEEDS_OF_ONE)
+    assert variant in module.__doc__
+
+
+def test_truths_are_named_as_labels_are():
+    assert {label for names in planted.TRUTHS.values() for label in names} <= set(labels.LABELS)
+
+
+def verdicts(**options):
+    _, results, judged, found = synthetic_study.everything(**options)
+    return document(results, judged, found)
+
+
+def test_what_verdicts_say_of_primary_abilities_is_read():
+    found = planted.found_in("over_pruning", verdicts())
+    assert "over-pruning" in found.holds + found.suspected
+    assert len(found.harmful) == 2  # facts and Z6 break
+    assert found.right == ("over-pruning" in found.holds)
+
+
+def test_the_matrix_counts_what_holds_and_what_is_suspected():
+    rows = [
+        planted.Found("collapse", (0.5,), ("collapse",), ("over-regularization",)),
+        planted.Found("collapse", (), (), ()),
+        planted.Found("undertrained", (0.5,), ("collapse",), ()),
+    ]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in planted.matrix(rows).splitlines()]
+    assert table[0] == ["planted", "studies", "harm shown", "collapse", "over-regularization"]
+    assert table[2] == ["collapse", "2", "1", "**1 holds**", "1 suspected"]
+    assert table[3] == ["undertrained", "1", "1", "1 holds", "·"]
+    assert [row.right for row in rows] == [True, False, False]
+
+
+def test_blocks_of_seeds_are_studies_of_their_own():
+    results = synthetic_study.results(synthetic_study.study(seeds=7), diverged=False)
+    first, second = planted.blocks(results, 3)  # the seventh seed is left out
+    assert {cell["seed"] for cell in second.study.cells} == {3, 4, 5}
+    column = "facts/iid/exact"
+    mine = [i for i, cell in enumerate(results.study.cells) if cell["seed"] in (3, 4, 5)]
+    np.testing.assert_array_equal(second.columns[column], results.columns[column][mine])
+    assert first.study.cells != second.study.cells
+
+
+def test_a_tally_counts_each_study_once():
+    results = synthetic_study.results(synthetic_study.study(seeds=16), diverged=False)
+    number, counts = planted.tally(planted.blocks(results, 8))
+    assert number == 2
+    assert counts["harm shown at some setting"] == 2
+    assert max(counts.values()) <= 2
+    one = next(planted.blocks(results, 8))
+    assert f"verdict: {judge(one)[0].verdict.kind}" in counts
+    assert bounds(one)
+    table = planted.nulls_table(number, counts)
+    assert "| harm shown at some setting | 2 of 2 | 1.000 | 0.342 to 1.000 |" in table
+
+
+@pytest.mark.parametrize("wrong", [["--only=overpruning"], ["--replicates=0"]])
+def test_a_wrong_flag_is_one_sentence(wrong, capsys):
+    assert planted.main(wrong) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert len(told.splitlines()) == 1
