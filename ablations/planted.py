@@ -68,7 +68,8 @@ def get_config(variant: str = "over_pruning"):
     if variant == "over_pruning":
         config.tasks.facts.facts, config.steps.train, config.steps.spoil = 256, 2000, 50
     if variant == "elicitation_gap":
-        config.knobs, config.steps.spoil = dict(config.knobs, tune=dict(only="readout")), 400
+        config.knobs = dict(config.knobs, tune=dict(only="readout"))
+        config.schedule.name, config.steps.spoil = "constant", 1000
     if variant == "bottleneck":
         config.knobs = dict(config.knobs, fsq=dict(levels=2, coordinates=9, layer=1))
         config.steps.train = 2000
