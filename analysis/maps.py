@@ -194,5 +194,6 @@ def _boundaries(ax: Axes, bounds: list[Bounds], knob_K: np.ndarray, neutral: flo
 def _breaks(panel: Panel, row: int, bound: Bounds, knob_K: np.ndarray, judged: list[Judged]) -> None:
     for place in sorted({one.verdict.break_at for one in judged if one.verdict.break_at is not None}):
         at = float(np.interp(place, knob_K, np.arange(len(knob_K))))
-        panel.ax.plot(at, row, marker="D", color="white", markeredgecolor=VERMILLION, markersize=5, zorder=6)
+        style: dict[str, Any] = dict(marker="D", markeredgecolor=VERMILLION, markersize=4.5, zorder=6)
+        panel.ax.plot(at, row + 0.36, color="white", **style)  # above the value that the cell prints
         panel.note(f"break ({wording.settings_text(bound.stratum)})", x=place)

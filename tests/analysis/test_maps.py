@@ -20,13 +20,13 @@ def rows(picture):
 
 @pytest.fixture(scope="module")
 def two_knobs():
-    _, results, judged, bounds = synthetic_study.everything(seeds=8, strata=True, sparsities=(0.0, 0.2, 0.4, 0.6, 0.8))
+    _, results, judged, bounds = synthetic_study.everything(strata=True)
     primary = [bound for bound in bounds if bound.primary]
-    return results, primary, maps.phases(results.study, primary, judged)
+    return results, primary, judged, maps.phases(results.study, primary, judged)
 
 
 def test_a_phase_diagram_holds_the_iqm_of_every_setting(two_knobs):
-    results, _, picture = two_knobs
+    results, _, _, picture = two_knobs
     panels = {ax.get_title(loc="left"): ax for ax in picture.figure.axes if ax.images}
     assert set(panels) == {"facts/iid", "z6/iid", "addition/iid", "path_star/iid"}
     table, cells = rows(picture), results.study.cells
@@ -34,7 +34,7 @@ def test_a_phase_diagram_holds_the_iqm_of_every_setting(two_knobs):
         assert [tick.get_text().partition("\n")[0] for tick in ax.get_yticklabels()] == ["global", "layerwise"]
         drawn_RxK = np.asarray(ax.images[0].get_array())
         for row, scope in enumerate(("global", "layerwise")):
-            for k, value in enumerate((0.0, 0.2, 0.4, 0.6, 0.8)):
+            for k, value in enumerate(synthetic_study.SPARSITIES):
                 chosen = [
                     i for i, cell in enumerate(cells)
                     if (cell["prune.scope"], cell["prune.sparsity"]) == (scope, value) and results.diverged_at[i] < 0
@@ -49,8 +49,8 @@ def test_a_phase_diagram_holds_the_iqm_of_every_setting(two_knobs):
 
 
 def test_the_bounds_are_lines_at_their_settings(two_knobs):
-    _, primary, picture = two_knobs
-    knob_K = [0.0, 0.2, 0.4, 0.6, 0.8]
+    _, primary, judged, picture = two_knobs
+    knob_K = synthetic_study.SPARSITIES
     told = 0
     for ax in (ax for ax in picture.figure.axes if ax.images):
         mine = [bound for bound in primary if f"{bound.label}/{bound.split}" == ax.get_title(loc="left")]
@@ -68,6 +68,13 @@ def test_the_bounds_are_lines_at_their_settings(two_knobs):
                 assert np.sign(at - round(at)) == side
                 told += 1
     assert told >= 6
+    broken = [one for one in judged if one.verdict.break_at is not None]
+    breaks = {
+        (f"{one.label}/{one.split}", f"break (prune.scope = {one.stratum['prune.scope']})", f"{place:.7g}")
+        for one, place in ((one, one.verdict.break_at) for one in broken)
+    }
+    assert {(line["panel"], line["series"], line["x"]) for line in rows(picture) if "break" in line["series"]} == breaks
+    assert breaks
 
 
 def embedding(classes=20, nan=False):

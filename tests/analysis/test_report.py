@@ -117,7 +117,7 @@ def test_strata_have_a_section_each_and_html_is_escaped(tmp_path):
     for text in ("prune.scope = global", "prune.scope = layerwise"):
         assert f"<h2>Verdicts: {text}</h2>" in html
         assert f"## Verdicts: {text}" in markdown
-    assert html.count("<svg ") == 2 * len(album.FIGURES)
+    assert html.count("<svg ") == 2 * len(album.FIGURES) + 1, "and one of the whole grid"
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt; | a &amp; b?" in html
     strata = [record["stratum"] for record in json.loads((tmp_path / "verdicts.json").read_text())["bounds"]]
