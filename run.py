@@ -3,6 +3,7 @@
 python run.py --config=ablations/pruning.py            the whole study; rerunning resumes, or rebuilds the views
 python run.py --config=ablations/pruning.py:quick      a small version of it
 python run.py --config=... --plan                      print the plan and train nothing
+python run.py --config=... --intervene                 then go on from where abilities are lost: what repairs?
 python run.py --config=... --config.steps.train=500    override any field
 python run.py --config=... --workdir=runs/mine         where the study lives (default: runs/<study>)
 python run.py --config=... --chunk=8                   cells a device trains in one call (default: a fixed rule)
@@ -17,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +35,13 @@ config_flags.DEFINE_config_file(
 )
 flags.DEFINE_string("workdir", None, "Where the study lives; default runs/<study>. Rerunning resumes what is there.")
 flags.DEFINE_bool("plan", False, "Print the plan and train nothing.")
+flags.DEFINE_bool("intervene", False, "After the verdicts, run the interventions that the diagnosis asks for.")
+flags.DEFINE_string(
+    "arms", "", "With --intervene: which interventions, names with commas between; default: as asked for."
+)
+flags.DEFINE_integer(
+    "repair_steps", 0, "With --intervene: steps of each; 0 is a fifth of the study's own.", lower_bound=0
+)
 flags.DEFINE_integer(
     "chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0
 )
@@ -57,6 +66,8 @@ def main(argv: list[str]) -> int:
             return 0
         if FLAGS.config is None:
             raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
+        if (FLAGS.arms or FLAGS.repair_steps) and not FLAGS.intervene:
+            raise UserError("--arms and --repair_steps say how to repair; add --intervene.")
         return _study(console, argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -160,7 +171,7 @@ def _study(console: Console, argv: list[str]) -> int:
     from lab.population import use_every_core
 
     use_every_core()
-    from analysis import claims, embeddings, summary
+    from analysis import claims, embeddings, intervene, summary
     from analysis.metrics import METRICS
     from lab import checkpoint
     from lab.config import parse
@@ -178,6 +189,8 @@ def _study(console: Console, argv: list[str]) -> int:
         FLAGS.config.name = Path(file).stem
     study = parse(FLAGS.config, grid, METRICS)
     claims.check(study)
+    if FLAGS.intervene:
+        intervene.check(study, FLAGS.arms, FLAGS.repair_steps)
     plan = make_plan(study, local_layout(FLAGS.chunk))
     root = Path(FLAGS.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}")
     workdir = Workdir(root, study, FLAGS.config, plan.layout)
@@ -200,14 +213,47 @@ def _study(console: Console, argv: list[str]) -> int:
         timings = _train(console, plan, store, programs)
         results, timings["measure"] = _measure(console, plan, store, programs, root)
         judged, bounds = claims.judge(results), claims.bounds(results)
+        console.print(summary.verdict_table(judged, bounds, claims.neutral_value(study)))
+        if FLAGS.intervene and intervene.targets(bounds):
+            results = replace(results, repairs=_intervene(console, results, judged, bounds, store, programs, root))
+        elif FLAGS.intervene:
+            console.print(intervene.NOTHING, style="yellow", highlight=False)
+        if results.repairs:
+            console.print(summary.repair_table(results))
         pictured = embeddings.read(plan, store, programs, results, judged, bounds)
         timings["compile"] = programs.seconds
         timings["total"] = time.perf_counter() - begun
         report = summary.write(root, plan, results, judged, bounds, timings, argv, notes, pictured)
-        console.print(summary.verdict_table(judged, bounds, claims.neutral_value(study)))
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
         console.print(f"done in {time.perf_counter() - begun:.0f} s", highlight=False)
     return 0
+
+
+def _intervene(console: Console, results: Any, judged: Any, bounds: Any, store: Any, programs: Any, root: Path) -> Any:
+    """Go on from where abilities are lost, in a directory of its own, and keep what came of it."""
+    from analysis import intervene, labels, repairs
+    from analysis.latents import Measurer
+    from lab import checkpoint
+    from lab.plan import make_plan
+    from lab.store import open_store
+
+    diagnosis = labels.diagnose(replace(results, repairs=None), judged, bounds)
+    course = intervene.course(results, bounds, diagnosis, FLAGS.arms, FLAGS.repair_steps)
+    for note in course.notes:
+        console.print(note, style="yellow", highlight=False)
+    places = ", ".join(f"{b.label}/{b.split} at {b.harmful_from:g}" for b in course.targets)
+    console.print(f"repairing {places}: {', '.join(course.arms)}; {course.steps} steps each", highlight=False)
+    plan, directory = make_plan(course.study, programs.layout), root / "repair"
+    directory.mkdir(exist_ok=True)
+    checkpoint.sweep_up(directory)
+    there = open_store(directory, course.study, lambda text: console.print(text, style="yellow"))
+    there.nodes |= {key: place for key, place in store.nodes.items() if key not in there.nodes}
+    _train(console, plan, there, programs)
+    with _counter(console, "measuring repairs") as tell:
+        measurer = Measurer(course.study, programs, directory)
+        found = intervene.outcomes(results, plan, there, measurer, course, tell)
+    repairs.write(root, found)
+    return found
 
 
 def _train(console: Console, plan: Any, store: Any, programs: Any) -> dict[str, float]:

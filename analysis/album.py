@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis import compute, figures, maps, training_figures, wording
+from analysis import compute, figures, maps, repair_views, training_figures, wording
 from analysis.claims import Bounds, Judged, strata
 from analysis.embeddings import Embedding
 from analysis.picture import Picture
@@ -126,6 +126,8 @@ def _of_stratum(
     yield from ((name, FIGURES[name], draw()) for name, draw in drawn.items())
     if states:
         yield "embeddings", EMBEDDINGS, maps.embeddings(study, states)
+    if repair_views.chosen(results, stratum):
+        yield "repairs", ("Where each arm ends", repair_views.CAPTION), repair_views.figure(results, stratum)
     if matched := compute.matched(results, stratum):
         yield "compute", COMPUTE, training_figures.compute(results, primary, matched)
 

@@ -4,21 +4,22 @@ A label is tested where an ability is harmed: at the first setting shown harmful
 seeds (at the last setting where nothing is shown harmful and a latent gain leaves the ability behind). Every statement
 is a paired sign-flip test at the claim's α, and joins its parts by intersection–union (Berger 1982). What only an
 intervention can show (that relaxing a penalty, fine-tuning under the masks or a new readout brings the ability back) is
-never concluded here: such labels are at most *suspected*.
+concluded only where one was run (`run.py --intervene`, `Results.repairs`): such labels are at most *suspected* before.
 
 Shape letters: S seeds, K settings, E evaluations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from analysis.claims import Bounds, Judged, claim_place, curve, neutral_value
 from analysis.contrasts import sign_flip_p, without_rounding
+from analysis.repairs import UNCHANGED
 from analysis.results import Results
 from lab.config import Study
 from tasks.base import trivial
@@ -30,7 +31,9 @@ LABELS = {
     "collapse": "the effective dimension and what a linear reader extracts about the factor both fall",
     "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
     "shortcut": "the split where the planted cue tells falls by less than δ, the one where it tells nothing by more",
-    "over-pruning": "rare facts fall further than common ones",
+    "elicitation gap": "what a linear reader extracts about the factor stays, and the model's own readout has lost it",
+    "over-pruning": "what pruning took comes back by fine-tuning under the masks (optimization) or only by regrowth"
+    " (capacity); where facts have frequencies, rare ones fall further than common ones",
     "over-regularization": "the task's own loss on the batches trained on rises with the knob",
     "unresolved": "none of the above is shown",
 }
@@ -70,6 +73,7 @@ class Label:
       at: the knob's setting that is compared with neutral.
       evidence: what was measured: mean changes and p-values, by name.
       needs: the intervention that would turn a suspicion into a label, or ''.
+      by: the interventions that decided it, or ''.
     """
 
     label: str
@@ -80,6 +84,7 @@ class Label:
     at: float
     evidence: dict[str, float] = field(default_factory=dict)
     needs: str = ""
+    by: str = ""
 
 
 def diagnose(results: Results, judged: list[Judged], bounds: list[Bounds]) -> list[Label]:
@@ -90,7 +95,7 @@ def diagnose(results: Results, judged: list[Judged], bounds: list[Bounds]) -> li
     not, or `never transferred`).
 
     Returns:
-      for each such ability all of `RULES` in their order, then perhaps `unresolved`.
+      for each such ability all of `RULES` in their order, what interventions decided first, then perhaps `unresolved`.
     """
     found = []
     for bound in bounds:
@@ -101,6 +106,7 @@ def diagnose(results: Results, judged: list[Judged], bounds: list[Bounds]) -> li
             continue
         case = _Case(results, bound)
         labels = [rule(case) if case.harmed or rule in OF_ANY else case.untestable(rule) for rule in RULES]
+        labels.sort(key=lambda one: not (one.by and one.status == "holds"))
         if not any(one.status in ("holds", "suspected") and one.name != "compression" for one in labels):
             labels.append(case.label_of("unresolved", "holds"))
         found += labels
@@ -158,6 +164,26 @@ class _Case:
 
     def label_of(self, name: str, status: str, needs: str = "", **evidence: float) -> Label:
         return Label(self.bound.label, self.bound.split, self.bound.stratum, name, status, self.at, evidence, needs)
+
+    def decided(self, name: str, status: str, needs: str, by: str, evidence: dict[str, float]) -> Label:
+        """A label that rests on interventions."""
+        return replace(self.label_of(name, status, needs), by=by, evidence=evidence)
+
+    def recovery(self, arms: Sequence[str]) -> tuple[str, bool | None, dict[str, float]]:
+        """The first of some arms that recovers half of what was lost.
+
+        Returns:
+          its name ('' if none does), whether half is recovered (None where that is open or no arm was run; False where
+          all arms that were run are shown to stay below), and what was measured.
+        """
+        run = self.results.repairs.of(*_ability(self.bound), self.at) if self.results.repairs else {}
+        evidence = {f"recovered by {arm}": run[arm].share for arm in arms if arm in run}
+        tried = [run[arm] for arm in arms if arm in run and run[arm].p("lacks") <= self.study.claim.alpha]
+        for one in tried:
+            if one.p("half") <= self.study.claim.alpha:
+                return one.arm, True, evidence | {"p of half": one.p("half")}
+        below = bool(tried) and all(one.p("under half") <= self.study.claim.alpha for one in tried)
+        return "", False if below else None, evidence
 
     def column(self, split: str, reading: str = "exact") -> str:
         return f"{self.bound.label}/{split}/{reading}"
@@ -251,26 +277,61 @@ def shortcut(case: _Case) -> Label:
     )
 
 
+def elicitation_gap(case: _Case) -> Label:
+    """V-information is shown to stay within δ of what it was, and training the readout alone recovers half."""
+    information_S, margin = _information(case)
+    stays, p = case.shown(information_S + margin)
+    arm, recovered, tried = case.recovery(["readout"])
+    needs = "" if arm or recovered is False else "training only the readout (`--intervene`)"
+    status = "not shown"
+    if not stays or not margin > 0:
+        falls, _ = case.shown(-information_S - margin)
+        status, needs = ("refuted" if falls else "not shown"), ""
+    elif recovered is not None:
+        status = "holds" if recovered else "refuted"
+    elif not tried:
+        status = "suspected"
+    evidence = {"information": _mean(information_S), "p": p} | tried
+    return case.decided("elicitation gap", status, needs, arm, evidence)
+
+
 def over_pruning(case: _Case) -> Label:
-    """Under pruning, the tail's fall is shown to be larger than the head's."""
-    if case.study.claim.knob.split(".")[0] not in PRUNING or not {"head", "tail"} <= set(case.splits):
+    """Fine-tuning or regrowth recovers half; where facts have frequencies the tail falls further than the head.
+
+    Fine-tuning under the masks is what cells that went on unchanged do: what it recovers was lost to optimization. What
+    only lifting the masks recovers was lost to capacity.
+    """
+    if case.study.claim.knob.split(".")[0] not in PRUNING:
         return case.label_of("over-pruning", "not testable")
-    head_S, tail_S = (case.change(case.column(split)) for split in ("head", "tail"))
-    further, p = case.shown(head_S - tail_S)
-    needs = "fine-tuning under fixed masks beside regrowth"
-    return case.label_of(
-        "over-pruning", "suspected" if further else "not shown", needs, head=_mean(head_S), tail=_mean(tail_S), p=p
-    )
+    evidence, further = {}, True
+    if {"head", "tail"} <= set(case.splits):
+        head_S, tail_S = (case.change(case.column(split)) for split in ("head", "tail"))
+        further, p = case.shown(head_S - tail_S)
+        evidence = {"head": _mean(head_S), "tail": _mean(tail_S), "p": p}
+    arm, recovered, tried = case.recovery([UNCHANGED, "relax"])
+    needs = "" if arm or recovered is False else "fine-tuning under fixed masks beside regrowth (`--intervene`)"
+    if not further:
+        return case.decided("over-pruning", "not shown", "", "", evidence | tried)
+    status = {True: "holds", False: "refuted", None: "not shown" if tried else "suspected"}[recovered]
+    return case.decided("over-pruning", status, needs, arm, evidence | tried)
 
 
 def over_regularization(case: _Case) -> Label:
-    """Under a regularizer, the task's loss on the batches of the last call is shown to be above neutral's."""
+    """Under a regularizer, the task's loss on the batches of the last call is shown to be above neutral's.
+
+    And relaxing it recovers half of what was lost.
+    """
     if case.study.claim.knob.split(".")[0] not in REGULARIZERS:
         return case.label_of("over-regularization", "not testable")
     rise_S = case.change("train/loss")
     rises, p = case.shown(rise_S)
-    needs = "relaxing the penalty to 0 from the checkpoint"
-    return case.label_of("over-regularization", "suspected" if rises else "not shown", needs, rise=_mean(rise_S), p=p)
+    arm, recovered, tried = case.recovery(["relax", "anneal"])
+    needs = "" if arm or recovered is False else "relaxing the penalty from the checkpoint (`--intervene`)"
+    status = {True: "holds", False: "refuted", None: "not shown" if tried else "suspected"}[recovered]
+    evidence = {"rise": _mean(rise_S), "p": p} | tried
+    if not rises:
+        return case.decided("over-regularization", "not shown", "", "", evidence)
+    return case.decided("over-regularization", status, needs, arm, evidence)
 
 
 RULES = (
@@ -280,6 +341,7 @@ RULES = (
     shortcut,
     collapse,
     compression,
+    elicitation_gap,
     over_pruning,
     over_regularization,
 )
@@ -303,7 +365,8 @@ def _told(labels: list[Label], setting: Callable[[float], str]) -> str:
             name = one.name.capitalize() + (" suspected" if one.status == "suspected" else "")
             numbers = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in one.evidence.items())
             told = f"{name}: {LABELS[one.name]}" + (f" ({numbers})" if numbers else "")
-            parts.append(told + (f"; {one.needs} would show it." if one.status == "suspected" else "."))
+            shown = f"; shown by the arm '{one.by}'." if one.by else "."
+            parts.append(told + (f"; {one.needs} would show it." if one.status == "suspected" else shown))
     for status in ("refuted", "not shown", "not testable"):
         names = [one.name for one in labels if one.status == status]
         if names:

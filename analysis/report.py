@@ -15,11 +15,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
-from analysis import album, board, compute, costs, density, labels, plotting, tables, verdicts_file, wording
+from analysis import (
+    album,
+    board,
+    compute,
+    costs,
+    density,
+    labels,
+    plotting,
+    repair_views,
+    tables,
+    verdicts_file,
+    wording,
+)
 from analysis.album import Shown
 from analysis.claims import Bounds, Judged, strata
 from analysis.embeddings import Embedding
 from analysis.metrics import METRICS
+from analysis.repairs import KINDS
 from analysis.results import Results, to_csv
 from lab import writer
 from lab.plan import Plan
@@ -116,6 +129,21 @@ def _of(stratum: dict[str, Any], items: list[Any]) -> list[Any]:
     return [item for item in items if item.stratum == stratum]
 
 
+def _repairs(results: Results, stratum: dict[str, Any]) -> dict[str, Any]:
+    """What interventions recovered in a stratum; empty where none were run."""
+    if results.repairs is None or not repair_views.chosen(results, stratum):
+        return {}
+    return {
+        "title": repair_views.TITLE,
+        "steps": results.repairs.steps,
+        "arms": repair_views.about(results),
+        "sentences": list(repair_views.sentences(results, stratum)),
+        "columns": repair_views.COLUMNS,
+        "rows": list(repair_views.rows(results, stratum)),
+        "kinds": list(KINDS.items()),
+    }
+
+
 def _content(
     plan: Plan, results: Results, judged: list[Judged], bounds: list[Bounds], run_facts: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -133,6 +161,7 @@ def _content(
                 "answers": wording.answers(study, primary, mine),
                 "sentences": tables.sentences(mine),
                 "why": labels.told(_of(stratum, diagnosis), words.setting),
+                "repairs": _repairs(results, stratum),
                 "verdicts": [tables.verdict_row(study, one, primary) for one in mine],
                 "bounds": [tables.bounds_row(study, bound) for bound in ours],
                 "latents": list(tables.latent_rows(study, results, mine, primary)),

@@ -13,6 +13,7 @@ from analysis import costs
 from analysis.costs import Costs
 from analysis.density import Density, count
 from analysis.latents import Measurer, Place, places
+from analysis.repairs import Repairs, read
 from lab import checkpoint
 from lab.config import Study
 from lab.knobs import telling
@@ -35,6 +36,7 @@ class Results:
         where there are none yet.
       density: of the kernels at the end; None for a study that doesn't prune.
       costs: parameters and FLOPs; None where there are no checkpoints to count them in.
+      repairs: what interventions recovered; None where none were run.
     """
 
     study: Study
@@ -45,6 +47,7 @@ class Results:
     shared: tuple[tuple[str, ...], ...]
     density: Density | None = None
     costs: Costs | None = None
+    repairs: Repairs | None = None
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
         """float64[cells, E]."""
@@ -93,6 +96,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         shared=tuple(tuple(row[s].key if s < len(row) else "" for s, _ in evaluations) for row in nodes),
         density=count(plan, store) if finished else None,
         costs=costs.count(plan, store) if finished else None,
+        repairs=read(store.workdir, study) if finished else None,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from analysis import transfer, wording
+from analysis import repair_views, transfer, wording
 from analysis.claims import Bounds, Judged
 from lab import cost
 from lab.plan import Plan
@@ -91,6 +91,16 @@ def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) ->
             place,
             "—" if one.verdict.kind == "underpowered" else _number(one.verdict.deciding_p, ".3f"),
         )
+    return table
+
+
+def repair_table(results: Any) -> Table:
+    """What interventions recovered, for the terminal."""
+    table = Table(title=f"Repairs, {results.repairs.steps} steps each", title_justify="left")
+    for column in repair_views.COLUMNS.values():
+        table.add_column(column)
+    for row in repair_views.rows(results):
+        table.add_row(*(row[name] for name in repair_views.COLUMNS))
     return table
 
 

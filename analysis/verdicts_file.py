@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from analysis import labels, transfer
 from analysis.claims import Bounds, Judged, neutral_value
+from analysis.repairs import Repairs
 from analysis.results import Results
 
 SCHEMA = 1  # raised when a field changes its meaning or goes away; new fields don't raise it
@@ -47,6 +49,7 @@ def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> di
             ],
             "claims": [_claim(one) for one in judged],
             "bounds": [_bounds(one) for one in bounds],
+            "repairs": [] if results.repairs is None else list(_repairs(results.repairs, claim.alpha)),
             "labels": [_label(one) for one in labels.diagnose(results, judged, bounds)],
         }
     )
@@ -91,7 +94,34 @@ def _label(one: labels.Label) -> dict[str, Any]:
         "at": one.at,
         "evidence": one.evidence,
         "needs": one.needs,
+        "by": one.by,
     }
+
+
+def _repairs(repairs: Repairs, alpha: float) -> Iterator[dict[str, Any]]:
+    for one in repairs.outcomes:
+        yield {
+            "ability": f"{one.label}/{one.split}",
+            "stratum": one.stratum,
+            "at": one.setting,
+            "arm": one.arm,
+            "about": repairs.arms[one.arm],
+            "steps": repairs.steps,
+            "seeds": one.seeds,
+            "lost": float(np.mean(one.lost_S)),
+            "recovered": float(np.mean(one.recovered_S)),
+            "interval": one.interval,
+            "share": one.share,
+            "outcome": one.kind(alpha),
+            "p_recovered": one.p("some"),
+            "p_half": one.p("half"),
+            "after": float(np.mean(one.after)),
+            "neutral_after": float(np.mean(one.neutral_after)),
+            "latents": [
+                {"metric": metric, "neutral": neutral, "unchanged": unchanged, "arm": arm}
+                for metric, (neutral, unchanged, arm) in one.latents.items()
+            ],
+        }
 
 
 def plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ from tasks.base import Split, Task
 from tasks.mixture import Mixture
 
 FORMAT = 3  # raised whenever the same config would train to other numbers
+THEN = "then"  # in a cell of a branch, beside its knobs: {knob: value that replaces the cell's in the last stage}
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Study:
     probe_examples: int
     probe_layers: tuple[int, ...]
     claim: Claim
+    restart: Schedule | None = None  # of the last stage, where it has a schedule of its own; see lab.branch
+    room: Mapping[str, int] | None = None  # of a branch: the largest values of the study that it goes on from
 
     @property
     def mixture(self) -> Mixture:
@@ -135,22 +138,47 @@ class Study:
                 values[name] = self.base[name]
             else:
                 values[name] = knob.neutral if knob.neutral is not None else self.base[name]
-        return values
+        last = stage == len(self.stages) - 1
+        return values | dict(cell.get(THEN, {})) if last else values
+
+    def schedule_at(self, stage: int) -> Schedule:
+        """The learning rate's schedule during a stage."""
+        return self.restart if self.restart and stage == len(self.stages) - 1 else self.schedule
+
+    def entering(self, cell: Mapping[str, Any], stage: int) -> tuple[str, ...]:
+        """Mechanisms that begin to act at a stage, or that a branch changes there: what they choose, they choose anew.
+
+        A mechanism that chooses nothing on entry is left out where a branch changes it.
+        """
+        begins = tuple(
+            name
+            for name, mechanism in registry.MECHANISMS.items()
+            if min(self.acts_from[k.name] for k in mechanism.deciding) == stage
+        )
+        changed = cell.get(THEN, {}) if stage == len(self.stages) - 1 else {}
+        chooses = {name.split(".")[0] for name in changed if "." in name}
+        return begins + tuple(
+            name for name in registry.MECHANISMS if name in chooses - {*begins} and registry.MECHANISMS[name].chooses
+        )
 
     def spec_of(self, cell: Mapping[str, Any]) -> ModelSpec:
         """The sizes of a cell's model: the study's, with room for what its mechanisms need."""
         spec = self.spec
         for name in registry.mechanisms_in_use([cell]):
-            spec = registry.MECHANISMS[name].shape(spec, {**cell, **self._largest})
+            spec = registry.MECHANISMS[name].shape(spec, {**cell, **self.largest})
         return spec
 
     @cached_property
-    def _largest(self) -> dict[str, int]:
+    def largest(self) -> Mapping[str, int]:
+        """The largest value in any cell of every knob that models need room for."""
+        if self.room is not None:
+            return self.room
         return {k.name: max(cell[k.name] for cell in self.cells) for k in registry.KNOBS.values() if k.sizes}
 
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
         schedule = dataclasses.asdict(self.schedule)
+        schedule.pop("begun")
         if self.schedule.name == "constant":
             schedule.pop("total")  # a constant rate does not care how long the study goes on
         return {
@@ -166,10 +194,15 @@ class Study:
                     "saves": list(s.saves),
                     "examples": [use.examples[i] for use in self.tasks],
                     "knobs": telling(self.knobs_at(cell, i)),
+                    **self._restarted(i),
                 }
                 for i, s in enumerate(self.stages[: stage + 1])
             ],
         }
+
+    def _restarted(self, stage: int) -> dict[str, Any]:
+        schedule = self.schedule_at(stage)
+        return {} if schedule is self.schedule else {"schedule": dataclasses.asdict(schedule)}
 
     def key(self, cell: Mapping[str, Any], stage: int) -> str:
         """The content's hash: equal for cells that agree on all knobs acting up to this stage."""

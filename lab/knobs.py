@@ -89,7 +89,7 @@ def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
     """
 
     def off(name: str) -> bool:
-        return knobs[name] != KNOBS[name].neutral
+        return name in KNOBS and knobs[name] != KNOBS[name].neutral
 
     return {name: knobs[name] for name in knobs if off(name) and (not KNOBS[name].needs or off(KNOBS[name].needs))}
 

@@ -116,8 +116,11 @@ def make_plan(study: Study, layout: Layout) -> Plan:
     for stage in range(len(study.stages)):
         groups: dict[Any, list[Node]] = {}
         for node in _nodes(study, stage):
-            groups.setdefault((study.spec_of(study.cells[node.cells[0]]), _static(node.knobs)), []).append(node)
-        buckets += [_bucket(study, stage, spec, static, nodes) for (spec, static), nodes in groups.items()]
+            cell = study.cells[node.cells[0]]
+            shared = study.spec_of(cell), _static(node.knobs), study.entering(cell, stage)
+            groups.setdefault(shared, []).append(node)
+        for (spec, static, entering), nodes in groups.items():
+            buckets.append(_bucket(study, stage, spec, static, entering, nodes))
     return Plan(study, layout, tuple(buckets))
 
 
@@ -138,29 +141,29 @@ def _static(knobs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 
 def _bucket(
-    study: Study, stage: int, spec: model.ModelSpec, static: tuple[tuple[str, Any], ...], nodes: list[Node]
+    study: Study,
+    stage: int,
+    spec: model.ModelSpec,
+    static: tuple[tuple[str, Any], ...],
+    entering: tuple[str, ...],
+    nodes: list[Node],
 ) -> Bucket:
     settings = [study.knobs_at(study.cells[n.cells[0]], s) for n in nodes for s in range(stage + 1)]
     mechanisms = registry.mechanisms_in_use(settings)
-    entering = tuple(name for name in mechanisms if _acts_from(study, name) == stage)
     program = Program(
         spec=spec,
         mixture=study.mixture,
         counts=tuple((use.label, use.examples[stage]) for use in study.tasks),
         length=study.train_length,
-        schedule=study.schedule,
+        schedule=study.schedule_at(stage),
         mechanisms=mechanisms,
-        entering=entering,
+        entering=tuple(name for name in mechanisms if name in entering),
         static=tuple((k, v) for k, v in static if k.split(".")[0] in mechanisms),
         call_steps=study.call_steps,
         opening=study.stages[0].end,
         optimizer=dict(static)[registry.OPTIMIZER.name],
     )
     return Bucket(stage, program, tuple(nodes))
-
-
-def _acts_from(study: Study, mechanism: str) -> int:
-    return min(study.acts_from[k.name] for k in registry.MECHANISMS[mechanism].deciding)
 
 
 def traced_arguments(nodes: list[Node]) -> tuple[jax.Array, dict[str, jax.Array]]:

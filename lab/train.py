@@ -50,15 +50,17 @@ class Schedule:
         last DECAY_SHARE of `total`: arXiv 2404.06395).
       warmup: steps of linear warm-up.
       total: the study's steps over all stages; a constant rate doesn't read it.
+      begun: the absolute step from which a schedule that begins again counts; 0 for the study's own.
     """
 
     name: str = "constant"
     warmup: int = 100
     total: int = 0
+    begun: int = 0
 
     def __call__(self, step: jax.Array) -> jax.Array:
         """float32[] for int32[] step."""
-        step = step.astype(jnp.float32)
+        step = (step - self.begun).astype(jnp.float32)
         scale = jnp.minimum(1.0, (step + 1.0) / max(self.warmup, 1))
         left = jnp.clip(1.0 - step / max(self.total, 1), 0.0, 1.0)  # share of all steps still to come
         if self.name == "cosine":
@@ -183,7 +185,8 @@ def train_step(
         direction = mechanism.direction(direction, state.params, now)
     time = step
     for name, mechanism, now in acting:
-        time = mechanism.clock(time, extra[name], now)
+        if not program.schedule.begun:  # a schedule that begins again is not turned back
+            time = mechanism.clock(time, extra[name], now)
     rate = knobs[LEARNING_RATE.name] * program.schedule(time)
     for _, mechanism, now in acting:
         rate = mechanism.rate(rate, now, step)

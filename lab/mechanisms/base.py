@@ -190,6 +190,11 @@ class Mechanism:
         return type(self).shape is not Mechanism.shape
 
     @property
+    def chooses(self) -> bool:
+        """Whether it chooses something as it enters a stage."""
+        return type(self).enter is not Mechanism.enter
+
+    @property
     def reads(self) -> bool:
         """Whether it has readings of its own."""
         return type(self).readings is not Mechanism.readings

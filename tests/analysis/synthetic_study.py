@@ -1,10 +1,14 @@
 """A study's results without training: real tasks and claims, planted curves, every awkward case that a report meets."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from analysis.claims import bounds, judge
+from analysis.intervene import ARMS
 from analysis.latents import places
 from analysis.metrics import BALANCE, CHECKS, METRICS
+from analysis.repairs import Outcome, Repairs
 from analysis.results import Results
 from lab.config import parse
 from lab.grid import axis, product, study_config
@@ -123,8 +127,43 @@ def results(one=None, rng_seed=0, diverged=True):
     return Results(one, np.asarray([step for _, step in evaluations]), names, columns, at, shared)
 
 
+def outcome(arm="relax", *, recovered=0.4, lost=0.4, went_on=0.0, noise=0.01, seeds=8, **where):
+    """Neutral at .95, lost to .55, of which going on unchanged brings `went_on` back and the arm `recovered` more."""
+    rng = np.random.default_rng(3)
+
+    def around(value):
+        return tuple(value + noise * rng.standard_normal(seeds))
+
+    place = {"label": "facts", "split": "iid", "stratum": {}, "setting": 0.8, "delta": 0.05} | where
+    return Outcome(
+        **place,
+        arm=arm,
+        seeds=tuple(range(seeds)),
+        before=around(0.95 - lost),
+        after=around(0.95 - lost + went_on + (0 if arm == "continue" else recovered)),
+        unchanged=around(0.95 - lost + went_on),
+        neutral_before=around(0.95),
+        neutral_after=around(0.95),
+        latents={"participation_ratio": (22.0, 10.0, 14.0)},
+    )
+
+
+def repaired(found):
+    """Three arms for every primary ability that is harmed somewhere."""
+    broken = [b for b in found if b.primary and b.learned and b.harmful_from is not None]
+    arms = {"continue": {}, "relax": {"recovered": 0.3}, "readout": {"recovered": 0.0}}
+    outcomes = [
+        outcome(arm, label=b.label, split=b.split, stratum=b.stratum, setting=b.harmful_from, delta=b.delta, **planted)
+        for b in broken
+        for arm, planted in arms.items()
+    ]
+    return Repairs(440, {arm: ARMS[arm].about for arm in arms}, tuple(outcomes), ())
+
+
 def everything(**options):
     """(plan, results, judged, bounds) of `study(**options)`."""
     one = study(**options)
     table = results(one)
-    return make_plan(one, Layout("cpu", 2, 1, 4)), table, judge(table), bounds(table)
+    found = bounds(table)
+    table = replace(table, repairs=repaired(found))
+    return make_plan(one, Layout("cpu", 2, 1, 4)), table, judge(table), found

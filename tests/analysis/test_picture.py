@@ -96,4 +96,4 @@ def test_a_file_is_the_element_with_a_size(study):
 def test_every_figure_and_column_is_documented():
     text = DOCUMENT.read_text()
     named = set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE))
-    assert named == {*album.FIGURES, "embeddings", "compute", "phases", *Point._fields}
+    assert named == {*album.FIGURES, "embeddings", "repairs", "compute", "phases", *Point._fields}

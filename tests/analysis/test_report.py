@@ -38,7 +38,7 @@ def test_every_view_is_written_and_nothing_else(views):
     assert {p.name for p in workdir.iterdir()} == {
         "report.html", "report.md", "verdicts.json", "results.csv", "figures", "tb"
     }  # fmt: skip
-    files = {f"{name}.{kind}" for name in album.FIGURES for kind in ("svg", "csv")}
+    files = {f"{name}.{kind}" for name in (*album.FIGURES, "repairs") for kind in ("svg", "csv")}
     assert {p.name for p in (workdir / "figures").iterdir()} == files
     assert len(list((workdir / "tb" / "cells").iterdir())) == 72
 
@@ -58,11 +58,11 @@ def test_html_is_self_contained_and_names_everything(views):
     html = (views[0] / "report.html").read_text()
     assert not re.search(r"""(?:src|href)=["'](?!#|figures/)""", html)
     links = re.findall(r'href="(figures/[^"]+)"', html)
-    assert len(links) == 2 * len(album.FIGURES)
+    assert len(links) == 2 * (len(album.FIGURES) + 1)
     assert all((views[0] / link).is_file() for link in links)
     assert "url(http" not in html
     assert "@import" not in html
-    assert html.count("<svg ") == len(album.FIGURES)
+    assert html.count("<svg ") == len(album.FIGURES) + 1  # and the repairs
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for text in ("path_star/iid", "not learned", "reversal", "never transferred", "exploratory", "Limits", "Reproduce"):
@@ -79,6 +79,8 @@ def test_every_series_of_a_figure_is_documented(views):
         assert table, path.name
         for name in {line["series"] for line in table}:
             general = re.sub(r"seed \d+", "seed *s*", re.sub(r"prune\.sparsity = .*", "*knob* = *v*", name))
+            if path.stem == "repairs" and name not in ("before", "neutral ± δ"):
+                general = re.sub("^[^,]+", "*arm*", name)
             assert f"“{general}”" in text, (path.name, name)
 
 
@@ -163,7 +165,9 @@ def test_verdicts_file_is_strict_and_documented(views):
     text = (views[0] / "verdicts.json").read_text()
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     found = set(paths(content)) - {"claims[].break_interval"}  # null, where the list itself is missing
-    strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "bounds")}  # empty without further axes
+    strata = {
+        f"{each}[].stratum.{{}}" for each in ("claims", "labels", "bounds", "repairs")
+    }  # empty without further axes
     assert found | strata == documented()
     fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
     assert fields <= {re.split(r"(?<=claims\[\])\.([a-z_]+)", path)[0] + "." + path.split(".")[1].rstrip("[]")
@@ -196,7 +200,7 @@ def test_tensorboard_sweep_holds_the_iqm_of_every_setting(views):
     mine = [i for i, cell in enumerate(results.study.cells) if cell["prune.sparsity"] == 0.5]
     values = np.sort(results.columns["facts/iid/exact"][mine, -1])
     assert points[-1].value == pytest.approx(values[2:-2].mean())
-    assert len(tags["images"]) == len(album.FIGURES)
+    assert len(tags["images"]) == len(album.FIGURES) + 1  # and the repairs
     assert "answer and verdicts/text_summary" in tags["tensors"]
 
 

@@ -1,0 +1,123 @@
+"""From a diagnosis to a branch and its outcomes, on the tiny study: what goes on, from where, and what is read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis import intervene
+from analysis.claims import bounds
+from analysis.latents import Measurer
+from analysis.results import collect
+from lab import checkpoint
+from lab.errors import UserError
+from lab.grid import axis, product
+from lab.plan import make_plan
+from lab.store import open_store
+from lab.study import Trainer
+from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config, trained  # noqa: F401
+
+SPARSEST = 0.5
+
+
+@pytest.fixture(scope="module")
+def read(trained, tmp_path_factory):  # noqa: F811
+    """The tiny study's results, and bounds that say its first ability is lost at the last sparsity."""
+    plan, store, _ = trained
+    directory = tmp_path_factory.mktemp("readings")
+    results = collect(plan, store, Measurer(plan.study, PROGRAMS, directory), lambda done, total: None)
+    planted = [
+        replace(bound, learned=True, harmful_from=SPARSEST if bound.primary else None) for bound in bounds(results)
+    ]
+    return results, planted
+
+
+@pytest.fixture(scope="module")
+def repaired(trained, read, tmp_path_factory):  # noqa: F811
+    """Everything that `--intervene` does after the verdicts."""
+    _, store, _ = trained
+    results, planted = read
+    course = intervene.course(results, planted, [], "relax,readout", 6)
+    plan, directory = make_plan(course.study, LAYOUT), tmp_path_factory.mktemp("repair")
+    there = open_store(directory, course.study, print)
+    there.nodes |= store.nodes
+    Trainer(plan, there, Silent(), PROGRAMS).run()
+    measurer = Measurer(course.study, PROGRAMS, directory)
+    found = intervene.outcomes(results, plan, there, measurer, course, lambda done, total: None)
+    return course, plan, there, found
+
+
+def test_every_arm_goes_on_from_the_broken_cells_and_neutral_ones_unchanged(read, repaired):
+    results, _ = read
+    course, *_ = repaired
+    seeds = {cell["seed"] for cell in results.study.cells}
+    expected = {(0.0, seed, "continue") for seed in seeds}
+    expected |= {(SPARSEST, seed, arm) for seed in seeds for arm in ("continue", "relax", "readout")}
+    assert {(setting, seed, arm) for _, setting, seed, arm in course.cells} == expected
+    assert list(course.arms) == ["continue", "relax", "readout"]
+
+
+def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
+    results, planted = read
+    course, plan, store, found = repaired
+    primary = [bound for bound in planted if bound.primary]
+    assert [(o.label, o.split, o.arm) for o in found.outcomes] == [
+        (bound.label, bound.split, arm) for bound in primary for arm in course.arms
+    ]
+    nodes = [row[-1] for row in plan.nodes_of_cells()]
+    for one in found.outcomes:
+        for index, seed in enumerate(one.seeds):
+            cell = course.cells.index(({}, SPARSEST, seed, one.arm))
+            saved, row = store.final(nodes[cell].key)
+            history = checkpoint.load(saved, "history")
+            column = saved.meta["abilities"].index(f"{one.label}/{one.split}")
+            assert one.after[index] == history["ability"][row, -1, column, 0]
+            before = next(
+                i for i, c in enumerate(results.study.cells) if c["seed"] == seed and c["prune.sparsity"] == SPARSEST
+            )
+            assert one.before[index] == results.ability(one.label, one.split)[before, -1]
+        assert all(np.isfinite(one.latents[metric]).all() for metric, _ in results.study.claim.gains)
+
+
+def test_a_cell_that_diverged_takes_its_seed_out_of_the_pairs(read):
+    results, planted = read
+    lost = next(i for i, c in enumerate(results.study.cells) if c["seed"] == 1 and c["prune.sparsity"] == SPARSEST)
+    diverged = results.diverged_at.copy()
+    diverged[lost] = 15
+    course = intervene.course(replace(results, diverged_at=diverged), planted, [], "relax", 6)
+    assert (SPARSEST, 1) not in {(setting, seed) for _, setting, seed, _ in course.cells}
+
+
+def test_arms_are_run_where_labels_ask_for_them(read):
+    results, planted = read
+    assert [*intervene.course(results, planted, [], "", 6).arms] == ["continue", "relax", "readout"]
+    label = type("Label", (), {"name": "collapse", "status": "holds"})()
+    assert "variance_covariance" in intervene.course(results, planted, [label], "", 6).arms
+
+
+def test_by_default_an_arm_has_a_fifth_of_the_studys_steps(read):
+    results, planted = read
+    assert intervene.course(results, planted, []).steps == 3  # of 18, in calls of 3
+
+
+@pytest.mark.parametrize(
+    ("arms", "steps", "told"),
+    [
+        ("relex", 6, "there is no arm 'relex'.*relax"),
+        ("anneal", 6, "--arms=anneal means nothing for a study of prune.sparsity"),
+        ("relax", 7, "--repair_steps=7 must be a multiple of config.call_steps=3"),
+        ("teacherless", 6, "--arms=teacherless: .*no task .* feeds answers back"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_trains(arms, steps, told):
+    with pytest.raises(UserError, match=told):
+        intervene.check(study_of(), arms, steps)
+
+
+def test_a_knob_that_sizes_the_model_cannot_be_relaxed():
+    config = tiny_config()
+    config.claim.knob = "memory.tokens"
+
+    study = study_of(config, product(axis("memory.tokens", (0, 2)), axis("seed", range(3))))
+    with pytest.raises(UserError, match=r"--arms=relax means nothing for a study of memory\.tokens"):
+        intervene.check(study, "relax", 6)
