@@ -171,7 +171,7 @@ def _study(console: Console, argv: list[str]) -> int:
     from lab.population import use_every_core
 
     use_every_core()
-    from analysis import claims, intervene, summary
+    from analysis import claims, embeddings, intervene, summary
     from analysis.metrics import METRICS
     from lab import checkpoint
     from lab.config import parse
@@ -212,7 +212,6 @@ def _study(console: Console, argv: list[str]) -> int:
         programs = Programs(plan.layout)
         timings = _train(console, plan, store, programs)
         results, timings["measure"] = _measure(console, plan, store, programs, root)
-        timings["compile"] = programs.seconds
         judged, bounds = claims.judge(results), claims.bounds(results)
         console.print(summary.verdict_table(judged, bounds, claims.neutral_value(study)))
         if FLAGS.intervene and intervene.targets(bounds):
@@ -221,8 +220,10 @@ def _study(console: Console, argv: list[str]) -> int:
             console.print(intervene.NOTHING, style="yellow", highlight=False)
         if results.repairs:
             console.print(summary.repair_table(results))
+        pictured = embeddings.read(plan, store, programs, results, judged, bounds)
+        timings["compile"] = programs.seconds
         timings["total"] = time.perf_counter() - begun
-        report = summary.write(root, plan, results, judged, bounds, timings, argv, notes)
+        report = summary.write(root, plan, results, judged, bounds, timings, argv, notes, pictured)
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
         console.print(f"done in {time.perf_counter() - begun:.0f} s", highlight=False)
     return 0

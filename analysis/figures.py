@@ -1,19 +1,19 @@
-"""The figures of a study: pure functions of results, verdicts and bounds, each about one stratum of the grid."""
+"""The figures of a study: pure functions of results, verdicts and bounds, each about one stratum of the grid.
+
+What each writes into its CSV is in docs/figures.md.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis import statistics, wording
 from analysis.claims import Bounds, Curve, Judged, curve, neutral_value
-from analysis.compute import Matched
+from analysis.picture import Panel, Picture, panels, styled
 from analysis.plotting import (
     BAND_TINT,
     BLACK,
@@ -23,16 +23,14 @@ from analysis.plotting import (
     HARM_TINT,
     VERMILLION,
     KnobAxis,
-    draw_curve,
     knob_colours,
-    panels,
-    styled,
 )
 from analysis.results import Results
 from lab.config import Study
 from tasks.base import trivial
 
 COLUMNS = 4  # panels side by side
+TRIVIAL = "trivial baseline"  # a series of most figures
 UNITS = {
     "two_nn": "dimensions",
     "participation_ratio": "components",
@@ -51,18 +49,20 @@ def knob_axis(study: Study, one: Bounds | Judged) -> KnobAxis:
 
 
 @styled
-def ranges(study: Study, bounds: list[Bounds]) -> Figure:
+def ranges(study: Study, bounds: list[Bounds]) -> Picture:
     """Every ability's ranges shown free and shown harmful along the knob, primary ones on top."""
     axis = knob_axis(study, bounds[0])
-    figure, axes = panels(1, 1, 0.27 * len(bounds) + 0.45)
+    picture, axes = panels(1, 1, 0.27 * len(bounds) + 0.45)
     ax = axes[0, 0]
     for row, bound in enumerate(bounds):
+        panel = picture.panel(ax, f"{bound.label}/{bound.split}")
         free, harm = axis.free_span(bound.free_until), axis.harm_span(bound.harmful_from)
         ax.plot(axis.limits, (row, row), color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
         if not bound.learned:
             text, middle = f" {wording.learned(study, bound)}: nothing is shown ", float(np.mean(axis.limits))
             ax.text(middle, row, text, va="center", ha="center", color=GREY, backgroundcolor="white", fontsize=7.5)
             continue
+        _note_ranges(panel, bound, axis)
         if free:
             ax.barh(row, free[1] - free[0], left=free[0], height=0.62, color=BLUE, zorder=2)
         if harm:
@@ -84,12 +84,23 @@ def ranges(study: Study, bounds: list[Bounds]) -> Figure:
         Patch(facecolor=VERMILLION, edgecolor="white", hatch="////", label="shown harmful"),
         Line2D([], [], color=BLACK, marker="|", linestyle="none", markersize=9, label="neutral"),
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=4)
-    return figure
+    picture.figure.legend(handles=handles, loc="outside upper left", ncols=4)
+    return picture
+
+
+def _note_ranges(panel: Panel, bound: Bounds, axis: KnobAxis) -> None:
+    """Write down the ranges that are shown: nothing where nothing is."""
+    last = axis.value_K[-1 if axis.neutral == axis.value_K[0] else 0]
+    spans = (("shown free", axis.neutral, bound.free_until), ("shown harmful", bound.harmful_from, last))
+    panel.note("neutral", x=axis.neutral)
+    for series, since, until in spans:
+        if bound.learned and since is not None and until is not None and (since, until) != (axis.neutral, axis.neutral):
+            low, high = sorted((since, until))
+            panel.note(series, x_low=low, x_high=high)
 
 
 @styled
-def abilities(study: Study, bounds: list[Bounds], judged: list[Judged], diverged: dict[float, int]) -> Figure:
+def abilities(study: Study, bounds: list[Bounds], judged: list[Judged], diverged: dict[float, int]) -> Picture:
     """What the knob costs: every primary ability along it, with what is shown free, shown harmful, and the break.
 
     Args:
@@ -99,13 +110,15 @@ def abilities(study: Study, bounds: list[Bounds], judged: list[Judged], diverged
       diverged: knob value -> number of diverged cells.
     """
     columns = min(COLUMNS, len(bounds))
-    figure, axes = panels(-(-len(bounds) // columns), columns, 2.5, sharey=True)
+    picture, axes = panels(-(-len(bounds) // columns), columns, 2.5, sharey=True)
     for ax, bound in zip(axes.flat, bounds, strict=False):
-        _ability_panel(ax, study, bound, [j for j in judged if (j.label, j.split) == (bound.label, bound.split)])
+        panel = picture.panel(ax, f"{bound.label}/{bound.split}")
+        _ability_panel(panel, study, bound, [j for j in judged if (j.label, j.split) == (bound.label, bound.split)])
         if diverged:
             axis = knob_axis(study, bound)
             at = [axis.at(value) for value in diverged]
             ax.plot(at, np.zeros(len(at)), "x", color=VERMILLION, markersize=5, clip_on=False, zorder=6)
+            panel.notes("a cell diverged", x=list(diverged))
     for ax in axes.flat[len(bounds) :]:
         ax.set_visible(False)
     for ax in axes[:, 0]:
@@ -123,12 +136,13 @@ def abilities(study: Study, bounds: list[Bounds], judged: list[Judged], diverged
         handles.append(Line2D([], [], color=VERMILLION, marker="D", linestyle=":", label="break, 95% interval"))
     if diverged:
         handles.append(Line2D([], [], color=VERMILLION, marker="x", linestyle="none", label="a cell diverged"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=4)
-    return figure
+    picture.figure.legend(handles=handles, loc="outside upper left", ncols=4)
+    return picture
 
 
-def _ability_panel(ax: Axes, study: Study, bound: Bounds, judged: list[Judged]) -> None:
-    axis = knob_axis(study, bound)
+def _ability_panel(panel: Panel, study: Study, bound: Bounds, judged: list[Judged]) -> None:
+    ax, axis = panel.ax, knob_axis(study, bound)
+    _note_ranges(panel, bound, axis)
     free, harm = axis.free_span(bound.free_until), axis.harm_span(bound.harmful_from)
     if free and bound.learned:
         ax.axvspan(*free, color=FREE_TINT, linewidth=0, zorder=0)
@@ -137,9 +151,11 @@ def _ability_panel(ax: Axes, study: Study, bound: Bounds, judged: list[Judged]) 
     column_S = bound.ability.values_SxK[:, bound.ability.knob_K == axis.neutral]
     if np.isfinite(column_S).any() and np.isfinite(bound.delta):
         mean = float(np.nanmean(column_S))
-        ax.axhspan(mean - bound.delta, mean + bound.delta, color=BAND_TINT, alpha=0.75, linewidth=0, zorder=1)
-    ax.axhline(bound.trivial, color=GREY, linestyle="--", linewidth=1, zorder=1)
-    draw_curve(ax, axis, bound.ability)
+        low, high = mean - bound.delta, mean + bound.delta
+        ax.axhspan(low, high, color=BAND_TINT, alpha=0.75, linewidth=0, zorder=1)
+        panel.note("neutral ± δ", y=mean, low=low, high=high)
+    panel.level(TRIVIAL, bound.trivial, color=GREY, linestyle="--", linewidth=1, zorder=1)
+    panel.curve(axis, bound.ability)
     found = {(j.verdict.break_at, j.verdict.break_interval) for j in judged if j.verdict.break_at is not None}
     for place, interval in sorted(found, key=str):
         ax.axvline(axis.at(place), color=VERMILLION, linestyle=":", linewidth=1.2, zorder=5)
@@ -147,11 +163,12 @@ def _ability_panel(ax: Axes, study: Study, bound: Bounds, judged: list[Judged]) 
             ends = [axis.at(value) for value in interval]
             ax.plot(ends, (1.05, 1.05), color=VERMILLION, linewidth=2.2, solid_capstyle="butt", zorder=5)
         ax.plot(axis.at(place), 1.05, marker="D", markersize=4, color=VERMILLION, zorder=6)
+        panel.note("break", x=place, x_low=interval and interval[0], x_high=interval and interval[1])
     ax.set_title(f"{bound.label}/{bound.split}{'' if bound.learned else f' ({wording.learned(study, bound)})'}")
     axis.dress(ax)
 
 
-def _claimed(judged: list[Judged]) -> tuple[list[tuple[str, int]], list[str]]:
+def claimed(judged: list[Judged]) -> tuple[list[tuple[str, int]], list[str]]:
     """Metrics with their sign, and labels, each once in the order of the claim."""
     metrics = list(dict.fromkeys((j.metric, j.sign) for j in judged))
     return metrics, list(dict.fromkeys(j.label for j in judged))
@@ -164,21 +181,23 @@ def metric_label(metric: str, sign: int = 0) -> str:
 
 
 @styled
-def latents(study: Study, results: Results, judged: list[Judged]) -> Figure:
+def latents(study: Study, results: Results, judged: list[Judged]) -> Picture:
     """The claimed latent metrics along the knob: a row a metric, a column a task, the value at N/2 dotted."""
-    metrics, labels = _claimed(judged)
-    figure, axes = panels(len(metrics), len(labels), 1.75, sharex="col")
+    metrics, labels = claimed(judged)
+    picture, axes = panels(len(metrics), len(labels), 1.75, sharex="col")
     for row, (metric, sign) in enumerate(metrics):
         for column, label in enumerate(labels):
             ax = axes[row, column]
             one = next(j for j in judged if (j.metric, j.label) == (metric, label))
             axis = knob_axis(study, one)
-            draw_curve(ax, axis, one.gain, BLUE)
+            panel = picture.panel(ax, f"{one.place}/{metric}")
+            panel.curve(axis, one.gain, BLUE)
             half = results.columns.get(f"{one.place}/{metric}_half")
             if half is not None:
                 at_half = curve(results, one.stratum, half)
-                at_K = [axis.at(v) for v in at_half.knob_K]
-                ax.plot(at_K, statistics.iqm(at_half.values_SxK), color=GREY, linestyle=":", linewidth=1.2)
+                at_K, iqm_K = [axis.at(v) for v in at_half.knob_K], statistics.iqm(at_half.values_SxK)
+                ax.plot(at_K, iqm_K, color=GREY, linestyle=":", linewidth=1.2)
+                panel.notes("IQM from half the examples", x=at_half.knob_K, y=iqm_K)
             axis.dress(ax, label=row == len(metrics) - 1)
             if row == 0:
                 ax.set_title(f"{label}, at {one.place.read}")
@@ -189,16 +208,16 @@ def latents(study: Study, results: Results, judged: list[Judged]) -> Figure:
         Line2D([], [], color=BLUE, alpha=0.4, linewidth=0.7, label="one seed"),
         Line2D([], [], color=GREY, linestyle=":", label="IQM from half the examples (bias check)"),
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3)
-    return figure
+    picture.figure.legend(handles=handles, loc="outside upper left", ncols=3)
+    return picture
 
 
 @styled
-def paths(study: Study, judged: list[Judged]) -> Figure:
+def paths(study: Study, judged: list[Judged]) -> Picture:
     """Gain against ability: one marker a knob setting, joined in the knob's order, neutral ringed."""
-    metrics, _ = _claimed(judged)
+    metrics, _ = claimed(judged)
     pairs = list(dict.fromkeys((j.label, j.split) for j in judged))
-    figure, axes = panels(len(metrics), len(pairs), 1.95, sharey="row")
+    picture, axes = panels(len(metrics), len(pairs), 1.95, sharey="row")
     colours = knob_colours(knob_axis(study, judged[0]))
     for row, (metric, sign) in enumerate(metrics):
         for column, pair in enumerate(pairs):
@@ -206,11 +225,12 @@ def paths(study: Study, judged: list[Judged]) -> Figure:
             one = next(j for j in judged if (j.metric, j.label, j.split) == (metric, *pair))
             x_K, y_K = statistics.iqm(one.gain.values_SxK), statistics.iqm(one.ability.values_SxK)
             ax.plot(x_K, y_K, color=GREY, linewidth=0.9, zorder=2)
-            _cross(ax, one.gain, one.ability, colours)
+            panel = picture.panel(ax, f"{'/'.join(pair)} against {metric}")
+            _crosses(panel, one.gain, one.ability, colours, study.claim.knob)
             ax.scatter(x_K, y_K, c=colours, s=26, zorder=4, edgecolors="white", linewidths=0.5)
             neutral = one.gain.knob_K == neutral_value(study)
             ax.scatter(x_K[neutral], y_K[neutral], s=80, facecolors="none", edgecolors=BLACK, linewidths=1.1, zorder=5)
-            ax.axhline(one.trivial, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
+            panel.level(TRIVIAL, one.trivial, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
             ax.set_ylim(-0.02, 1.05)
             if sign < 0:
                 ax.invert_xaxis()
@@ -219,138 +239,50 @@ def paths(study: Study, judged: list[Judged]) -> Figure:
             if column == 0:
                 ax.set_ylabel("exact accuracy")
             ax.set_xlabel(f"{metric} ({UNITS.get(metric, 'see metrics')})\nclaimed gain →")
-    _knob_legend(figure, study, judged[0], colours, "ringed: neutral; dashed: trivial baseline")
-    return figure
+    knob_legend(picture, study, judged[0], colours, "ringed: neutral; dashed: trivial baseline")
+    return picture
 
 
-def _cross(ax: Axes, x: Curve, y: Curve, colours: np.ndarray) -> None:
+def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, knob: str) -> None:
     """The 95% intervals of both readings as a cross at each setting."""
     x_K, y_K = statistics.iqm(x.values_SxK), statistics.iqm(y.values_SxK)
     (xl_K, xh_K), (yl_K, yh_K) = statistics.interval(x.values_SxK), statistics.interval(y.values_SxK)
     for k, colour in enumerate(colours):
-        ax.plot((xl_K[k], xh_K[k]), (y_K[k], y_K[k]), color=colour, linewidth=1, zorder=3)
-        ax.plot((x_K[k], x_K[k]), (yl_K[k], yh_K[k]), color=colour, linewidth=1, zorder=3)
+        panel.ax.plot((xl_K[k], xh_K[k]), (y_K[k], y_K[k]), color=colour, linewidth=1, zorder=3)
+        panel.ax.plot((x_K[k], x_K[k]), (yl_K[k], yh_K[k]), color=colour, linewidth=1, zorder=3)
+        ends = dict(low=yl_K[k], high=yh_K[k], x_low=xl_K[k], x_high=xh_K[k])
+        panel.note(setting_series(knob, x.knob_K[k]), x=x_K[k], y=y_K[k], **ends)
 
 
-def _knob_legend(figure: Figure, study: Study, one: Judged | Bounds, colours: np.ndarray, note: str) -> None:
+def setting_series(knob: str, value: float) -> str:
+    """The series of one setting."""
+    return f"{knob} = {value:g}"
+
+
+def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: np.ndarray, note: str) -> None:
+    """A legend of the settings' colours."""
     handles: list[Any] = [
         Line2D([], [], color=colour, marker="o", markersize=5, linestyle="-", label=f"{value:.3g}")
         for value, colour in zip(one.ability.knob_K, colours, strict=True)
     ]
     title = f"{study.claim.knob} ({note})"
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(12, len(handles)), title=title, alignment="left")
+    picture.figure.legend(
+        handles=handles, loc="outside upper left", ncols=min(12, len(handles)), title=title, alignment="left"
+    )
 
 
 @styled
-def trajectories(study: Study, results: Results, judged: list[Judged]) -> Figure:
-    """Abilities and latents while training: the shared prefix in black, then a line a knob value (IQM over seeds)."""
-    metrics, labels = _claimed(judged)
-    figure, axes = panels(1 + len(metrics), len(labels), 1.6, sharex=True)
-    one = judged[0]
-    colours = knob_colours(knob_axis(study, one))
-    clock = _Clock.of(results.step, _shared_evaluations(results, one.stratum))
-    for column, label in enumerate(labels):
-        mine = [j for j in judged if j.label == label]
-        rows = [("exact accuracy\n(share right)", results.ability(label, mine[0].split))]
-        rows += [(metric_label(m), results.latent(mine[0].place, m)) for m, _ in metrics]
-        for row, (text, values) in enumerate(rows):
-            ax = axes[row, column]
-            _trajectory(ax, results, one.stratum, values, colours, clock)
-            if column == 0:
-                ax.set_ylabel(text)
-        axes[0, column].set_title(f"{label}/{mine[0].split}")
-        axes[0, column].axhline(mine[0].trivial, color=GREY, linestyle="--", linewidth=0.9)
-        axes[0, column].set_ylim(-0.02, 1.05)
-        axes[-1, column].set_xlabel(
-            "training steps (log; after\nthe dotted line: linear)" if clock.together else "training steps (log)"
-        )
-    note = "black: before it acts, shared by all settings; dashed: trivial baseline"
-    _knob_legend(figure, study, one, colours, note)
-    return figure
-
-
-def _shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
-    """How many of the first evaluations are the same numbers at every knob setting of the stratum."""
-    keys: dict[int, list[tuple[str, ...]]] = {}
-    for cell, row in zip(results.study.cells, results.shared, strict=True):
-        if all(cell[name] == value for name, value in stratum.items()):
-            keys.setdefault(cell["seed"], []).append(row)
-    same_E = [
-        all(len({row[e] for row in rows}) == 1 < len(rows) for rows in keys.values()) for e in range(len(results.step))
-    ]
-    return int(np.argmin([*same_E, False]))
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """Training time as drawn: a log scale up to the step where the knob starts to act, a linear one after it.
-
-    A fine-tuning stage is short beside the training before it; on one log scale it would be a vertical line.
-
-    Attributes:
-      together: evaluations that all settings share.
-      at_E: positions.
-      ticks: position -> label.
-    """
-
-    together: int
-    at_E: np.ndarray
-    ticks: dict[float, str]
-
-    @staticmethod
-    def of(step_E: np.ndarray, together: int) -> _Clock:
-        """The clock of a study whose first `together` evaluations are shared by all settings."""
-        parting = max(together, 1) - 1
-        fork, last = step_E[parting], step_E[-1]
-        logs_E = np.log(step_E / step_E[0])
-        if not 0 < parting < len(step_E) - 1:
-            at_E, shown = logs_E, range(len(step_E))
-        else:
-            after_E = 1 + 0.5 * (step_E - fork) / (last - fork)
-            at_E = np.where(step_E <= fork, logs_E / logs_E[parting], after_E)
-            shown = (*range(parting + 1), len(step_E) - 1)
-        ticks: dict[float, str] = {}
-        for e in reversed(shown):  # later ticks first: the fork and the end must be readable
-            if all(abs(at_E[e] - taken) > 0.17 * at_E[-1] for taken in ticks):
-                ticks[float(at_E[e])] = (
-                    f"{step_E[e]:,}" if step_E[e] <= fork or together == 0 else f"+{step_E[e] - fork:,}"
-                )
-        return _Clock(together, at_E, ticks)
-
-    def dress(self, ax: Axes) -> None:
-        """Ticks, and a dotted line where the settings part."""
-        ax.set_xticks(list(self.ticks), list(self.ticks.values()))
-        if self.together:
-            ax.axvline(self.at_E[self.together - 1], color=GREY, linewidth=0.8, linestyle=":")
-
-
-def _trajectory(
-    ax: Axes, results: Results, stratum: dict[str, Any], column: np.ndarray, colours: np.ndarray, clock: _Clock
-) -> None:
-    curves = [curve(results, stratum, column, e).values_SxK for e in range(len(results.step))]
-    iqm_ExK = np.stack([statistics.iqm(values_SxK) for values_SxK in curves])
-    together, at_E = clock.together, clock.at_E
-    start = max(together - 1, 0)  # each line begins where the shared one ends
-    for k, colour in enumerate(colours):
-        ax.plot(at_E[start:], iqm_ExK[start:, k], color=colour, linewidth=1.2, marker="o", markersize=2.5)
-    if together:
-        shared_SxE = np.stack([values_SxK[:, 0] for values_SxK in curves[:together]], axis=1)
-        low_E, high_E = statistics.interval(shared_SxE)
-        ax.fill_between(at_E[:together], low_E, high_E, color=BLACK, alpha=0.2, linewidth=0)
-        ax.plot(at_E[:together], iqm_ExK[:together, 0], color=BLACK, marker="o", markersize=3)
-    clock.dress(ax)
-
-
-@styled
-def log_probabilities(study: Study, bounds: list[Bounds]) -> Figure:
+def log_probabilities(study: Study, bounds: list[Bounds]) -> Picture:
     """Exact accuracy above, log-probability of the answer below: a fall in the first only is the metric's doing."""
-    figure, axes = panels(2, len(bounds), 1.75, sharex="col")
+    picture, axes = panels(2, len(bounds), 1.75, sharex="col")
     tasks = {use.label: use.task for use in study.tasks}
     for column, bound in enumerate(bounds):
         axis, floor = knob_axis(study, bound), trivial(tasks[bound.label], bound.split)
-        for ax, values, level in zip(axes[:, column], (bound.ability, bound.logprob), floor, strict=True):
-            draw_curve(ax, axis, values, seeds=False)
-            ax.axhline(level, color=GREY, linestyle="--", linewidth=1)
+        readings = zip(axes[:, column], ("exact", "logprob"), (bound.ability, bound.logprob), floor, strict=True)
+        for ax, reading, values, level in readings:
+            panel = picture.panel(ax, f"{bound.label}/{bound.split}/{reading}")
+            panel.curve(axis, values, seeds=False)
+            panel.level(TRIVIAL, level, color=GREY, linestyle="--", linewidth=1)
             axis.dress(ax, label=ax is axes[1, column])
         axes[0, column].set_ylim(-0.02, 1.05)
         axes[0, column].set_title(f"{bound.label}/{bound.split}")
@@ -360,33 +292,5 @@ def log_probabilities(study: Study, bounds: list[Bounds]) -> Figure:
         Line2D([], [], color=BLACK, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
         Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="trivial baseline"),
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=2)
-    return figure
-
-
-@styled
-def compute(results: Results, bounds: list[Bounds], matched: Matched) -> Figure:
-    """Each primary ability against training FLOPs: a line a setting (IQM over seeds), the matched budget dotted."""
-    columns = min(COLUMNS, len(bounds))
-    figure, axes = panels(-(-len(bounds) // columns), columns, 2.2, sharey=True)
-    colours = knob_colours(knob_axis(results.study, bounds[0]))
-    spent_ExK = np.stack([statistics.iqm(spent_SxK) for spent_SxK in np.moveaxis(matched.spent_SxKxE, -1, 0)])
-    for ax, bound in zip(axes.flat, bounds, strict=False):
-        column = results.ability(bound.label, bound.split)
-        curves = [curve(results, bound.stratum, column, e).values_SxK for e in range(len(results.step))]
-        iqm_ExK = np.stack([statistics.iqm(values_SxK) for values_SxK in curves])
-        for k, colour in enumerate(colours):
-            ax.plot(spent_ExK[:, k], iqm_ExK[:, k], color=colour, linewidth=1.2, marker="o", markersize=2.5)
-        ax.axvline(matched.budget, color=BLACK, linestyle=":", linewidth=1)
-        ax.axhline(bound.trivial, color=GREY, linestyle="--", linewidth=0.9)
-        ax.set_xscale("log")
-        ax.set_title(f"{bound.label}/{bound.split}")
-        ax.set_xlabel("training FLOPs (log)")
-    for ax in axes.flat[len(bounds) :]:
-        ax.set_visible(False)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("exact accuracy\n(share right)")
-    axes[0, 0].set_ylim(-0.02, 1.05)
-    note = "dotted: the budget that all have spent; dashed: trivial baseline"
-    _knob_legend(figure, results.study, bounds[0], colours, note)
-    return figure
+    picture.figure.legend(handles=handles, loc="outside upper left", ncols=2)
+    return picture

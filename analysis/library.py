@@ -14,18 +14,18 @@ Shape letters: R rows (cell × evaluation), C cells, N probe examples, D width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis import claims, latents, verdicts_file
+from analysis import claims, latents, states, verdicts_file
 from analysis.metrics import METRICS
 from analysis.results import Results, collect
 from lab import population
-from lab.checkpoint import DamagedCheckpoint, Saved
+from lab.checkpoint import DamagedCheckpoint
 from lab.config import Study
 from lab.errors import UserError, nearest
 from lab.knobs import KNOBS, telling
@@ -168,7 +168,7 @@ class OpenStudy:
         step = self.steps[-1] if step is None else step
         if step not in self.steps:
             raise UserError(f"step={step!r} is not kept; kept are {', '.join(map(str, self.steps))}.")
-        return self._blocks(self._saved(chosen, step), place, step)
+        return self._blocks(states.find(self.study, self._store, chosen, step), place, step)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -217,51 +217,12 @@ class OpenStudy:
             raise UserError(f"read={read!r}: no such read position of '{label}'. {nearest(read, names)}")
         return latents.Place(label, int(layer) % (top + 1), read or names[0])
 
-    def _saved(self, chosen: tuple[int, ...], step: int) -> dict[Path, list[tuple[int, Saved, int]]]:
-        """{checkpoint: (cell, checkpoint, row) of the cells in it}."""
-        stage = next(i for i, each in enumerate(self.study.stages) if step in each.saves)
-        found: dict[Path, list[tuple[int, Saved, int]]] = {}
-        for cell in chosen:
-            key = self.study.key(self.study.cells[cell], stage)
-            if key not in self._store.nodes:
-                raise UserError(f"cell {cell} ({self.cells[cell]}) is not trained to the end of its stage yet.")
-            chunk, row = self._store.nodes[key]
-            saved = next(one for one in chunk if one.step == step)
-            found.setdefault(saved.path, []).append((cell, saved, row))
-        return found
-
-    def _blocks(
-        self, found: dict[Path, list[tuple[int, Saved, int]]], place: latents.Place, step: int
-    ) -> Iterator[Hidden]:
-        layout = self._programs.layout
-        size = layout.devices * layout.width
-        for members in found.values():
-            stays = latents.model_of(self.study, members[0][1], self._knobs)
-            for start in range(0, len(members), size):
-                block = members[start : start + size]
-                try:
-                    states, labels = self._read(block, size, stays, place)
-                except DamagedCheckpoint as error:
-                    raise UserError(_repair(error)) from None
-                yield Hidden(tuple(cell for cell, _, _ in block), step, place, states, labels)
-
-    def _read(
-        self, block: list[tuple[int, Saved, int]], size: int, stays: latents.Staying, place: latents.Place
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """float32[C, N, D] states and int32[C, N] labels of up to `size` cells of one model."""
-        at_layer = replace(self.study, probe_layers=(place.layer,))
-        index = latents.places(at_layer).index(place)
-        places = population.padded([(saved, row) for _, saved, row in block], size)
-        arguments = latents.cells_to_read(places, stays, self._knobs, self._programs.layout)
-
-        def read(seed: Any, params: Any, knobs: Any = None, trained: Any = 0) -> tuple[Any, Any]:
-            acting = latents.acting_in(stays, knobs, trained)
-            states, labels, _ = latents.hidden_states(at_layer, seed, params, acting.touch, stays.spec, acting.shown)
-            return states[index], labels[index]
-
-        call = self._programs.get("hidden states", (stays._replace(values=()), place), read, arguments)
-        states_CxNxD, labels_CxN = population.fetch(call(*arguments))
-        return states_CxNxD[: len(block)], labels_CxN[: len(block)]
+    def _blocks(self, members: states.Members, place: latents.Place, step: int) -> Iterator[Hidden]:
+        try:
+            for block in states.read(self.study, self._programs, self._knobs, members, (place,)):
+                yield Hidden(block.cells, step, place, block.states_CxMxNxD[:, 0], block.labels_CxMxN[:, 0])
+        except DamagedCheckpoint as error:
+            raise UserError(_repair(error)) from None
 
 
 def open_study(path: str | Path) -> OpenStudy:

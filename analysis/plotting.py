@@ -1,4 +1,4 @@
-"""How every figure looks: one style, the knob's axis, curves over seeds, and export to SVG and PNG.
+"""How every figure looks: one style, the knob's axis, and export to SVG and PNG.
 
 Figures are matplotlib `Figure` objects drawn without pyplot, so nothing global is kept between them.
 """
@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from analysis import statistics
-from analysis.claims import Curve
 
 # Okabe & Ito's colours, told apart with any colour vision; every use also has a hatch, a label or a line style.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#6b6b6b", "#1a1a1a"
@@ -45,23 +40,6 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.usetex": False,
 }
-
-
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: draw under `STYLE`, whatever the user's matplotlibrc says."""
-
-    def wrapper(*args: Any, **kwargs: Any) -> Figure:
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(STYLE)
-            figure = draw(*args, **kwargs)
-            # Lay out once and keep the positions: every export would do it again, and it is half of its time.
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
-            return figure
-
-    wrapper.__doc__, wrapper.__name__ = draw.__doc__, draw.__name__
-    return wrapper
 
 
 @dataclass(frozen=True)
@@ -129,27 +107,10 @@ class KnobAxis:
             ax.set_xlabel(f"{self.knob}{' (even spacing)' if self.even else ''}")
 
 
-def draw_curve(ax: Axes, axis: KnobAxis, curve: Curve, colour: str = BLACK, seeds: bool = True) -> None:
-    """IQM over seeds with its 95% interval, and a thin line a seed."""
-    at_K = np.asarray([axis.at(v) for v in curve.knob_K])
-    if seeds:
-        ax.plot(at_K, curve.values_SxK.T, color=colour, alpha=0.22, linewidth=0.6, zorder=2)
-    low_K, high_K = statistics.interval(curve.values_SxK)
-    ax.fill_between(at_K, low_K, high_K, color=colour, alpha=0.22, linewidth=0, zorder=3)
-    ax.plot(at_K, statistics.iqm(curve.values_SxK), color=colour, marker="o", markersize=3.5, zorder=4)
-
-
 def knob_colours(axis: KnobAxis) -> np.ndarray:
     """One colour a setting, dark to light and never too light for white paper: float64[K, 4]."""
     share_K = np.linspace(0.0, 0.86, len(axis.value_K))
     return np.asarray(matplotlib.colormaps["viridis"](share_K))
-
-
-def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
-    """A figure of page width with a grid of axes; `height` in inches a row."""
-    figure = Figure(figsize=(WIDTH, height * rows + 0.55), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def svg(figure: Figure, name: str, about: str) -> str:
@@ -174,6 +135,14 @@ def svg(figure: Figure, name: str, about: str) -> str:
     text = re.sub(r'<svg ([^>]*?)height="[^"]*" ([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)
     escaped = about.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return text.replace("<svg ", f'<svg role="img" aria-label="{escaped}" ', 1)
+
+
+def svg_file(element: str) -> str:
+    """An element of `svg` as the text of a file of its own: with a size, which in the page is the column's."""
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', element)
+    assert box, "every figure is exported with a viewBox"
+    size = f'<svg width="{box[1]}pt" height="{box[2]}pt" '
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{element.replace("<svg ", size, 1)}'
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from analysis import noise, plotting
+from analysis.picture import Picture, panels, styled
 from analysis.planning import ABOUT, ENOUGH, EXPECTED, Plan, Power, ability_curve, interval, measure, sentence
 from analysis.simulate import TRIVIAL, Truth, settings
 from analysis.transfer import MIN_SETTINGS
@@ -41,10 +41,10 @@ def to_csv(plan: Plan, powers: Sequence[Power]) -> str:
     return out.getvalue()
 
 
-@plotting.styled
-def figure(plan: Plan, powers: Sequence[Power]) -> Figure:
+@styled
+def figure(plan: Plan, powers: Sequence[Power]) -> Picture:
     """Power against seeds with Monte Carlo intervals, and beside it how far off the break is located."""
-    drawn, axes = plotting.panels(1, 2, 3.0)
+    drawn, axes = panels(1, 2, 3.0)
     left, right = axes[0]
     seeds = [p.n_seeds for p in powers]
     lines = (
@@ -207,9 +207,9 @@ def _write(path: Path, plan: Plan, powers: Sequence[Power]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = figure(plan, powers)
     if path.suffix == ".png":
-        path.write_bytes(plotting.png(drawn))
+        path.write_bytes(plotting.png(drawn.figure))
     else:
-        drawn.savefig(path, format="svg", metadata={"Date": None})
+        drawn.figure.savefig(path, format="svg", metadata={"Date": None})
     path.with_suffix(".csv").write_text(to_csv(plan, powers), encoding="utf-8")
     print(f"wrote {path} and {path.with_suffix('.csv').name}")
 

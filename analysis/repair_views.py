@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from analysis import statistics, wording
-from analysis.plotting import BAND_TINT, BLACK, BLUE, GREY, VERMILLION, panels, styled
+from analysis.picture import Panel, Picture, panels, styled
+from analysis.plotting import BAND_TINT, BLACK, BLUE, GREY, VERMILLION
 from analysis.repairs import KINDS, UNCHANGED, Outcome
 from analysis.results import Results
 
@@ -84,7 +84,7 @@ def about(results: Results) -> list[tuple[str, str]]:
 
 
 @styled
-def figure(results: Results, stratum: dict[str, Any]) -> Figure:
+def figure(results: Results, stratum: dict[str, Any]) -> Picture:
     """Where every arm ends, a panel for each ability."""
     found, words = chosen(results, stratum), wording.phrase(results.study.claim.knob)
     abilities = list(dict.fromkeys((one.label, one.split) for one in found))
@@ -94,25 +94,32 @@ def figure(results: Results, stratum: dict[str, Any]) -> Figure:
         mine = {one.arm: one for one in found if (one.label, one.split) == (label, split)}
         reference = mine[UNCHANGED]
         neutral = float(np.mean(reference.neutral_after))
-        ax.axvspan(neutral - reference.delta, neutral + reference.delta, color=BAND_TINT, linewidth=0)
-        ax.axvline(float(np.mean(reference.before)), color=GREY, linestyle="--", linewidth=0.9)
+        panel, before = drawn.panel(ax, f"{label}/{split}"), float(np.mean(reference.before))
+        low, high = neutral - reference.delta, neutral + reference.delta
+        ax.axvspan(low, high, color=BAND_TINT, linewidth=0)
+        panel.note("neutral ± δ", x=neutral, x_low=low, x_high=high)
+        ax.axvline(before, color=GREY, linestyle="--", linewidth=0.9)
+        panel.note("before", x=before)
         for row, arm in enumerate(arms):
             if arm in mine:
-                _point(ax, row, mine[arm], mine[arm].kind(results.study.claim.alpha))
+                _point(panel, row, mine[arm], mine[arm].kind(results.study.claim.alpha))
         ax.set_title(f"{label}/{split}, from {words.short(reference.setting)}", fontsize=8.5, loc="left")
         ax.set_xlim(-0.03, 1.03)
     axes[0][0].set_yticks(range(len(arms)))
     axes[0][0].set_yticklabels(arms)
     axes[0][0].set_ylim(len(arms) - 0.5, -0.5)
-    drawn.supxlabel("exact accuracy", fontsize=8)
+    drawn.figure.supxlabel("exact accuracy", fontsize=8)
     return drawn
 
 
-def _point(ax: Any, row: int, one: Outcome, kind: str) -> None:
+def _point(panel: Panel, row: int, one: Outcome, kind: str) -> None:
     """Seeds as dots, their IQM and its interval; the colour says what is shown."""
     after_Sx1 = np.asarray(one.after)[:, None]
     (low,), (high,) = statistics.interval(after_Sx1)
     colour = BLUE if kind in ("all of it", "at least half") else VERMILLION if kind == "makes it worse" else BLACK
+    ax, iqm = panel.ax, float(statistics.iqm(after_Sx1)[0])
+    panel.note(one.arm, x=iqm, x_low=low, x_high=high)
+    panel.notes(f"{one.arm}, a seed", x=one.after)
     ax.plot(one.after, [row + 0.22] * len(one.after), "o", color=colour, markersize=2.2, alpha=0.45, linewidth=0)
     ax.plot((low, high), (row, row), color=colour, linewidth=1.6, solid_capstyle="butt")
-    ax.plot(statistics.iqm(after_Sx1), row, "o", color=colour, markersize=4.5)
+    ax.plot(iqm, row, "o", color=colour, markersize=4.5)

@@ -1,4 +1,5 @@
-"""The views of a finished study: report.html, report.md, verdicts.json, results.csv and tb/; density.csv if it prunes.
+"""The views of a finished study: report.html, report.md, verdicts.json, results.csv, figures/ and tb/; density.csv too
+if it prunes.
 
 All are functions of the results and can be deleted and rebuilt. What belongs to the run and not to the results
 (seconds, versions, command) comes in as `run_facts` and goes into the reports only.
@@ -6,7 +7,7 @@ All are functions of the results and can be deleted and rebuilt. What belongs to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from markupsafe import Markup
 from markupsafe import escape as escape_html
 
 from analysis import (
+    album,
     board,
     compute,
     costs,
     density,
-    figures,
     labels,
     plotting,
     repair_views,
@@ -27,46 +28,17 @@ from analysis import (
     verdicts_file,
     wording,
 )
+from analysis.album import Shown
 from analysis.claims import Bounds, Judged, strata
+from analysis.embeddings import Embedding
 from analysis.metrics import METRICS
 from analysis.repairs import KINDS
 from analysis.results import Results, to_csv
 from lab import writer
-from lab.config import Study
 from lab.plan import Plan
 from lab.progress import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
-# name -> (title, caption); {knob} is filled in.
-FIGURES = {
-    "ranges": (
-        "Where it is free, where it harms",
-        "Bold: primary abilities. Grey: exploratory splits, not corrected for their number. Dotted: nothing is known.",
-    ),
-    "abilities": (
-        "What it costs: abilities along {knob}",
-        "Shaded where shown free and shown harmful; the grey band is the neutral ability ± δ.",
-    ),
-    "latents": (
-        "What it does to latents",
-        "The claimed metrics along {knob}, at layer {layer}, on the same inputs for all cells of a seed.",
-    ),
-    "paths": (
-        "Gain against ability",
-        "One marker a setting, joined in the order of {knob}; to the right is the claimed gain. A path that goes right"
-        " and down gains latents and loses ability.",
-    ),
-    "trajectories": ("Training", "Abilities and latents at every kept checkpoint (IQM over seeds)."),
-    "log_probabilities": (
-        "Log-probability beside exact accuracy",
-        "A fall that shows in exact accuracy alone may be the doing of an all-or-nothing score.",
-    ),
-}
-COMPUTE = (  # only where the knob changes what training costs
-    "compute",
-    "Ability against training compute",
-    "A line a setting, a marker a kept checkpoint (IQM over seeds). Dotted: the budget that every cell spent.",
-)
 
 
 def write_views(
@@ -76,6 +48,7 @@ def write_views(
     judged: list[Judged],
     bounds: list[Bounds],
     run_facts: Mapping[str, Any],
+    embeddings: Sequence[Embedding] = (),
 ) -> None:
     """Write every view of a study into its work directory, each one atomically.
 
@@ -88,45 +61,42 @@ def write_views(
       run_facts: what is true of this run: 'command' (how to repeat it), 'python' and 'versions' (name -> version), and
         optionally 'device', 'seconds' (activity -> seconds, in the HTML only; 'training_programs' in it is a count) and
         'notes' (sentences).
+      embeddings: `embeddings.read(...)`; without them the report has no picture of hidden states.
     """
-    drawn = {name: figure for name, figure in _draw(results, judged, bounds)}
-    content = _content(plan, results, judged, bounds, run_facts)
-    for section in content["sections"]:
-        section["figures"] = [
-            {"name": name, "title": title, "caption": caption, "svg": Markup(plotting.svg(drawn[key], key, title))}
-            for name, title, caption, key in _captions(results.study, section["index"])
-        ]
-        if section["matched"]:
-            name, title, caption = COMPUTE
-            svg = Markup(plotting.svg(drawn[f"{name}-{section['index']}"], f"{name}-{section['index']}", title))
-            section["matched"]["figure"] = {"name": name, "title": title, "caption": caption, "svg": svg}
-        if section["repairs"]:
-            key = f"repairs-{section['index']}"
-            svg = Markup(plotting.svg(drawn[key], key, repair_views.TITLE))
-            section["repairs"]["figure"] = {"caption": repair_views.CAPTION, "svg": svg}
+    shown = list(album.shown(results, judged, bounds, embeddings))
+    elements = {one.key: plotting.svg(one.picture.figure, one.key, one.title) for one in shown}
+    content = _content(plan, results, judged, bounds, run_facts) | _pictured(shown, elements)
     _replace(workdir / "report.html", _render("report.html", content, escape=True))
     _replace(workdir / "report.md", _render("report.md", content, escape=False))
     _replace(workdir / "verdicts.json", verdicts_file.text(results, judged, bounds))
     _replace(workdir / "results.csv", to_csv(results))
     if results.density is not None:
         _replace(workdir / "density.csv", density.to_csv(results.study, results.density))
-    images = {
-        f"figures/{name} {section['name']}".strip(): plotting.png(drawn[key])
-        for section in content["sections"]
-        for name, _, _, key in _captions(results.study, section["index"])
-    }
-    images |= {
-        f"figures/{COMPUTE[0]} {section['name']}".strip(): plotting.png(drawn[f"{COMPUTE[0]}-{section['index']}"])
-        for section in content["sections"]
-        if section["matched"]
-    }
-    images |= {
-        f"figures/repairs {section['name']}".strip(): plotting.png(drawn[f"repairs-{section['index']}"])
-        for section in content["sections"]
-        if section["repairs"]
-    }
+    _write_files(workdir / "figures", shown, elements)
+    settings = [*strata(results.study), {}]
+    images = {album.tag(one, settings[-1 if one.stratum is None else one.stratum]): plotting.png(one.picture.figure)
+              for one in shown}  # fmt: skip
     texts = {"answer and verdicts": _render("verdicts.md", content, escape=False)}
     writer.write(workdir / "tb", board.sweep(results, images, texts), board.cells(results), step=int(results.step[-1]))
+
+
+def _pictured(shown: list[Shown], elements: Mapping[str, str]) -> dict[str, Any]:
+    """The pictures as the templates print them: those of the whole study, and by stratum the others."""
+    whole: list[dict[str, Any]] = []
+    by_section: dict[int, list[dict[str, Any]]] = {}
+    for one in shown:
+        printed = {"name": one.name, "key": one.key, "title": one.title, "caption": one.caption}
+        printed |= {"svg": Markup(elements[one.key]), "file": f"figures/{one.file}"}
+        (whole if one.stratum is None else by_section.setdefault(one.stratum, [])).append(printed)
+    return {"whole": whole, "figures": by_section}
+
+
+def _write_files(directory: Path, shown: list[Shown], elements: Mapping[str, str]) -> None:
+    """Every picture as an SVG file, and its numbers as CSV (docs/figures.md)."""
+    directory.mkdir(exist_ok=True)
+    for one in shown:
+        _replace(directory / f"{one.file}.svg", plotting.svg_file(elements[one.key]))
+        _replace(directory / f"{one.file}.csv", one.picture.to_csv())
 
 
 def _replace(path: Path, text: str) -> None:
@@ -157,40 +127,6 @@ def _with_code(text: str) -> Markup:
 
 def _of(stratum: dict[str, Any], items: list[Any]) -> list[Any]:
     return [item for item in items if item.stratum == stratum]
-
-
-def _draw(results: Results, judged: list[Judged], bounds: list[Bounds]) -> Iterator[tuple[str, Any]]:
-    """('<figure>-<stratum's index>', figure), in the order in which they are read."""
-    study = results.study
-    for index, stratum in enumerate(strata(study)):
-        mine, ours = _of(stratum, judged), _of(stratum, bounds)
-        primary = [bound for bound in ours if bound.primary]
-        yield f"ranges-{index}", figures.ranges(study, ours)
-        yield f"abilities-{index}", figures.abilities(study, primary, mine, _diverged(results, stratum))
-        yield f"latents-{index}", figures.latents(study, results, mine)
-        yield f"paths-{index}", figures.paths(study, mine)
-        yield f"trajectories-{index}", figures.trajectories(study, results, mine)
-        yield f"log_probabilities-{index}", figures.log_probabilities(study, primary)
-        if repair_views.chosen(results, stratum):
-            yield f"repairs-{index}", repair_views.figure(results, stratum)
-        if matched := compute.matched(results, stratum):
-            yield f"{COMPUTE[0]}-{index}", figures.compute(results, primary, matched)
-
-
-def _captions(study: Study, index: int) -> Iterator[tuple[str, str, str, str]]:
-    for name, texts in FIGURES.items():
-        title, caption = (text.format(knob=study.claim.knob, layer=study.claim.layer) for text in texts)
-        yield name, title, caption, f"{name}-{index}"
-
-
-def _diverged(results: Results, stratum: dict[str, Any]) -> dict[float, int]:
-    """Knob value -> how many of the stratum's cells diverged."""
-    found: dict[float, int] = {}
-    for cell, step in zip(results.study.cells, results.diverged_at, strict=True):
-        if step >= 0 and all(cell[name] == value for name, value in stratum.items()):
-            value = float(cell[results.study.claim.knob])
-            found[value] = found.get(value, 0) + 1
-    return found
 
 
 def _repairs(results: Results, stratum: dict[str, Any]) -> dict[str, Any]:

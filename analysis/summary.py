@@ -135,9 +135,10 @@ def write(
     timings: dict[str, float],
     argv: list[str],
     notes: list[str],
+    embeddings: Any = (),
 ) -> Path:
     """Write all views; returns the report's path."""
     from analysis.report import write_views
 
-    write_views(root, plan, results, judged, bounds, run_facts(timings, argv, notes))
+    write_views(root, plan, results, judged, bounds, run_facts(timings, argv, notes), embeddings)
     return root / "report.html"

@@ -198,9 +198,14 @@ def latent_rows(
 def _at(values: Curve, knob: float, interval: bool = True) -> str:
     """IQM and 95% interval at one setting."""
     column_Sx1 = values.values_SxK[:, values.knob_K == knob]
-    text = wording.number(float(statistics.iqm(column_Sx1)[0]))
+    text = _plain(float(statistics.iqm(column_Sx1)[0]))
     low, high = statistics.interval(column_Sx1)
-    return f"{text} [{low[0]:.3g}, {high[0]:.3g}]" if interval and np.isfinite(low[0]) else text
+    return f"{text} [{_plain(low[0])}, {_plain(high[0])}]" if interval and np.isfinite(low[0]) else text
+
+
+def _plain(value: float) -> str:
+    """Three digits; 1,234 in place of 1.23e+03."""
+    return wording.number(value, ",.0f" if 999.5 <= abs(value) < 1e6 else ".3g")
 
 
 def check_rows(results: Results, judged: list[Judged]) -> Iterator[dict[str, str]]:

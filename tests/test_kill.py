@@ -31,7 +31,8 @@ def finish(process):
 
 
 def numbers(workdir):
-    return {name: (workdir / name).read_bytes() for name in ("results.csv", "verdicts.json")}
+    files = (workdir / "results.csv", workdir / "verdicts.json", *(workdir / "figures").iterdir())
+    return {file.name: file.read_bytes() for file in files}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,8 @@ def test_views_are_rebuilt_and_nothing_is_trained(uninterrupted):
     checkpoints = sorted(p.stat().st_mtime_ns for p in (uninterrupted / "checkpoints").rglob("*"))
     for view in ("results.csv", "verdicts.json", "report.html", "report.md"):
         (uninterrupted / view).unlink()
-    shutil.rmtree(uninterrupted / "tb")
+    for folder in ("tb", "figures"):
+        shutil.rmtree(uninterrupted / folder)
     out = finish(start(uninterrupted))
     assert "Everything is trained" in out
     assert numbers(uninterrupted) == before

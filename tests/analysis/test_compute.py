@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import compute, report
+from analysis import album, compute, report
 from analysis.costs import Costs
 from analysis.results import Results
 from lab.grid import axis, product
@@ -160,7 +160,7 @@ def test_the_report_has_the_section_where_compute_differs(tmp_path):
     assert "### At matched compute" in text
     assert "40% and 80%" in text
     assert "<h3>At matched compute</h3>" in html
-    assert html.count("<svg ") == len(report.FIGURES) + 1
+    assert html.count("<svg ") == len(album.FIGURES) + 1
     lines = text.splitlines()
     for above, line in itertools.pairwise(lines):
         if above.startswith("|") and line.startswith("|"):

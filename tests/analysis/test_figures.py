@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from analysis import figures, plotting
+from analysis import figures, plotting, training_figures
 from analysis.plotting import KnobAxis
 from tests.analysis import synthetic_study
 
@@ -19,14 +19,15 @@ def study():
 
 def everything(one, results, judged, bounds):
     primary = [bound for bound in bounds if bound.primary]
-    return {
+    drawn = {
         "ranges": figures.ranges(one, bounds),
         "abilities": figures.abilities(one, primary, judged, {0.8: 1}),
         "latents": figures.latents(one, results, judged),
         "paths": figures.paths(one, judged),
-        "trajectories": figures.trajectories(one, results, judged),
+        "trajectories": training_figures.trajectories(one, results, judged),
         "log_probabilities": figures.log_probabilities(one, primary),
     }
+    return {name: picture.figure for name, picture in drawn.items()}
 
 
 def test_exports_are_whole_and_leave_no_global_state(study):
@@ -44,9 +45,9 @@ def test_exports_are_whole_and_leave_no_global_state(study):
 
 def test_a_users_style_changes_nothing(study):
     one, _, _, bounds = study
-    plain = plotting.svg(figures.ranges(one, bounds), "a", "")
+    plain = plotting.svg(figures.ranges(one, bounds).figure, "a", "")
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.dpi": 10}):
-        assert plotting.svg(figures.ranges(one, bounds), "a", "") == plain
+        assert plotting.svg(figures.ranges(one, bounds).figure, "a", "") == plain
 
 
 def test_every_panel_has_labelled_axes(study):
@@ -61,7 +62,7 @@ def test_every_panel_has_labelled_axes(study):
 def test_ability_panels_show_neutral_bounds_break_and_trivial(study):
     one, _, judged, bounds = study
     primary = [bound for bound in bounds if bound.primary]
-    figure = figures.abilities(one, primary, judged, {})
+    figure = figures.abilities(one, primary, judged, {}).figure
     facts, _, _, path_star = figure.axes[:4]
     assert facts.get_title(loc="left") == "facts/iid"
     assert path_star.get_title(loc="left") == "path_star/iid (not learned)"
@@ -78,8 +79,8 @@ def test_tiny_studies_are_drawn(options):
 
 def test_shared_evaluations_end_where_the_knob_acts(study):
     _, results, judged, _ = study
-    assert figures._shared_evaluations(results, judged[0].stratum) == 5
-    clock = figures._Clock.of(results.step, 5)
+    assert training_figures._shared_evaluations(results, judged[0].stratum) == 5
+    clock = training_figures._Clock.of(results.step, 5)
     assert (np.diff(clock.at_E) > 0).all()
     assert clock.ticks[float(clock.at_E[4])] == "2,000"
     assert clock.ticks[float(clock.at_E[-1])] == "+200"

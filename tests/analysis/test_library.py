@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 import analysis
-from analysis import claims, verdicts_file
+from analysis import claims, embeddings, verdicts_file
 from analysis.latents import Measurer, hidden_states, places
 from analysis.metrics import METRICS
 from analysis.results import collect, to_csv
@@ -94,6 +95,24 @@ def test_hidden_states_are_those_of_the_checkpoints_parameters(step, label, laye
             np.testing.assert_array_equal(labels_N, expected[1][at])
         seen += block.cells
     assert sorted(seen) == [i for i, cell in enumerate(study.cells) if cell["prune.sparsity"] == 0.5]
+
+
+def test_embeddings_are_the_planes_of_the_hidden_states(whole, results, opened):
+    """A cell a setting, of one seed, at the claim's place after the last step; a task of the claim each."""
+    plan, store, _ = whole
+    judged, bounds = claims.judge(results), claims.bounds(results)
+    found = embeddings.read(plan, store, PROGRAMS, results, judged, bounds)
+    assert [one.label for one in found] == list(dict.fromkeys(label for label, _ in plan.study.claim.abilities))
+    for one in found:
+        assert one.seed == 0
+        assert [view.value for view in one.views][:: len(one.views) - 1] == [0.0, 0.5]
+        for view in one.views:
+            (cell,) = opened.select({"prune.sparsity": view.value, "seed": 0})
+            (block,) = opened.hidden(cell, label=one.label)
+            plane = embeddings.principal_plane(block.states_CxNxD[0])
+            np.testing.assert_array_equal(one.labels_N, block.labels_CxN[0])
+            np.testing.assert_allclose(pdist(view.plane.points_Nx2), pdist(plane.points_Nx2), atol=1e-4)
+            assert view.exact == results.ability(one.label, one.split)[cell, -1]
 
 
 def test_a_layer_that_the_study_does_not_measure(whole, opened):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from analysis import board, report, verdicts_file, wording
+from analysis import album, board, report, verdicts_file, wording
 from analysis.claims import bounds, judge
 from analysis.transfer import VERDICTS, Verdict
 from tests.analysis import synthetic_study
@@ -35,7 +35,11 @@ def contents(workdir):
 
 def test_every_view_is_written_and_nothing_else(views):
     workdir = views[0]
-    assert {p.name for p in workdir.iterdir()} == {"report.html", "report.md", "verdicts.json", "results.csv", "tb"}
+    assert {p.name for p in workdir.iterdir()} == {
+        "report.html", "report.md", "verdicts.json", "results.csv", "figures", "tb"
+    }  # fmt: skip
+    files = {f"{name}.{kind}" for name in (*album.FIGURES, "repairs") for kind in ("svg", "csv")}
+    assert {p.name for p in (workdir / "figures").iterdir()} == files
     assert len(list((workdir / "tb" / "cells").iterdir())) == 72
 
 
@@ -52,10 +56,13 @@ def test_rebuilding_gives_the_same_bytes(views, tmp_path):
 
 def test_html_is_self_contained_and_names_everything(views):
     html = (views[0] / "report.html").read_text()
-    assert not re.search(r"""(?:src|href)=["'](?!#)""", html)
+    assert not re.search(r"""(?:src|href)=["'](?!#|figures/)""", html)
+    links = re.findall(r'href="(figures/[^"]+)"', html)
+    assert len(links) == 2 * (len(album.FIGURES) + 1)
+    assert all((views[0] / link).is_file() for link in links)
     assert "url(http" not in html
     assert "@import" not in html
-    assert html.count("<svg ") == len(report.FIGURES) + 1  # and the repairs
+    assert html.count("<svg ") == len(album.FIGURES) + 1  # and the repairs
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for text in ("path_star/iid", "not learned", "reversal", "never transferred", "exploratory", "Limits", "Reproduce"):
@@ -63,6 +70,18 @@ def test_html_is_self_contained_and_names_everything(views):
     assert views[1].study.claim_hash() in html
     assert "312" not in (views[0] / "report.md").read_text(), "seconds belong to the HTML only"
     assert "5 min 12 s" in html
+
+
+def test_every_series_of_a_figure_is_documented(views):
+    text = DOCUMENT.with_name("figures.md").read_text()
+    for path in (views[0] / "figures").glob("*.csv"):
+        table = list(csv.DictReader(io.StringIO(path.read_text())))
+        assert table, path.name
+        for name in {line["series"] for line in table}:
+            general = re.sub(r"seed \d+", "seed *s*", re.sub(r"prune\.sparsity = .*", "*knob* = *v*", name))
+            if path.stem == "repairs" and name not in ("before", "neutral ± δ"):
+                general = re.sub("^[^,]+", "*arm*", name)
+            assert f"“{general}”" in text, (path.name, name)
 
 
 def test_answers_are_the_bounds_in_words(views):
@@ -100,7 +119,7 @@ def test_strata_have_a_section_each_and_html_is_escaped(tmp_path):
     for text in ("prune.scope = global", "prune.scope = layerwise"):
         assert f"<h2>Verdicts: {text}</h2>" in html
         assert f"## Verdicts: {text}" in markdown
-    assert html.count("<svg ") == 2 * len(report.FIGURES)
+    assert html.count("<svg ") == 2 * len(album.FIGURES) + 1, "and one of the whole grid"
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt; | a &amp; b?" in html
     strata = [record["stratum"] for record in json.loads((tmp_path / "verdicts.json").read_text())["bounds"]]
@@ -180,7 +199,7 @@ def test_tensorboard_sweep_holds_the_iqm_of_every_setting(views):
     mine = [i for i, cell in enumerate(results.study.cells) if cell["prune.sparsity"] == 0.5]
     values = np.sort(results.columns["facts/iid/exact"][mine, -1])
     assert points[-1].value == pytest.approx(values[2:-2].mean())
-    assert len(tags["images"]) == len(report.FIGURES) + 1  # and the repairs
+    assert len(tags["images"]) == len(album.FIGURES) + 1  # and the repairs
     assert "answer and verdicts/text_summary" in tags["tensors"]
 
 
