@@ -13,18 +13,20 @@ Shape letters: R rows (cell × evaluation), C cells, N probe examples, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from analysis import claims, latents, verdicts_file
 from analysis.metrics import METRICS
 from analysis.results import Results, collect
 from lab import population
+from lab.acting import Acting
 from lab.checkpoint import DamagedCheckpoint, Saved
 from lab.config import Study
 from lab.errors import UserError, nearest
@@ -36,6 +38,7 @@ from lab.workdir import read_study
 
 Where = Mapping[str, Any] | int | None
 """Which cells: {knob: value, or several values}, one index, or None for all."""
+OfCell = Callable[[latents.Staying, Acting, Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -164,11 +167,38 @@ class OpenStudy:
         Raises:
           UserError: for what the study doesn't have, and for cells that are not trained so far.
         """
-        chosen, place = self.select(where), self._place(label, layer, read)
+        place = self.place(label, layer, read)
+        at_layer = replace(self.study, probe_layers=(place.layer,))
+        index = latents.places(at_layer).index(place)
+
+        def read_cell(stays: latents.Staying, acting: Acting, seed: Any, params: Any) -> tuple[Any, Any]:
+            states, labels, _ = latents.hidden_states(at_layer, seed, params, acting.touch, stays.spec, acting.shown)
+            return states[index], labels[index]
+
+        found = self.each("hidden states", place, read_cell, where, step)
         step = self.steps[-1] if step is None else step
+        return (Hidden(cells, step, place, *arrays) for cells, arrays in found)
+
+    def each(
+        self, name: str, content: Hashable, function: OfCell, where: Where = None, step: int | None = None
+    ) -> Iterator[tuple[tuple[int, ...], Any]]:
+        """What a function of one cell's model gives, a block of cells at a time, as `hidden` goes through them.
+
+        Args:
+          name, content: of its compiled program, see `lab.programs.Programs.get`.
+          function: pure JAX: (the model beside its parameters, the mechanisms in it, seed, parameters) -> arrays.
+          where, step: as `hidden`.
+
+        Returns:
+          (indices of the cells, the function's arrays with a leading axis over those cells), block by block.
+
+        Raises:
+          UserError: as `hidden`.
+        """
+        chosen, step = self.select(where), self.steps[-1] if step is None else step
         if step not in self.steps:
             raise UserError(f"step={step!r} is not kept; kept are {', '.join(map(str, self.steps))}.")
-        return self._blocks(self._saved(chosen, step), place, step)
+        return self._blocks(self._saved(chosen, step), name, content, function)
 
     @cached_property
     def _plan(self) -> Plan:
@@ -201,7 +231,12 @@ class OpenStudy:
                 raise UserError(f"no cell has {knob}={one!r}; there are {', '.join(map(str, known))}.")
         return values
 
-    def _place(self, label: str | None, layer: int | None, read: str | None) -> latents.Place:
+    def place(self, label: str | None, layer: int | None, read: str | None) -> latents.Place:
+        """Where hidden states are read; what is None as in `hidden`.
+
+        Raises:
+          UserError: for what the study doesn't have.
+        """
         uses, top = {use.label: use for use in self.study.tasks}, self.study.spec.layers
         if label is None and len(uses) > 1:
             raise UserError(f"label is missing; name one of the tasks {', '.join(uses)}.")
@@ -230,37 +265,27 @@ class OpenStudy:
         return found
 
     def _blocks(
-        self, found: dict[Path, list[tuple[int, Saved, int]]], place: latents.Place, step: int
-    ) -> Iterator[Hidden]:
+        self, found: dict[Path, list[tuple[int, Saved, int]]], name: str, content: Hashable, function: OfCell
+    ) -> Iterator[tuple[tuple[int, ...], Any]]:
         layout = self._programs.layout
         size = layout.devices * layout.width
         for members in found.values():
             stays = latents.model_of(self.study, members[0][1], self._knobs)
             for start in range(0, len(members), size):
                 block = members[start : start + size]
+                places = population.padded([(saved, row) for _, saved, row in block], size)
                 try:
-                    states, labels = self._read(block, size, stays, place)
+                    arguments = latents.cells_to_read(places, stays, self._knobs, layout)
                 except DamagedCheckpoint as error:
                     raise UserError(_repair(error)) from None
-                yield Hidden(tuple(cell for cell, _, _ in block), step, place, states, labels)
 
-    def _read(
-        self, block: list[tuple[int, Saved, int]], size: int, stays: latents.Staying, place: latents.Place
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """float32[C, N, D] states and int32[C, N] labels of up to `size` cells of one model."""
-        at_layer = replace(self.study, probe_layers=(place.layer,))
-        index = latents.places(at_layer).index(place)
-        places = population.padded([(saved, row) for _, saved, row in block], size)
-        arguments = latents.cells_to_read(places, stays, self._knobs, self._programs.layout)
+                def of_cell(seed: Any, params: Any, knobs: Any = None, trained: Any = 0, stays: Any = stays) -> Any:
+                    return function(stays, latents.acting_in(stays, knobs, trained), seed, params)
 
-        def read(seed: Any, params: Any, knobs: Any = None, trained: Any = 0) -> tuple[Any, Any]:
-            acting = latents.acting_in(stays, knobs, trained)
-            states, labels, _ = latents.hidden_states(at_layer, seed, params, acting.touch, stays.spec, acting.shown)
-            return states[index], labels[index]
-
-        call = self._programs.get("hidden states", (stays._replace(values=()), place), read, arguments)
-        states_CxNxD, labels_CxN = population.fetch(call(*arguments))
-        return states_CxNxD[: len(block)], labels_CxN[: len(block)]
+                call = self._programs.get(name, (stays._replace(values=()), content), of_cell, arguments)
+                arrays = population.fetch(call(*arguments))
+                cells = tuple(cell for cell, _, _ in block)
+                yield cells, jax.tree.map(lambda leaf, cells=cells: leaf[: len(cells)], arrays)
 
 
 def open_study(path: str | Path) -> OpenStudy:
