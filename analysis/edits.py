@@ -274,10 +274,11 @@ def _interchange(
     said_ExM = lax.map(said, donors.map_ExDxD)
     wanted_M, right_M = jnp.roll(due_M, -1), said_ExM[0] == due_M
     is_pair_M = (due_M != wanted_M) & right_M & jnp.roll(right_M, -1)
-    pairs = jnp.sum(is_pair_M).astype(jnp.float32) * told
+    pairs = jnp.sum(is_pair_M & told).astype(jnp.float32)
     counted = pairs >= LEAST_PAIRS
 
     def share(is_so_ExM: Array) -> Array:
-        return or_nan(counted, jnp.sum(is_so_ExM & is_pair_M[None, :], axis=1) / jnp.maximum(pairs, jnp.float32(1)))
+        count_E = jnp.sum(is_so_ExM & is_pair_M[None, :], axis=1).astype(jnp.float32)
+        return or_nan(counted, count_E / jnp.maximum(pairs, jnp.float32(1)))
 
     return {"follows": share(said_ExM == wanted_M[None, :]), "stays": share(said_ExM == due_M[None, :])}, pairs

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from analysis import costs
+from analysis import costs, evidence
 from analysis.costs import Costs
 from analysis.density import Density, count
 from analysis.latents import Measurer, Place, places
@@ -35,6 +35,7 @@ class Results:
         where there are none yet.
       density: of the kernels at the end; None for a study that doesn't prune.
       costs: parameters and FLOPs; None where there are no checkpoints to count them in.
+      interventions: `<label>/<reading>` -> float64[cells] at the last step, where any were tried; `analysis.evidence`.
     """
 
     study: Study
@@ -45,6 +46,7 @@ class Results:
     shared: tuple[tuple[str, ...], ...]
     density: Density | None = None
     costs: Costs | None = None
+    interventions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
         """float64[cells, E]."""
@@ -93,6 +95,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         shared=tuple(tuple(row[s].key if s < len(row) else "" for s, _ in evaluations) for row in nodes),
         density=count(plan, store) if finished else None,
         costs=costs.count(plan, store) if finished else None,
+        interventions=evidence.load(store.workdir, study),
     )
 
 
