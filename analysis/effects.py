@@ -141,6 +141,7 @@ def figure(study: Study, tried: Sequence[Tried]) -> Figure:
                 _line(ax, study, one.curve(study, stratum, name.format(kind)), kind, label)
             ax.set_ylim(-0.03, 1.03)
             ax.legend(loc="best")
+        left.set_ylabel("share of examples")
         left.set_title(f"{one.cut.place}{_told(stratum)}: exact without")
         right.set_title("follows the donor when swapped")
     return drawn

@@ -40,7 +40,7 @@ def remove(z_HxD, labels_H, n_classes=C):
 
 
 def numpy_leace(z, labels):
-    """Theorem 4.3 of 2306.03819 in their own coordinates: P = W⁺·proj(W·Σ_xz)·W with W the symmetric Σ^(-1/2)."""
+    """The closed form of 2306.03819 in its own coordinates: P = W⁺·proj(W·Σ_xz)·W with W the symmetric Σ^(-1/2)."""
     z = z.astype(np.float64) - z.astype(np.float64).mean(axis=0)
     values, axes = np.linalg.eigh(z.T @ z / len(z))
     kept = values > 1e-10 * values.max()
