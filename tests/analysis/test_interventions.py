@@ -3,6 +3,10 @@
 import csv
 import json
 import shutil
+from collections import defaultdict
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from analysis import effects, evidence
 from analysis.edits import Cut
 from analysis.interventions import cuts_of, main
 from analysis.latents import claim_place
+from analysis.results import collect
 from lab.errors import UserError
 from lab.workdir import Workdir
 from tests.lab.conftest import LAYOUT, study_of, tiny_config, trained  # noqa: F401  (a fixture)
@@ -62,6 +67,15 @@ def test_evidence_is_kept_by_place_and_taken_for_the_same_checkpoints_only(workd
     for text in ("{", "[1]", json.dumps({"version": -1, "places": {}})):
         (tmp_path / evidence.FILE).write_text(text)
         assert evidence.load(tmp_path, study) == {}
+
+
+def test_the_results_of_a_study_hold_what_is_kept_beside_it(trained, tmp_path):  # noqa: F811
+    plan, store, _ = trained
+    evidence.save(tmp_path, plan.study, claim_place(plan.study, "facts"), "value", {"dimension": np.arange(6.0)})
+    no_latents = cast(Any, SimpleNamespace(read=lambda *_: defaultdict(dict)))
+    found = collect(plan, replace(store, workdir=tmp_path), no_latents, lambda *_: None)
+    assert list(found.interventions) == ["facts/dimension"]
+    np.testing.assert_array_equal(found.interventions["facts/dimension"], np.arange(6.0))
 
 
 def test_the_table_says_what_a_planted_difference_is(workdir):
