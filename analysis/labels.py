@@ -259,7 +259,8 @@ def shortcut(case: _Case) -> Label:
         return case.label_of("shortcut", "suspected" if both else "not shown", needs, **numbers)
     unused, tried = _unused(case)
     status = "holds" if both and unused else "suspected" if both else "not shown"
-    return case.label_of("shortcut", status, "a factor shown decodable and not used", **numbers, **tried)
+    needs = "" if status == "holds" else "a factor shown decodable and not used"
+    return case.label_of("shortcut", status, needs, **numbers, **tried)
 
 
 def _unused(case: _Case) -> tuple[bool, dict[str, float]]:

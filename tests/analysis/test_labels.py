@@ -147,6 +147,7 @@ def test_a_shortcut_holds_where_what_a_probe_reads_is_not_used(right, lost, sele
 
     found = planted(learn_the_cue, tried, spurious=0.9)["facts/uncued", "shortcut"]
     assert found.status == status
+    assert (found.needs == "") == (status == "holds")
     assert found.evidence["lost_beyond_random"] == pytest.approx(lost, abs=0.01)
     assert found.evidence["selectivity"] == pytest.approx(selective, abs=0.02)
 
