@@ -32,6 +32,13 @@ PLANTED = {
     "bottleneck": ("fsq.coordinates", (9, 8, 7, 6, 5, 4, 3, 2, 1), None),
     "nothing": ("optimizer.learning_rate", tuple(2e-3 * (1 + 1e-3 * step) for step in range(9)), None),
 }
+STEPS = {  # of training, and of the stage that spoils
+    "over_pruning": (2000, 50),
+    "elicitation_gap": (1000, 1000),
+    "undertrained": (200, 50),
+    "bottleneck": (2000, 0),
+    "nothing": (400, 0),
+}
 FACTS = ("over_pruning", "undertrained", "bottleneck", "elicitation_gap")
 
 
@@ -43,40 +50,33 @@ def get_config(variant: str = "over_pruning"):
     config.knob, config.settings, config.acts_from = PLANTED[variant]
     config.model.update(dict(width=32, layers=2, heads=2, mlp_width=64))
     if variant in FACTS:
-        config.tasks.facts = dict(task="facts", facts=64, values=16, examples=32, probe="uniform")
+        facts = 256 if variant == "over_pruning" else 64
+        config.tasks.facts = dict(task="facts", facts=facts, values=16, examples=32, probe="uniform")
         config.claim.abilities = ("facts/iid",)
     else:
         config.tasks.addition = dict(task="modular", p=13, operation="add", fraction=0.9, examples=32, probe="seen")
         config.claim.abilities = ("addition/iid",)
     config.knobs = dict(optimizer=dict(learning_rate=3e-3))
-    config.schedule = dict(name="wsd", warmup=50)
+    config.schedule.update(dict(name="wsd", warmup=50))
     config.evaluation.examples = 256
     config.claim.knob = config.knob
     config.claim.gains = dict(participation_ratio=-1)
     config.seeds, config.first_seed = 8, 0
-    if config.acts_from is None:
-        config.stages, config.steps, config.saves = ("train",), dict(train=1000), dict(train=4)
-    else:
-        config.stages, config.steps, config.saves = (
-            ("train", "spoil"),
-            dict(train=1000, spoil=200),
-            dict(train=4, spoil=1),
-        )
-    if variant == "undertrained":
+    train, spoil = STEPS.get(variant, (1000, 200))
+    config.stages, config.steps, config.saves = ("train",), dict(train=train), dict(train=4)
+    if config.acts_from is not None:
+        config.stages = ("train", "spoil")
+        config.steps, config.saves = dict(train=train, spoil=spoil), dict(train=4, spoil=1)
+    if variant in ("undertrained", "elicitation_gap"):
         config.schedule.name = "constant"
-        config.steps.train, config.steps.spoil = 200, 50
-    if variant == "over_pruning":
-        config.tasks.facts.facts, config.steps.train, config.steps.spoil = 256, 2000, 50
     if variant == "elicitation_gap":
         config.knobs = dict(config.knobs, tune=dict(only="readout"))
-        config.schedule.name, config.steps.spoil = "constant", 1000
     if variant == "bottleneck":
         config.knobs = dict(config.knobs, fsq=dict(levels=2, coordinates=9, layer=1))
-        config.steps.train = 2000
     if variant == "nothing":
         config.knobs = {}
         config.model.update(dict(width=16, layers=1, heads=2, mlp_width=32))
-        config.steps.train, config.seeds = 400, 320
+        config.seeds = 320
     return config
 
 

@@ -146,6 +146,11 @@ class _Case:
         found = curve(self.results, self.bound.stratum, self.results.columns[name], evaluation)
         return found.values_SxK[:, int(np.argmin(np.abs(found.knob_K - setting)))]
 
+    def tried(self, name: str) -> np.ndarray:
+        """What an intervention read at the break, float64[S]; NaN where none was tried."""
+        found = curve(self.results, self.bound.stratum, self.results.interventions[name][:, None])
+        return found.values_SxK[:, int(np.argmin(np.abs(found.knob_K - self.at)))]
+
     def neutral(self, name: str, evaluation: int = -1) -> np.ndarray:
         """A column's values at neutral, float64[S]."""
         return self.values(name, neutral_value(self.study), evaluation)
@@ -266,15 +271,38 @@ def compression(case: _Case) -> Label:
 
 
 def shortcut(case: _Case) -> Label:
-    """A study with a planted cue: `iid` is free of harm where `uncued`, in which the cue tells nothing, is harmed."""
+    """A study with a planted cue: `iid` is free of harm where `uncued`, in which the cue tells nothing, is harmed.
+
+    It holds where interventions were tried and show that a selective probe reads what the answers don't rest on.
+    """
     if not {"iid", UNCUED} <= set(case.splits):
         return case.label_of("shortcut", "not testable", needs="a task with spurious > 0")
     cued_S, uncued_S = (case.change(case.column(split)) for split in ("iid", UNCUED))
     both, p = case.shown(cued_S + case.bound.delta, -uncued_S - case.bound.delta)
-    needs = "removing the probe's subspace against random ones"
-    return case.label_of(
-        "shortcut", "suspected" if both else "not shown", needs, cued=_mean(cued_S), uncued=_mean(uncued_S), p=p
-    )
+    numbers = dict(cued=_mean(cued_S), uncued=_mean(uncued_S), p=p)
+    if f"{case.bound.label}/remove/factor/exact" not in case.results.interventions:
+        needs = "removing the probe's subspace against random ones"
+        return case.label_of("shortcut", "suspected" if both else "not shown", needs, **numbers)
+    unused, tried = _unused(case)
+    status = "holds" if both and unused else "suspected" if both else "not shown"
+    needs = "" if status == "holds" else "a factor shown decodable and not used"
+    return case.label_of("shortcut", status, needs, **numbers, **tried)
+
+
+def _unused(case: _Case) -> tuple[bool, dict[str, float]]:
+    """Whether at the break a selective probe's subspace is shown to carry less than δ of the answers, and the numbers.
+
+    Less than δ more than a random subspace of its dimension does, of answers that are above the trivial baseline by
+    more than δ: where nothing is answered, no removal can hurt.
+    """
+    label, delta = case.bound.label, case.bound.delta
+    use = next(use for use in case.study.tasks if use.label == label)
+    right_S, random_S, factor_S = (case.tried(f"{label}/remove/{kind}/exact") for kind in ("none", "random", "factor"))
+    selective_S = case.values(case.latent("probe_selectivity"), case.at)
+    above_S = right_S - trivial(use.task, use.probe).exact - delta
+    unused, p = case.shown(selective_S, above_S, delta - (random_S - factor_S))
+    numbers = dict(selectivity=_mean(selective_S), lost_beyond_random=_mean(random_S - factor_S), p_unused=p)
+    return unused, numbers
 
 
 def elicitation_gap(case: _Case) -> Label:

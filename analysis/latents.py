@@ -27,13 +27,13 @@ from lab import checkpoint, model, population
 from lab import knobs as registry
 from lab.acting import Acting
 from lab.checkpoint import Saved
-from lab.config import Study, digest
+from lab.config import Study, TaskUse, digest
 from lab.mechanisms.base import Knobs
 from lab.plan import arguments_of
 from lab.population import Layout
 from lab.programs import Programs
 from lab.randomness import address
-from tasks.base import fed_back
+from tasks.base import Example, World, fed_back
 
 VERSION = 3  # raised whenever the same checkpoint would read otherwise
 PROBE_SEED = 0x5EED
@@ -71,6 +71,12 @@ def claim_place(study: Study, label: str) -> Place:
     return Place(label, study.claim.layer, task.read_names[0])
 
 
+def probe_set(study: Study, use: TaskUse, world: World) -> Example:
+    """The N examples that a task's latents are read on, in their order, padded to the training length."""
+    key = jax.random.fold_in(jax.random.key(PROBE_SEED), zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
+    return study.mixture.sample(key, use.label, world, use.probe, study.probe_examples, length=study.train_length)
+
+
 def hidden_states(
     study: Study,
     seed: jax.Array,
@@ -91,13 +97,10 @@ def hidden_states(
     Returns:
       float32[M, N, D] states, int32[M, N] labels (the task's factor) and int32[M, N] control labels.
     """
-    mixture, worlds = study.mixture, study.mixture.worlds(address(seed, "world"))
+    worlds = study.mixture.worlds(address(seed, "world"))
     states, labels, controls = [], [], []
     for use in study.tasks:
-        key = jax.random.fold_in(jax.random.key(PROBE_SEED), zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
-        examples = mixture.sample(
-            key, use.label, worlds[use.label], use.probe, study.probe_examples, length=study.train_length
-        )
+        examples = probe_set(study, use, worlds[use.label])
         question_N = jnp.argmax(examples.weights > 0, axis=1).astype(jnp.int32)
         fed_NxL = fed_back(examples.tokens, examples.targets, examples.weights)
         tokens_NxL = shown(examples.tokens, fed_NxL & (use.task.splits[use.probe].decode_steps > 1))

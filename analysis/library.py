@@ -13,7 +13,7 @@ Shape letters: R rows (cell × evaluation), C cells, N probe examples, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -164,11 +164,32 @@ class OpenStudy:
         Raises:
           UserError: for what the study doesn't have, and for cells that are not trained so far.
         """
-        chosen, place = self.select(where), self._place(label, layer, read)
+        place = self.place(label, layer, read)
+        found = self.each("hidden states", (place,), states.at(self.study, (place,)), where, step)
         step = self.steps[-1] if step is None else step
+        return (Hidden(cells, step, place, hidden[:, 0], labels[:, 0]) for cells, (hidden, labels) in found)
+
+    def each(
+        self, name: str, content: Hashable, function: states.OfCell, where: Where = None, step: int | None = None
+    ) -> Iterator[tuple[tuple[int, ...], Any]]:
+        """What a function of one cell's model gives, a block of cells at a time, as `hidden` goes through them.
+
+        Args:
+          name, content: of its compiled program, see `lab.programs.Programs.get`.
+          function: pure JAX: (the model beside its parameters, the mechanisms in it, seed, parameters) -> arrays.
+          where, step: as `hidden`.
+
+        Returns:
+          (indices of the cells, the function's arrays with a leading axis over those cells), block by block.
+
+        Raises:
+          UserError: as `hidden`.
+        """
+        chosen, step = self.select(where), self.steps[-1] if step is None else step
         if step not in self.steps:
             raise UserError(f"step={step!r} is not kept; kept are {', '.join(map(str, self.steps))}.")
-        return self._blocks(states.find(self.study, self._store, chosen, step), place, step)
+        members = states.find(self.study, self._store, chosen, step)
+        return self._blocks(states.each(self.study, self._programs, self._knobs, members, name, content, function))
 
     @cached_property
     def _plan(self) -> Plan:
@@ -202,7 +223,12 @@ class OpenStudy:
                 raise UserError(f"no cell has {knob}={one!r}; there are {', '.join(map(str, known))}.")
         return values
 
-    def _place(self, label: str | None, layer: int | None, read: str | None) -> latents.Place:
+    def place(self, label: str | None, layer: int | None, read: str | None) -> latents.Place:
+        """Where hidden states are read; what is None as in `hidden`.
+
+        Raises:
+          UserError: for what the study doesn't have.
+        """
         uses, top = {use.label: use for use in self.study.tasks}, self.study.spec.layers
         if label is None and len(uses) > 1:
             raise UserError(f"label is missing; name one of the tasks {', '.join(uses)}.")
@@ -217,10 +243,9 @@ class OpenStudy:
             raise UserError(f"read={read!r}: no such read position of '{label}'. {nearest(read, names)}")
         return latents.Place(label, int(layer) % (top + 1), read or names[0])
 
-    def _blocks(self, members: states.Members, place: latents.Place, step: int) -> Iterator[Hidden]:
+    def _blocks(self, found: Iterator[tuple[tuple[int, ...], Any]]) -> Iterator[tuple[tuple[int, ...], Any]]:
         try:
-            for block in states.read(self.study, self._programs, self._knobs, members, (place,)):
-                yield Hidden(block.cells, step, place, block.states_CxMxNxD[:, 0], block.labels_CxMxN[:, 0])
+            yield from found
         except DamagedCheckpoint as error:
             raise UserError(_repair(error)) from None
 

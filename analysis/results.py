@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from analysis import costs
+from analysis import costs, evidence
 from analysis.costs import Costs
 from analysis.density import Density, count
 from analysis.latents import Measurer, Place, places
@@ -37,6 +37,7 @@ class Results:
       density: of the kernels at the end; None for a study that doesn't prune.
       costs: parameters and FLOPs; None where there are no checkpoints to count them in.
       repairs: what interventions recovered; None where none were run.
+      interventions: `<label>/<reading>` -> float64[cells] at the last step, where any were tried; `analysis.evidence`.
     """
 
     study: Study
@@ -48,6 +49,7 @@ class Results:
     density: Density | None = None
     costs: Costs | None = None
     repairs: Repairs | None = None
+    interventions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
         """float64[cells, E]."""
@@ -97,6 +99,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         density=count(plan, store) if finished else None,
         costs=costs.count(plan, store) if finished else None,
         repairs=read(store.workdir, study) if finished else None,
+        interventions=evidence.load(store.workdir, study),
     )
 
 

@@ -5,15 +5,17 @@ Shape letters: C cells, M places, N probe examples, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from analysis import latents
 from lab import population
+from lab.acting import Acting
 from lab.checkpoint import Saved
 from lab.config import Study
 from lab.errors import UserError
@@ -22,6 +24,9 @@ from lab.store import Store
 
 Members = dict[Path, list[tuple[int, Saved, int]]]
 """{checkpoint: (cell, checkpoint, row) of the cells in it}."""
+
+OfCell = Callable[[latents.Staying, Acting, Any, Any], Any]
+"""(the model beside its parameters, the mechanisms in it, seed, parameters) -> arrays; see `each`."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,57 @@ def find(study: Study, store: Store, chosen: Iterable[int], step: int) -> Member
     return found
 
 
+def each(
+    study: Study,
+    programs: Programs,
+    knobs: Mapping[str, Mapping[str, Any]],
+    members: Members,
+    name: str,
+    content: Hashable,
+    function: OfCell,
+) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """What a function of one cell's model gives, block by block: memory holds one block and one checkpoint.
+
+    Args:
+      study: the study.
+      programs: compiled ones, with the layout to run on.
+      knobs: node key -> its knobs.
+      members: the cells, see `find`.
+      name, content: of the compiled program, see `lab.programs.Programs.get`.
+      function: pure JAX: (the model beside its parameters, the mechanisms in it, seed, parameters) -> arrays.
+
+    Returns:
+      (indices of the cells, the function's arrays with a leading axis over those cells), block by block.
+    """
+    size = programs.layout.devices * programs.layout.width
+    for cells in members.values():
+        stays = latents.model_of(study, cells[0][1], knobs)
+        for start in range(0, len(cells), size):
+            block = cells[start : start + size]
+            rows = population.padded([(saved, row) for _, saved, row in block], size)
+            arguments = latents.cells_to_read(rows, stays, knobs, programs.layout)
+
+            def of_cell(seed: Any, params: Any, knobs: Any = None, trained: Any = 0, stays: Any = stays) -> Any:
+                return function(stays, latents.acting_in(stays, knobs, trained), seed, params)
+
+            call = programs.get(name, (stays._replace(values=()), content), of_cell, arguments)
+            arrays = population.fetch(call(*arguments))
+            count = len(block)
+            yield tuple(cell for cell, _, _ in block), jax.tree.map(lambda leaf, n=count: leaf[:n], arrays)
+
+
+def at(study: Study, places: tuple[latents.Place, ...]) -> OfCell:
+    """Of one cell: its states float32[M, N, D] and the task's factor int32[M, N] at some places, all at one layer."""
+    at_layer = replace(study, probe_layers=(places[0].layer,))
+    index_M = np.asarray([latents.places(at_layer).index(place) for place in places])
+
+    def states(stays: latents.Staying, acting: Acting, seed: Any, params: Any) -> tuple[Any, Any]:
+        hidden, labels, _ = latents.hidden_states(at_layer, seed, params, acting.touch, stays.spec, acting.shown)
+        return hidden[index_M], labels[index_M]
+
+    return states
+
+
 def read(
     study: Study,
     programs: Programs,
@@ -70,43 +126,6 @@ def read(
     members: Members,
     places: tuple[latents.Place, ...],
 ) -> Iterator[Block]:
-    """The cells' states, block by block: memory holds one block and one checkpoint.
-
-    Args:
-      study: the study.
-      programs: compiled ones, with the layout to run on.
-      knobs: node key -> its knobs.
-      members: the cells, see `find`.
-      places: where to read, all at one layer.
-    """
-    size = programs.layout.devices * programs.layout.width
-    for cells in members.values():
-        stays = latents.model_of(study, cells[0][1], knobs)
-        for start in range(0, len(cells), size):
-            block = cells[start : start + size]
-            yield _read(study, programs, knobs, block, size, stays, places)
-
-
-def _read(
-    study: Study,
-    programs: Programs,
-    knobs: Mapping[str, Mapping[str, Any]],
-    block: list[tuple[int, Saved, int]],
-    size: int,
-    stays: latents.Staying,
-    places: tuple[latents.Place, ...],
-) -> Block:
-    """Up to `size` cells of one model."""
-    at_layer = replace(study, probe_layers=(places[0].layer,))
-    index_M = np.asarray([latents.places(at_layer).index(place) for place in places])
-    rows = population.padded([(saved, row) for _, saved, row in block], size)
-    arguments = latents.cells_to_read(rows, stays, knobs, programs.layout)
-
-    def states(seed: Any, params: Any, knobs: Any = None, trained: Any = 0) -> tuple[Any, Any]:
-        acting = latents.acting_in(stays, knobs, trained)
-        hidden, labels, _ = latents.hidden_states(at_layer, seed, params, acting.touch, stays.spec, acting.shown)
-        return hidden[index_M], labels[index_M]
-
-    call = programs.get("hidden states", (stays._replace(values=()), places), states, arguments)
-    states_CxMxNxD, labels_CxMxN = population.fetch(call(*arguments))
-    return Block(tuple(cell for cell, _, _ in block), states_CxMxNxD[: len(block)], labels_CxMxN[: len(block)])
+    """The cells' states, block by block; arguments as of `each`, places as of `at`."""
+    for cells, arrays in each(study, programs, knobs, members, "hidden states", places, at(study, places)):
+        yield Block(cells, *arrays)

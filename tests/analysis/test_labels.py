@@ -11,7 +11,7 @@ from lab.mechanisms import MECHANISMS
 from tests.analysis import synthetic_study
 
 
-def planted(change=None, **options):
+def planted(change=None, interventions=None, **options):
     """{(ability, label): its record} of a synthetic study whose columns `change(columns, far)` may alter.
 
     Facts hold, then fall; Z6 falls down a cliff; addition never moves. `far` marks the cells off neutral.
@@ -22,7 +22,7 @@ def planted(change=None, **options):
     far = np.asarray([cell[one.claim.knob] > 0 for cell in one.cells])
     if change:
         change(columns, far)
-    results = replace(results, columns=columns)
+    results = replace(results, columns=columns, interventions=interventions(far) if interventions else {})
     found = labels.diagnose(results, judge(results), bounds(results))
     assert {each.status for each in found} <= set(labels.STATUSES)
     assert {each.name for each in found} <= set(labels.LABELS)
@@ -138,6 +138,35 @@ def test_where_only_the_cue_holds_a_shortcut_is_suspected(held, status):
         iid[:] = 0.95 + 0.01 * iid if held else columns["facts/uncued/exact"]
 
     assert planted(learn_the_cue, spurious=0.9)["facts/uncued", "shortcut"].status == status
+
+
+@pytest.mark.parametrize(
+    ("right", "lost", "selective", "status"),
+    [
+        (0.95, 0.0, 0.5, "holds"),  # decodable and not used
+        (0.95, 0.3, 0.5, "suspected"),  # used
+        (0.95, 0.0, 0.0, "suspected"),  # no probe finds it
+        (0.05, 0.0, 0.5, "suspected"),  # nothing is answered that removing could hurt
+    ],
+)
+def test_a_shortcut_holds_where_what_a_probe_reads_is_not_used(right, lost, selective, status):
+    def learn_the_cue(columns, far):
+        iid = columns["facts/iid/exact"]
+        columns["facts/uncued/exact"][:] = np.where(far[:, None], 0.5, 0.95) + 0.01 * iid
+        iid[:] = 0.95 + 0.01 * iid
+        name = next(name for name in columns if name.startswith("facts/") and name.endswith("probe_selectivity"))
+        columns[name][:] = selective + 0.01 * np.sin(np.arange(len(far)))[:, None]
+
+    def tried(far):
+        noise = 0.001 * np.cos(np.arange(len(far)))
+        kinds = {"none": right + noise, "random": right - 0.01 + noise, "factor": right - 0.01 - lost - noise}
+        return {f"facts/remove/{kind}/exact": np.where(far, values, right) for kind, values in kinds.items()}
+
+    found = planted(learn_the_cue, tried, spurious=0.9)["facts/uncued", "shortcut"]
+    assert found.status == status
+    assert (found.needs == "") == (status == "holds")
+    assert found.evidence["lost_beyond_random"] == pytest.approx(lost, abs=0.01)
+    assert found.evidence["selectivity"] == pytest.approx(selective, abs=0.02)
 
 
 def test_the_mechanisms_that_labels_name_are_there():

@@ -1,0 +1,135 @@
+"""The command on a trained work directory: what it writes, what the study's labels read of it, what it refuses."""
+
+import csv
+import json
+import shutil
+from collections import defaultdict
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+import analysis
+from analysis import effects, evidence
+from analysis.edits import Cut
+from analysis.interventions import cuts_of, main
+from analysis.latents import claim_place
+from analysis.results import collect
+from lab.errors import UserError
+from lab.workdir import Workdir
+from tests.lab.conftest import LAYOUT, study_of, tiny_config, trained  # noqa: F401  (a fixture)
+
+
+@pytest.fixture(scope="module")
+def workdir(trained, tmp_path_factory):  # noqa: F811
+    """A copy of the tiny study's work directory with its record."""
+    plan, store, _ = trained
+    root = tmp_path_factory.mktemp("interventions") / "work"
+    root.mkdir()
+    Workdir(root, plan.study, tiny_config(), LAYOUT).claim()
+    shutil.copytree(store.workdir / "checkpoints", root / "checkpoints")
+    return root
+
+
+def test_the_command_writes_what_it_found_and_evidence_is_read_back(workdir, tmp_path, capsys):
+    assert main([str(workdir), "--label=facts", f"--out={tmp_path}"]) == 0
+    told = capsys.readouterr().out
+    study = analysis.open_study(workdir).study
+    assert "facts/layer1/answer: factor value, 3 of 16 dimensions; settings of prune.sparsity" in told
+    rows = list(csv.DictReader((tmp_path / "interventions.csv").read_text().splitlines()))
+    assert [(float(row["prune.sparsity"]), int(row["seed"])) for row in rows] == [
+        (cell["prune.sparsity"], cell["seed"]) for cell in study.cells
+    ]
+    bases = list(csv.DictReader((tmp_path / "interventions_bases.csv").read_text().splitlines()))
+    assert {row["prune.sparsity"] for row in bases} == {"0.0"}
+    assert len(bases) == 3 * 6
+    assert (tmp_path / "interventions.svg").read_text().count("facts/layer1/answer") >= 1
+    loaded = evidence.load(tmp_path, study)
+    exact = np.asarray([float(row["remove/none/exact"]) for row in rows])
+    np.testing.assert_allclose(loaded["facts/remove/none/exact"], exact, rtol=1e-5)
+    assert not [name for name in loaded if name.startswith("word/")]
+
+
+def test_evidence_is_kept_by_place_and_taken_for_the_same_checkpoints_only(workdir, tmp_path):
+    study = analysis.open_study(workdir).study
+    values = {"remove/none/exact": np.arange(6.0)}
+    place = claim_place(study, "facts")
+    evidence.save(tmp_path, study, place, "value", values)
+    evidence.save(tmp_path, study, claim_place(study, "word"), "last", values)  # not the factor that is probed
+    found = evidence.load(tmp_path, study)
+    assert list(found) == ["facts/remove/none/exact"]
+    np.testing.assert_array_equal(found["facts/remove/none/exact"], np.arange(6.0))
+    config = tiny_config()
+    config.evaluation.examples = 32
+    assert evidence.load(tmp_path, study_of(config)) == {}
+    for text in ("{", "[1]", json.dumps({"version": -1, "places": {}})):
+        (tmp_path / evidence.FILE).write_text(text)
+        assert evidence.load(tmp_path, study) == {}
+
+
+def test_the_results_of_a_study_hold_what_is_kept_beside_it(trained, tmp_path):  # noqa: F811
+    plan, store, _ = trained
+    evidence.save(tmp_path, plan.study, claim_place(plan.study, "facts"), "value", {"dimension": np.arange(6.0)})
+    no_latents = cast(Any, SimpleNamespace(read=lambda *_: defaultdict(dict)))
+    found = collect(plan, replace(store, workdir=tmp_path), no_latents, lambda *_: None)
+    assert list(found.interventions) == ["facts/dimension"]
+    np.testing.assert_array_equal(found.interventions["facts/dimension"], np.arange(6.0))
+
+
+def test_the_table_says_what_a_planted_difference_is(workdir):
+    study = analysis.open_study(workdir).study
+    cut = Cut.at(claim_place(study, "facts"), study.tasks[0])
+    far = np.asarray([cell["prune.sparsity"] > 0 for cell in study.cells])
+    names = [f"remove/{k}/{r}" for k in ("none", "factor", "random", "matched") for r in ("exact", "probe")]
+    names += [f"swap/{k}/follows" for k in ("factor", "random", "whole")]
+    readings = {name: np.full(6, 0.9) for name in names} | {
+        "dimension": np.full(6, 3.0),
+        "swap/pairs": np.full(6, 99.0),
+    }
+    readings["remove/factor/exact"] = np.where(far, 0.9, 0.4)
+    one = effects.Tried(cut, readings, {})
+    np.testing.assert_allclose(one.harm(study, {}).values_SxK, [[0.5, 0.0]] * 3)
+    assert effects.paired_p(one.harm(study, {})).tolist() == [0.125, 1.0]
+    assert " 0.50 ( 0.50 to  0.50)" in effects.table(study, one)
+    without = effects.Tried(cut, readings | {"swap/pairs": np.zeros(6)}, {})
+    assert "No swaps" in effects.table(study, without)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--label=fact"], "label='fact': no such task. Nearest: facts"),
+        (["--label=facts", "--layer=5"], "layer=5 must lie in [-2, 1]"),
+        (["--label=facts", "--read=lst"], "read='lst': no such read position of 'facts'"),
+        (["--factor=frequency"], "--factor=frequency: 'word' has no such factor"),
+    ],
+)
+def test_what_the_study_does_not_have_is_one_sentence(options, message, workdir, tmp_path, capsys):
+    assert main([str(workdir), f"--out={tmp_path}", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_work_directory_and_one_that_cannot_be_written(workdir, tmp_path, capsys):
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert "has no study.json" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main([str(workdir), "--label=facts", f"--out={tmp_path / 'file'}"]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_models_whose_tokens_pass_a_layer_twice_are_refused():
+    class Opened:
+        path = "somewhere"
+        study = study_of()
+
+    config = tiny_config()
+    config.knobs = dict(config.knobs, loop=dict(turns=2))
+    Opened.study = study_of(config)
+    with pytest.raises(UserError, match="loop over their blocks"):
+        cuts_of(Opened(), None, None, None, None)
