@@ -15,8 +15,8 @@ import numpy as np
 
 from analysis import transfer
 from analysis.latents import Place, claim_place
+from analysis.neutral import neutral_value, strata
 from analysis.results import Results
-from lab import knobs as registry
 from lab.config import Study
 from lab.errors import UserError
 from tasks.base import trivial
@@ -90,27 +90,6 @@ class Bounds:
     delta: float
 
 
-def strata(study: Study) -> list[dict[str, Any]]:
-    """The combinations of the axes other than the claim's knob and the seed that occur in the grid.
-
-    An axis that follows the claim's knob (zipped with it, one value for each of its values) is part of the claim.
-    """
-    names = [a.knob for a in study.axes if a.knob not in ("seed", study.claim.knob) and not _follows(study, a.knob)]
-    found: list[dict[str, Any]] = []
-    for cell in study.cells:
-        stratum = {name: cell[name] for name in names}
-        if stratum not in found:
-            found.append(stratum)
-    return found
-
-
-def _follows(study: Study, knob: str) -> bool:
-    """Whether a knob takes one value for each value of the claim's knob, and several over the grid."""
-    pairs = {(cell[study.claim.knob], cell[knob]) for cell in study.cells}
-    settings = {claimed for claimed, _ in pairs}
-    return len(pairs) == len(settings) and len({value for _, value in pairs}) > 1
-
-
 def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluation: int = -1) -> Curve:
     """One column of the results over knob and seed; diverged cells are missing.
 
@@ -148,20 +127,6 @@ def check(study: Study) -> None:
                 f"sweep(): axis '{knob}' must begin or end at {neutral:g}, its neutral value or else the study's base"
                 f" value, which the claim is compared with; it has {', '.join(f'{v:g}' for v in values)}."
             )
-
-
-def neutral_value(study: Study) -> float:
-    """What the claim's settings are compared with: the knob's neutral value where it is on the axis.
-
-    The study's base value where it isn't, and for a knob that has none (a learning rate, say). Of a knob that only
-    shapes another the neutral value is a convention: a base value that the study sets goes before it, so that a study
-    of a bottleneck's size may begin where it is wide.
-    """
-    knob = registry.KNOBS[study.claim.knob]
-    base = study.base[knob.name]
-    settings = {cell[knob.name] for cell in study.cells}
-    shaped = bool(knob.needs) and base != knob.base
-    return float(knob.neutral if knob.neutral in settings and not shaped else base)
 
 
 def judge(results: Results) -> list[Judged]:

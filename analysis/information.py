@@ -38,15 +38,23 @@ def _with_constant(features_HxK: Array) -> Array:
     return jnp.concatenate([features_HxK, jnp.ones((features_HxK.shape[0], 1), jnp.float32)], axis=1)
 
 
-def fit_logistic(features_HxK: Array, indicator_HxC: Array, base_C: Array, l2: Array, steps: int = FIT_STEPS) -> Array:
+def fit_logistic(
+    features_HxK: Array,
+    indicator_HxC: Array,
+    base_C: Array,
+    l2: Array,
+    steps: int = FIT_STEPS,
+    largest: Array | float = 1.0,
+) -> Array:
     """Weights (K+1)×C, the constant last, that minimize mean log-loss + l2/2·(‖W‖² + ‖c‖²) around the logits `base_C`.
 
-    Nesterov's method for a strongly convex function. The features must be centred with covariance at most the
-    identity, which bounds the curvature by 1/2 + l2 (Böhning 1992).
+    Nesterov's method for a strongly convex function. Its steps are right for features whose second moments, those of
+    the constant among them, have no eigenvalue above `largest`: that bounds the curvature by largest/2 + l2 (Böhning
+    1992). Centred ones with covariance at most the identity need no more than 1.
     """
     h = features_HxK.shape[0]
     design_HxJ = _with_constant(features_HxK)
-    curvature = 0.5 + l2
+    curvature = 0.5 * largest + l2
     root = jnp.sqrt(l2 / curvature)
     momentum = (1 - root) / (1 + root)
 

@@ -26,6 +26,8 @@ from tasks.base import trivial
 
 LABELS = {
     "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't (arXiv 2304.15004)",
+    "latent artefact": "the latents and neutral's are linear images of each other, and what no such map moves stays:"
+    " the claimed gain is in how the latents are written down, not in what they hold",
     "ceiling": "the neutral cells leave less than δ of room above them: no gain in ability could be shown",
     "undertrained": "the neutral cells are still rising by more than δ at the last interval between checkpoints",
     "collapse": "the effective dimension and what a linear reader extracts about the factor both fall",
@@ -40,6 +42,8 @@ LABELS = {
 UNCUED = "uncued"  # the split of a task with a planted cue in which the cue tells nothing
 LEFT_BEHIND = ("stall", "scale-dependent", "never transferred")
 STATUSES = ("holds", "suspected", "refuted", "not shown", "not testable")
+IMAGE_R2 = 0.95  # from here on, states count as linear images of one another
+INVARIANT = ("v_information", "fisher_trace", "probe_accuracy")  # readings that no invertible linear map moves
 PRUNING = ("prune", "structured")
 # Mechanisms whose strength pulls training away from the task's loss.
 REGULARIZERS = (
@@ -167,7 +171,7 @@ class _Case:
             ps.append(float(sign_flip_p(without_rounding(contrast_S[:, None] / size))[0]))
         return max(ps) <= self.study.claim.alpha, max(ps)
 
-    def label_of(self, name: str, status: str, needs: str = "", **evidence: float) -> Label:
+    def label_of(self, name: str, status: str, needs: str = "", /, **evidence: float) -> Label:
         return Label(self.bound.label, self.bound.split, self.bound.stratum, name, status, self.at, evidence, needs)
 
     def decided(self, name: str, status: str, needs: str, by: str, evidence: dict[str, float]) -> Label:
@@ -223,6 +227,37 @@ def metric_artefact(case: _Case) -> Label:
     )
 
 
+def latent_artefact(case: _Case) -> Label:
+    """A claimed metric gains, R² to and from the neutral states is above `IMAGE_R2`, and `INVARIANT` stays within δ.
+
+    Says nothing about the ability, and nothing about what directions of little variance hold beyond those readings.
+    """
+    image_S = case.values(case.latent("image_r2"), case.at)
+    gains = [(name, sign) for name, sign in case.study.claim.gains if name not in INVARIANT]
+    if not np.isfinite(image_S).any() or not gains:
+        return case.label_of("latent artefact", "not testable")
+    changes = {name: case.change(case.latent(name)) for name in INVARIANT}
+    margins = {name: _margin(case, name) for name in INVARIANT}
+    stays, p_stays = case.shown(*(sign * changes[name] + margins[name] for name in INVARIANT for sign in (1, -1)))
+    images, p_image = case.shown(image_S - IMAGE_R2)
+    bent, p_bent = case.shown(IMAGE_R2 - image_S)
+    # Any gain will do, so the smallest p-value counts as often as there are gains (Bonferroni).
+    p_gain = min(1.0, len(gains) * min(case.shown(sign * case.change(case.latent(name)))[1] for name, sign in gains))
+    gained = p_gain <= case.study.claim.alpha
+    holds = gained and images and stays and min(margins.values()) > 0
+    status = "holds" if holds else "refuted" if bent else "not shown"
+    return case.label_of(
+        "latent artefact",
+        status,
+        image_r2=_mean(image_S),
+        **{name: _mean(change_S) for name, change_S in changes.items()},
+        p_gain=p_gain,
+        p_image=p_image,
+        p_stays=p_stays,
+        p_no_image=p_bent,
+    )
+
+
 def ceiling(case: _Case) -> Label:
     """The room above the neutral cells is shown to be below δ: why an ability doesn't rise, never why it falls."""
     if case.harmed:
@@ -245,10 +280,14 @@ def undertrained(case: _Case) -> Label:
     return case.label_of("undertrained", status, rise=_mean(rise_S), steps=steps, p_rises=p_rises, p_rests=p_rests)
 
 
+def _margin(case: _Case, metric: str) -> float:
+    """δ of what the neutral cells have of a metric."""
+    return case.study.claim.delta * max(_mean(case.neutral(case.latent(metric))), 0.0)
+
+
 def _information(case: _Case) -> tuple[np.ndarray, float]:
     """V-information's change at the break, and δ of what the neutral cells have."""
-    name = case.latent("v_information")
-    return case.change(name), case.study.claim.delta * max(_mean(case.neutral(name)), 0.0)
+    return case.change(case.latent("v_information")), _margin(case, "v_information")
 
 
 def collapse(case: _Case) -> Label:
@@ -276,7 +315,7 @@ def shortcut(case: _Case) -> Label:
     It holds where interventions were tried and show that a selective probe reads what the answers don't rest on.
     """
     if not {"iid", UNCUED} <= set(case.splits):
-        return case.label_of("shortcut", "not testable", needs="a task with spurious > 0")
+        return case.label_of("shortcut", "not testable", "a task with spurious > 0")
     cued_S, uncued_S = (case.change(case.column(split)) for split in ("iid", UNCUED))
     both, p = case.shown(cued_S + case.bound.delta, -uncued_S - case.bound.delta)
     numbers = dict(cued=_mean(cued_S), uncued=_mean(uncued_S), p=p)
@@ -364,6 +403,7 @@ def over_regularization(case: _Case) -> Label:
 
 RULES = (
     metric_artefact,
+    latent_artefact,
     ceiling,
     undertrained,
     shortcut,
@@ -374,7 +414,7 @@ RULES = (
     over_regularization,
 )
 
-OF_ANY = (ceiling, undertrained, compression)  # also where nothing is harmed
+OF_ANY = (latent_artefact, ceiling, undertrained, compression)  # also where nothing is harmed
 
 
 def told(labels: list[Label], setting: Callable[[float], str]) -> list[tuple[str, str]]:

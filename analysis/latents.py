@@ -219,7 +219,8 @@ class Measurer:
         """
         saved = list(saved)
         models = {one.path: model_of(self.study, one, knobs) for one in saved}
-        kept = {one.path: self._cached(one, models[one.path]) for one in saved}
+        paths = {one.path: self._path(one, models[one.path]) for one in saved}
+        kept = {one.path: self.kept(paths[one.path]) for one in saved}
         todo = [one for one in saved if kept[one.path] is None]
         total, done = sum(len(one.meta["cells"]) for one in todo), 0
         layout, rows = self.programs.layout, {one.path: [] for one in todo}
@@ -235,7 +236,7 @@ class Measurer:
                     rows[one.path].append(readings)
                     if len(rows[one.path]) == len(one.meta["cells"]):
                         kept[one.path] = rows[one.path]
-                        self._keep(one, models[one.path], rows[one.path])
+                        self.put(paths[one.path], rows[one.path])
                 done += len(block)
         on_progress(total, total)
         return {
@@ -255,34 +256,35 @@ class Measurer:
         arguments = cells_to_read(population.padded(block, size), stays, knobs, self.programs.layout)
         call = self.programs.get(
             "latent metrics",
-            (stays, *self._settings()),
+            (stays, *self.settings()),
             lambda *cell: measure_cell(self.study, stays, *cell),
             arguments,
         )
         readings = population.fetch(call(*arguments))
         return [{name: values[g].tolist() for name, values in readings.items()} for g in range(len(block))]
 
-    def _settings(self) -> tuple[Any, ...]:
+    def settings(self) -> tuple[Any, ...]:
         """Everything but the parameters that decides the readings."""
         study = self.study
         tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
         return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
 
     def _path(self, saved: Saved, stays: Staying) -> Path:
-        settings = digest([repr(self._settings()), saved.meta["checksums"]["params"], repr(stays)])
+        settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], repr(stays)])
         return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
 
-    def _cached(self, saved: Saved, stays: Staying) -> list[dict[str, list[float]]] | None:
+    def kept(self, path: Path) -> Any:
+        """What `put` has kept under that path, or None."""
         try:
-            return json.loads(self._path(saved, stays).read_text())
+            return json.loads(path.read_text())
         except (OSError, ValueError):
             return None
 
-    def _keep(self, saved: Saved, stays: Staying, rows: list[dict[str, list[float]]]) -> None:
+    def put(self, path: Path, readings: Any) -> None:
+        """Keep readings for the next time, unless nothing is to be written."""
         if not self.keep:
             return
         self.directory.mkdir(exist_ok=True)
-        path = self._path(saved, stays)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(rows))
+        partial.write_text(json.dumps(readings))
         partial.replace(path)

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from analysis import costs, evidence
+from analysis import costs, evidence, images
 from analysis.costs import Costs
 from analysis.density import Density, count
 from analysis.latents import Measurer, Place, places
+from analysis.neutral import twins
 from analysis.repairs import Repairs, read
 from lab import checkpoint
 from lab.config import Study
 from lab.knobs import telling
-from lab.plan import Plan
+from lab.plan import Node, Plan
 from lab.store import Store
 
 
@@ -30,7 +31,9 @@ class Results:
       step: int[E], the absolute steps of the evaluations, earliest first; the last one ends the study.
       stage: the stage's name of each evaluation.
       columns: name -> float64[cells, E]; abilities are '<task>/<split>/exact' and '/logprob', latents
-        '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the mean loss of the call that ended at the step.
+        '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the mean loss of the call that ended at the step. Where
+        claims are read, '<place>/image_r2' at the last evaluation: how far a cell's states and those of the neutral
+        cell of its seed are linear images of each other (see `analysis.images`).
       diverged_at: int[cells], the step at which a cell's loss was first not finite; -1 for the others.
       shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix, ''
         where there are none yet.
@@ -70,7 +73,8 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
     finished = all(len(row) == len(study.stages) for row in nodes)
     chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
     saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
-    readings = measurer.read(saved, {n.key: n.knobs for row in nodes for n in row}, on_progress)
+    knobs = {n.key: n.knobs for row in nodes for n in row}
+    readings = measurer.read(saved, knobs, on_progress)
     histories = {path: checkpoint.load(chunk[-1], "history") for path, chunk in chunks.items()}
 
     evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]
@@ -89,6 +93,9 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
             final, index = store.final(node.key)
             at_step = int(histories[str(final.path)]["diverged_at"][index, 0])
             diverged[cell] = at_step if diverged[cell] < 0 else diverged[cell]
+    for name, values in _images(plan, nodes, store, measurer, knobs).items():
+        columns[name] = np.full((len(nodes), len(evaluations)), np.nan)
+        columns[name][:, -1] = values
     return Results(
         study=study,
         step=np.asarray([step for _, step in evaluations]),
@@ -101,6 +108,25 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         repairs=read(store.workdir, study) if finished else None,
         interventions=evidence.load(store.workdir, study),
     )
+
+
+def _images(
+    plan: Plan, nodes: list[list[Node]], store: Store, measurer: Measurer, knobs: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """{column: float64[cells]} of `analysis.images`; NaN where a cell or its neutral one isn't done."""
+    study = plan.study
+    ends = [store.final(row[-1].key) if len(row) == len(study.stages) else None for row in nodes]
+    pairs = {
+        index: (end, other)
+        for index, (end, twin) in enumerate(zip(ends, twins(study), strict=True))
+        if twin is not None and end is not None and (other := ends[twin]) is not None
+    }
+    found = images.read(measurer, list(pairs.values()), knobs)
+    columns = {}
+    for name, values in found.items():
+        columns[name] = np.full(len(nodes), np.nan)
+        columns[name][list(pairs)] = values
+    return columns
 
 
 def _recorded(history: dict[str, np.ndarray], row: int, step: int, names: list[str]) -> dict[str, float]:

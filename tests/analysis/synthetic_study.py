@@ -110,6 +110,7 @@ def results(one=None, rng_seed=0, diverged=True):
         latents = {name: noisy(_latent(name, u_CxE, progress_CxE), *_noise(name)) for name in METRICS}
         for name in (*METRICS, *CHECKS, *BALANCE):
             columns[f"{place}/{name}"] = latents[name] if name in latents else _check(name, latents, 31.0)
+        columns[f"{place}/image_r2"] = np.where(acting_E & (u_C > 0)[:, None], 1 - 0.5 * u_CxE, np.nan)
         if place.label == "facts":
             columns[f"{place}/two_nn_kept"][:] = 0.125  # 128 facts among 1024 inputs
     missing = np.isclose(u_C, 1.0)

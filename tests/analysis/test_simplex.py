@@ -1,12 +1,13 @@
-"""NC2 to NC4 against float64 NumPy and scikit-learn's nearest centroid, and on clouds that have collapsed."""
+"""NC1 to NC4 against float64 NumPy and scikit-learn's nearest centroid, and on clouds that have collapsed."""
 
 import jax
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
-from analysis.simplex import class_mean_simplex, nearest_mean_disagreement, readout_alignment
+from analysis.simplex import class_mean_simplex, nearest_mean_disagreement, readout_alignment, within_class_collapse
 
+NC1 = jax.jit(within_class_collapse, static_argnums=2)
 NC2 = jax.jit(class_mean_simplex, static_argnums=2)
 NC3 = jax.jit(readout_alignment)
 NC4 = jax.jit(nearest_mean_disagreement, static_argnums=3)
@@ -36,6 +37,26 @@ def means(z, labels):
 
 
 KINDS = ["clean", "absent classes", "mean of 1000", "duplicates", "rank deficient", "N below D"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_within_class_collapse_agrees_with_a_pseudo_inverse(kind):
+    z, labels = nasty(kind)
+    exact, mean = z.astype(np.float64), means(z, labels)
+    within = [np.cov(exact[labels == c].T, bias=True) for c in np.unique(labels)]
+    expected = np.trace(np.mean(within, axis=0) @ np.linalg.pinv(mean.T @ mean / len(mean), rcond=1e-10)) / len(mean)
+    np.testing.assert_allclose(NC1(z, labels, C), expected, rtol=2e-3)
+
+
+def test_without_class_signal_nc1_grows_with_the_examples_a_class():
+    """The trap of SCIENCE §1: .65 → 177."""
+    rng = np.random.default_rng(6)
+    few, many = (
+        NC1(rng.normal(size=(10 * n, 64)).astype(np.float32), np.repeat(np.arange(10, dtype=np.int32), n), 10)
+        for n in (5, 1000)
+    )
+    assert 0.5 < few < 0.9
+    assert 140 < many < 190
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,6 +91,7 @@ def test_a_collapsed_cloud_is_a_simplex_and_its_readout_too():
     labels = (np.arange(100) % C).astype(np.int32)
     corners = np.eye(C, 12, dtype=np.float32) * 4 + 2
     np.testing.assert_allclose(NC2(corners[labels], labels, C), 0, atol=1e-3)
+    np.testing.assert_allclose(NC1(corners[labels], labels, C), 0, atol=1e-6)
     np.testing.assert_allclose(NC3(corners[labels], labels, 0.01 * corners + 9), 0, atol=1e-5)
     np.testing.assert_allclose(NC3(corners[labels], labels, -corners), 4, rtol=1e-5)
     corners[0] *= 3
@@ -81,10 +103,12 @@ def test_undefined_readings_are_nan():
     readout = np.ones((C, 12), np.float32) * np.arange(C, dtype=np.float32)[:, None]
     hole = np.where(z == z[3, 3], np.nan, z).astype(np.float32)
     for cloud, tags in [(z, np.full_like(labels, 2)), (z, labels + 1), (hole, labels), (np.full_like(z, 1.3), labels)]:
+        assert np.isnan(NC1(cloud, tags, C))
         assert np.isnan(NC2(cloud, tags, C)).all()
         assert np.isnan(NC3(cloud, tags, readout))
         assert np.isnan(NC4(cloud, tags, labels, C))
     assert np.isnan(NC3(z, labels, np.ones_like(readout)))
     assert np.isnan(NC3(z, labels, np.where(readout == 1, np.inf, readout).astype(np.float32)))
     mirrored = np.concatenate([z[:20], -z[:20]] * C)  # every class on the same mean
+    assert np.isnan(NC1(mirrored, np.repeat(np.arange(C, dtype=np.int32), 40), C))
     assert np.isnan(NC2(mirrored, np.repeat(np.arange(C, dtype=np.int32), 40), C)).all()
