@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import labels, transfer
+from analysis import labels, order, transfer
 from analysis.claims import Bounds, Judged, neutral_value
 from analysis.results import Results
 
@@ -48,6 +48,7 @@ def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> di
             "claims": [_claim(one) for one in judged],
             "bounds": [_bounds(one) for one in bounds],
             "labels": [_label(one) for one in labels.diagnose(results, judged, bounds)],
+            "trajectories": [_trajectory(one) for one in order.trajectories(results, judged, bounds)],
         }
     )
 
@@ -91,6 +92,19 @@ def _label(one: labels.Label) -> dict[str, Any]:
         "at": one.at,
         "evidence": one.evidence,
         "needs": one.needs,
+    }
+
+
+def _trajectory(one: order.Trajectory) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "stratum": one.stratum,
+        "setting": one.setting,
+        "start": one.start,
+        "end": one.end,
+        "checkpoints": one.checkpoints,
+        "plateau": one.plateau,
+        "orders": [asdict(each) for each in one.orders],
     }
 
 
