@@ -168,7 +168,8 @@ def _numbers(
     if not same or any(have == 0 or want not in (None, have) for have, want in zip(values.shape, shape, strict=True)):
         wanted = [letter if want is None else f"{letter}={want}" for letter, want in zip(letters, shape, strict=True)]
         raise UserError(f"{name} must have shape [{', '.join(wanted)}], not {list(values.shape)}.")
-    return values.astype(dtype)
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, which reads as missing
+        return values.astype(dtype)
 
 
 def _whole(arrays: Mapping[str, Any], name: str, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analysis import plotting, wording
 from analysis.comparison import Row, read
@@ -90,7 +91,8 @@ def table(rows: Sequence[Row]) -> Table:
     for index, row in enumerate(rows):
         study, knob, *rest = texts(row)
         first, last = index == 0 or rows[index - 1].study != row.study, rows[index + 1 : index + 2]
-        made.add_row(f"{study}\n{knob}" if first else "", *rest, end_section=not last or last[0].study != row.study)
+        cells = [Text(cell) for cell in (f"{study}\n{knob}" if first else "", *rest)]  # brackets are no markup
+        made.add_row(*cells, end_section=not last or last[0].study != row.study)
     return made
 
 
@@ -207,9 +209,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(table(rows))
         for note in notes(rows):
-            console.print(note, highlight=False)
+            console.print(note, highlight=False, markup=False)
         if args.out:
-            console.print(f"wrote {', '.join(map(str, write(rows, args.out)))}", highlight=False, soft_wrap=True)
+            console.print(
+                f"wrote {', '.join(map(str, write(rows, args.out)))}", highlight=False, markup=False, soft_wrap=True
+            )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from rich.console import Console
 
 from analysis import compare, comparison, plotting, verdicts_file
 from lab.errors import UserError
@@ -110,6 +111,9 @@ def test_few_seeds_old_files_and_strata_are_named(document, tmp_path):
     assert [row.stratum for row in rows[:8]] == [{"prune.scope": s} for s in ("global", "layerwise") for _ in range(4)]
     assert rows[0].unlearned == "too few seeds"
     assert compare.texts(rows[0])[2] == "facts/iid [prune.scope = global]"
+    console = Console(width=200, file=io.StringIO())
+    console.print(compare.table(rows))
+    assert "facts/iid [prune.scope = layerwise]" in console.file.getvalue()
     assert compare.texts(rows[-1])[-1] == "unknown"
     assert "No labels yet in old" in compare.notes(rows)[1]
     assert plotting.svg(compare.figure(rows), "comparison", "all").count("too few seeds") >= 6
