@@ -7,8 +7,8 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
 
     over_pruning          256 facts at Zipf frequencies, pruned at nine sparsities; rare facts go first, regrowth brings
                           them back (arXiv 1911.05248, 2310.04680)
-    over_regularization   sums under decoupled weight decay that outweighs the loss; without it they come back
-    collapse              sums under an isotropy penalty that drives the latents into one direction (arXiv 2305.19358)
+    over_regularization   facts under decoupled weight decay that outweighs the loss; without it they come back
+    collapse              facts under an isotropy penalty that drives the latents into one direction (arXiv 2305.19358)
     elicitation_gap       only the readout is trained, towards ever smoother labels: the hidden states are untouched to
                           the bit, so all that is lost is the readout; training it again brings it back
     undertrained          pruning of cells that were still learning fast when they were pruned
@@ -34,12 +34,13 @@ PLANTED = {
 }
 STEPS = {  # of training, and of the stage that spoils
     "over_pruning": (2000, 50),
+    "over_regularization": (2000, 200),
+    "collapse": (2000, 200),
     "elicitation_gap": (1000, 1000),
-    "undertrained": (200, 50),
+    "undertrained": (300, 50),
     "bottleneck": (2000, 0),
     "nothing": (400, 0),
 }
-FACTS = ("over_pruning", "undertrained", "bottleneck", "elicitation_gap")
 
 
 def get_config(variant: str = "over_pruning"):
@@ -49,20 +50,16 @@ def get_config(variant: str = "over_pruning"):
     config.question = f"Is a planted {variant.replace('_', ' ')} found?"
     config.knob, config.settings, config.acts_from = PLANTED[variant]
     config.model.update(dict(width=32, layers=2, heads=2, mlp_width=64))
-    if variant in FACTS:
-        facts = 256 if variant == "over_pruning" else 64
-        config.tasks.facts = dict(task="facts", facts=facts, values=16, examples=32, probe="uniform")
-        config.claim.abilities = ("facts/iid",)
-    else:
-        config.tasks.addition = dict(task="modular", p=13, operation="add", fraction=0.9, examples=32, probe="seen")
-        config.claim.abilities = ("addition/iid",)
+    facts = 64 if variant in ("elicitation_gap", "bottleneck") else 256
+    config.tasks.facts = dict(task="facts", facts=facts, values=16, examples=32, probe="uniform")
+    config.claim.abilities = ("facts/iid",)
     config.knobs = dict(optimizer=dict(learning_rate=3e-3))
     config.schedule.update(dict(name="wsd", warmup=50))
     config.evaluation.examples = 256
     config.claim.knob = config.knob
     config.claim.gains = dict(participation_ratio=-1)
     config.seeds, config.first_seed = 8, 0
-    train, spoil = STEPS.get(variant, (1000, 200))
+    train, spoil = STEPS[variant]
     config.stages, config.steps, config.saves = ("train",), dict(train=train), dict(train=4)
     if config.acts_from is not None:
         config.stages = ("train", "spoil")

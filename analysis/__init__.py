@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.judge import Arrays
     from analysis.library import OpenStudy
 
-__all__ = ["open_study"]
+__all__ = ["judge_arrays", "open_study"]
 
 
 def open_study(path: str | Path) -> OpenStudy:
@@ -16,3 +18,10 @@ def open_study(path: str | Path) -> OpenStudy:
     from analysis import library  # here, so that importing one small module of this room doesn't import jax
 
     return library.open_study(path)
+
+
+def judge_arrays(arrays: Mapping[str, Any]) -> Arrays:
+    """Judge hidden states, or metrics, and abilities from elsewhere as a study's own; see docs/npz.md."""
+    from analysis import judge
+
+    return judge.judge_arrays(arrays)

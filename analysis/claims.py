@@ -158,9 +158,7 @@ def bounds(results: Results) -> list[Bounds]:
         for label, split in pairs:
             floor = trivial(uses[label].task, split).exact
             ability, logprob = _ability(results, stratum, label, split)
-            # The bounds don't look at the metric; the knob itself stands in for it.
-            stand_in = np.broadcast_to(np.arange(len(ability.knob_K), dtype=float), ability.values_SxK.shape)
-            verdict = _verdict(study, stand_in, ability, floor)
+            verdict, learned = bounds_verdict(ability, floor, **_options(study, ability.knob_K))
             found.append(
                 Bounds(
                     label,
@@ -170,7 +168,7 @@ def bounds(results: Results) -> list[Bounds]:
                     ability,
                     logprob,
                     floor,
-                    verdict.kind != "not learned" and verdict.p_values.get("learned", 1.0) <= claim.alpha,
+                    learned,
                     verdict.shown_free_until,
                     verdict.shown_harmful_from,
                     verdict.delta,
@@ -185,13 +183,21 @@ def _ability(results: Results, stratum: dict[str, Any], label: str, split: str) 
 
 
 def _verdict(study: Study, gain_SxK: np.ndarray, ability: Curve, floor: float) -> transfer.Verdict:
-    neutral_index = 0 if neutral_value(study) == ability.knob_K[0] else len(ability.knob_K) - 1
-    return transfer.verdict(
-        ability.knob_K,
-        gain_SxK,
-        ability.values_SxK,
-        trivial=floor,
-        neutral_index=neutral_index,
-        alpha=study.claim.alpha,
-        delta_share=study.claim.delta,
-    )
+    options = _options(study, ability.knob_K)
+    return transfer.verdict(ability.knob_K, gain_SxK, ability.values_SxK, trivial=floor, **options)
+
+
+def _options(study: Study, knob_K: np.ndarray) -> dict[str, Any]:
+    neutral_index = 0 if neutral_value(study) == knob_K[0] else len(knob_K) - 1
+    return {"neutral_index": neutral_index, "alpha": study.claim.alpha, "delta_share": study.claim.delta}
+
+
+def bounds_verdict(ability: Curve, floor: float, *, alpha: float, **options: Any) -> tuple[transfer.Verdict, bool]:
+    """A verdict to read an ability's bounds off, and whether its neutral cells are shown to beat the trivial baseline.
+
+    The bounds don't look at the metric; the knob itself stands in for it.
+    """
+    stand_in = np.broadcast_to(np.arange(len(ability.knob_K), dtype=float), ability.values_SxK.shape)
+    values_SxK = ability.values_SxK
+    verdict = transfer.verdict(ability.knob_K, stand_in, values_SxK, trivial=floor, alpha=alpha, **options)
+    return verdict, verdict.kind != "not learned" and verdict.p_values.get("learned", 1.0) <= alpha

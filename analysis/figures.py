@@ -23,7 +23,10 @@ from analysis.plotting import (
     HARM_TINT,
     VERMILLION,
     KnobAxis,
+    draw_ranges,
+    draw_unknown,
     knob_colours,
+    range_handles,
 )
 from analysis.results import Results
 from lab.config import Study
@@ -57,17 +60,13 @@ def ranges(study: Study, bounds: list[Bounds]) -> Picture:
     for row, bound in enumerate(bounds):
         panel = picture.panel(ax, f"{bound.label}/{bound.split}")
         free, harm = axis.free_span(bound.free_until), axis.harm_span(bound.harmful_from)
-        ax.plot(axis.limits, (row, row), color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        draw_unknown(
+            ax, row, axis.limits, "" if bound.learned else f" {wording.learned(study, bound)}: nothing is shown "
+        )
         if not bound.learned:
-            text, middle = f" {wording.learned(study, bound)}: nothing is shown ", float(np.mean(axis.limits))
-            ax.text(middle, row, text, va="center", ha="center", color=GREY, backgroundcolor="white", fontsize=7.5)
             continue
         _note_ranges(panel, bound, axis)
-        if free:
-            ax.barh(row, free[1] - free[0], left=free[0], height=0.62, color=BLUE, zorder=2)
-        if harm:
-            ax.barh(row, harm[1] - harm[0], left=harm[0], height=0.62, color=VERMILLION, hatch="////",
-                    edgecolor="white", linewidth=0, zorder=2)  # fmt: skip
+        draw_ranges(ax, row, free, harm)
         ax.plot(axis.at(axis.neutral), row, marker="|", color=BLACK, markersize=9, zorder=3)
     ax.set_yticks(range(len(bounds)))
     ax.set_yticklabels([f"{b.label}/{b.split}" for b in bounds])
@@ -79,9 +78,7 @@ def ranges(study: Study, bounds: list[Bounds]) -> Picture:
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     handles = [
-        Patch(color=BLUE, label="shown free"),
-        Line2D([], [], color=GREY, linestyle=(0, (1, 2)), label="not known"),
-        Patch(facecolor=VERMILLION, edgecolor="white", hatch="////", label="shown harmful"),
+        *range_handles(),
         Line2D([], [], color=BLACK, marker="|", linestyle="none", markersize=9, label="neutral"),
     ]
     picture.figure.legend(handles=handles, loc="outside upper left", ncols=4)

@@ -12,8 +12,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 # Okabe & Ito's colours, told apart with any colour vision; every use also has a hatch, a label or a line style.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#6b6b6b", "#1a1a1a"
@@ -105,6 +108,32 @@ class KnobAxis:
         ax.set_xticklabels([f"{v:.3g}" if k % every == 0 else "" for k, v in enumerate(self.value_K)])
         if label:
             ax.set_xlabel(f"{self.knob}{' (even spacing)' if self.even else ''}")
+
+
+def draw_unknown(ax: Axes, y: float, span: tuple[float, float], why: str = "") -> None:
+    """A dotted line where nothing is known, with the reason on it where there is one."""
+    ax.plot(span, (y, y), color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    if why:
+        middle = (span[0] + span[1]) / 2
+        ax.text(middle, y, why, va="center", ha="center", color=GREY, backgroundcolor="white", fontsize=7.5)
+
+
+def draw_ranges(ax: Axes, y: float, free: tuple[float, float] | None, harm: tuple[float, float] | None) -> None:
+    """A bar of what is shown free and what is shown harmful, each from and to."""
+    if free:
+        ax.barh(y, free[1] - free[0], left=free[0], height=0.62, color=BLUE, zorder=2)
+    if harm:
+        ax.barh(y, harm[1] - harm[0], left=harm[0], height=0.62, color=VERMILLION, hatch="////",
+                edgecolor="white", linewidth=0, zorder=2)  # fmt: skip
+
+
+def range_handles() -> list[Artist]:
+    """The legend of `draw_ranges` and `draw_unknown`."""
+    return [
+        Patch(color=BLUE, label="shown free"),
+        Line2D([], [], color=GREY, linestyle=(0, (1, 2)), label="not known"),
+        Patch(facecolor=VERMILLION, edgecolor="white", hatch="////", label="shown harmful"),
+    ]
 
 
 def knob_colours(axis: KnobAxis) -> np.ndarray:

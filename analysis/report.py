@@ -22,6 +22,7 @@ from analysis import (
     costs,
     density,
     labels,
+    order,
     plotting,
     repair_views,
     tables,
@@ -150,6 +151,8 @@ def _content(
     """Everything that the templates print, as strings."""
     study = plan.study
     diagnosis, words = labels.diagnose(results, judged, bounds), wording.phrase(study.claim.knob)
+    in_time = order.trajectories(results, judged, bounds)
+    patterns = {each.pattern for one in in_time for each in one.orders}
     sections = []
     for index, stratum in enumerate(strata(study)):
         mine, ours = _of(stratum, judged), _of(stratum, bounds)
@@ -166,6 +169,7 @@ def _content(
                 "bounds": [tables.bounds_row(study, bound) for bound in ours],
                 "latents": list(tables.latent_rows(study, results, mine, primary)),
                 "checks": list(tables.check_rows(results, mine)),
+                "in_time": tables.order_rows(study, _of(stratum, in_time)),
                 "density": density.table(study, results.density, stratum),
                 "costs": costs.table(study, results.costs, stratum),
                 "matched": compute.table(results, compute.matched(results, stratum)),
@@ -177,6 +181,7 @@ def _content(
     return {
         "study": study,
         "knob": study.claim.knob,
+        "level": f"{1 - study.claim.alpha:.0%}",
         "knob_about": wording.knob_about(study),
         "claim_hash": study.claim_hash(),
         "claim": tables.claim_text(study),
@@ -184,6 +189,7 @@ def _content(
         "tasks": [tables.task_row(study, use, examples[use.label]) for use in study.tasks],
         "sections": sections,
         "kinds": [(kind, *wording.MARKS[kind], meaning) for kind, meaning in wording.MEANING.items()],
+        "patterns": [(name, about) for name, about in order.PATTERNS.items() if name in patterns],
         "metrics": [METRICS[name] for name, _ in study.claim.gains],
         "diverged": list(tables.diverged_rows(results)),
         "cautions": wording.cautions(study, results, judged),

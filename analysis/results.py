@@ -63,6 +63,18 @@ class Results:
         return self.columns[f"{place}/{metric}"]
 
 
+def shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
+    """How many of the first evaluations are the same numbers at every knob setting of the stratum."""
+    keys: dict[int, list[tuple[str, ...]]] = {}
+    for cell, row in zip(results.study.cells, results.shared, strict=True):
+        if all(cell[name] == value for name, value in stratum.items()):
+            keys.setdefault(cell["seed"], []).append(row)
+    same_E = [
+        all(len({row[e] for row in rows}) == 1 < len(rows) for rows in keys.values()) for e in range(len(results.step))
+    ]
+    return int(np.argmin([*same_E, False]))
+
+
 def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> Results:
     """Read the histories of a study and measure the latents of every kept checkpoint.
 

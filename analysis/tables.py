@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from analysis import statistics, wording
+from analysis import order, statistics, wording
 from analysis.claims import Bounds, Curve, Judged, curve, neutral_value
 from analysis.results import Results
 from lab.config import Study, TaskUse, telling
@@ -230,6 +230,42 @@ def check_rows(results: Results, judged: list[Judged]) -> Iterator[dict[str, str
             "probe": spread("probe_accuracy", ".2f"),
             "control": spread("probe_control_accuracy", ".2f"),
         }
+
+
+def order_rows(study: Study, found: list[order.Trajectory]) -> list[dict[str, str]]:
+    """What moves first: in the stretch that all settings share, at neutral and at the far end.
+
+    Stretches with too few checkpoints for any order are one row an ability.
+    """
+    words, rows = wording.phrase(study.claim.knob), []
+    for one in order.shown(found, neutral_value(study)):
+        few = {each.pattern for each in one.orders} == {order.TOO_FEW}
+        where = "all, before the knob acts" if one.setting is None else words.short(one.setting)
+        where = "each on its own" if few and one.setting is not None else where
+        head = {
+            "ability": f"{one.label}/{one.split}",
+            "setting": where,
+            "steps": f"{one.start:,} to {one.end:,}",
+            "plateau": wording.number(one.plateau, ".0%"),
+        }
+        silent = {"against": "—", "other": "—", "half": "—", "ratio": "—"}
+        if few:
+            row = {**head, **silent, "pattern": f"{order.TOO_FEW} ({one.checkpoints})"}
+            rows += [] if row in rows else [row]
+            continue
+        for each in one.orders:
+            said = np.isfinite(each.ratio)
+            rows.append(
+                {
+                    **head,
+                    "against": each.against,
+                    "other": wording.number(each.against_half, ",.0f"),
+                    "half": wording.number(each.ability_half, ",.0f"),
+                    "ratio": f"{each.ratio:.2f} [{each.low:.2f}, {each.high:.2f}]" if said else "—",
+                    "pattern": each.pattern,
+                }
+            )
+    return rows
 
 
 def diverged_rows(results: Results) -> Iterator[dict[str, str]]:

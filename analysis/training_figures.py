@@ -14,7 +14,7 @@ from analysis.compute import Matched
 from analysis.figures import COLUMNS, TRIVIAL, claimed, knob_axis, knob_legend, metric_label, setting_series
 from analysis.picture import Panel, Picture, panels, styled
 from analysis.plotting import BLACK, GREY, knob_colours
-from analysis.results import Results
+from analysis.results import Results, shared_evaluations
 from lab.config import Study
 
 
@@ -25,7 +25,7 @@ def trajectories(study: Study, results: Results, judged: list[Judged]) -> Pictur
     picture, axes = panels(1 + len(metrics), len(labels), 1.6, sharex=True)
     one = judged[0]
     colours = knob_colours(knob_axis(study, one))
-    clock = _Clock.of(results.step, _shared_evaluations(results, one.stratum))
+    clock = _Clock.of(results.step, shared_evaluations(results, one.stratum))
     for column, label in enumerate(labels):
         mine = [j for j in judged if j.label == label]
         rows = [("exact accuracy\n(share right)", results.ability(label, mine[0].split))]
@@ -47,18 +47,6 @@ def trajectories(study: Study, results: Results, judged: list[Judged]) -> Pictur
     note = "black: before it acts, shared by all settings; dashed: trivial baseline"
     knob_legend(picture, study, one, colours, note)
     return picture
-
-
-def _shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
-    """How many of the first evaluations are the same numbers at every knob setting of the stratum."""
-    keys: dict[int, list[tuple[str, ...]]] = {}
-    for cell, row in zip(results.study.cells, results.shared, strict=True):
-        if all(cell[name] == value for name, value in stratum.items()):
-            keys.setdefault(cell["seed"], []).append(row)
-    same_E = [
-        all(len({row[e] for row in rows}) == 1 < len(rows) for rows in keys.values()) for e in range(len(results.step))
-    ]
-    return int(np.argmin([*same_E, False]))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import labels, transfer
+from analysis import labels, order, transfer
 from analysis.claims import Bounds, Judged, neutral_value
 from analysis.repairs import Repairs
 from analysis.results import Results
@@ -51,6 +51,7 @@ def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> di
             "bounds": [_bounds(one) for one in bounds],
             "repairs": [] if results.repairs is None else list(_repairs(results.repairs, claim.alpha)),
             "labels": [_label(one) for one in labels.diagnose(results, judged, bounds)],
+            "trajectories": [_trajectory(one) for one in order.trajectories(results, judged, bounds)],
         }
     )
 
@@ -122,6 +123,19 @@ def _repairs(repairs: Repairs, alpha: float) -> Iterator[dict[str, Any]]:
                 for metric, (neutral, unchanged, arm) in one.latents.items()
             ],
         }
+
+
+def _trajectory(one: order.Trajectory) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "stratum": one.stratum,
+        "setting": one.setting,
+        "start": one.start,
+        "end": one.end,
+        "checkpoints": one.checkpoints,
+        "plateau": one.plateau,
+        "orders": [asdict(each) for each in one.orders],
+    }
 
 
 def plain(value: Any) -> Any:

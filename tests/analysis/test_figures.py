@@ -8,6 +8,7 @@ import pytest
 
 from analysis import figures, plotting, training_figures
 from analysis.plotting import KnobAxis
+from analysis.results import shared_evaluations
 from tests.analysis import synthetic_study
 
 
@@ -79,7 +80,7 @@ def test_tiny_studies_are_drawn(options):
 
 def test_shared_evaluations_end_where_the_knob_acts(study):
     _, results, judged, _ = study
-    assert training_figures._shared_evaluations(results, judged[0].stratum) == 5
+    assert shared_evaluations(results, judged[0].stratum) == 5
     clock = training_figures._Clock.of(results.step, 5)
     assert (np.diff(clock.at_E) > 0).all()
     assert clock.ticks[float(clock.at_E[4])] == "2,000"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
@@ -23,6 +26,8 @@ from lab.errors import UserError
 from lab.grid import axis, chain, product
 from lab.workdir import Workdir, read_study
 from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config, trained  # noqa: F401  (a fixture)
+
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "library.ipynb"
 
 
 def files(root):
@@ -265,3 +270,30 @@ def test_on_another_number_of_devices(whole, opened):
     assert done.stdout.startswith("(4,)"), done.stderr
     assert float(done.stdout.split()[1]) == pytest.approx(float(np.abs(here.states_CxNxD).sum()), rel=1e-4)
     assert int(done.stdout.split()[2]) == here.labels_CxN.sum()
+
+
+def test_the_notebook_runs(opened, monkeypatch, capsys):
+    """Its code cells in their order, with the tiny study in place of the one that they name."""
+    asked = []
+    monkeypatch.setattr(analysis, "open_study", lambda path: asked.append(path) or opened)
+    matplotlib.use("Agg")
+    names = {}
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    (axes,) = names["plt"].gcf().axes
+    drawn = np.stack(axes.lines[0].get_data(), axis=1)
+    names["plt"].close("all")
+    assert asked == ["runs/pruning-quick"]
+    assert drawn.shape == (6, 2)
+    assert set(drawn[:, 0]) == {0.0, 0.5}
+    assert "facts/iid participation_ratio underpowered" in capsys.readouterr().out
+    assert np.isfinite(names["spread"]).all()
+
+
+def test_the_notebook_is_small_and_names_no_machine():
+    text = NOTEBOOK.read_text()
+    outputs = [each for cell in json.loads(text)["cells"] for each in cell.get("outputs", [])]
+    assert not any(each["output_type"] == "error" for each in outputs)
+    assert len(text) < 40_000
+    assert not re.search(r"/(tmp|home|root|Users|work)/", text)

@@ -166,7 +166,7 @@ def test_verdicts_file_is_strict_and_documented(views):
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     found = set(paths(content)) - {"claims[].break_interval"}  # null, where the list itself is missing
     # empty without further axes
-    strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "bounds", "repairs")}
+    strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "trajectories", "bounds", "repairs")}
     assert found | strata == documented()
     fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
     assert fields <= {re.split(r"(?<=claims\[\])\.([a-z_]+)", path)[0] + "." + path.split(".")[1].rstrip("[]")
