@@ -53,7 +53,7 @@ def get_config(variant: str = "over_pruning"):
     facts = 64 if variant in ("elicitation_gap", "bottleneck") else 256
     config.tasks.facts = dict(task="facts", facts=facts, values=16, examples=32, probe="uniform")
     config.claim.abilities = ("facts/iid",)
-    config.knobs = dict(optimizer=dict(learning_rate=3e-3))
+    config.knobs = dict(optimizer=dict(learning_rate=5e-4 if variant == "undertrained" else 3e-3))
     config.schedule.update(dict(name="wsd", warmup=50))
     config.evaluation.examples = 256
     config.claim.knob = config.knob

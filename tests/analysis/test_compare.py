@@ -116,7 +116,7 @@ def test_few_seeds_old_files_and_strata_are_named(document, tmp_path):
     assert "facts/iid [prune.scope = layerwise]" in console.file.getvalue()
     assert compare.texts(rows[-1])[-1] == "unknown"
     assert "No labels yet in old" in compare.notes(rows)[1]
-    assert plotting.svg(compare.figure(rows), "comparison", "all").count("too few seeds") >= 6
+    assert plotting.svg(compare.figure(rows).figure, "comparison", "all").count("too few seeds") >= 6
 
 
 def test_the_command_writes_four_files_that_repeat(document, tmp_path, capsys):
