@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from analysis import repair_views, transfer, wording
@@ -82,7 +83,7 @@ def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) ->
                 f"{one.verdict.break_at:.2g} [{one.verdict.break_interval[0]:.2g}, {one.verdict.break_interval[1]:.2g}]"
             )
         table.add_row(
-            f"{one.label}/{one.split}{stratum}",
+            escape(f"{one.label}/{one.split}{stratum}"),  # rich takes [knob=value] for a style
             _number(one.verdict.neutral_ability, ".3f"),
             f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
             one.verdict.kind,
@@ -100,7 +101,7 @@ def repair_table(results: Any) -> Table:
     for column in repair_views.COLUMNS.values():
         table.add_column(column)
     for row in repair_views.rows(results):
-        table.add_row(*(row[name] for name in repair_views.COLUMNS))
+        table.add_row(*(escape(row[name]) for name in repair_views.COLUMNS))
     return table
 
 

@@ -1,12 +1,14 @@
 """What an arm recovered, on planted outcomes; and that interventions decide the labels that rest on them."""
 
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from analysis import labels, repair_views, repairs, verdicts_file
+from analysis import labels, repair_views, repairs, summary, verdicts_file
 from analysis.claims import bounds, judge, neutral_value
 from analysis.intervene import ARMS
 from analysis.repairs import KINDS, Repairs
@@ -151,3 +153,16 @@ def test_the_report_says_what_was_recovered_and_what_was_not():
     records = json.loads(verdicts_file.text(results, judge(results), bounds(results)))["repairs"]
     assert [record["outcome"] for record in records] == ["less than half", "at least half", "less than half"]
     assert records[1]["share"] == pytest.approx(results.repairs.outcomes[1].share, rel=1e-6)
+
+
+def printed(table):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_the_terminal_names_the_stratum_of_every_row():
+    """Rich takes [name=value] for a style and leaves it out unless it is told not to."""
+    _, results, judged, found = synthetic_study.everything(strata=True)
+    assert printed(summary.verdict_table(judged, found, 0.0)).count("[prune.scope=layerwise]") == 12
+    assert printed(summary.repair_table(results)).count("[prune.scope=layerwise]") >= 3
