@@ -8,8 +8,8 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
     over_pruning          256 facts at Zipf frequencies, pruned at nine sparsities; rare facts go first, regrowth brings
                           them back (arXiv 1911.05248, 2310.04680)
     over_regularization   facts under decoupled weight decay that outweighs the loss; without it they come back
-    collapse              facts under a variational bottleneck whose rate costs more than the answer is worth: the
-                          posterior collapses onto the prior (Bowman et al. 2016, arXiv 1511.06349)
+    collapse              facts under decay that is free or so strong that the latents lose what they were about: rank
+                          and information fall together, and the cause is the one above
     elicitation_gap       only the readout is trained, towards ever smoother labels: the hidden states are untouched to
                           the bit, so all that is lost is the readout; training it again brings it back
     undertrained          pruning of cells that were still learning fast when they were pruned
@@ -27,7 +27,7 @@ from lab.grid import axis, product, study_config
 PLANTED = {
     "over_pruning": ("prune.sparsity", (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0), "spoil"),
     "over_regularization": ("weight_decay.rate", (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 100.0), "spoil"),
-    "collapse": ("vib.beta", (0.0, 0.01, 0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0), "spoil"),
+    "collapse": ("weight_decay.rate", (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 60.0, 100.0), "spoil"),
     "elicitation_gap": ("label_smoothing.rate", (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 0.99, 1.0), "spoil"),
     "undertrained": ("prune.sparsity", (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95), "spoil"),
     "bottleneck": ("fsq.coordinates", (9, 8, 7, 6, 5, 4, 3, 2, 1), None),
@@ -65,7 +65,7 @@ def get_config(variant: str = "over_pruning"):
     if config.acts_from is not None:
         config.stages = ("train", "spoil")
         config.steps, config.saves = dict(train=train, spoil=spoil), dict(train=4, spoil=1)
-    if variant in ("undertrained", "elicitation_gap", "over_regularization"):
+    if variant in ("undertrained", "elicitation_gap", "over_regularization", "collapse"):
         config.schedule.name = "constant"
     if variant == "elicitation_gap":
         config.knobs = dict(config.knobs, tune=dict(only="readout"))

@@ -26,13 +26,13 @@ FILE = Path("repair") / "repair.json"
 UNCHANGED = "continue"  # the arm that all others are compared with
 SHARE = 0.5  # of what was lost: what a label asks to be recovered (SCIENCE: at least half)
 KINDS = {
-    "all of it": "what remains lost is shown to be below δ",
+    "all of it": "at least half is shown to come back, and what remains lost to be below δ",
     "at least half": "at least half of what was lost is shown to come back",
     "some of it": "a recovery is shown, but neither that it is half nor that it is all",
     "makes it worse": "ability is shown to fall by more than δ below the cells that went on unchanged",
     "not shown": "no recovery is shown; with these seeds that is no evidence of none",
     "less than half": "what comes back, if anything, is shown to be less than half",
-    "nothing left": "cells that went on unchanged are shown to lack less than δ: there is nothing to recover",
+    "nothing left": "cells that went on unchanged are not shown to lack anything, and shown to lack less than δ",
 }
 
 
@@ -102,21 +102,23 @@ class Outcome:
         if self.p("worse") <= alpha:
             return "makes it worse"
         if self.p("lacks") > alpha:
-            return "nothing left" if self.p("lacks nothing") <= alpha else "not shown"
+            return "nothing left" if self.p("lacks little") <= alpha else "not shown"
+        # What is lost at the first setting shown harmful is little more than δ: all of it is more than half of it, too.
+        if max(self.p("half"), self.p("all")) <= alpha:
+            return "all of it"
         return next((kind for contrast, kind in SHOWN.items() if self.p(contrast) <= alpha), "not shown")
 
 
 # contrast -> the outcome if it is shown, where something is lost; the first in this order
 SHOWN = {
-    "all": "all of it",
     "half": "at least half",
     "under half": "less than half",
     "some": "some of it",
 }
 # name -> what is shown if this is above 0, from what was lost, what was recovered, and δ
 CONTRASTS = {
-    "lacks": lambda lost, recovered, delta: lost - delta,
-    "lacks nothing": lambda lost, recovered, delta: delta - lost,
+    "lacks": lambda lost, recovered, delta: lost,
+    "lacks little": lambda lost, recovered, delta: delta - lost,
     "some": lambda lost, recovered, delta: recovered,
     "half": lambda lost, recovered, delta: recovered - SHARE * lost,
     "under half": lambda lost, recovered, delta: SHARE * lost - recovered,

@@ -149,7 +149,7 @@ def test_the_report_says_what_was_recovered_and_what_was_not():
     assert "Less than half: `continue` (1%) and `readout` (-" in text
     rows = list(repair_views.rows(results, {}))
     assert [row["arm"] for row in rows] == ["continue", "relax", "readout"]
-    assert repair_views.figure(results, {}).axes
+    assert repair_views.figure(results, {}).figure.axes
     records = json.loads(verdicts_file.text(results, judge(results), bounds(results)))["repairs"]
     assert [record["outcome"] for record in records] == ["less than half", "at least half", "less than half"]
     assert records[1]["share"] == pytest.approx(results.repairs.outcomes[1].share, rel=1e-6)
