@@ -15,7 +15,7 @@ ability part: arXiv 2207.02099, arXiv 2602.20433.
 
 Expected on two CPU cores: about 8 minutes (461 s beside other work), 1 for `:quick`; on a GPU not measured.
 What came out in full: isotropy down to -32 costs no ability anything; Z6's gain never transferred. Figures:
-docs/studies.md. The variants have not been run.
+docs/studies.md. The variants were run small.
 """
 
 from lab.grid import axis, product, study_config

@@ -15,7 +15,7 @@ Source: Kornblith et al. 2021 (arXiv 2010.16402) for losses that separate classe
 Expected on two CPU cores: about 7 minutes (443 s beside other work), 1 for `:quick`; on a GPU not measured.
 What came out in full (2026-11-21): free up to .72 (Z6) and more; separation falls over the range, and where weak
 smoothing raises the Fisher trace (nearly threefold for path-star) no ability moves. Figures: docs/studies.md. The
-variants have not been run.
+variants were run small.
 """
 
 from lab.grid import axis, product, study_config
