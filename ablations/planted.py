@@ -38,7 +38,7 @@ STEPS = {  # of training, and of the stage that spoils
     "over_regularization": (2000, 200),
     "collapse": (2000, 200),
     "elicitation_gap": (1000, 1000),
-    "undertrained": (300, 50),
+    "undertrained": (200, 50),
     "bottleneck": (2000, 0),
     "nothing": (400, 0),
 }

@@ -22,6 +22,7 @@ from analysis.contrasts import sign_flip_p, without_rounding
 from analysis.repairs import UNCHANGED
 from analysis.results import Results
 from lab.config import Study
+from lab.mechanisms import MECHANISMS
 from tasks.base import trivial
 
 LABELS = {
@@ -45,25 +46,6 @@ STATUSES = ("holds", "suspected", "refuted", "not shown", "not testable")
 IMAGE_R2 = 0.95  # from here on, states count as linear images of one another
 INVARIANT = ("v_information", "fisher_trace", "probe_accuracy")  # readings that no invertible linear map moves
 PRUNING = ("prune", "structured")
-# Mechanisms whose strength pulls training away from the task's loss.
-REGULARIZERS = (
-    "weight_decay",
-    "l2",
-    "l1",
-    "orthogonality",
-    "activation_l1",
-    "label_smoothing",
-    "confidence_penalty",
-    "variance",
-    "covariance",
-    "isotropy",
-    "jacobian",
-    "embedding_dropout",
-    "attention_dropout",
-    "residual_dropout",
-    "hidden_noise",
-    "vib",
-)
 
 
 @dataclass(frozen=True)
@@ -383,12 +365,18 @@ def over_pruning(case: _Case) -> Label:
     return case.decided("over-pruning", status, needs, arm, evidence | tried)
 
 
+def regularizes(knob: str) -> bool:
+    """Whether a knob's mechanism has a strength that can be relaxed: it pulls training away from the task's loss."""
+    mechanism = MECHANISMS.get(knob.split(".")[0])
+    return mechanism is not None and any(each.relaxes for each in mechanism.knobs)
+
+
 def over_regularization(case: _Case) -> Label:
     """Under a regularizer, the task's loss on the batches of the last call is shown to be above neutral's.
 
     And relaxing it recovers half of what was lost.
     """
-    if case.study.claim.knob.split(".")[0] not in REGULARIZERS:
+    if not regularizes(case.study.claim.knob):
         return case.label_of("over-regularization", "not testable")
     rise_S = case.change("train/loss")
     rises, p = case.shown(rise_S)

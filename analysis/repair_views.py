@@ -73,6 +73,20 @@ def sentences(results: Results, stratum: dict[str, Any]) -> Iterator[tuple[str, 
         yield f"{label}/{split}", " ".join(parts)
 
 
+def headline(results: Results, stratum: dict[str, Any]) -> list[str]:
+    """One sentence for the top of the report: what brought back at least half; empty where no arm was run."""
+    found, alpha = chosen(results, stratum), results.study.claim.alpha
+    told = []
+    for label, split in dict.fromkeys((one.label, one.split) for one in found):
+        mine = [one for one in found if (one.label, one.split) == (label, split)]
+        arms = [_arm(one) for one in mine if one.kind(alpha) in ("all of it", "at least half")]
+        told.append(
+            f"{label}/{split} by {wording.listed(arms)}" if arms else f"{label}/{split} by nothing that was tried"
+        )
+    steps = results.repairs.steps if results.repairs else 0
+    return [f"Repaired, at least by half, in {steps} further steps: {'; '.join(told)}."] if told else []
+
+
 def _arm(one: Outcome) -> str:
     share = f" ({100 * one.share:.0f}%)" if np.isfinite(one.share) else ""
     return f"`{one.arm}`{share}"

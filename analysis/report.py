@@ -161,7 +161,7 @@ def _content(
             {
                 "index": index,
                 "name": wording.settings_text(stratum),
-                "answers": wording.answers(study, primary, mine),
+                "answers": [*wording.answers(study, primary, mine), *repair_views.headline(results, stratum)],
                 "sentences": tables.sentences(mine),
                 "why": labels.told(_of(stratum, diagnosis), words.setting),
                 "repairs": _repairs(results, stratum),

@@ -234,8 +234,12 @@ def test_a_shortcut_holds_where_what_a_probe_reads_is_not_used(right, lost, sele
     assert found.evidence["selectivity"] == pytest.approx(selective, abs=0.02)
 
 
-def test_the_mechanisms_that_labels_name_are_there():
-    assert {*labels.PRUNING, *labels.REGULARIZERS} <= set(MECHANISMS)
+def test_what_prunes_and_what_regularizes():
+    assert set(labels.PRUNING) <= set(MECHANISMS)
+    regularizers = {name for name, mechanism in MECHANISMS.items() if labels.regularizes(mechanism.knobs[0].name)}
+    assert {"weight_decay", "label_smoothing", "residual_dropout", "isotropy", "vib"} <= regularizers
+    assert not regularizers & {*labels.PRUNING, "fsq", "width", "memory", "loop", "curriculum"}
+    assert not labels.regularizes("optimizer.learning_rate")
 
 
 def test_every_ability_is_told_in_one_paragraph_without_empty_parts():

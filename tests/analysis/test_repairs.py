@@ -147,6 +147,8 @@ def test_the_report_says_what_was_recovered_and_what_was_not():
     assert ability == "facts/iid"
     assert "At least half: `relax` (7" in text
     assert "Less than half: `continue` (1%) and `readout` (-" in text
+    (top,) = repair_views.headline(results, {})
+    assert top.startswith("Repaired, at least by half, in 400 further steps: facts/iid by `relax` (7")
     rows = list(repair_views.rows(results, {}))
     assert [row["arm"] for row in rows] == ["continue", "relax", "readout"]
     assert repair_views.figure(results, {}).figure.axes
