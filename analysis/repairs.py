@@ -44,7 +44,7 @@ class Outcome:
       label, split, stratum: the ability.
       setting: the knob's value that cells were trained at.
       delta: the change that counts, in units of the ability.
-      arm: its name, one of `analysis.intervene.ARMS`.
+      arm: its name, one of `analysis.arms.ARMS`.
       seeds: the S seeds that all the cells below have.
       before: ability at the checkpoint that the arm goes on from, [S].
       after: at the end of the arm, [S].

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from analysis.arms import ARMS
 from analysis.claims import bounds, judge
-from analysis.intervene import ARMS
 from analysis.latents import places
 from analysis.metrics import BALANCE, CHECKS, METRICS
 from analysis.repairs import Outcome, Repairs

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from analysis import labels
+from analysis import label_rules, labels
 from analysis.claims import bounds, judge
 from analysis.geometry import participation_ratio
 from analysis.information import v_information
@@ -235,11 +235,11 @@ def test_a_shortcut_holds_where_what_a_probe_reads_is_not_used(right, lost, sele
 
 
 def test_what_prunes_and_what_regularizes():
-    assert set(labels.PRUNING) <= set(MECHANISMS)
-    regularizers = {name for name, mechanism in MECHANISMS.items() if labels.regularizes(mechanism.knobs[0].name)}
+    assert set(label_rules.PRUNING) <= set(MECHANISMS)
+    regularizers = {name for name, mechanism in MECHANISMS.items() if label_rules.regularizes(mechanism.knobs[0].name)}
     assert {"weight_decay", "label_smoothing", "residual_dropout", "isotropy", "vib"} <= regularizers
-    assert not regularizers & {*labels.PRUNING, "fsq", "width", "memory", "loop", "curriculum"}
-    assert not labels.regularizes("optimizer.learning_rate")
+    assert not regularizers & {*label_rules.PRUNING, "fsq", "width", "memory", "loop", "curriculum"}
+    assert not label_rules.regularizes("optimizer.learning_rate")
 
 
 def test_every_ability_is_told_in_one_paragraph_without_empty_parts():

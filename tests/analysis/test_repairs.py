@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from analysis import labels, repair_views, repairs, summary, verdicts_file
+from analysis.arms import ARMS
 from analysis.claims import bounds, judge, neutral_value
-from analysis.intervene import ARMS
 from analysis.repairs import KINDS, Repairs
 from tests.analysis import synthetic_study
 from tests.analysis.synthetic_study import outcome

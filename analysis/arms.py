@@ -1,0 +1,93 @@
+"""The interventions that a repair study can try: each is a setting of knobs for one further stage of training.
+
+To add one, add an entry to `ARMS`; `analysis.intervene` runs it beside the cells left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.claims import neutral_value
+from analysis.repairs import UNCHANGED
+from lab import knobs as registry
+from lab.branch import can_change
+from lab.config import Study
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An intervention.
+
+    Attributes:
+      about: what it does, for a person; {knob}, {neutral} and {steps} are filled in.
+      knobs: (study, first step of the arm, its steps) -> {knob: value from there on}.
+      fits: whether it means something for a study.
+      asked_by: labels that ask for it, held or suspected; empty: it is always run.
+    """
+
+    about: str
+    knobs: Callable[[Study, int, int], Settings]
+    fits: Callable[[Study], bool] = lambda study: True
+    asked_by: tuple[str, ...] = ()
+
+
+def _strength(study: Study) -> str:
+    return study.claim.knob
+
+
+def _annealed(study: Study, start: int, steps: int) -> Settings:
+    mechanism = _strength(study).split(".")[0]
+    return {f"{mechanism}.relax_from": start, f"{mechanism}.relax_over": max(1, steps // 2)}
+
+
+def _read_out(study: Study, start: int, steps: int) -> Settings:
+    """Nothing but the readout learns; a knob that only presses on training is released, or it would spoil it again."""
+    knob = registry.KNOBS[_strength(study)]
+    released = {knob.name: neutral_value(study)} if knob.relaxes or knob is registry.LEARNING_RATE else {}
+    return {"tune.only": "readout"} | released
+
+
+def _whitened(study: Study, start: int, steps: int) -> Settings:
+    layer = study.claim.layer
+    return {"variance.rate": 1.0, "variance.layer": layer, "covariance.rate": 0.1, "covariance.layer": layer}
+
+
+ARMS: dict[str, Arm] = {
+    UNCHANGED: Arm(
+        "{steps} steps more at the same setting, the rate's schedule begun again; of a pruned cell: fine-tuning under"
+        " its masks",
+        lambda study, start, steps: {},
+    ),
+    "relax": Arm(
+        "{knob} set to {neutral} at once; of a pruned cell: its masks lifted, so that weights can grow back",
+        lambda study, start, steps: {_strength(study): neutral_value(study)},
+        lambda study: can_change(_strength(study)),
+    ),
+    "anneal": Arm(
+        "{knob} brought to {neutral} in a straight line over the first half of the steps",
+        _annealed,
+        lambda study: registry.KNOBS[_strength(study)].relaxes,
+    ),
+    "readout": Arm(
+        "only the unembedding and the final norm are trained; a knob that presses on training is set to {neutral}, one"
+        " that shapes the model stays",
+        _read_out,
+    ),
+    "variance_covariance": Arm(
+        "VICReg's variance (rate 1) and covariance (rate 0.1) terms added at the claim's layer; the setting stays"
+        " (arXiv 2105.04906, 2306.13292)",
+        _whitened,
+        lambda study: _strength(study).split(".")[0] not in ("variance", "covariance"),
+        asked_by=("collapse",),
+    ),
+    "teacherless": Arm(
+        "in half of the examples the answer that is fed back is hidden; the setting stays (arXiv 2403.06963)",
+        lambda study, start, steps: {"teacherless.share": 0.5},
+        lambda study: not _strength(study).startswith("teacherless"),
+        asked_by=("named on the command line",),
+    ),
+}
