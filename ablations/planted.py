@@ -61,7 +61,8 @@ def get_config(variant: str = "over_pruning"):
     config.claim.gains = dict(participation_ratio=-1)
     config.seeds, config.first_seed = 8, 0
     train, spoil = STEPS[variant]
-    config.stages, config.steps, config.saves = ("train",), dict(train=train), dict(train=4)
+    config.stages, config.steps = ("train",), dict(train=train)
+    config.saves = dict(train=2 if variant == "nothing" else 4)
     if config.acts_from is not None:
         config.stages = ("train", "spoil")
         config.steps, config.saves = dict(train=train, spoil=spoil), dict(train=4, spoil=1)
