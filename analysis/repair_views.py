@@ -50,7 +50,7 @@ def rows(results: Results, stratum: dict[str, Any] | None = None) -> Iterator[di
             "arm": one.arm,
             "lost": wording.number(float(np.mean(one.lost_S)), ".3f"),
             "recovered": f"{np.mean(one.recovered_S):.3f} [{low:.3f}, {high:.3f}]",
-            "share": "—" if kind == "nothing left" else f"{100 * one.share:.0f}%",
+            "share": _share(one, study.claim.alpha) or "—",
             "outcome": f"{MARKS.get(kind, '·')} {kind}",
             "p": "—" if kind == "nothing left" else wording.number(one.p("half"), ".3f"),
         }
@@ -67,7 +67,7 @@ def sentences(results: Results, stratum: dict[str, Any]) -> Iterator[tuple[str, 
         lost = float(np.mean(first.neutral_before) - np.mean(first.before))
         parts = [f"{words.setting(first.setting)} had cost {lost:.3f}."]
         for kind in KINDS:
-            arms = [_arm(one) for one in mine if kinds[one.arm] == kind]
+            arms = [_arm(one, study.claim.alpha) for one in mine if kinds[one.arm] == kind]
             if arms:
                 parts.append(f"{kind.capitalize()}: {wording.listed(arms)}.")
         yield f"{label}/{split}", " ".join(parts)
@@ -79,7 +79,7 @@ def headline(results: Results, stratum: dict[str, Any]) -> list[str]:
     told = []
     for label, split in dict.fromkeys((one.label, one.split) for one in found):
         mine = [one for one in found if (one.label, one.split) == (label, split)]
-        arms = [_arm(one) for one in mine if one.kind(alpha) in ("all of it", "at least half")]
+        arms = [_arm(one, alpha) for one in mine if one.kind(alpha) in ("all of it", "at least half")]
         told.append(
             f"{label}/{split} by {wording.listed(arms)}" if arms else f"{label}/{split} by nothing that was tried"
         )
@@ -87,9 +87,14 @@ def headline(results: Results, stratum: dict[str, Any]) -> list[str]:
     return [f"Repaired, at least by half, in {steps} further steps: {'; '.join(told)}."] if told else []
 
 
-def _arm(one: Outcome) -> str:
-    share = f" ({100 * one.share:.0f}%)" if np.isfinite(one.share) else ""
-    return f"`{one.arm}`{share}"
+def _share(one: Outcome, alpha: float) -> str:
+    """What was recovered of what was lost; empty where nothing is shown to be lost."""
+    return f"{100 * one.share:.0f}%" if one.p("lacks") <= alpha else ""
+
+
+def _arm(one: Outcome, alpha: float) -> str:
+    share = _share(one, alpha)
+    return f"`{one.arm}` ({share})" if share else f"`{one.arm}`"
 
 
 def about(results: Results) -> list[tuple[str, str]]:

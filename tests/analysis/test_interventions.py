@@ -3,10 +3,7 @@
 import csv
 import json
 import shutil
-from collections import defaultdict
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,11 +12,11 @@ import analysis
 from analysis import effects, evidence
 from analysis.edits import Cut
 from analysis.interventions import cuts_of, main
-from analysis.latents import claim_place
+from analysis.latents import Measurer, claim_place
 from analysis.results import collect
 from lab.errors import UserError
 from lab.workdir import Workdir
-from tests.lab.conftest import LAYOUT, study_of, tiny_config, trained  # noqa: F401  (a fixture)
+from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config, trained  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +69,8 @@ def test_evidence_is_kept_by_place_and_taken_for_the_same_checkpoints_only(workd
 def test_the_results_of_a_study_hold_what_is_kept_beside_it(trained, tmp_path):  # noqa: F811
     plan, store, _ = trained
     evidence.save(tmp_path, plan.study, claim_place(plan.study, "facts"), "value", {"dimension": np.arange(6.0)})
-    no_latents = cast(Any, SimpleNamespace(read=lambda *_: defaultdict(dict)))
-    found = collect(plan, replace(store, workdir=tmp_path), no_latents, lambda *_: None)
+    measurer = Measurer(plan.study, PROGRAMS, tmp_path)
+    found = collect(plan, replace(store, workdir=tmp_path), measurer, lambda *_: None)
     assert list(found.interventions) == ["facts/dimension"]
     np.testing.assert_array_equal(found.interventions["facts/dimension"], np.arange(6.0))
 
