@@ -1,6 +1,7 @@
 """Studies with a known answer: does the diagnosis find what was planted, and nothing where nothing was?
 
     python run.py --config=ablations/planted.py:over_pruning --intervene
+    python run.py --config=ablations/planted.py:quick    3 sparsities x 3 seeds of it; its verdicts say `underpowered`
     python -m analysis.planted        all of them with their repairs: the confusion matrix of docs/calibration.md
 
 Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cause is known because it was put there:
@@ -44,9 +45,10 @@ STEPS = {  # of training, and of the stage that spoils
 }
 
 
-def get_config(variant: str = "over_pruning"):
-    """The study of one planted truth."""
-    config = study_config(variant, variants=tuple(PLANTED))
+def get_config(variant: str = ""):
+    """The study of one planted truth, of `over_pruning` where none is named; 'quick' is a small version of that."""
+    config, quick = study_config(variant, variants=("quick", *PLANTED)), variant == "quick"
+    variant = variant if variant in PLANTED else "over_pruning"
     config.name = f"planted_{variant}"
     config.question = f"Is a planted {variant.replace('_', ' ')} found?"
     config.knob, config.settings, config.acts_from = PLANTED[variant]
@@ -76,6 +78,8 @@ def get_config(variant: str = "over_pruning"):
         config.knobs = {}
         config.model.update(dict(width=16, layers=1, heads=2, mlp_width=32))
         config.seeds = 320
+    if quick:
+        config.settings, config.seeds = (0.0, 0.7, 0.95), 3
     return config
 
 
