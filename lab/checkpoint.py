@@ -12,6 +12,8 @@ save by renaming its directory; a save that was cut off is never seen. Contents 
 
 from __future__ import annotations
 
+import gc
+import logging
 import shutil
 import zlib
 from collections.abc import Callable
@@ -89,13 +91,31 @@ def load(saved: Saved, item: str) -> Any:
     Raises:
       DamagedCheckpoint: if it can't be read or its contents are not what was written.
     """
+    tree, problem = None, ""
     try:
         tree = ocp.load(str(saved.path.resolve()), checkpointable_name=item)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
-        raise DamagedCheckpoint(f"{saved.path}/{item} can't be read: {_reason(error)}") from error
+        problem = _reason(error)
+    if problem:
+        _drop_failed_reads()
+        raise DamagedCheckpoint(f"{saved.path}/{item} can't be read: {problem}")
     if checksum(tree) != saved.meta["checksums"][item]:
         raise DamagedCheckpoint(f"{saved.path}/{item} holds other bytes than were written")
     return tree
+
+
+def _drop_failed_reads() -> None:
+    """Collect the tasks of reads that failed, silently.
+
+    Orbax leaves all but the first of them unread; the garbage collector would find them at some other moment, and
+    asyncio would then print a traceback for each.
+    """
+    logger = logging.getLogger("asyncio")
+    before, logger.disabled = logger.disabled, True
+    try:
+        gc.collect()
+    finally:
+        logger.disabled = before
 
 
 def drop_state(saved: Saved) -> Saved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
@@ -184,12 +185,17 @@ def test_a_study_that_is_still_training(whole, results, tmp_path):
     assert half_saved.exists()
 
 
-def test_a_damaged_checkpoint_is_named(whole, tmp_path):
-    shutil.copytree(whole[2], tmp_path / "work")
-    for part in (tmp_path / "work" / "checkpoints").glob("prune-*/*/params"):
+def damaged_copy(root, copy):
+    """A copy of a work directory whose last checkpoints are cut in half."""
+    shutil.copytree(root, copy)
+    for part in (copy / "checkpoints").glob("prune-*/*/params"):
         for file in (p for p in part.rglob("*") if p.is_file() and "d" in p.parts):
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    opened = analysis.open_study(tmp_path / "work")
+    return copy
+
+
+def test_a_damaged_checkpoint_is_named(whole, tmp_path):
+    opened = analysis.open_study(damaged_copy(whole[2], tmp_path / "work"))
     with pytest.raises(UserError, match=r"params .*rerunning the study's command"):
         list(opened.hidden(label="facts"))
 
@@ -297,3 +303,12 @@ def test_the_notebook_is_small_and_names_no_machine():
     assert not any(each["output_type"] == "error" for each in outputs)
     assert len(text) < 40_000
     assert not re.search(r"/(tmp|home|root|Users|work)/", text)
+
+
+def test_a_damaged_checkpoint_leaves_no_failed_reads_behind(whole, tmp_path, caplog):
+    """Whatever is collected later: asyncio prints a traceback for each read whose failure nobody asked for."""
+    opened = analysis.open_study(damaged_copy(whole[2], tmp_path / "work"))
+    with pytest.raises(UserError):
+        list(opened.hidden(label="facts"))
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
