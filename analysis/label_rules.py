@@ -212,7 +212,14 @@ def ceiling(case: Case) -> Label:
 
 
 def undertrained(case: Case) -> Label:
-    """The neutral cells' rise between the last two kept checkpoints, against δ."""
+    """The neutral cells' rise between the last two kept checkpoints, against δ.
+
+    Or what was lost comes back, at least by half, with further training at the same setting (of a pruned cell that is
+    said as over-pruning).
+    """
+    arm, recovered, tried = case.recovery([UNCHANGED])
+    if recovered and not prunes(case.study.claim.knob):
+        return case.decided("undertrained", "holds", "", arm, tried)
     if len(case.results.step) < 2:
         return case.label_of("undertrained", "not testable")
     name = case.column(case.bound.split)
@@ -312,7 +319,7 @@ def over_pruning(case: Case) -> Label:
     Fine-tuning under the masks is what cells that went on unchanged do: what it recovers was lost to optimization. What
     only lifting the masks recovers was lost to capacity.
     """
-    if case.study.claim.knob.split(".")[0] not in PRUNING:
+    if not prunes(case.study.claim.knob):
         return case.label_of("over-pruning", "not testable")
     evidence, further = {}, True
     if {"head", "tail"} <= set(case.splits):
@@ -325,6 +332,11 @@ def over_pruning(case: Case) -> Label:
         return case.decided("over-pruning", "not shown", "", "", evidence | tried)
     status = {True: "holds", False: "refuted", None: "not shown" if tried else "suspected"}[recovered]
     return case.decided("over-pruning", status, needs, arm, evidence | tried)
+
+
+def prunes(knob: str) -> bool:
+    """Whether a knob takes weights away."""
+    return knob.split(".")[0] in PRUNING
 
 
 def regularizes(knob: str) -> bool:

@@ -20,7 +20,8 @@ LABELS = {
     "latent artefact": "the latents and neutral's are linear images of each other, and what no such map moves stays:"
     " the claimed gain is in how the latents are written down, not in what they hold",
     "ceiling": "the neutral cells leave less than δ of room above them: no gain in ability could be shown",
-    "undertrained": "the neutral cells are still rising by more than δ at the last interval between checkpoints",
+    "undertrained": "the neutral cells are still rising by more than δ at the last interval between checkpoints, or"
+    " what is lost comes back with further training at the same setting",
     "collapse": "the effective dimension and what a linear reader extracts about the factor both fall",
     "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
     "shortcut": "the split where the planted cue tells falls by less than δ, the one where it tells nothing by more",

@@ -91,6 +91,13 @@ def test_relaxing_decides_over_regularization(recovered, status):
         assert one.evidence["recovered by relax"] == pytest.approx(0.35 / 0.4, abs=0.1)
 
 
+def test_what_further_training_under_the_penalty_brings_back_was_not_the_penaltys_doing():
+    arms = outcome("continue", went_on=0.4), outcome("relax", recovered=0.0, went_on=0.4)
+    _, found = with_repairs(*arms, knob="label_smoothing.rate", change=pull)
+    assert (found["undertrained"].status, found["undertrained"].by) == ("holds", "continue")
+    assert found["over-regularization"].status == "not shown"
+
+
 @pytest.mark.parametrize(
     ("went_on", "recovered", "status", "by"),
     [(0.35, 0.0, "holds", "continue"), (0.02, 0.35, "holds", "relax"), (0.02, 0.02, "refuted", "")],
