@@ -28,7 +28,7 @@ COLUMNS = {
     "outcome": "shown to recover",
     "p": "p of half",
 }
-MARKS = {"all of it": "✓", "at least half": "✓", "makes it worse": "✗", "some of it": "~", "less than half": "–"}
+MARKS = {"all of it": "✓", "at least half": "✓", "worse than unchanged": "✗", "some of it": "~", "less than half": "–"}
 
 
 def chosen(results: Results, stratum: dict[str, Any]) -> list[Outcome]:
@@ -135,7 +135,7 @@ def _point(panel: Panel, row: int, one: Outcome, kind: str) -> None:
     """Seeds as dots, their IQM and its interval; the colour says what is shown."""
     after_Sx1 = np.asarray(one.after)[:, None]
     (low,), (high,) = statistics.interval(after_Sx1)
-    colour = BLUE if kind in ("all of it", "at least half") else VERMILLION if kind == "makes it worse" else BLACK
+    colour = BLUE if kind in ("all of it", "at least half") else VERMILLION if kind == "worse than unchanged" else BLACK
     ax, iqm = panel.ax, float(statistics.iqm(after_Sx1)[0])
     panel.note(one.arm, x=iqm, x_low=low, x_high=high)
     panel.notes(f"{one.arm}, a seed", x=one.after)

@@ -29,7 +29,8 @@ KINDS = {
     "all of it": "at least half is shown to come back, and what remains lost to be below δ",
     "at least half": "at least half of what was lost is shown to come back",
     "some of it": "a recovery is shown, but neither that it is half nor that it is all",
-    "makes it worse": "ability is shown to fall by more than δ below the cells that went on unchanged",
+    "worse than unchanged": "it is shown to end more than δ below the cells that went on unchanged (`continue`: below the"
+    " checkpoint)",
     "not shown": "no recovery is shown; with these seeds that is no evidence of none",
     "less than half": "what comes back, if anything, is shown to be less than half",
     "nothing left": "cells that went on unchanged are not shown to lack anything, and shown to lack less than δ",
@@ -100,7 +101,7 @@ class Outcome:
     def kind(self, alpha: float) -> str:
         """The first of these that is shown, one of `KINDS`."""
         if self.p("worse") <= alpha:
-            return "makes it worse"
+            return "worse than unchanged"
         if self.p("lacks") > alpha:
             return "nothing left" if self.p("lacks little") <= alpha else "not shown"
         # What is lost at the first setting shown harmful is little more than δ: all of it is more than half of it, too.
