@@ -29,8 +29,8 @@ KINDS = {
     "all of it": "at least half is shown to come back, and what remains lost to be below δ",
     "at least half": "at least half of what was lost is shown to come back",
     "some of it": "a recovery is shown, but neither that it is half nor that it is all",
-    "worse than unchanged": "it is shown to end more than δ below the cells that went on unchanged (`continue`: below the"
-    " checkpoint)",
+    "worse than unchanged": "it is shown to end more than δ below the cells that went on unchanged (`continue`: below"
+    " the checkpoint)",
     "not shown": "no recovery is shown; with these seeds that is no evidence of none",
     "less than half": "what comes back, if anything, is shown to be less than half",
     "nothing left": "cells that went on unchanged are not shown to lack anything, and shown to lack less than δ",
