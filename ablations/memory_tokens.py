@@ -14,7 +14,7 @@ token: Poli et al. 2024 (arXiv 2403.17844).
 
 Expected on two CPU cores: about 12 minutes (710 s beside other work), 2 for `:quick`; on a GPU not measured.
 What came out in full: one memory is enough for facts, two for six symbols of eight; no claimed gain is shown to break.
-Figures: docs/studies.md. `beside` has not been run.
+Figures: docs/studies.md. `beside` was only tried (one seed, 100 steps).
 """
 
 from lab.grid import axis, product, study_config

@@ -16,7 +16,8 @@ Sources: Goyal et al. 2023 (arXiv 2310.02226); Pfau et al. 2024 (arXiv 2404.1575
 only where they were supervised densely.
 
 Expected on two CPU cores: about 15 minutes, 2 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
-What came out of `:quick`: docs/studies.md. The full study has not been run.
+What came out of `:quick`: docs/studies.md. The full study has not been run; `registers` was only
+tried (one seed, 100 steps).
 """
 
 from lab.grid import axis, product, study_config
