@@ -30,6 +30,10 @@ from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config, trained 
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "library.ipynb"
 
+# Orbax closes its event loop at the first read that fails; others, still under way in TensorStore's threads, find it
+# closed a little later, which Python reports as unraisable. Nothing of ours can wait for them.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def files(root):
     return {str(p.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
@@ -185,11 +189,6 @@ def test_a_study_that_is_still_training(whole, results, tmp_path):
     assert half_saved.exists()
 
 
-# Orbax closes its event loop at the first read that fails; others, still under way in TensorStore's threads, then find it
-# closed, which Python reports as unraisable. Nothing of ours can wait for them.
-reads_cut_off = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
 def damaged_copy(root, copy):
     """A copy of a work directory whose last checkpoints are cut in half."""
     shutil.copytree(root, copy)
@@ -199,7 +198,6 @@ def damaged_copy(root, copy):
     return copy
 
 
-@reads_cut_off
 def test_a_damaged_checkpoint_is_named(whole, tmp_path):
     opened = analysis.open_study(damaged_copy(whole[2], tmp_path / "work"))
     with pytest.raises(UserError, match=r"params .*rerunning the study's command"):
@@ -311,7 +309,6 @@ def test_the_notebook_is_small_and_names_no_machine():
     assert not re.search(r"/(tmp|home|root|Users|work)/", text)
 
 
-@reads_cut_off
 def test_a_damaged_checkpoint_leaves_no_failed_reads_behind(whole, tmp_path, caplog):
     """Whatever is collected later: asyncio prints a traceback for each read whose failure nobody asked for."""
     opened = analysis.open_study(damaged_copy(whole[2], tmp_path / "work"))
