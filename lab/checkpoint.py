@@ -108,7 +108,7 @@ def _drop_failed_reads() -> None:
     """Collect the tasks of reads that failed, silently.
 
     Orbax leaves all but the first of them unread; the garbage collector would find them at some other moment, and
-    asyncio would then print a traceback for each.
+    asyncio would then print a traceback for each. Those still under way are not caught.
     """
     logger = logging.getLogger("asyncio")
     before, logger.disabled = logger.disabled, True
