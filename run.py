@@ -174,7 +174,7 @@ def _study(console: Console, argv: list[str]) -> int:
     from analysis import claims, embeddings, intervene, summary
     from analysis.metrics import METRICS
     from lab import checkpoint
-    from lab.config import parse
+    from lab.parse import parse
     from lab.plan import make_plan
     from lab.population import local_layout
     from lab.programs import Programs

@@ -10,7 +10,6 @@ Shape letters: P places (where claims are read, one a task), N probe examples, D
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from analysis import latents
+from analysis import latents, states
 from analysis.latents import Measurer, Staying, cells_to_read, model_of
 from analysis.similarity import linear_image
 from lab import population
@@ -121,10 +120,8 @@ def _states(
     study: Study, stays: Staying, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
 ) -> jax.Array:
     """One cell's hidden states where claims are read, float32[P, N, D]."""
-    at_layer = replace(study, probe_layers=(study.claim.layer,))
-    indices = np.asarray([latents.places(at_layer).index(place) for place in _claim_places(study)])
     acting = latents.acting_in(stays, knobs, trained)
-    return latents.hidden_states(at_layer, seed, params, acting.touch, stays.spec, acting.shown)[0][indices]
+    return states.at(study, tuple(_claim_places(study)))(stays, acting, seed, params)[0]
 
 
 def _image_r2(states_PxNxD: jax.Array, neutral_PxNxD: jax.Array) -> jax.Array:

@@ -24,7 +24,8 @@ from analysis.claims import Bounds, Judged
 from analysis.results import Results
 from lab.errors import UserError, nearest
 
-STUDY = Path("ablations") / "planted.py"
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = ROOT / "ablations" / "planted.py"
 # variant -> the labels of which one must hold (`collapse` and its cause may both), the abilities' verdict aside
 TRUTHS: dict[str, tuple[str, ...]] = {
     "over_pruning": ("over-pruning",),
@@ -110,7 +111,8 @@ def tally(studies: Iterator[Results]) -> tuple[int, dict[str, int]]:
     """(number of studies, what was said -> of how many): verdicts, harm shown, labels."""
     counts: collections.Counter[str] = collections.Counter()
     number = 0
-    for number, results in enumerate(studies, start=1):  # noqa: B007
+    for results in studies:
+        number += 1
         judged, bounds = claims.judge(results), claims.bounds(results)
         counts.update(sorted(_said(results, judged, bounds)))
     return number, dict(counts)
@@ -137,7 +139,7 @@ def nulls_table(number: int, counts: dict[str, int]) -> str:
 def _train(variant: str, workdir: Path, replicate: int) -> Path:
     """Run one study as a user would; returns its directory."""
     directory = workdir / (variant if not replicate else f"{variant}-{replicate}")
-    command = [sys.executable, "run.py", f"--config={STUDY}:{variant}", f"--workdir={directory}"]
+    command = [sys.executable, str(ROOT / "run.py"), f"--config={STUDY}:{variant}", f"--workdir={directory}"]
     command += [f"--config.first_seed={replicate * SEEDS_OF_ONE}"]
     command += ["--intervene"] if variant in TRUTHS else []
     print(f"# {variant}, replicate {replicate}", file=sys.stderr, flush=True)

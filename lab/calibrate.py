@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from lab import checkpoint
-from lab.config import Study, parse
+from lab.config import Study
 from lab.errors import UserError, nearest
 from lab.grid import axis, product, study_config
+from lab.parse import parse
 from lab.plan import make_plan
 from lab.population import local_layout, use_every_core
 from lab.programs import Programs

@@ -10,10 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab.config import Study, parse, telling
+from lab.config import Study, telling
 from lab.errors import UserError
 from lab.grid import Axis, Grid, study_config
 from lab.knobs import KNOBS
+from lab.parse import parse
 from lab.population import Layout
 
 LATER = {"grid"}  # what study.json of earlier versions lacks

@@ -4,6 +4,7 @@ Compiled programs are kept beside pytest's own cache: workers, processes that a 
 """
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
@@ -27,3 +28,25 @@ def pytest_runtest_setup(item):
 def pytest_collection_modifyitems(items):
     """The longest first, so that no worker is left with them at the end."""
     items.sort(key=lambda item: item.path.name != "test_kill.py")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The tiny study, trained once for all tests of a process that only read it: (plan, store, progress)."""
+    from tests.lab.conftest import carry_out, study_of
+
+    return carry_out(study_of(), tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def recorded(trained, tmp_path_factory):
+    """(plan, store, a copy of the tiny study's work directory with its record), for tests that only read it."""
+    from lab.workdir import Workdir
+    from tests.lab.conftest import LAYOUT, tiny_config
+
+    plan, store, _ = trained
+    root = tmp_path_factory.mktemp("recorded") / "work"
+    root.mkdir()
+    Workdir(root, plan.study, tiny_config(), LAYOUT).claim()
+    shutil.copytree(store.workdir / "checkpoints", root / "checkpoints")
+    return plan, store, root

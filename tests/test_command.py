@@ -9,9 +9,9 @@ import pytest
 
 from analysis import catalogue, claims, summary
 from analysis.metrics import METRICS
-from lab.config import parse
 from lab.errors import UserError
 from lab.knobs import KNOBS
+from lab.parse import parse
 from lab.plan import make_plan
 from lab.progress import Meter, PlainProgress, duration
 from lab.store import Store

@@ -10,8 +10,8 @@ from analysis.latents import places
 from analysis.metrics import BALANCE, CHECKS, METRICS
 from analysis.repairs import Outcome, Repairs
 from analysis.results import Results
-from lab.config import parse
 from lab.grid import axis, product, study_config
+from lab.parse import parse
 from lab.plan import make_plan
 from lab.population import Layout
 from tasks.base import trivial

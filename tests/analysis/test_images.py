@@ -16,7 +16,7 @@ from analysis.results import collect
 from analysis.similarity import linear_image
 from lab import checkpoint
 from lab.grid import axis, product
-from tests.lab.conftest import PROGRAMS, study_of, trained  # noqa: F401  (a fixture)
+from tests.lab.conftest import PROGRAMS, study_of
 
 
 def test_a_cell_is_compared_with_the_neutral_one_of_its_seed_and_stratum():
@@ -40,7 +40,7 @@ def states_of(study, saved, row, seed):
     return jax.jit(lambda s, p: hidden_states(study, s, p))(jnp.int32(seed), one)[0]
 
 
-def test_the_table_has_r2_against_the_neutral_cell_at_the_end(trained, tmp_path):  # noqa: F811
+def test_the_table_has_r2_against_the_neutral_cell_at_the_end(trained, tmp_path):
     plan, store, _ = trained
     study, nodes = plan.study, plan.nodes_of_cells()
     results = collect(plan, store, Measurer(study, PROGRAMS, tmp_path), lambda *_: None)
@@ -59,7 +59,7 @@ def test_the_table_has_r2_against_the_neutral_cell_at_the_end(trained, tmp_path)
     assert np.isnan(column[[i for i, twin in enumerate(twins(study)) if twin is None]]).all()
 
 
-def test_what_was_read_is_kept_and_a_damaged_file_is_read_again(trained, tmp_path):  # noqa: F811
+def test_what_was_read_is_kept_and_a_damaged_file_is_read_again(trained, tmp_path):
     plan, store, _ = trained
     nodes = plan.nodes_of_cells()
     knobs = {n.key: n.knobs for row in nodes for n in row}

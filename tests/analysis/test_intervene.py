@@ -15,13 +15,13 @@ from lab.grid import axis, product
 from lab.plan import make_plan
 from lab.store import open_store
 from lab.study import Trainer
-from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config, trained  # noqa: F401
+from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
 
 SPARSEST = 0.5
 
 
 @pytest.fixture(scope="module")
-def read(trained, tmp_path_factory):  # noqa: F811
+def read(trained, tmp_path_factory):
     """The tiny study's results, and bounds that say its first ability is lost at the last sparsity."""
     plan, store, _ = trained
     directory = tmp_path_factory.mktemp("readings")
@@ -33,7 +33,7 @@ def read(trained, tmp_path_factory):  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def repaired(trained, read, tmp_path_factory):  # noqa: F811
+def repaired(trained, read, tmp_path_factory):
     """Everything that `--intervene` does after the verdicts."""
     _, store, _ = trained
     results, planted = read

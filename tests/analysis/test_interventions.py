@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,19 +16,13 @@ from analysis.interventions import cuts_of, main
 from analysis.latents import Measurer, claim_place
 from analysis.results import collect
 from lab.errors import UserError
-from lab.workdir import Workdir
-from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config, trained  # noqa: F401  (a fixture)
+from tests.lab.conftest import PROGRAMS, study_of, tiny_config
 
 
 @pytest.fixture(scope="module")
-def workdir(trained, tmp_path_factory):  # noqa: F811
-    """A copy of the tiny study's work directory with its record."""
-    plan, store, _ = trained
-    root = tmp_path_factory.mktemp("interventions") / "work"
-    root.mkdir()
-    Workdir(root, plan.study, tiny_config(), LAYOUT).claim()
-    shutil.copytree(store.workdir / "checkpoints", root / "checkpoints")
-    return root
+def workdir(recorded, tmp_path_factory):
+    """A copy of the tiny study's work directory, which the command writes to."""
+    return Path(shutil.copytree(recorded[2], tmp_path_factory.mktemp("interventions") / "work"))
 
 
 def test_the_command_writes_what_it_found_and_evidence_is_read_back(workdir, tmp_path, capsys):
@@ -66,7 +61,7 @@ def test_evidence_is_kept_by_place_and_taken_for_the_same_checkpoints_only(workd
         assert evidence.load(tmp_path, study) == {}
 
 
-def test_the_results_of_a_study_hold_what_is_kept_beside_it(trained, tmp_path):  # noqa: F811
+def test_the_results_of_a_study_hold_what_is_kept_beside_it(trained, tmp_path):
     plan, store, _ = trained
     evidence.save(tmp_path, plan.study, claim_place(plan.study, "facts"), "value", {"dimension": np.arange(6.0)})
     measurer = Measurer(plan.study, PROGRAMS, tmp_path)

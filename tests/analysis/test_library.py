@@ -27,7 +27,7 @@ from lab import checkpoint
 from lab.errors import UserError
 from lab.grid import axis, chain, product
 from lab.workdir import Workdir, read_study
-from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config, trained  # noqa: F401  (a fixture)
+from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "library.ipynb"
 
@@ -49,14 +49,9 @@ def files(root):
 
 
 @pytest.fixture(scope="module")
-def whole(trained, tmp_path_factory):  # noqa: F811
-    """(plan, store, a copy of the tiny study's work directory with its record)."""
-    plan, store, _ = trained
-    root = tmp_path_factory.mktemp("library") / "work"
-    root.mkdir()
-    Workdir(root, plan.study, tiny_config(), LAYOUT).claim()
-    shutil.copytree(store.workdir / "checkpoints", root / "checkpoints")
-    return plan, store, root
+def whole(recorded):
+    """(plan, store, the tiny study's work directory), only read."""
+    return recorded
 
 
 @pytest.fixture(scope="module")

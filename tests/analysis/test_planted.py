@@ -1,7 +1,6 @@
 """Planted truths: the studies are what they say, their verdicts are read right, nothing is invented elsewhere."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +9,12 @@ from analysis import labels, planted
 from analysis.claims import bounds, check, judge
 from analysis.metrics import METRICS
 from analysis.verdicts_file import document
-from lab.config import parse
+from lab.parse import parse
 from tests.analysis import synthetic_study
-
-ROOT = Path(__file__).parents[2]
 
 
 def study_file():
-    spec = importlib.util.spec_from_file_location("planted_study", ROOT / planted.STUDY)
+    spec = importlib.util.spec_from_file_location("planted_study", planted.STUDY)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

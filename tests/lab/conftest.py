@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from analysis.metrics import METRICS
-from lab.config import Study, parse
+from lab.config import Study
 from lab.grid import Grid, axis, product
+from lab.parse import parse
 from lab.plan import Plan, make_plan
 from lab.population import local_layout
 from lab.programs import Programs
@@ -68,9 +67,3 @@ def carry_out(study: Study, workdir: Path, programs: Programs = PROGRAMS) -> tup
     store = open_store(workdir, study, progress.note)
     Trainer(plan, store, progress, programs).run()
     return plan, store, progress
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, Silent]:
-    """The tiny study, trained once for all tests that only read it."""
-    return carry_out(study_of(), tmp_path_factory.mktemp("tiny"))
