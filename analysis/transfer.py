@@ -6,6 +6,9 @@ intersection–union (Berger 1982), with non-inferiority and equivalence margins
 1987). The bounds "shown free until" and "shown harmful from" are fixed-sequence tests, so need no correction (Maurer,
 Hothorn & Lehmacher 1995). Rates on simulated truths: `python -m analysis.calibrate`.
 
+A study that grows is judged at several looks (`Look`): each spends a share of α, so that all of them together err as
+often as one test at α (Bonferroni over the looks; the shares are `analysis.looks`').
+
 Words: u is the knob scaled to [0, 1] with neutral at 0; before (⁻) and after (⁺) are the settings up to and from a
 candidate break, which belongs to both sides; slopes are per-seed least-squares slopes in u.
 """
@@ -120,6 +123,19 @@ def family(verdicts: Sequence[Verdict], method: str = "bh") -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
+class Look:
+    """One look at a study that grows.
+
+    Attributes:
+      seeds_S: bool[S], the seeds there were.
+      share: of α, spent at this look; the shares of all looks planned add up to 1.
+    """
+
+    seeds_S: np.ndarray
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
 class _Claim:
     """The data of one claim, neutral first, metric and ability each divided by their largest size.
 
@@ -207,29 +223,62 @@ def _tests(claim: _Claim, contrasts: Contrasts, rho: float, rng_seed: int) -> di
     return {name: intersection_union(part, rng_seed) for name, part in parts.items()}
 
 
-def _bounds(claim: _Claim, alpha: float, rng_seed: int) -> tuple[int | None, int | None]:
-    """The last setting shown free and the first shown harmful, as indices.
+def _tests_over(
+    looks: Sequence[tuple[_Claim, float]], rho: float, rng_seed: int
+) -> dict[str, tuple[float, dict[str, float]]]:
+    """`_tests` at every look, p over the look's share of α, the smallest of each verdict; empty if none can be made."""
+    found: dict[str, tuple[float, dict[str, float]]] = {}
+    for claim, share in looks:
+        for name, (p, parts) in _tests(claim, claim.contrasts, rho, rng_seed).items() if _learns(claim) else ():
+            spent = min(1.0, p / share), {part: min(1.0, each / share) for part, each in parts.items()}
+            if name not in found or spent[0] <= found[name][0]:
+                found[name] = spent
+    return found
+
+
+def _learns(claim: _Claim) -> bool:
+    return claim.neutral > claim.trivial
+
+
+def _bounds(looks: Sequence[tuple[_Claim, float]], alpha: float, rng_seed: int) -> tuple[int | None, int | None]:
+    """The last setting shown free and the first shown harmful, as indices; each look comes with its share of α.
 
     Fixed sequences: free walks out from neutral, harmful walks in from the last setting that has data, and each stops
     at its first failure, which keeps each walk's error at α without a correction. Only abilities matter here.
     """
-    change_SxK = claim.ability_SxK - claim.ability_SxK[:, :1]
-    seeds_K = np.isfinite(change_SxK).sum(axis=0)
-    if 2.0 ** -seeds_K[0] > alpha:
+    n_settings = len(looks[0][0].knob_K)
+    harmless_K, harmful_K, testable = np.zeros(n_settings, bool), np.zeros(n_settings, bool), False
+    for claim, share in looks:
+        change_SxK = claim.ability_SxK - claim.ability_SxK[:, :1]
+        testable |= 2.0 ** -int(np.isfinite(change_SxK[:, 0]).sum()) <= alpha * share
+        if _learns(claim):
+            for shown_K, contrast_SxK in ((harmless_K, change_SxK), (harmful_K, -change_SxK)):
+                margin = claim.delta if shown_K is harmless_K else -claim.delta
+                p_K = sign_flip_p(without_rounding(contrast_SxK + margin), corrected=False, rng_seed=rng_seed)
+                shown_K |= p_K <= alpha * share
+    if not testable:
         return None, None
-    harmless_K = sign_flip_p(without_rounding(change_SxK + claim.delta), corrected=False, rng_seed=rng_seed) <= alpha
-    harmful_K = sign_flip_p(without_rounding(-change_SxK - claim.delta), corrected=False, rng_seed=rng_seed) <= alpha
     free = int(np.argmin(np.append(harmless_K, False))) - 1
-    last = int(np.flatnonzero(seeds_K)[-1])
+    there_SxK = np.isfinite(looks[-1][0].ability_SxK - looks[-1][0].ability_SxK[:, :1])
+    last = int(np.flatnonzero(there_SxK.any(axis=0))[-1])
     harmful_from = last + 1 - int(np.argmin(np.append(harmful_K[last::-1], False)))
     return max(free, 0), harmful_from if harmful_from <= last else None
 
 
 def _decide(
-    claim: _Claim, contrasts: Contrasts, p: dict[str, float], alpha: float, strict: bool, harmful: int | None
+    claim: _Claim,
+    contrasts: Contrasts,
+    p: dict[str, float],
+    alpha: float,
+    spent: float,
+    strict: bool,
+    harmful: int | None,
 ) -> tuple[str, str]:
-    """The first verdict of the ordered list that holds, and the reason where it is `underpowered`."""
-    least = least_seeds(alpha, strict)
+    """The first verdict of the ordered list that holds, and the reason where it is `underpowered`.
+
+    `claim` and `contrasts` are of the last look, `spent` is its part of alpha, and `p` is of all looks.
+    """
+    least = least_seeds(spent, strict)
     level = {kind: alpha / (divisor if strict else 1) for kind, divisor in STRICT_DIVISOR.items()}
     n_neutral = int(np.isfinite(claim.ability_SxK[:, 0]).sum())
     n_seeds = int(np.isfinite(contrasts.metric_full_Sx1).sum())
@@ -241,7 +290,7 @@ def _decide(
         few = n_neutral < least["bounds"]
         return ("underpowered", f"{n_neutral} neutral cells cannot show learning") if few else ("not learned", "")
     if n_seeds < least["bounds"]:
-        return "underpowered", f"{n_seeds} seeds can never reject at {alpha:g}: {least['bounds']} are the least"
+        return "underpowered", f"{n_seeds} seeds can never reject at {spent:g}: {least['bounds']} are the least"
     if len(claim.u_K) < MIN_SETTINGS or not contrasts.breaks:
         side = f"{MIN_SETTINGS} settings are the least, {SIDE} with data on each side of a break"
         return "underpowered", f"{len(claim.u_K)} settings, {len(contrasts.breaks)} breaks that can be tested: {side}"
@@ -299,6 +348,8 @@ def verdict(
     strict: bool = False,
     draws: int = 400,
     rng_seed: int = 0,
+    looks: Sequence[Look] = (),
+    designed_K: Sequence[bool] | None = None,
 ) -> Verdict:
     """Judges whether a latent gain along a knob becomes ability, and where it stops.
 
@@ -316,6 +367,9 @@ def verdict(
       strict: hold a reversal to α/2 and a stall to α/4.
       draws: resamplings for the break's interval.
       rng_seed: fixes the resampling and, above 14 seeds, the random flips.
+      looks: of a study that grew, each with its share of α; p-values are then of all looks, comparable with α.
+      designed_K: the settings that were chosen before anything was seen. Only they decide which verdict it is; bounds
+        and the break's place use the others, too. All by default.
 
     Returns:
       The first of `VERDICTS` that holds; every input of the right shape has one.
@@ -325,12 +379,23 @@ def verdict(
     """
     if not 0 < alpha < 1 or not 0 < rho < 1:
         raise ValueError(f"alpha {alpha} and rho {rho} must lie between 0 and 1")
+    metric_SxK, ability_SxK = np.asarray(metric_SxK, float), np.asarray(ability_SxK, float)
+    known_K = np.ones(len(knob_K), bool) if designed_K is None else np.asarray(designed_K, bool)
+
+    def seen(seeds: np.ndarray | slice, settings_K: np.ndarray) -> _Claim:
+        data = (np.asarray(knob_K)[settings_K], metric_SxK[seeds][:, settings_K], ability_SxK[seeds][:, settings_K])
+        return _prepare(*data, trivial, 0 if neutral_index == 0 else -1, delta_share, delta)
+
     claim = _prepare(knob_K, metric_SxK, ability_SxK, trivial, neutral_index, delta_share, delta)
-    contrasts = claim.contrasts
-    tests = _tests(claim, contrasts, rho, rng_seed) if claim.neutral > claim.trivial else {}
-    free, harmful = _bounds(claim, alpha, rng_seed) if tests else (None, None)
+    looks = looks or (Look(np.ones(len(claim.ability_SxK), bool), 1.0),)
+    designed = [(seen(look.seeds_S, known_K), look.share) for look in looks]
+    contrasts = designed[-1][0].contrasts
+    tests = _tests_over(designed, rho, rng_seed)
+    every_K = np.ones_like(known_K)
+    free, harmful = _bounds([(seen(each.seeds_S, every_K), each.share) for each in looks], alpha, rng_seed)
+    free, harmful = (free, harmful) if tests else (None, None)
     p_values = {name: p for name, (p, _) in tests.items()}
-    kind, reason = _decide(claim, contrasts, p_values, alpha, strict, harmful)
+    kind, reason = _decide(designed[-1][0], contrasts, p_values, alpha, alpha * looks[-1].share, strict, harmful)
     divisor = STRICT_DIVISOR.get(kind, 1) if strict else 1
     at, interval = _located(claim, kind, draws, rng_seed)
     deciding = p_values.get(_DECIDED_BY[kind], 1.0)

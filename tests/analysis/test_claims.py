@@ -12,7 +12,7 @@ from analysis import claims
 from analysis.latents import Measurer
 from analysis.results import Results, collect, to_csv
 from lab.grid import axis, product, zipped
-from tests.lab.conftest import PROGRAMS, study_of, tiny_config, trained  # noqa: F401  (a fixture)
+from tests.lab.conftest import PROGRAMS, study_of, tiny_config
 
 SPARSITIES = tuple(round(0.1 * k, 1) for k in range(9))
 
@@ -121,7 +121,7 @@ def test_an_axis_zipped_with_the_claims_knob_is_no_stratum():
     claims.check(study)
 
 
-def test_the_table_has_every_cell_and_evaluation_with_what_the_checkpoints_hold(trained, tmp_path):  # noqa: F811
+def test_the_table_has_every_cell_and_evaluation_with_what_the_checkpoints_hold(trained, tmp_path):
     plan, store, _ = trained
     results = collect(plan, store, Measurer(plan.study, PROGRAMS, tmp_path), lambda *_: None)
     rows = list(csv.DictReader(io.StringIO(to_csv(results))))

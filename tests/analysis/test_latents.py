@@ -11,7 +11,7 @@ from analysis.latents import Measurer, Place, claim_place, hidden_states, places
 from analysis.metrics import METRICS
 from lab import checkpoint, model
 from lab.randomness import address
-from tests.lab.conftest import PROGRAMS, study_of, trained  # noqa: F401  (a fixture)
+from tests.lab.conftest import PROGRAMS, study_of
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_claims_are_read_where_the_first_answer_is_still_to_be_made(study):
     assert claim_place(study, "word") == Place("word", study.claim.layer, "last")
 
 
-def test_readings_are_kept_and_reread(trained, tmp_path):  # noqa: F811
+def test_readings_are_kept_and_reread(trained, tmp_path):
     plan, store, _ = trained
     node = plan.buckets[-1].nodes[0]
     saved, row = store.final(node.key)
@@ -80,7 +80,7 @@ def test_readings_are_kept_and_reread(trained, tmp_path):  # noqa: F811
     assert first[node.key, saved.step]["participation_ratio"][0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_damaged_file_of_readings_is_measured_again(trained, tmp_path):  # noqa: F811
+def test_a_damaged_file_of_readings_is_measured_again(trained, tmp_path):
     plan, store, _ = trained
     saved, _ = store.final(plan.buckets[-1].nodes[0].key)
     knobs = {n.key: n.knobs for b in plan.buckets for n in b.nodes}
