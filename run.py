@@ -3,6 +3,7 @@
 python run.py --config=ablations/pruning.py            the whole study; rerunning resumes, or rebuilds the views
 python run.py --config=ablations/pruning.py:quick      a small version of it
 python run.py --config=... --plan                      print the plan and train nothing
+python run.py --config=... --refine                    then add seeds and settings until the claims are decided
 python run.py --config=... --intervene                 then go on from where abilities are lost: what repairs?
 python run.py --config=... --config.steps.train=500    override any field
 python run.py --config=... --workdir=runs/mine         where the study lives (default: runs/<study>)
@@ -42,6 +43,13 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "repair_steps", 0, "With --intervene: steps of each; 0 is a fifth of the study's own.", lower_bound=0
 )
+flags.DEFINE_bool("refine", False, "Add seeds and settings where claims are open, and judge again.")
+flags.DEFINE_integer(
+    "looks", 4, "With --refine: how often at most it is judged; fixed before the first.", lower_bound=2, upper_bound=9
+)
+flags.DEFINE_float(
+    "precision", 0.05, "With --refine: the gap that is narrow enough, a share of the knob's range.", 0.001, 1.0
+)
 flags.DEFINE_integer(
     "chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0
 )
@@ -68,6 +76,8 @@ def main(argv: list[str]) -> int:
             raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
         if (FLAGS.arms or FLAGS.repair_steps) and not FLAGS.intervene:
             raise UserError("--arms and --repair_steps say how to repair; add --intervene.")
+        if (FLAGS["looks"].present or FLAGS["precision"].present) and not FLAGS.refine:
+            raise UserError("--looks and --precision say how to refine; add --refine.")
         return _study(console, argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -166,15 +176,14 @@ def _blamed(path: Path) -> Iterator[None]:
 
 
 def _study(console: Console, argv: list[str]) -> int:
-    """Plan, train what is missing, measure, judge, write the views."""
+    """Plan, train what is missing, measure, judge, write the views; then refine or repair, where asked."""
     begun = time.perf_counter()
     from lab.population import use_every_core
 
     use_every_core()
-    from analysis import claims, embeddings, intervene, summary
-    from analysis.metrics import METRICS
+    from analysis import embeddings, intervene, refine, summary
+    from analysis import looks as record
     from lab import checkpoint
-    from lab.parse import parse
     from lab.plan import make_plan
     from lab.population import local_layout
     from lab.programs import Programs
@@ -182,17 +191,10 @@ def _study(console: Console, argv: list[str]) -> int:
     from lab.workdir import Workdir
 
     file, _, variant = config_flags.get_config_filename(FLAGS["config"]).partition(":")
-    module = _load(Path(file))
-    with _blamed(Path(file)):
-        grid = module.sweep(FLAGS.config)
-    if not FLAGS.config.name:
-        FLAGS.config.name = Path(file).stem
-    study = parse(FLAGS.config, grid, METRICS)
-    claims.check(study)
-    if FLAGS.intervene:
-        intervene.check(study, FLAGS.arms, FLAGS.repair_steps)
-    plan = make_plan(study, local_layout(FLAGS.chunk))
     root = Path(FLAGS.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}")
+    grid = _grid(Path(file))
+    study = _checked(grid, root)
+    plan = make_plan(study, local_layout(FLAGS.chunk))
     workdir = Workdir(root, study, FLAGS.config, plan.layout)
     if FLAGS.plan:
         try:
@@ -204,16 +206,24 @@ def _study(console: Console, argv: list[str]) -> int:
         return 0
     with workdir.locked():
         notes = workdir.claim()
+        if FLAGS.refine and record.read(root) is None:
+            record.write(root, record.begin(study, FLAGS.looks, asked_late=(root / "verdicts.json").exists()))
         checkpoint.sweep_up(root)
-        store = open_store(root, study, lambda text: console.print(text, style="yellow"))
         for note in notes:
             console.print(note, style="yellow")
-        console.print(summary.plan_text(plan, store, root), highlight=False)
-        programs = Programs(plan.layout)
-        timings = _train(console, plan, store, programs)
-        results, timings["measure"] = _measure(console, plan, store, programs, root)
-        judged, bounds = claims.judge(results), claims.bounds(results)
-        console.print(summary.verdict_table(judged, bounds, claims.neutral_value(study)))
+        programs, timings = Programs(plan.layout), {"train": 0.0, "measure": 0.0}
+        while True:
+            store, results, judged, bounds = _look(console, plan, programs, root, timings)
+            if not FLAGS.refine or results.looks is None:
+                break
+            more = refine.next_round(plan.study, results.looks, judged, bounds, FLAGS.precision)
+            if more is None:
+                console.print(refine.why_over(plan.study, results.looks, judged, bounds), highlight=False)
+                break
+            console.print(f"refining: adding {more.why}", highlight=False)
+            record.write(root, more.looks)
+            plan = make_plan(_checked(grid, root), plan.layout)
+            Workdir(root, plan.study, FLAGS.config, plan.layout).claim()
         if FLAGS.intervene and intervene.targets(bounds):
             results = replace(results, repairs=_intervene(console, results, judged, bounds, store, programs, root))
         elif FLAGS.intervene:
@@ -227,6 +237,54 @@ def _study(console: Console, argv: list[str]) -> int:
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
         console.print(f"done in {time.perf_counter() - begun:.0f} s", highlight=False)
     return 0
+
+
+def _grid(file: Path) -> Any:
+    """The grid of the study's file; a study without a name gets the file's."""
+    module = _load(file)
+    with _blamed(file):
+        grid = module.sweep(FLAGS.config)
+    if not FLAGS.config.name:
+        FLAGS.config.name = file.stem
+    return grid
+
+
+def _checked(grid: Any, root: Path) -> Any:
+    """The study, with what earlier looks have added to it; refused here where it or an option can't be."""
+    from analysis import claims, intervene, refine
+    from analysis import looks as record
+    from analysis.metrics import METRICS
+    from lab.parse import parse
+
+    looks = record.read(root)
+    designed = parse(FLAGS.config, grid, METRICS)
+    claims.check(designed)
+    if FLAGS.refine:
+        refine.check_refinable(designed, len(looks.shares) if looks else FLAGS.looks)
+    if looks and FLAGS["looks"].present and FLAGS.looks != len(looks.shares):
+        raise UserError(f"--looks={FLAGS.looks}: {len(looks.shares)} were planned before the first, and that is fixed.")
+    study = parse(FLAGS.config, record.grid_of(looks, grid, designed.claim.knob), METRICS) if looks else designed
+    if FLAGS.intervene:
+        intervene.check(study, FLAGS.arms, FLAGS.repair_steps)
+    return study
+
+
+def _look(
+    console: Console, plan: Any, programs: Any, root: Path, timings: dict[str, float]
+) -> tuple[Any, Any, list[Any], list[Any]]:
+    """Train what the study lacks, measure and judge it: the store, the results, the verdicts and the bounds."""
+    from analysis import claims, summary
+    from lab.store import open_store
+
+    store = open_store(root, plan.study, lambda text: console.print(text, style="yellow"))
+    console.print(summary.plan_text(plan, store, root), highlight=False)
+    for name, seconds in _train(console, plan, store, programs).items():
+        timings[name] = timings.get(name, 0.0) + seconds
+    results, seconds = _measure(console, plan, store, programs, root)
+    timings["measure"] += seconds
+    judged, bounds = claims.judge(results), claims.bounds(results)
+    console.print(summary.verdict_table(judged, bounds, claims.neutral_value(plan.study)))
+    return store, results, judged, bounds
 
 
 def _intervene(console: Console, results: Any, judged: Any, bounds: Any, store: Any, programs: Any, root: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Measures the break test on simulated truths: `python -m analysis.calibrate [--repetitions N] [--table 1|2|3] …`.
+"""Measures the break test on simulated truths: `python -m analysis.calibrate [--repetitions N] [--table 1|2|3|4] …`.
 
 Table 2 judges with the verdicts as they are defined, table 1 with their bare components (reversal without the
 non-inferiority condition and the comparison of slopes, stall without the rescaling condition). Each rate stands beside
@@ -9,6 +9,7 @@ applied; the last column shows the verdicts themselves.
 
 Table 3 (only where it is asked for) has the false verdicts and the power under conditions that are not the plain ones:
 heavy tails, lost cells, settings at unequal distances (`analysis.conditions`). `--seeds`, `--settings` change S and K.
+Table 4 has those of whole studies that `run.py --refine` lets grow (`analysis.refine_rates`).
 """
 
 import argparse
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import conditions
+from analysis import conditions, refine, refine_rates
 from analysis.contrasts import Contrasts, intersection_union
 from analysis.simulate import CONDITIONS, TRIVIAL, TRUTHS, simulate
 from analysis.transfer import verdict
@@ -161,7 +162,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints the tables asked for."""
     parser = argparse.ArgumentParser(prog="python -m analysis.calibrate", description="Measures the break test.")
     parser.add_argument("--repetitions", type=int, default=300)
-    parser.add_argument("--table", type=int, choices=(1, 2, 3), help="1 and 2 by default")
+    parser.add_argument("--table", type=int, choices=(1, 2, 3, 4), help="1 and 2 by default")
+    parser.add_argument("--looks", type=int, default=refine.LOOKS, help="of table 4")
+    parser.add_argument("--precision", type=float, default=refine.PRECISION, help="of table 4")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--settings", type=int, default=9)
     parser.add_argument("--condition", choices=tuple(CONDITIONS), help="of table 3: all by default")
@@ -174,6 +177,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         for condition in [args.condition] if args.condition else CONDITIONS:
             for name in conditions.RIGHT:
                 print(conditions.line(conditions.measure(name, condition, *size)), flush=True)
+        return
+    if args.table == 4:
+        print(
+            f"refined: at most {args.looks} looks; before: the first look at the whole alpha\n\n{refine_rates.HEADER}"
+        )
+        for name in conditions.RIGHT:
+            rates = refine_rates.measure(name, *size, count=args.looks, precision=args.precision)
+            print(refine_rates.line(rates), flush=True)
         return
     print("cells: measured (expected at S=8, K=9; difference in Monte Carlo standard errors)\n")
     if args.table != 2:

@@ -75,6 +75,7 @@ class Bounds:
       free_until: the last knob value up to which it is shown free; None where nothing can be tested.
       harmful_from: the first knob value from which it is shown harmful, or None.
       delta: the change that counts, in units of exact accuracy.
+      neutral: the knob value that the others are compared with, an end of the ability's settings.
     """
 
     label: str
@@ -88,6 +89,7 @@ class Bounds:
     free_until: float | None
     harmful_from: float | None
     delta: float
+    neutral: float
 
 
 def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluation: int = -1) -> Curve:
@@ -141,7 +143,7 @@ def judge(results: Results) -> list[Judged]:
             for metric, sign in claim.gains:
                 place = claim_place(study, label)
                 gain = curve(results, stratum, results.latent(place, metric))
-                verdict = _verdict(study, gain.values_SxK * sign, ability, floor)
+                verdict = _verdict(results, gain.values_SxK * sign, ability, floor)
                 found.append((metric, sign, place, label, split, stratum, gain, ability, logprob, floor, verdict))
     adjusted = transfer.family([row[-1] for row in found])
     return [Judged(*row, adjusted_p=float(p)) for row, p in zip(found, adjusted, strict=True)]
@@ -158,7 +160,7 @@ def bounds(results: Results) -> list[Bounds]:
         for label, split in pairs:
             floor = trivial(uses[label].task, split).exact
             ability, logprob = _ability(results, stratum, label, split)
-            verdict, learned = bounds_verdict(ability, floor, **_options(study, ability.knob_K))
+            verdict, learned = bounds_verdict(ability, floor, **_options(results, ability))
             found.append(
                 Bounds(
                     label,
@@ -172,6 +174,7 @@ def bounds(results: Results) -> list[Bounds]:
                     verdict.shown_free_until,
                     verdict.shown_harmful_from,
                     verdict.delta,
+                    neutral_value(study),
                 )
             )
     return found
@@ -182,14 +185,16 @@ def _ability(results: Results, stratum: dict[str, Any], label: str, split: str) 
     return exact, curve(results, stratum, results.ability(label, split, "logprob"))
 
 
-def _verdict(study: Study, gain_SxK: np.ndarray, ability: Curve, floor: float) -> transfer.Verdict:
-    options = _options(study, ability.knob_K)
+def _verdict(results: Results, gain_SxK: np.ndarray, ability: Curve, floor: float) -> transfer.Verdict:
+    options = _options(results, ability)
     return transfer.verdict(ability.knob_K, gain_SxK, ability.values_SxK, trivial=floor, **options)
 
 
-def _options(study: Study, knob_K: np.ndarray) -> dict[str, Any]:
+def _options(results: Results, ability: Curve) -> dict[str, Any]:
+    study, knob_K = results.study, ability.knob_K
     neutral_index = 0 if neutral_value(study) == knob_K[0] else len(knob_K) - 1
-    return {"neutral_index": neutral_index, "alpha": study.claim.alpha, "delta_share": study.claim.delta}
+    options = {"neutral_index": neutral_index, "alpha": study.claim.alpha, "delta_share": study.claim.delta}
+    return options | (results.looks.options(knob_K, ability.seed_S) if results.looks else {})
 
 
 def bounds_verdict(ability: Curve, floor: float, *, alpha: float, **options: Any) -> tuple[transfer.Verdict, bool]:

@@ -14,7 +14,7 @@ def strata(study: Study) -> list[dict[str, Any]]:
 
     An axis that follows the claim's knob (zipped with it, one value for each of its values) is part of the claim.
     """
-    names = [a.knob for a in study.axes if a.knob not in ("seed", study.claim.knob) and not _follows(study, a.knob)]
+    names = [a.knob for a in study.axes if a.knob not in ("seed", study.claim.knob) and not follows(study, a.knob)]
     found: list[dict[str, Any]] = []
     for cell in study.cells:
         stratum = {name: cell[name] for name in names}
@@ -23,8 +23,10 @@ def strata(study: Study) -> list[dict[str, Any]]:
     return found
 
 
-def _follows(study: Study, knob: str) -> bool:
-    """Whether a knob takes one value for each value of the claim's knob, and several over the grid."""
+def follows(study: Study, knob: str) -> bool:
+    """Whether an axis takes one value for each value of the claim's knob, and several over the grid."""
+    if knob in ("seed", study.claim.knob):
+        return False
     pairs = {(cell[study.claim.knob], cell[knob]) for cell in study.cells}
     settings = {claimed for claimed, _ in pairs}
     return len(pairs) == len(settings) and len({value for _, value in pairs}) > 1

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis import costs, evidence, images
+from analysis import costs, evidence, images, looks
 from analysis.costs import Costs
 from analysis.density import Density, count
 from analysis.latents import Measurer, Place, places
+from analysis.looks import Looks
 from analysis.neutral import twins
 from analysis.repairs import Repairs, read
 from lab import checkpoint
@@ -40,6 +41,7 @@ class Results:
       density: of the kernels at the end; None for a study that doesn't prune.
       costs: parameters and FLOPs; None where there are no checkpoints to count them in.
       repairs: what interventions recovered; None where none were run.
+      looks: at which seeds a refined study was looked at; None for one that wasn't.
       interventions: `<label>/<reading>` -> float64[cells] at the last step, where any were tried; `analysis.evidence`.
     """
 
@@ -52,6 +54,7 @@ class Results:
     density: Density | None = None
     costs: Costs | None = None
     repairs: Repairs | None = None
+    looks: Looks | None = None
     interventions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
@@ -118,6 +121,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         density=count(plan, store) if finished else None,
         costs=costs.count(plan, store) if finished else None,
         repairs=read(store.workdir, study) if finished else None,
+        looks=looks.read(store.workdir),
         interventions=evidence.load(store.workdir, study),
     )
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from analysis import labels, order, transfer
+from analysis import labels, looks, order, transfer
 from analysis.claims import Bounds, Judged, neutral_value
 from analysis.repairs import Repairs
 from analysis.results import Results
@@ -47,6 +47,7 @@ def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> di
                 for cell, step in zip(study.cells, results.diverged_at, strict=True)
                 if step >= 0
             ],
+            "refinement": looks.document(results.looks, claim.alpha) if results.looks else None,
             "claims": [_claim(one) for one in judged],
             "bounds": [_bounds(one) for one in bounds],
             "repairs": [] if results.repairs is None else list(_repairs(results.repairs, claim.alpha)),
@@ -140,7 +141,7 @@ def _trajectory(one: order.Trajectory) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """JSON values only: NumPy scalars unwrapped, tuples as lists, floats rounded, what is not finite as None."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(name): plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
         return [plain(one) for one in value]

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from analysis import transfer
+from analysis import looks, transfer
 from analysis.claims import Bounds, Judged, neutral_value
 from analysis.metrics import METRICS
 from analysis.results import Results
@@ -201,6 +201,7 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
             f"One learning rate ({rate:g}) at every value of {claim.knob}, not retuned: a setting that looks harmful"
             " may only want another rate."
         )
+    told += [looks.sentence(results.looks, claim.alpha)] if results.looks else []
     told += [
         f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}. Showing a bound takes at least"
         f" {least['bounds']} seeds, a reversal {least['reversal']}, a stall {least['stall']}. More seeds narrow the"

@@ -100,6 +100,36 @@ def chain(*grids: Grid) -> Grid:
     return Grid(tuple(merged.values()), tuple(point for grid in grids for point in grid.points))
 
 
+def grown(grid: Grid, knob: str, settings: Iterable[tuple[dict[str, Any], Any]], seeds: Iterable[int]) -> Grid:
+    """A grid with more seeds everywhere, and more settings of one knob where they are named.
+
+    Args:
+      grid: the grid.
+      knob: the knob that gets settings.
+      settings: (values of the other axes, the setting); it comes with every seed.
+      seeds: that every point of the result has, beside those of the grid.
+    """
+    seeds, settings = tuple(seeds), tuple(settings)
+    names = [a.knob for a in grid.axes]
+    points = list(dict.fromkeys(grid.points))
+    known = {_without(point, ("seed",)) for point in points}
+    others = {_without(point, ("seed", knob)) for point in points}
+    for other, value in settings:
+        found = [each for each in others if dict(each) == other]
+        known |= {tuple(sorted((*each, (knob, value)))) for each in found}
+    for each in sorted(known, key=str):
+        for seed in sorted({*seeds, *(dict(point)["seed"] for point in points)}):
+            values = {**dict(each), "seed": seed}
+            points.append(tuple((name, values[name]) for name in names if name in values))
+    more = {knob: [value for _, value in settings], "seed": seeds}
+    axes = tuple(Axis(a.knob, tuple(dict.fromkeys((*a.values, *more.get(a.knob, ())))), a.stage) for a in grid.axes)
+    return Grid(axes, tuple(dict.fromkeys(points)))
+
+
+def _without(point: Point, names: Sequence[str]) -> Point:
+    return tuple(sorted((name, value) for name, value in point if name not in names))
+
+
 def study_config(variant: str = "", variants: tuple[str, ...] = ()) -> Any:
     """A ConfigDict with every field of a study at its default, to be filled in by a study's get_config().
 
