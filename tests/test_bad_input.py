@@ -22,10 +22,10 @@ from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 ROOT = Path(__file__).parent.parent
 
 
-def command(*arguments, cwd=ROOT):
+def command(*arguments, cwd=ROOT, timeout=60):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def assert_one_sentence(done, message):

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from analysis import album, board, report, verdicts_file, wording
 from analysis.claims import bounds, judge
+from analysis.looks import document, first
 from analysis.transfer import VERDICTS, Verdict
 from tests.analysis import synthetic_study
 
@@ -167,6 +168,8 @@ def test_verdicts_file_is_strict_and_documented(views):
     found = set(paths(content)) - {"claims[].break_interval"}  # null, where the list itself is missing
     # empty without further axes
     strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "trajectories", "bounds", "repairs")}
+    looks = dataclasses.replace(first((0.0, 1.0), (0, 1), 2), added=(({"prune.scope": "global"}, 0.5),))  # null where not refined
+    found |= set(paths({"refinement": verdicts_file.plain(document(looks, 0.05))}))
     assert found | strata == documented()
     fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
     assert fields <= {re.split(r"(?<=claims\[\])\.([a-z_]+)", path)[0] + "." + path.split(".")[1].rstrip("[]")
