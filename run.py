@@ -213,7 +213,7 @@ def _study(console: Console, argv: list[str]) -> int:
             console.print(note, style="yellow")
         programs, timings = Programs(plan.layout), {"train": 0.0, "measure": 0.0}
         while True:
-            store, results, judged, bounds = _look(console, plan, programs, root, timings)
+            plan, store, results, judged, bounds = _look(console, plan, programs, root, timings)
             if not FLAGS.refine or results.looks is None:
                 break
             more = refine.next_round(plan.study, results.looks, judged, bounds, FLAGS.precision)
@@ -271,20 +271,25 @@ def _checked(grid: Any, root: Path) -> Any:
 
 def _look(
     console: Console, plan: Any, programs: Any, root: Path, timings: dict[str, float]
-) -> tuple[Any, Any, list[Any], list[Any]]:
-    """Train what the study lacks, measure and judge it: the store, the results, the verdicts and the bounds."""
-    from analysis import claims, summary
+) -> tuple[Any, Any, Any, list[Any], list[Any]]:
+    """Train what the study lacks, measure and judge it.
+
+    Returns the plan of the cells that are judged, the store, the results, the verdicts and the bounds.
+    """
+    from analysis import claims, summary, tuning
     from lab.store import open_store
 
     store = open_store(root, plan.study, lambda text: console.print(text, style="yellow"))
     console.print(summary.plan_text(plan, store, root), highlight=False)
     for name, seconds in _train(console, plan, store, programs).items():
         timings[name] = timings.get(name, 0.0) + seconds
+    plan, choices = tuning.settle(plan, store)
     results, seconds = _measure(console, plan, store, programs, root)
+    results = replace(results, tuning=choices)
     timings["measure"] += seconds
     judged, bounds = claims.judge(results), claims.bounds(results)
     console.print(summary.verdict_table(judged, bounds, claims.neutral_value(plan.study)))
-    return store, results, judged, bounds
+    return plan, store, results, judged, bounds
 
 
 def _intervene(console: Console, results: Any, judged: Any, bounds: Any, store: Any, programs: Any, root: Path) -> Any:

@@ -10,7 +10,8 @@ better separated (higher Fisher trace), at no cost in ability.
 The same sparsities another way, each as `pruning.py:<variant>`, 72 cells like the first: `layerwise`, `random` and
 `wanda` choose weights otherwise; `gradual` cuts along a cubic schedule; `rewind` goes back to the weights of step 500
 under the masks; `snip`, `set` and `rigl` are sparse from the first step, the last two exchanging a third of their
-weights as they go. `heads` (of eight) and `neurons` cut whole parts, at shares from 0 to 1.
+weights as they go. `heads` (of eight) and `neurons` cut whole parts, at shares from 0 to 1. `retuned`
+fine-tunes every sparsity at three learning rates and judges each at its best (216 cells, of which 72 are judged).
 
 Source: Han et al. 2015 (arXiv 1506.02626); that facts go before in-context ability: arXiv 2310.04680. Of the variants:
 Wanda 2306.11695, cubic schedule 1710.01878, rewinding 1912.05671, SET 1707.04780, RigL 1911.11134, SNIP 1810.02340.
@@ -25,7 +26,7 @@ were run small): docs/studies.md. Wherever a gain is shown, it comes as
 the ability goes.
 """
 
-from lab.grid import axis, product, study_config
+from lab.grid import axis, product, study_config, tuned
 
 # variant -> the pruning knobs that it has beside the sparsity
 WAYS = {
@@ -34,6 +35,7 @@ WAYS = {
     "wanda": dict(method="wanda", scope="output"),
     "gradual": dict(over=150),
     "rewind": dict(),
+    "retuned": dict(),
     "snip": dict(method="snip"),
     "set": dict(regrow="set", regrow_share=0.3),
     "rigl": dict(regrow="rigl", regrow_share=0.3),
@@ -46,7 +48,7 @@ def get_config(variant: str = ""):
     """The study; a variant prunes another way, 'quick' is the small version."""
     config = study_config(variant, variants=("quick", *WAYS, *WHOLE_PARTS))
     config.name = "pruning" + (f"_{variant}" if variant in {*WAYS, *WHOLE_PARTS} else "")
-    way = "one-shot magnitude" if variant in ("", "quick") else variant
+    way = "one-shot magnitude" if variant in ("", "quick", "retuned") else variant
     config.question = f"Up to which sparsity is {way} pruning free, and does it make latents better?"
     # Latents are read where inputs repeat least: TwoNN and the Fisher trace need distinct ones.
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
@@ -70,6 +72,7 @@ def get_config(variant: str = ""):
         config.model.heads = 8
         config.sparsities = tuple(step / 8 for step in range(9))
     config.seeds = 8
+    config.rates = (5e-4, 1.5e-3, 4.5e-3) if variant == "retuned" else ()
     if variant == "quick":
         config.steps = dict(train=1200, prune=100)
         config.saves = dict(train=3, prune=1)
@@ -81,4 +84,5 @@ def get_config(variant: str = ""):
 def sweep(config):
     """Every sparsity with every seed; the dense prefix of a seed is trained once."""
     sparsities = axis(config.claim.knob, config.sparsities, stage=config.acts_from)
-    return product(sparsities, axis("seed", range(config.seeds)))
+    rates = [tuned(axis("optimizer.learning_rate", config.rates, stage="prune"))] if config.rates else []
+    return product(sparsities, *rates, axis("seed", range(config.seeds)))

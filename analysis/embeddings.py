@@ -145,7 +145,7 @@ def read(
     labels = list(dict.fromkeys(bound.label for bound, _, _ in chosen))
     places = tuple(claim_place(study, label) for label in labels)
     members = states.find(study, store, wanted, int(results.step[-1]))
-    knobs = {node.key: node.knobs for bucket in plan.buckets for node in bucket.nodes}
+    knobs = plan.knobs
     planes: dict[tuple[int, str], tuple[Plane, np.ndarray]] = {}
     for block in states.read(study, programs, knobs, members, places):
         for c, cell in enumerate(block.cells):

@@ -14,14 +14,14 @@ Shape letters: R rows (cell × evaluation), C cells, N probe examples, D width.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis import claims, latents, states, verdicts_file
+from analysis import claims, latents, states, tuning, verdicts_file
 from analysis.metrics import METRICS
 from analysis.results import Results, collect
 from lab import population
@@ -115,7 +115,7 @@ class OpenStudy:
                 f"{self.path}: {missing} of {len(self.cells)} cells are not trained to the end; let the study finish,"
                 " then open it again for its verdicts."
             )
-        found = self.collected
+        found = self.judgeable
         return verdicts_file.document(found, claims.judge(found), claims.bounds(found))
 
     def select(self, where: Where = None) -> tuple[int, ...]:
@@ -201,14 +201,23 @@ class OpenStudy:
 
     @cached_property
     def _knobs(self) -> dict[str, Mapping[str, Any]]:
-        return {node.key: node.knobs for bucket in self._plan.buckets for node in bucket.nodes}
+        return self._plan.knobs
+
+    @cached_property
+    def judgeable(self) -> Results:
+        """What claims are judged on: `collected`, of a study that tunes a knob away only the cells that were chosen."""
+        plan, choices = tuning.settle(self._plan, self._store)
+        return self.collected if choices is None else replace(self._collect(plan), tuning=choices)
 
     @cached_property
     def collected(self) -> Results:
         """Everything that was measured, as the report's own functions take it."""
+        return self._collect(self._plan)
+
+    def _collect(self, plan: Plan) -> Results:
         measurer = latents.Measurer(self.study, self._programs, self.path, keep=False)
         try:
-            return collect(self._plan, self._store, measurer, lambda done, total: None)
+            return collect(plan, self._store, measurer, lambda done, total: None)
         except DamagedCheckpoint as error:
             raise UserError(_repair(error)) from None
 

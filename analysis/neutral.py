@@ -12,9 +12,11 @@ from lab.config import Study
 def strata(study: Study) -> list[dict[str, Any]]:
     """The combinations of the axes other than the claim's knob and the seed that occur in the grid.
 
-    An axis that follows the claim's knob (zipped with it, one value for each of its values) is part of the claim.
+    An axis that is tuned away is none of them; one that follows the claim's knob (zipped with it, one value for each of
+    its values) is part of the claim.
     """
-    names = [a.knob for a in study.axes if a.knob not in ("seed", study.claim.knob) and not follows(study, a.knob)]
+    apart = {"seed", study.claim.knob, *study.tuned}
+    names = [a.knob for a in study.axes if a.knob not in apart and not follows(study, a.knob)]
     found: list[dict[str, Any]] = []
     for cell in study.cells:
         stratum = {name: cell[name] for name in names}
@@ -25,7 +27,7 @@ def strata(study: Study) -> list[dict[str, Any]]:
 
 def follows(study: Study, knob: str) -> bool:
     """Whether an axis takes one value for each value of the claim's knob, and several over the grid."""
-    if knob in ("seed", study.claim.knob):
+    if knob in ("seed", study.claim.knob, *study.tuned):
         return False
     pairs = {(cell[study.claim.knob], cell[knob]) for cell in study.cells}
     settings = {claimed for claimed, _ in pairs}

@@ -187,7 +187,7 @@ def _run(names: Sequence[str], workdir: Path, replicates: int) -> int:
         for one in (one for one in found if one.truth == "bottleneck"):
             print(f"\nbottleneck: shown harmful from {one.harmful} bits; it must break below {CAPACITY}.")
     if NOTHING in names:
-        results = library.open_study(_train(NOTHING, workdir, 0)).collected
+        results = library.open_study(_train(NOTHING, workdir, 0)).judgeable
         number, counts = tally(blocks(results, SEEDS_OF_ONE))
         print(f"\nNothing planted, {number} studies:\n\n{nulls_table(number, counts)}")
     if missed:

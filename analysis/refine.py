@@ -31,6 +31,9 @@ LOOKS = 4  # planned unless told otherwise
 ORDER = {
     "not learned": ("learned",),
     "no latent gain": ("latent gain",),
+    "stall": ("reversal",),
+    "scale-dependent": ("reversal", "stall"),
+    "never transferred": ("reversal", "stall, metric as given"),
     "transfers": ("reversal", "stall, metric as given"),
 }
 

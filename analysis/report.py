@@ -26,6 +26,7 @@ from analysis import (
     plotting,
     repair_views,
     tables,
+    tuning,
     verdicts_file,
     wording,
 )
@@ -71,6 +72,8 @@ def write_views(
     _replace(workdir / "report.md", _render("report.md", content, escape=False))
     _replace(workdir / "verdicts.json", verdicts_file.text(results, judged, bounds))
     _replace(workdir / "results.csv", to_csv(results))
+    if results.tuning is not None:
+        _replace(workdir / "tuning.csv", tuning.to_csv(results.tuning, results.study.claim.knob))
     if results.density is not None:
         _replace(workdir / "density.csv", density.to_csv(results.study, results.density))
     _write_files(workdir / "figures", shown, elements)

@@ -16,6 +16,7 @@ from analysis.latents import Measurer, Place, places
 from analysis.looks import Looks
 from analysis.neutral import twins
 from analysis.repairs import Repairs, read
+from analysis.tuning import Tuning
 from lab import checkpoint
 from lab.config import Study
 from lab.knobs import telling
@@ -42,6 +43,7 @@ class Results:
       costs: parameters and FLOPs; None where there are no checkpoints to count them in.
       repairs: what interventions recovered; None where none were run.
       looks: at which seeds a refined study was looked at; None for one that wasn't.
+      tuning: what was chosen where a knob is tuned away: `study` then holds the chosen cells only.
       interventions: `<label>/<reading>` -> float64[cells] at the last step, where any were tried; `analysis.evidence`.
     """
 
@@ -55,6 +57,7 @@ class Results:
     costs: Costs | None = None
     repairs: Repairs | None = None
     looks: Looks | None = None
+    tuning: Tuning | None = None
     interventions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
@@ -88,7 +91,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
     finished = all(len(row) == len(study.stages) for row in nodes)
     chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
     saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
-    knobs = {n.key: n.knobs for row in nodes for n in row}
+    knobs = plan.knobs
     readings = measurer.read(saved, knobs, on_progress)
     histories = {path: checkpoint.load(chunk[-1], "history") for path, chunk in chunks.items()}
 

@@ -24,7 +24,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     study, layout = plan.study, plan.layout
     alone, shared, left = plan.steps_alone(), plan.steps_shared(), plan.steps_shared(store.nodes)
     seeds = len({cell["seed"] for cell in study.cells})
-    axes = " × ".join(f"{len(a.values)} {a.knob}" for a in study.axes)
+    axes = " × ".join(f"{len(a.values)} {a.knob}{' (tuned away)' if a.tuned else ''}" for a in study.axes)
     stages = ", ".join(f"{s.name} {s.end - s.start}" for s in study.stages)
     nodes = " → ".join(str(sum(len(b.nodes) for b in plan.buckets if b.stage == i)) for i in range(len(study.stages)))
     starts = {stage.name: stage.start for stage in study.stages}

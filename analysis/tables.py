@@ -31,7 +31,8 @@ ALWAYS_SAID = ("seed", "optimizer.learning_rate", "optimizer.name")
 def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     """(heading, text) of what was trained, evaluated and tested, and how."""
     study, spec, layout = plan.study, plan.study.spec, plan.layout
-    grid = " × ".join(f"{len(axis.values)} values of {axis.knob}" for axis in study.axes)
+    grid = " × ".join(f"{len(axis.values)} values of {axis.knob}" for axis in study.axes if not axis.tuned)
+    tuned = f", each at the best {wording.listed(list(study.tuned))} of those tried" if study.tuned else ""
     claim, rate, on_axis = study.claim, study.base["optimizer.learning_rate"], {a.knob for a in study.axes}
     fixed = "" if "optimizer.learning_rate" in on_axis else f" {rate:g}"
     optimizer = "optimizer as in the grid" if "optimizer.name" in on_axis else study.base["optimizer.name"]
@@ -50,7 +51,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
         f"{everywhere};"
         f" {wording.by_stage(study.examples)} fresh examples of up to {study.train_length} tokens a step",
     )
-    yield "Grid", f"{grid} = {len(study.cells)} cells; cells of one seed are compared with each other"
+    yield "Grid", f"{grid} = {len(study.cells)} cells{tuned}; cells of one seed are compared with each other"
     acts = study.stages[study.acts_from[claim.knob]].name
     yield (
         "Shared prefixes",

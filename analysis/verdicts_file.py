@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import labels, looks, order, transfer
+from analysis import labels, looks, order, transfer, tuning
 from analysis.claims import Bounds, Judged, neutral_value
 from analysis.repairs import Repairs
 from analysis.results import Results
@@ -48,6 +48,7 @@ def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> di
                 if step >= 0
             ],
             "refinement": looks.document(results.looks, claim.alpha) if results.looks else None,
+            "tuned": tuning.document(results.tuning) if results.tuning else [],
             "claims": [_claim(one) for one in judged],
             "bounds": [_bounds(one) for one in bounds],
             "repairs": [] if results.repairs is None else list(_repairs(results.repairs, claim.alpha)),

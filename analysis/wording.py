@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from analysis import looks, transfer
+from analysis import looks, transfer, tuning
 from analysis.claims import Bounds, Judged, neutral_value
 from analysis.metrics import METRICS
 from analysis.results import Results
@@ -194,7 +194,7 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
     least, error = transfer.least_seeds(claim.alpha), 0.5 / math.sqrt(study.eval_examples)
     rules = sorted({one.verdict.alpha_rule for one in judged})
     settings = len({float(cell[claim.knob]) for cell in study.cells})
-    told = []
+    told = [*tuning.sentences(results.tuning, claim.knob)]
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
         rate = study.base["optimizer.learning_rate"]
         told.append(

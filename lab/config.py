@@ -112,6 +112,11 @@ class Study:
         return Mixture(tuple((use.label, use.task) for use in self.tasks))
 
     @property
+    def tuned(self) -> tuple[str, ...]:
+        """The knobs that are tuned away."""
+        return tuple(a.knob for a in self.axes if a.tuned)
+
+    @property
     def examples(self) -> tuple[int, ...]:
         """Examples of all tasks a training step, a number for each stage."""
         return tuple(sum(each) for each in zip(*(use.examples for use in self.tasks), strict=True))
@@ -183,6 +188,7 @@ class Study:
             "schedule": schedule,
             "call_steps": self.call_steps,
             "evaluation": self.eval_examples,
+            **({"tuning": True} if self.tuned else {}),  # then abilities have columns more
             "stages": [
                 {
                     "steps": s.end - s.start,

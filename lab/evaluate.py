@@ -25,6 +25,7 @@ from lab.randomness import address
 from tasks.base import NO_ANSWER, Example, fed_back
 from tasks.mixture import Mixture
 
+TUNING = "tuning"  # examples of `iid` apart from those that abilities are read on: tuned knobs are chosen on them
 Shown = Callable[[jax.Array, jax.Array], jax.Array]  # (tokens, where answers are fed back) -> tokens
 
 
@@ -60,7 +61,12 @@ class Evaluation:
 def evaluations(study: Study) -> tuple[Evaluation, ...]:
     """One evaluation at the training length, and one for all longer splits if there are any."""
     mixture, longest = study.mixture, study.train_length
-    lengths = {(use.label, name): mixture.length({use.label: name}) for use in study.tasks for name in use.splits}
+    more = (TUNING,) if study.tuned else ()
+    lengths = {
+        (use.label, name): mixture.length({use.label: _drawn_as(name)})
+        for use in study.tasks
+        for name in (*use.splits, *more)
+    }
     short = tuple(pair for pair, length in lengths.items() if length <= longest)
     long = tuple(pair for pair, length in lengths.items() if length > longest)
     found = []
@@ -68,6 +74,10 @@ def evaluations(study: Study) -> tuple[Evaluation, ...]:
         if pairs:
             found.append(Evaluation(study.spec, mixture, study.eval_examples, pairs, length))
     return tuple(found)
+
+
+def _drawn_as(split: str) -> str:
+    return "iid" if split == TUNING else split
 
 
 def names(study: Study) -> list[str]:
@@ -78,7 +88,9 @@ def names(study: Study) -> list[str]:
 def examples_of(evaluation: Evaluation, seed: jax.Array, worlds: Any, label: str, split: str) -> Example:
     """The examples of one split for a seed, leaves leading with N: addressed, so the same at every evaluation."""
     key = address(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
-    return evaluation.mixture.sample(key, label, worlds[label], split, evaluation.examples, evaluation.length)
+    return evaluation.mixture.sample(
+        key, label, worlds[label], _drawn_as(split), evaluation.examples, evaluation.length
+    )
 
 
 def evaluate(
@@ -98,7 +110,7 @@ def evaluate(
         (label, split): examples_of(evaluation, seed, worlds, label, split) for label, split in evaluation.splits
     }
     results = {}
-    steps_of = {(label, split): mixture.task(label).splits[split].decode_steps for label, split in evaluation.splits}
+    steps_of = {(label, s): mixture.task(label).splits[_drawn_as(s)].decode_steps for label, s in evaluation.splits}
     for steps in sorted(set(steps_of.values())):
         pairs = [pair for pair in evaluation.splits if steps_of[pair] == steps]
         fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]

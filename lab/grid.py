@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -27,11 +27,13 @@ class Axis:
       knob: registered knob name.
       values: the settings.
       stage: the stage from which the knob acts; None takes the knob's own default.
+      tuned: whether the knob is tuned away, see `tuned`.
     """
 
     knob: str
     values: tuple[Any, ...]
     stage: str | None = None
+    tuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,17 @@ def axis(knob: str, values: Iterable[Any], stage: str | None = None) -> Grid:
     if repeated:
         raise UserError(f"sweep(): axis '{knob}' has {repeated[0]!r} twice; every value once.")
     return Grid((Axis(knob, values, stage),), tuple(((knob, value),) for value in values))
+
+
+def tuned(grid: Grid) -> Grid:
+    """An axis whose best value is chosen for every setting of the other axes, and the others forgotten.
+
+        product(axis("width.active", widths), tuned(axis("optimizer.learning_rate", rates)), axis("seed", range(8)))
+
+    judges every width at its own best rate. All seeds of a setting share the value; it is the one with the largest mean
+    log-probability of the answers on examples of its own, which no ability is read on.
+    """
+    return replace(grid, axes=tuple(replace(a, tuned=True) for a in grid.axes))
 
 
 def _merge_axes(grids: Sequence[Grid]) -> tuple[Axis, ...]:
@@ -96,7 +109,9 @@ def chain(*grids: Grid) -> Grid:
             continue
         if known.stage != a.stage:
             raise UserError(f"sweep(): '{a.knob}' acts from stage {known.stage} in one part and {a.stage} in another.")
-        merged[a.knob] = Axis(a.knob, known.values + tuple(v for v in a.values if v not in known.values), a.stage)
+        if known.tuned != a.tuned:
+            raise UserError(f"sweep(): '{a.knob}' is tuned away in one part and not in another.")
+        merged[a.knob] = replace(a, values=tuple(dict.fromkeys((*known.values, *a.values))))
     return Grid(tuple(merged.values()), tuple(point for grid in grids for point in grid.points))
 
 
@@ -115,14 +130,14 @@ def grown(grid: Grid, knob: str, settings: Iterable[tuple[dict[str, Any], Any]],
     known = {_without(point, ("seed",)) for point in points}
     others = {_without(point, ("seed", knob)) for point in points}
     for other, value in settings:
-        found = [each for each in others if dict(each) == other]
+        found = [each for each in others if other.items() <= dict(each).items()]
         known |= {tuple(sorted((*each, (knob, value)))) for each in found}
     for each in sorted(known, key=str):
         for seed in sorted({*seeds, *(dict(point)["seed"] for point in points)}):
             values = {**dict(each), "seed": seed}
             points.append(tuple((name, values[name]) for name in names if name in values))
     more = {knob: [value for _, value in settings], "seed": seeds}
-    axes = tuple(Axis(a.knob, tuple(dict.fromkeys((*a.values, *more.get(a.knob, ())))), a.stage) for a in grid.axes)
+    axes = tuple(replace(a, values=tuple(dict.fromkeys((*a.values, *more.get(a.knob, ()))))) for a in grid.axes)
     return Grid(axes, tuple(dict.fromkeys(points)))
 
 

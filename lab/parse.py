@@ -202,6 +202,8 @@ def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str
     acts_from = {name: stage_index(knob.stage, len(stages)) for name, knob in registry.KNOBS.items()}
     for a in grid.axes:
         registry.find(a.knob, "sweep()")
+        if a.tuned and a.knob in ("seed", config.claim.knob):
+            raise UserError(f"sweep(): '{a.knob}' can't be tuned away: the claim is read along it; drop tuned().")
         if a.stage is not None:
             if not isinstance(a.stage, str):
                 raise UserError(

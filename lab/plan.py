@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -53,11 +53,23 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be trained, and how it is laid out."""
+    """What will be trained, and how it is laid out.
+
+    Attributes:
+      study, layout: whose plan it is, and on which devices.
+      buckets: earlier stages first.
+      beside: key -> knobs of cells that are not the study's but share chunks with its own.
+    """
 
     study: Study
     layout: Layout
     buckets: tuple[Bucket, ...]
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def knobs(self) -> dict[str, Mapping[str, Any]]:
+        """The knobs in force of every node, by its key, and of those beside."""
+        return {**self.beside, **{node.key: node.knobs for bucket in self.buckets for node in bucket.nodes}}
 
     def nodes_of_cells(self) -> list[list[Node]]:
         """[cell][stage]: the node that holds a cell's numbers during a stage."""

@@ -40,7 +40,7 @@ class Workdir:
             "claim_hash": study.claim_hash(),
             "layout": asdict(layout),
             "grid": {
-                "axes": [[a.knob, list(a.values), a.stage] for a in study.axes],
+                "axes": [[a.knob, list(a.values), a.stage, *([True] if a.tuned else [])] for a in study.axes],
                 "points": [{a.knob: cell[a.knob] for a in study.axes} for cell in study.cells],
             },
         }
@@ -171,7 +171,7 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
 
 def _axes(record: dict[str, Any], points: list[dict[str, Any]]) -> tuple[Axis, ...]:
     if "grid" in record:
-        return tuple(Axis(knob, tuple(values), stage) for knob, values, stage in record["grid"]["axes"])
+        return tuple(Axis(knob, tuple(values), *rest) for knob, values, *rest in record["grid"]["axes"])
     return tuple(
         Axis(knob, tuple(dict.fromkeys(point[knob] for point in points)), stage or None)
         for knob, stage in record["axes"].items()

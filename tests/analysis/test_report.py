@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from analysis import album, board, report, verdicts_file, wording
+from analysis import album, board, report, tuning, verdicts_file, wording
 from analysis.claims import bounds, judge
 from analysis.looks import document, first
 from analysis.transfer import VERDICTS, Verdict
+from analysis.tuning import Choice, Tuning
 from tests.analysis import synthetic_study
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "verdicts.md"
@@ -150,6 +151,8 @@ def paths(value, prefix=""):
         "least_seeds",
         "components.{}",
         "evidence",
+        "chosen",
+        "values",
     )
     if isinstance(value, dict):
         for name, one in value.items():
@@ -168,8 +171,13 @@ def test_verdicts_file_is_strict_and_documented(views):
     found = set(paths(content)) - {"claims[].break_interval"}  # null, where the list itself is missing
     # empty without further axes
     strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "trajectories", "bounds", "repairs")}
-    looks = dataclasses.replace(first((0.0, 1.0), (0, 1), 2), added=(({"prune.scope": "global"}, 0.5),))  # null where not refined
-    found |= set(paths({"refinement": verdicts_file.plain(document(looks, 0.05))}))
+    looks = dataclasses.replace(
+        first((0.0, 1.0), (0, 1), 2), added=(({"prune.scope": "global"}, 0.5),)
+    )  # null where not refined
+    rate = {"optimizer.learning_rate": 0.1}
+    told = Tuning((*rate,), (Choice({"prune.scope": "global"}, 0.5, rate, (*rate,), ((rate, -1.0, 0),)),), 2)
+    extra = {"refinement": document(looks, 0.05), "tuned": tuning.document(told)}
+    found |= set(paths(verdicts_file.plain(extra)))
     assert found | strata == documented()
     fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
     assert fields <= {re.split(r"(?<=claims\[\])\.([a-z_]+)", path)[0] + "." + path.split(".")[1].rstrip("[]")
