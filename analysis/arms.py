@@ -14,6 +14,7 @@ from analysis.repairs import UNCHANGED
 from lab import knobs as registry
 from lab.branch import can_change
 from lab.config import Study
+from tasks.base import movable
 
 Settings = Mapping[str, Any]
 
@@ -56,6 +57,22 @@ def _whitened(study: Study, start: int, steps: int) -> Settings:
     return {"variance.rate": 1.0, "variance.layer": layer, "covariance.rate": 0.1, "covariance.layer": layer}
 
 
+def _ordered(order: str) -> Callable[[Study, int, int], Settings]:
+    """Examples in this order over the first half of the steps, then as hard as in `train`."""
+
+    def knobs(study: Study, start: int, steps: int) -> Settings:
+        share = min(1.0, 0.5 * steps / study.stages[0].end)  # the knob counts in the first stage's steps
+        return {"curriculum.order": order, "curriculum.begins": start, "curriculum.share": share}
+
+    return knobs
+
+
+def _graded(study: Study) -> bool:
+    """Whether something is easier than training, and no curriculum has the field already."""
+    used = any(cell["curriculum.order"] != "fixed" for cell in study.cells)
+    return not used and any(movable(task) for _, task in study.mixture.tasks)
+
+
 ARMS: dict[str, Arm] = {
     UNCHANGED: Arm(
         "{steps} steps more at the same setting, the rate's schedule begun again; of a pruned cell: fine-tuning under"
@@ -83,6 +100,18 @@ ARMS: dict[str, Arm] = {
         _whitened,
         lambda study: _strength(study).split(".")[0] not in ("variance", "covariance"),
         asked_by=("collapse",),
+    ),
+    "curriculum": Arm(
+        "examples from easy to hard over the first half of the steps; the setting stays (Bengio et al. 2009)",
+        _ordered("ramp"),
+        _graded,
+        asked_by=("undertrained",),
+    ),
+    "mixed_difficulty": Arm(
+        "the levels of `curriculum` in random order, its control (arXiv 2012.03107)",
+        _ordered("random"),
+        _graded,
+        asked_by=("undertrained",),
     ),
     "teacherless": Arm(
         "in half of the examples the answer that is fed back is hidden; the setting stays (arXiv 2403.06963)",

@@ -1,8 +1,8 @@
 """Curricula: how hard the examples of each training step are.
 
 An example's level lies in [0, 1]: 0 is its task's `easiest` difficulty, 1 exactly that of the `train` split. An order
-acts over the first `share` of the first stage's steps. From then on all levels are 1, so that every order ends where
-training without a curriculum is all along. Evaluation knows nothing of levels.
+acts from step `begins`, 0 unless told, over `share` of the first stage's steps. Before and after all levels are 1, so
+that every order ends where training without a curriculum is all along. Evaluation knows nothing of levels.
 
     fixed     level 1 from the first step
     ramp      one level a step, growing evenly from `floor` to 1
@@ -62,6 +62,16 @@ SHARE = Knob(
     about="share of the first stage's steps over which the order acts; then all examples are as hard as in `train`",
     source="Wu et al. 2021, arXiv 2012.03107",
 )
+BEGINS = Knob(
+    name="curriculum.begins",
+    high=2**31 - 1,
+    neutral=0,
+    integer=True,
+    pinned=True,
+    needs=ORDER.name,
+    about="absolute step from which the order acts; before it all examples are as hard as in `train`",
+    source="—",
+)
 FLOOR = Knob(
     name="curriculum.floor",
     neutral=1.0,
@@ -92,7 +102,7 @@ RATE = Knob(
 
 
 def ramp(step: jax.Array, opening: int, share: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How far the ramp is at absolute `step`, float32[] in (0, 1), and whether the curriculum is over, bool[].
+    """How far the ramp is `step` steps after it began, float32[] in (0, 1), and whether the curriculum is over, bool[].
 
     Over n = round(share·opening) steps step i is at (i + ½)/n, so that the same levels backwards are its mirror image.
     """
@@ -137,7 +147,7 @@ class Curriculum(Mechanism):
     """See the module's docstring."""
 
     name = "curriculum"
-    knobs = (ORDER, SHARE, FLOOR, MIX, RATE)
+    knobs = (ORDER, SHARE, BEGINS, FLOOR, MIX, RATE)
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """Somewhere there must be something easier than training."""
@@ -169,8 +179,9 @@ class Curriculum(Mechanism):
         """
         key, counts = address(seed, "curriculum", step), dict(context.counts)
         order, floor = knobs[ORDER.name], knobs[FLOOR.name]
-        up, over = ramp(step, context.opening, knobs[SHARE.name])
-        over = over | (order == ORDERS.index("fixed"))
+        since = step - knobs[BEGINS.name].astype(jnp.int32)
+        up, over = ramp(since, context.opening, knobs[SHARE.name])
+        over = over | (since < 0) | (order == ORDERS.index("fixed"))
         levels = {}
         for label, running in extra.items():
             if not counts[label]:  # not trained on in this stage

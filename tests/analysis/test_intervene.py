@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import intervene
+from analysis.arms import ARMS
 from analysis.claims import bounds
 from analysis.latents import Measurer
 from analysis.results import collect
@@ -18,6 +19,9 @@ from lab.study import Trainer
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
 
 SPARSEST = 0.5
+
+
+ARMS_TRIED = ("continue", "relax", "readout", "curriculum")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def repaired(trained, read, tmp_path_factory):
     """Everything that `--intervene` does after the verdicts."""
     _, store, _ = trained
     results, planted = read
-    course = intervene.course(results, planted, [], "relax,readout", 6)
+    course = intervene.course(results, planted, [], "relax,readout,curriculum", 6)
     plan, directory = make_plan(course.study, LAYOUT), tmp_path_factory.mktemp("repair")
     there = open_store(directory, course.study, print)
     there.nodes |= store.nodes
@@ -52,9 +56,9 @@ def test_every_arm_goes_on_from_the_broken_cells_and_neutral_ones_unchanged(read
     course, *_ = repaired
     seeds = {cell["seed"] for cell in results.study.cells}
     expected = {(0.0, seed, "continue") for seed in seeds}
-    expected |= {(SPARSEST, seed, arm) for seed in seeds for arm in ("continue", "relax", "readout")}
+    expected |= {(SPARSEST, seed, arm) for seed in seeds for arm in ARMS_TRIED}
     assert {(setting, seed, arm) for _, setting, seed, arm in course.cells} == expected
-    assert list(course.arms) == ["continue", "relax", "readout"]
+    assert list(course.arms) == list(ARMS_TRIED)
 
 
 def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
@@ -93,6 +97,19 @@ def test_arms_are_run_where_labels_ask_for_them(read):
     assert [*intervene.course(results, planted, [], "", 6).arms] == ["continue", "relax", "readout"]
     label = type("Label", (), {"name": "collapse", "status": "holds"})()
     assert "variance_covariance" in intervene.course(results, planted, [label], "", 6).arms
+    label.name = "undertrained"
+    asked = intervene.course(results, planted, [label], "", 6).arms
+    assert {"curriculum", "mixed_difficulty"} <= {*asked}  # never one without its control
+
+
+def test_a_curriculum_fills_the_first_half_of_the_arms_steps():
+    knobs = ARMS["curriculum"].knobs(study_of(), 18, 6)
+    assert knobs == {"curriculum.order": "ramp", "curriculum.begins": 18, "curriculum.share": 3 / 12}
+    assert ARMS["mixed_difficulty"].knobs(study_of(), 18, 6) == knobs | {"curriculum.order": "random"}
+    assert ARMS["curriculum"].fits(study_of())
+    config = tiny_config()
+    config.knobs = dict(curriculum=dict(order="ramp"))
+    assert not ARMS["curriculum"].fits(study_of(config))
 
 
 def test_by_default_an_arm_has_a_fifth_of_the_studys_steps(read):

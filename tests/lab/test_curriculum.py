@@ -65,6 +65,15 @@ def test_every_order_ends_on_the_train_split(order):
     assert np.all(levels(order, 39, share=1) == 1) == (order == "fixed")
 
 
+@pytest.mark.parametrize("order", ["ramp", "anti"])
+def test_an_order_that_begins_later_is_the_same_order_later(order):
+    for step in (0, 7, OVER - 1, OVER):
+        np.testing.assert_array_equal(levels(order, 300 + step, mix=0, begins=300), levels(order, step, mix=0))
+    assert np.all(levels(order, 299, begins=300) == 1)
+    assert np.all(levels("random", 299, begins=300) == 1)
+    assert np.any(levels("random", 300, begins=300) < 1)
+
+
 def test_random_levels_are_uniform_and_mix_makes_every_order_random():
     drawn = np.concatenate([levels("random", step) for step in range(OVER)])
     assert abs(drawn.mean() - 0.5) < 0.03
