@@ -16,6 +16,10 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
     undertrained          pruning of cells that were still learning fast when they were pruned
     bottleneck            one of 16 values through a code of n bits that is the only way; below 4 bits no network can
                           name more than 2^n of 16, so the break lies at 4 (arXiv 2309.15505)
+    linear_image          hidden states stretched along one direction, undone before anything reads them: participation
+                          ratio falls and nothing else can change; a latent artefact
+    write_only            features written into hidden states, taken out before anything reads them: rank rises and
+                          nothing else can change, so no label of harm may hold
     nothing               the learning rate differs by a tenth of a percent from setting to setting: cells differ by
                           chance alone; 320 seeds are forty studies of eight
 
@@ -32,6 +36,8 @@ PLANTED = {
     "elicitation_gap": ("label_smoothing.rate", (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 0.99, 1.0), "spoil"),
     "undertrained": ("prune.sparsity", (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95), "spoil"),
     "bottleneck": ("fsq.coordinates", (9, 8, 7, 6, 5, 4, 3, 2, 1), None),
+    "linear_image": ("insertion.stretch", tuple(1.0 + step for step in range(9)), "spoil"),
+    "write_only": ("insertion.write", tuple(0.25 * step for step in range(9)), "spoil"),
     "nothing": ("optimizer.learning_rate", tuple(2e-3 * (1 + 1e-3 * step) for step in range(9)), None),
 }
 STEPS = {  # of training, and of the stage that spoils
@@ -41,6 +47,8 @@ STEPS = {  # of training, and of the stage that spoils
     "elicitation_gap": (1000, 1000),
     "undertrained": (200, 50),
     "bottleneck": (2000, 0),
+    "linear_image": (1000, 50),
+    "write_only": (1000, 50),
     "nothing": (400, 0),
 }
 
@@ -60,7 +68,7 @@ def get_config(variant: str = ""):
     config.schedule.update(dict(name="wsd", warmup=50))
     config.evaluation.examples = 256
     config.claim.knob = config.knob
-    config.claim.gains = dict(participation_ratio=-1)
+    config.claim.gains = dict(participation_ratio=1 if variant == "write_only" else -1)
     config.seeds, config.first_seed = 8, 0
     train, spoil = STEPS[variant]
     config.stages, config.steps = ("train",), dict(train=train)

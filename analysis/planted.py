@@ -33,7 +33,10 @@ TRUTHS: dict[str, tuple[str, ...]] = {
     "collapse": ("collapse",),
     "elicitation_gap": ("elicitation gap",),  # its labels' smoothing is an over-regularization, too
     "undertrained": ("undertrained",),
+    "linear_image": ("latent artefact",),
+    "write_only": (),  # nothing is wrong: no label may hold but those that speak of no harm
 }
+HARMLESS = ("ceiling", "undertrained")
 CAPACITY = 4  # bits that 16 values need: below it `bottleneck` must break
 NOTHING = "nothing"
 SEEDS_OF_ONE = 8
@@ -56,7 +59,9 @@ class Found:
 
     @property
     def right(self) -> bool:
-        """Whether a label that was planted holds."""
+        """Whether a label that was planted holds; where none was, that no label of harm does."""
+        if not TRUTHS[self.truth]:
+            return not self.harmful and not {*self.holds} - {*HARMLESS}
         return bool({*TRUTHS[self.truth]} & {*self.holds})
 
 

@@ -16,6 +16,7 @@ from lab.mechanisms.finite_data import FiniteData
 from lab.mechanisms.fsq import FiniteScalarQuantization
 from lab.mechanisms.gradient_noise import GradientNoise
 from lab.mechanisms.hidden_noise import HiddenNoise
+from lab.mechanisms.insertion import Insertion
 from lab.mechanisms.jacobian import Jacobian
 from lab.mechanisms.looped import Looped
 from lab.mechanisms.low_rank import LowRank
@@ -73,6 +74,7 @@ MECHANISMS: dict[str, Mechanism] = {
         dropout.ATTENTION,
         dropout.RESIDUAL,
         HiddenNoise(),
+        Insertion(),
         InformationBottleneck(),
         FiniteScalarQuantization(),
         VectorQuantization(),
