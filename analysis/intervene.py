@@ -265,6 +265,11 @@ def _outcomes(
         seeds, before, after_S, unchanged_S, neutral_before, neutral_after_S = zip(*rows, strict=True)
         means = np.mean(np.asarray(moved, float), axis=0)
         read = {metric: tuple(map(float, means[i])) for i, (metric, _) in enumerate(study.claim.gains)}
+        by_other_means = {
+            metric: tuple(float(sign * (cells[i][2] - cells[i][1])) for cells in moved)
+            for i, (metric, sign) in enumerate(study.claim.gains)
+            if arm != UNCHANGED and not _turns_the_knob(study, arm, course.steps)
+        }
         yield Outcome(
             bound.label,
             bound.split,
@@ -279,4 +284,11 @@ def _outcomes(
             neutral_before,
             neutral_after_S,
             read,
+            by_other_means,
         )
+
+
+def _turns_the_knob(study: Study, arm: str, steps: int) -> bool:
+    """Whether an arm changes something of the claim's own mechanism."""
+    mechanism = study.claim.knob.split(".")[0]
+    return any(knob.split(".")[0] == mechanism for knob in ARMS[arm].knobs(study, study.stages[-1].end, steps))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import statistics, wording
+from analysis import repairs, statistics, wording
 from analysis.picture import Panel, Picture, panels, styled
 from analysis.plotting import BAND_TINT, BLACK, BLUE, GREY, VERMILLION
 from analysis.repairs import KINDS, UNCHANGED, Outcome
@@ -71,6 +71,19 @@ def sentences(results: Results, stratum: dict[str, Any]) -> Iterator[tuple[str, 
             if arms:
                 parts.append(f"{kind.capitalize()}: {wording.listed(arms)}.")
         yield f"{label}/{split}", " ".join(parts)
+
+
+def second_routes(results: Results, stratum: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(ability, what it did where an arm moved a claimed metric as claimed while the knob stood still)."""
+    words, alpha = wording.phrase(results.study.claim.knob), results.study.claim.alpha
+    for one in chosen(results, stratum):
+        for route in repairs.routes(one, alpha):
+            yield (
+                f"{route.label}/{route.split}",
+                f"At {words.setting(route.setting)} `{route.arm}` moves {route.metric} as claimed, by"
+                f" {abs(route.gain):.3g}; the ability changes by {route.change:+.3f} (p {route.p:.3g}):"
+                f" {repairs.TOLD[route.told]}.",
+            )
 
 
 def headline(results: Results, stratum: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ Shape letter: S seeds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +52,8 @@ class Outcome:
       unchanged: at the end of the arm that changes nothing, [S].
       neutral_before, neutral_after: of neutral cells, at the checkpoint and after as many steps unchanged, [S].
       latents: claimed metric -> its mean in the neutral cells that went on, in the unchanged ones, and in this arm.
+      moved: claimed metric -> this arm minus unchanged, [S], signed so that above 0 is the claimed gain; of arms that
+        leave the claim's knob where it was, see `routes`.
     """
 
     label: str
@@ -67,6 +69,7 @@ class Outcome:
     neutral_before: tuple[float, ...]
     neutral_after: tuple[float, ...]
     latents: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    moved: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @cached_property
     def lost_S(self) -> np.ndarray:
@@ -94,9 +97,7 @@ class Outcome:
 
     def p(self, contrast: str) -> float:
         """One-sided sign-flip p-value that a contrast is above 0: see `CONTRASTS`."""
-        values_S = CONTRASTS[contrast](self.lost_S, self.recovered_S, self.delta)
-        size = np.abs(values_S).max(initial=0.0) or 1.0
-        return float(sign_flip_p(without_rounding(values_S[:, None] / size))[0])
+        return _positive(CONTRASTS[contrast](self.lost_S, self.recovered_S, self.delta))
 
     def kind(self, alpha: float) -> str:
         """The first of these that is shown, one of `KINDS`."""
@@ -108,6 +109,66 @@ class Outcome:
         if max(self.p("half"), self.p("all")) <= alpha:
             return "all of it"
         return next((kind for contrast, kind in SHOWN.items() if self.p(contrast) <= alpha), "not shown")
+
+
+@dataclass(frozen=True)
+class Route:
+    """A latent metric moved by other means than the claim's knob, and what the ability did: do(M) by a second route.
+
+    Attributes:
+      arm, metric: what moved which metric.
+      label, split, stratum, setting: the ability, and where the knob stood.
+      gain: mean move of the metric, above 0 where it is the claimed gain.
+      change: mean change of the ability.
+      p: the p-value of what is told of the ability; `told` is one of `TOLD`.
+    """
+
+    arm: str
+    metric: str
+    label: str
+    split: str
+    stratum: dict[str, Any]
+    setting: float
+    gain: float
+    change: float
+    p: float
+    told: str
+
+
+TOLD = {
+    "stays": "the ability is shown to stay within δ: the metric is not what it rests on here",
+    "rises": "the ability is shown to rise by more than δ with it",
+    "falls": "the ability is shown to fall by more than δ although the metric gains",
+    "open": "what the ability does is not shown",
+}
+
+
+def routes(one: Outcome, alpha: float) -> Iterator[Route]:
+    """The claimed metrics that an arm is shown to move as claimed while the claim's knob stays, each with the ability.
+
+    A gain that carries an ability should carry it whoever brings it about; that the ability rises, too, shows no more
+    than that the arm moves both.
+    """
+    for metric, moved in one.moved.items():
+        if _positive(np.asarray(moved)) > alpha:
+            continue
+        change_S, delta = one.recovered_S, one.delta
+        told = {
+            "stays": max(_positive(delta - change_S), _positive(delta + change_S)),
+            "rises": _positive(change_S - delta),
+            "falls": _positive(-change_S - delta),
+        }
+        kind = next((name for name, p in told.items() if p <= alpha), "open")
+        where = (one.label, one.split, one.stratum, one.setting)
+        p = told.get(kind, min(told.values()))
+        yield Route(one.arm, metric, *where, float(np.mean(moved)), float(np.mean(change_S)), p, kind)
+
+
+def _positive(values_S: np.ndarray) -> float:
+    """One-sided sign-flip p-value that the mean is above 0; NaN is left out, and 1 where nothing is left."""
+    present_S = values_S[np.isfinite(values_S)]
+    size = np.abs(present_S).max(initial=0.0) or 1.0
+    return float(sign_flip_p(without_rounding(present_S[:, None] / size))[0]) if len(present_S) else 1.0
 
 
 # contrast -> the outcome if it is shown, where something is lost; the first in this order
@@ -175,7 +236,8 @@ def read(workdir: Path, study: Study) -> Repairs | None:
 
 
 def _outcome(record: Mapping[str, Any]) -> Outcome:
-    values: dict[str, Any] = {each.name: record[each.name] for each in fields(Outcome)}
+    values: dict[str, Any] = {each.name: record[each.name] for each in fields(Outcome) if each.name in record}
     values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    values["latents"] = {metric: tuple(means) for metric, means in record["latents"].items()}
+    for name in ("latents", "moved"):  # earlier versions kept no moves
+        values[name] = {metric: tuple(each) for metric, each in record.get(name, {}).items()}
     return Outcome(**values)

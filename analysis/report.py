@@ -142,6 +142,7 @@ def _repairs(results: Results, stratum: dict[str, Any]) -> dict[str, Any]:
         "steps": results.repairs.steps,
         "arms": repair_views.about(results),
         "sentences": list(repair_views.sentences(results, stratum)),
+        "routes": list(repair_views.second_routes(results, stratum)),
         "columns": repair_views.COLUMNS,
         "rows": list(repair_views.rows(results, stratum)),
         "kinds": list(KINDS.items()),

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis import labels, looks, order, transfer, tuning
 from analysis.claims import Bounds, Judged, neutral_value
-from analysis.repairs import Repairs
+from analysis.repairs import Repairs, routes
 from analysis.results import Results
 
 SCHEMA = 1  # raised when a field changes its meaning or goes away; new fields don't raise it
@@ -123,6 +123,10 @@ def _repairs(repairs: Repairs, alpha: float) -> Iterator[dict[str, Any]]:
             "latents": [
                 {"metric": metric, "neutral": neutral, "unchanged": unchanged, "arm": arm}
                 for metric, (neutral, unchanged, arm) in one.latents.items()
+            ],
+            "second_routes": [
+                {"metric": route.metric, "gain": route.gain, "change": route.change, "told": route.told, "p": route.p}
+                for route in routes(one, alpha)
             ],
         }
 

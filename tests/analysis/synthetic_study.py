@@ -146,6 +146,7 @@ def outcome(arm="relax", *, recovered=0.4, lost=0.4, went_on=0.0, noise=0.01, se
         neutral_before=around(0.95),
         neutral_after=around(0.95),
         latents={"participation_ratio": (22.0, 10.0, 14.0)},
+        moved={} if arm in ("continue", "relax") else {"participation_ratio": around(1.0)},
     )
 
 

@@ -57,6 +57,24 @@ def test_nothing_recovered_is_rarely_called_a_recovery():
     assert 4 <= found <= 34  # 20 expected; three standard errors are 13
 
 
+@pytest.mark.parametrize(
+    ("moved", "recovered", "noise", "told"),
+    [
+        (2.0, 0.0, 0.002, "stays"),
+        (2.0, 0.2, 0.01, "rises"),
+        (2.0, -0.2, 0.01, "falls"),
+        (2.0, 0.05, 0.05, "open"),
+        (-2.0, 0.2, 0.01, None),  # the metric does not gain: nothing was tried
+    ],
+)
+def test_a_latent_moved_by_a_second_route_tells_what_the_ability_does(moved, recovered, noise, told):
+    one = replace(outcome("variance_covariance", recovered=recovered, noise=noise), moved={"two_nn": (moved,) * 8})
+    assert [route.told for route in repairs.routes(one, 0.05)] == ([told] if told else [])
+    for route in repairs.routes(one, 0.05):
+        assert (route.gain, route.metric) == (moved, "two_nn")
+        assert route.change == pytest.approx(np.mean(np.asarray(one.after) - np.asarray(one.unchanged)))
+
+
 def with_repairs(*outcomes, knob="prune.sparsity", change=None):
     """The labels of the synthetic study, where facts break at 0.8, after some interventions."""
     results = synthetic_study.results(synthetic_study.study(knob=knob), diverged=False)
