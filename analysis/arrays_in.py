@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis.metrics import METRICS, measure
 from lab.errors import UserError, nearest
+from lab.population import lapack_on_one_thread
 
 REQUIRED = ("knob_K", "neutral", "ability_SxK", "trivial")
 OPTIONAL = ("seed_S", "alpha", "delta", "hidden_SxKxNxD", "labels_SxKxN", "control_labels_SxKxN")
@@ -118,10 +119,11 @@ def metrics(given: Given) -> dict[str, np.ndarray]:
     n_classes = int(max(labels.max(), controls.max())) + 1
     read = jax.jit(lambda *cell: {name: measure(*cell, n_classes=n_classes)[name] for name in missing})
     found |= {name: np.full((n_seeds, n_settings), np.nan) for name in missing}
-    for s, k in np.ndindex(n_seeds, n_settings):
-        cell = jnp.asarray(hidden[s, k]), jnp.asarray(labels[s, k]), jnp.asarray(controls[s, k])
-        for name, value in read(*cell).items():
-            found[name][s, k] = float(value)
+    with lapack_on_one_thread():
+        for s, k in np.ndindex(n_seeds, n_settings):
+            cell = jnp.asarray(hidden[s, k]), jnp.asarray(labels[s, k]), jnp.asarray(controls[s, k])
+            for name, value in read(*cell).items():
+                found[name][s, k] = float(value)
     return found
 
 

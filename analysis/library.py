@@ -217,7 +217,8 @@ class OpenStudy:
     def _collect(self, plan: Plan) -> Results:
         measurer = latents.Measurer(self.study, self._programs, self.path, keep=False)
         try:
-            return collect(plan, self._store, measurer, lambda done, total: None)
+            with population.lapack_on_one_thread():
+                return collect(plan, self._store, measurer, lambda done, total: None)
         except DamagedCheckpoint as error:
             raise UserError(_repair(error)) from None
 

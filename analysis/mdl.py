@@ -15,8 +15,8 @@ strengths.
 import itertools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jax import lax
 
 from analysis.geometry import Array, centre, matmul, or_nan, spectrum, whitening
 from analysis.information import L2_STRENGTHS, fit_logistic, log_frequencies, log_loss
@@ -56,7 +56,7 @@ def _block_codes(white_NxK: Array, indicator_NxC: Array, sent: int, end: int) ->
         weight_JxC = fit_logistic(seen_TxK, seen_TxC, base_C, l2, CODE_STEPS, largest)
         return (end - sent) * log_loss(weight_JxC, white_NxK[sent:end], indicator_NxC[sent:end], base_C)
 
-    return jax.vmap(code)(jnp.asarray(L2_STRENGTHS, jnp.float32))
+    return lax.map(code, jnp.asarray(L2_STRENGTHS, jnp.float32))
 
 
 def mdl_probe(z_NxD: Array, labels_N: Array, n_classes: int) -> Code:

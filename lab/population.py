@@ -8,6 +8,7 @@ changes rounding, the number of cells does not, so the width is a fixed rule for
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from threadpoolctl import threadpool_limits
 
 GRID = "grid"
 
@@ -52,10 +54,22 @@ def cores() -> int:
 def use_every_core() -> None:
     """Make every CPU core a device, so that cells train side by side; call it before anything runs on a device.
 
-    Does nothing on an accelerator's devices, or where XLA_FLAGS already says how many there should be.
+    LAPACK stays on its device's core for the rest of the process. The number of devices is left alone where XLA_FLAGS
+    already says it; an accelerator's devices are, too.
     """
+    lapack_on_one_thread()
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", cores())
+
+
+def lapack_on_one_thread() -> threadpool_limits:
+    """Keep LAPACK and BLAS to the thread that calls them: from here on, or inside a `with` of what is returned.
+
+    XLA's CPU devices call SciPy's OpenBLAS, whose own threads then spin on the cores of the other devices. On two busy
+    cores the latent metrics took ten times as long with them, for the same bits (docs/benchmarks.md).
+    """
+    importlib.import_module("scipy.linalg")  # JAX loads it at its first need, and only a loaded library can be told
+    return threadpool_limits(1, user_api="blas")
 
 
 def local_layout(chunk: int = 0) -> Layout:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lab import knobs as registry
 from lab import model, population, train
@@ -378,3 +379,18 @@ def test_cells_rerun_alone_are_bitwise_the_same(plan):
 def test_chunks_fill_calls_with_the_least_padding(cells, layout, chunk):
     assert population.chunk_for(cells, layout) == chunk
     assert chunk % layout.width == 0
+
+
+def test_lapack_stays_on_the_thread_of_its_device():
+    def blas_threads():
+        return {one["filepath"]: one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    with population.lapack_on_one_thread():  # loads what JAX calls
+        pass
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with population.lapack_on_one_thread():
+            assert set(blas_threads().values()) <= {1}
+        assert blas_threads() == before  # a notebook's own threads are given back
+        population.use_every_core()
+        assert set(blas_threads().values()) <= {1}
