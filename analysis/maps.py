@@ -34,10 +34,10 @@ def embeddings(study: Study, found: list[Embedding]) -> Picture:
     picture, axes = panels(len(found), columns, 2.2)
     for row, one in enumerate(found):
         coloured = _coloured(one.labels_N)
-        limit = 1.05 * max(np.nanmax(np.abs(v.plane.points_Nx2), initial=0.1) for v in one.views)
+        limit = max(_reach(view.plane.points_Nx2) for view in one.views)
         for ax, view in zip(axes[row], one.views, strict=False):
             panel = picture.panel(ax, f"{one.label}, {setting_series(study.claim.knob, view.value)}")
-            _embedding_panel(panel, one, view, coloured, float(limit))
+            _embedding_panel(panel, one, view, coloured, limit)
         for ax in axes[row, len(one.views) :]:
             ax.set_visible(False)
         last = axes[row, len(one.views) - 1]
@@ -51,6 +51,18 @@ def embeddings(study: Study, found: list[Embedding]) -> Picture:
             title_fontsize=7.5,
         )
     return picture
+
+
+def _reach(points_Nx2: np.ndarray) -> float:
+    """How far a panel has to reach: the farthest point, but little beyond where nearly all points are.
+
+    Else a single one far out would shrink all the others to a dot; how many lie beyond is said in the panel.
+    """
+    far_N = np.abs(points_Nx2).max(axis=1)
+    far_N = far_N[np.isfinite(far_N)]
+    if not len(far_N):
+        return 0.1
+    return 1.05 * max(0.1, float(min(far_N.max(), 1.3 * np.quantile(far_N, 0.97))))
 
 
 def _coloured(labels_N: np.ndarray) -> list[int]:
@@ -92,7 +104,9 @@ def _embedding_panel(panel: Panel, one: Embedding, view: View, coloured: list[in
     panel.note("variance share of the axes", x=view.plane.share_2[0], y=view.plane.share_2[1])
     panel.note("exact accuracy", y=view.exact)
     panel.note("spread, neutral = 1", y=view.plane.spread / neutral)
+    beyond = int((np.abs(points_Nx2).max(axis=1) > limit).sum())
     said = f"exact {view.exact:.2f}, spread ×{view.plane.spread / neutral:.2g}"
+    said += f", {beyond} beyond the edge" if beyond else ""
     ax.text(0.02, 0.015, said, transform=ax.transAxes, fontsize=6.5, color=GREY)
 
 

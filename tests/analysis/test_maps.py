@@ -112,6 +112,14 @@ def test_an_embedding_says_what_it_draws():
     assert labels[-1] == f"{(counts > 0).sum() - maps.COLOURED} more"
 
 
+def test_a_point_far_out_does_not_shrink_the_others():
+    one = embedding()
+    one.views[1].plane.points_Nx2[3] = 400.0
+    axes = maps.embeddings(synthetic_study.study(), [one]).figure.axes
+    assert 2.0 < axes[0].get_xlim()[1] < 5.0
+    assert " beyond the edge" in "".join(text.get_text() for text in axes[1].texts)
+
+
 def test_cells_that_cannot_be_drawn_say_why():
     picture = maps.embeddings(synthetic_study.study(), [embedding(classes=3, nan=True)])
     said = [text.get_text() for ax in picture.figure.axes for text in ax.texts]
