@@ -8,10 +8,11 @@ A grid keeps its axes because the analysis needs the dimensions, not just a flat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from lab.errors import UserError, nearest
@@ -57,6 +58,84 @@ def axis(knob: str, values: Iterable[Any], stage: str | None = None) -> Grid:
     if repeated:
         raise UserError(f"sweep(): axis '{knob}' has {repeated[0]!r} twice; every value once.")
     return Grid((Axis(knob, values, stage),), tuple(((knob, value),) for value in values))
+
+
+def uniform(knob: str, low: float, high: float, count: int, seed: int, stage: str | None = None) -> Grid:
+    """An axis of random values, uniform between two ends, ascending; the same for the same seed.
+
+    Raises:
+      UserError: if the ends aren't in order, or there are fewer values between them than asked for.
+    """
+    return _drawn(knob, (low, high), count, stage, lambda u: low + (high - low) * u, seed)
+
+
+def loguniform(knob: str, low: float, high: float, count: int, seed: int, stage: str | None = None) -> Grid:
+    """An axis of random values, uniform in the logarithm between two ends above 0, ascending.
+
+    Raises:
+      UserError: as `uniform`, and if the lower end isn't above 0.
+    """
+    if not low > 0:
+        raise UserError(f"sweep(): axis '{knob}': loguniform() needs a lower end above 0, not {low!r}.")
+    return _drawn(knob, (low, high), count, stage, lambda u: low * (high / low) ** u, seed)
+
+
+def _drawn(
+    knob: str,
+    ends: tuple[float, float],
+    count: int,
+    stage: str | None,
+    place: Callable[[np.ndarray], np.ndarray],
+    seed: int,
+) -> Grid:
+    """An axis at `place` of uniform numbers, to six digits."""
+    if not ends[0] < ends[1]:
+        raise UserError(f"sweep(): axis '{knob}': the ends {ends[0]!r} and {ends[1]!r} must be in ascending order.")
+    drawn = place(np.random.default_rng(seed).random(max(count, 0)))
+    found = sorted({float(f"{value:.6g}") for value in drawn})
+    if len(found) < max(count, 1):
+        raise UserError(f"sweep(): axis '{knob}': {count} values were asked for; ask for one or more, farther apart.")
+    return axis(knob, found, stage)
+
+
+def subsample(grid: Grid, count: int, seed: int) -> Grid:
+    """So many of a grid's points, chosen at random, in the grid's order; the same for the same seed.
+
+    Raises:
+      UserError: if there are fewer points.
+    """
+    if not 0 < count <= len(grid.points):
+        raise UserError(f"sweep(): subsample() of {count} points from a grid of {len(grid.points)}.")
+    kept = np.sort(np.random.default_rng(seed).choice(len(grid.points), count, replace=False))
+    return _with_points(grid.axes, [grid.points[i] for i in kept])
+
+
+def conditional(grid: Grid, further: Callable[[dict[str, Any]], Grid | None]) -> Grid:
+    """A grid in which some points branch out along axes that mean nothing to the others.
+
+        def smoothed(point):
+            return axis("label_smoothing.relax_from", (100, 200)) if point["label_smoothing.rate"] else None
+
+        conditional(axis("label_smoothing.rate", (0.0, 0.1)), smoothed)
+
+    Args:
+      grid: the outer grid.
+      further: from a point's {knob: value} to the grid that it branches into, or None.
+    """
+    parts = []
+    for point in grid.points:
+        inner, alone = further(dict(point)), _with_points(grid.axes, [point])
+        parts.append(alone if inner is None else product(alone, inner))
+    return chain(*parts)
+
+
+def _with_points(axes: Iterable[Axis], points: Sequence[Point]) -> Grid:
+    """A grid of these points; axes keep the values that occur."""
+    found = {a.knob: [dict(point)[a.knob] for point in points if a.knob in dict(point)] for a in axes}
+    return Grid(
+        tuple(replace(a, values=tuple(v for v in a.values if v in found[a.knob])) for a in axes if found[a.knob]),
+        tuple(points),
+    )
 
 
 def tuned(grid: Grid) -> Grid:
