@@ -14,6 +14,7 @@ from analysis.repairs import UNCHANGED
 from lab import knobs as registry
 from lab.branch import can_change
 from lab.config import Study
+from lab.mechanisms.process import share_of
 from tasks.base import movable
 
 Settings = Mapping[str, Any]
@@ -112,6 +113,11 @@ ARMS: dict[str, Arm] = {
         _ordered("random"),
         _graded,
         asked_by=("undertrained",),
+    ),
+    "process_supervision": Arm(
+        "every training example shows its steps, in tasks of which some do; the setting stays (arXiv 2305.20050)",
+        lambda study, start, steps: {"process.extra": 1.0},
+        lambda study: any(share_of(task) for _, task in study.mixture.tasks),
     ),
     "teacherless": Arm(
         "in half of the examples the answer that is fed back is hidden; the setting stays (arXiv 2403.06963)",

@@ -144,10 +144,12 @@ def batch_at(
       worlds: of the labels.
       levels: label -> float32[count], see `Mechanism.levels`.
     """
-    drawn, further = step, {}
+    drawn = step
+    further: dict[str, dict[str, jax.Array]] = {}
     for name, mechanism, now in acting:
         drawn = mechanism.drawn_at(drawn, now)
-        further |= mechanism.difficulty(now, program.context, acting.key_of(name))
+        for label, values in mechanism.difficulty(now, program.context, acting.key_of(name)).items():
+            further[label] = {**further.get(label, {}), **values}
     key, counts = address(seed, "batch", drawn), dict(program.counts)
     batch = program.mixture.batch(key, worlds, counts, program.length, levels, further)
     for name, mechanism, now in acting:

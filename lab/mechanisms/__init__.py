@@ -23,6 +23,7 @@ from lab.mechanisms.low_rank import LowRank
 from lab.mechanisms.mixer import Mixer
 from lab.mechanisms.multi_token import MultiToken
 from lab.mechanisms.narrow import HeadDimension, Width
+from lab.mechanisms.process import Process
 from lab.mechanisms.pruning import Pruning
 from lab.mechanisms.renaming import Renaming
 from lab.mechanisms.rewind import Rewind
@@ -53,6 +54,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Curriculum(),
         FiniteData(),
         Renaming(),
+        Process(),
         Teacherless(),
         BatchSize(),
         Budget(),
