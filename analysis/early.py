@@ -178,7 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(early_views.score_table(found.cases, told), early_views.break_table(found.cases, told))
         for note in (*early_views.notes(found.cases, told, args.share), *found.notes):
             console.print(note, highlight=False, markup=False)
-        console.print(*warned)
+        for one in warned:
+            console.print(one)
         if args.out:
             paths = _written(found.cases, told, args.out)
             console.print(f"wrote {', '.join(map(str, paths))}", highlight=False, markup=False, soft_wrap=True)

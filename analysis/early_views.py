@@ -95,8 +95,10 @@ def notes(cases: Sequence[Case], told: Told, share: float) -> list[str]:
     ]
     for one, other in (("latents", "abilities"), ("both", "abilities"), ("both", NOW)):
         names = zip(("lost", "break"), scores(cases, told, other)[one], strict=True)
-        told_of = [f"{name} {' nearer in '.join(_skill(pair, count))}" for name, pair in names]
-        lines.append(f"Skill of {one} beside {other}: {', '.join(told_of)}.")
+        told_of = [
+            f"{name} {' nearer in '.join(_skill(pair, count))}" for name, pair in names if np.isfinite(pair.skill)
+        ]
+        lines += [f"Skill of {one} beside {other}: {', '.join(told_of)}."] if told_of else []
     late = list(dict.fromkeys(f"{case.study} ({case.share:.0%})" for case in cases if case.share > share + 1e-9))
     if late:
         lines.append(

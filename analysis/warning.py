@@ -208,13 +208,13 @@ def _weights(names: Sequence[str]) -> np.ndarray:
 
 
 def _by_mechanism(cases: Sequence[Case], values: Sequence[np.ndarray | float]) -> np.ndarray:
-    """Mean of the values that are known, over each mechanism's cases."""
+    """Mean of the values that are known, over each mechanism's cases; what is left of rounding counts as 0."""
     found = []
     for mechanism in mechanisms(cases):
         own = [np.atleast_1d(value) for case, value in zip(cases, values, strict=True) if case.mechanism == mechanism]
         joined = np.concatenate(own)
         found.append(joined[np.isfinite(joined)].mean())
-    return np.asarray(found)
+    return np.round(found, 12)
 
 
 def _readings(case: Case, names: Sequence[str]) -> np.ndarray:

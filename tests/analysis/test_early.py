@@ -250,6 +250,14 @@ def test_mechanisms_weigh_alike_however_many_studies_they_have(found):
             assert (one.broke, one.harmful) == (pytest.approx(other.broke), other.harmful)
 
 
+def test_where_nothing_breaks_the_mean_is_never_off_and_there_is_no_skill():
+    """Weights of 1/9 leave 1e-16 of an error, which skill would divide by."""
+    made = [replace(case, broke=None) for case in planted(groups=4, each=9)]
+    errors_G = warning.break_errors(made, warning.left_out(made, warning.MEAN))
+    assert errors_G.tolist() == [0.0] * 4
+    assert np.isnan(warning.score(np.full(4, 0.1), errors_G).skill)
+
+
 def test_the_skill_and_its_interval_are_those_of_all_resamples():
     error_G, other_G = np.asarray([0.1, 0.3, 0.2]), np.asarray([0.4, 0.2, 0.4])
     found = warning.score(error_G, other_G)
