@@ -47,7 +47,7 @@ def read(paths: Sequence[Path], share: float) -> Found:
     """The cases of finished studies whose abilities were learned.
 
     Raises:
-      UserError: a directory is named twice, is no study that can be read, isn't finished, or too few mechanisms remain.
+      UserError: a directory is named twice, is no study that can be read, or isn't finished.
     """
     known = [path.resolve() for path in paths]
     for index, path in enumerate(known):

@@ -33,6 +33,7 @@ FLOOR = (
     0.05  # added to both sides of a ratio of losses, in shares of the trivial loss: a loss near 0 has no finite ratio
 )
 LEAST_ROOM = 0.05  # of exact accuracy beyond the trivial: below it nothing can have been lost
+TINY = 1e-6  # added to both sides of a ratio of latent metrics, which are far above it unless a cell has collapsed
 LARGEST = 3.0  # a ratio beyond e³ counts as e³: one collapsed cell is not to rule a fit
 # Ways of cutting weights away; whoever left one out would still have been fitted on the other.
 KIN = {"structured": "prune", "rewind": "prune"}
@@ -123,7 +124,7 @@ def _case(name: str, results: Results, bound: Bounds, evaluation: int, share: fl
     for metric in LATENTS:
         if f"{place}/{metric}" in results.columns:
             values_SxK = now(results.latent(place, metric))
-            readings[metric] = _difference(values_SxK) if metric in MAY_BE_NEGATIVE else _ratio(values_SxK, 1e-6)
+            readings[metric] = _difference(values_SxK) if metric in MAY_BE_NEGATIVE else _ratio(values_SxK, TINY)
     end_SxK = bound.ability.values_SxK[:, order_K]
     at = [k for k, value in enumerate(knob_K[order_K]) if value == bound.harmful_from]
     return Case(
