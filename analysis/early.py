@@ -62,7 +62,7 @@ def read(paths: Sequence[Path], share: float) -> Found:
         if why:
             notes.append(f"{name} is left out: {why}.")
             continue
-        found = cases(name, opened.collected, share)
+        found = cases(name, opened.judgeable, share)
         poor = [early_views.title(case) for case in found if not case.learned or not np.isfinite(case.lost_K).any()]
         notes += [f"{name}: {wording.listed(poor)} left out: not shown learned."] if poor else []
         kept += [case for case in found if case.learned and np.isfinite(case.lost_K).any()]
@@ -119,7 +119,7 @@ def asked_cases(opened: OpenStudy, path: Path, share: float) -> list[Case]:
     Raises:
       UserError: nothing early is there yet.
     """
-    results = opened.collected
+    results = opened.judgeable
     found = [_seen(case) for case in cases(path.resolve().name, results, share)] if results.columns else []
     found = [case for case in found if len(case.u_K)]
     if not found:
