@@ -14,20 +14,18 @@ python run.py --list=tasks|knobs|metrics|studies       what there is
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from absl import flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
+from lab import study_file
 from lab.errors import UserError, nearest
 
 FLAGS = flags.FLAGS
@@ -99,7 +97,7 @@ def _parse_flags(argv: list[str]) -> None:
         if name in ("--config", "-config"):
             if not equals:
                 raise UserError("write --config=FILE with '=', such as --config=ablations/pruning.py")
-            _get_config(value)  # its own mistakes first, so that they aren't taken for the command line's
+            study_file.get_config(value)  # its own mistakes first, so that they aren't taken for the command line's
     try:
         rest = FLAGS(argv)
     except (AttributeError, KeyError) as error:
@@ -114,7 +112,7 @@ def _parse_flags(argv: list[str]) -> None:
 
 def _unknown_field(argv: list[str], error: Exception) -> str:
     """Name the override that no field of the config answers to, and the nearest fields."""
-    fields = _fields(_get_config(next(a for a in argv if a.startswith("--config=")).partition("=")[2]))
+    fields = _fields(study_file.get_config(next(a for a in argv if a.startswith("--config=")).partition("=")[2]))
     for argument in argv[1:]:
         name = argument.removeprefix("--").partition("=")[0]
         if name.startswith("config.") and name.removeprefix("config.") not in fields:
@@ -127,52 +125,6 @@ def _fields(config: Any, prefix: str = "") -> list[str]:
     for name, value in config.items():
         found += _fields(value, f"{prefix}{name}.") if hasattr(value, "items") else [f"{prefix}{name}"]
     return found
-
-
-def _get_config(given: str) -> Any:
-    """The config of 'file.py' or 'file.py:variant', before any override."""
-    file, _, variant = given.partition(":")
-    module = _load(Path(file))
-    with _blamed(Path(file)):
-        config = module.get_config(*([variant] if variant else []))
-    if not hasattr(config, "items"):
-        raise UserError(f"{file}: get_config() must return the config; it returns {config!r}.")
-    return config
-
-
-def _load(path: Path) -> ModuleType:
-    """A study's module, with the two functions that make it one."""
-    if not path.is_file():
-        studies = [f"ablations/{p.name}" for p in sorted((HERE / "ablations").glob("[!_]*.py"))]
-        raise UserError(f"--config: there is no file '{path}' below {Path.cwd()}. {nearest(str(path), studies)}")
-    spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path.resolve())
-    if path.suffix != ".py" or spec is None or spec.loader is None:
-        raise UserError(f"--config: '{path}' is not a Python file; name a study, such as ablations/pruning.py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    with _blamed(path):
-        spec.loader.exec_module(module)
-    for name in ("get_config", "sweep"):
-        if not hasattr(module, name):
-            raise UserError(f"--config: '{path}' has no {name}(); see ablations/pruning.py for the form of a study.")
-    return module
-
-
-@contextlib.contextmanager
-def _blamed(path: Path) -> Iterator[None]:
-    """An error inside a study's own code is its author's: said with file and line, without a traceback."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename) == path.resolve()
-        ]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
-        raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from None
 
 
 def _study(console: Console, argv: list[str]) -> int:
@@ -241,8 +193,8 @@ def _study(console: Console, argv: list[str]) -> int:
 
 def _grid(file: Path) -> Any:
     """The grid of the study's file; a study without a name gets the file's."""
-    module = _load(file)
-    with _blamed(file):
+    module = study_file.load(file)
+    with study_file.blamed(file):
         grid = module.sweep(FLAGS.config)
     if not FLAGS.config.name:
         FLAGS.config.name = file.stem
