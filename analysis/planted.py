@@ -34,8 +34,10 @@ TRUTHS: dict[str, tuple[str, ...]] = {
     "elicitation_gap": ("elicitation gap",),  # its labels' smoothing is an over-regularization, too
     "undertrained": ("undertrained",),
     "linear_image": ("latent artefact",),
+    "shortcut": ("shortcut",),
     "write_only": (),  # nothing is wrong: no label may hold but those that speak of no harm
 }
+PROBED = ("shortcut",)  # what decides it is whether answers rest on what a probe reads: `analysis.interventions`
 HARMLESS = ("ceiling", "undertrained")
 CAPACITY = 4  # bits that 16 values need: below it `bottleneck` must break
 NOTHING = "nothing"
@@ -143,14 +145,16 @@ def nulls_table(number: int, counts: dict[str, int]) -> str:
 
 def _train(variant: str, workdir: Path, replicate: int) -> Path:
     """Run one study as a user would; returns its directory."""
-    directory = workdir / (variant if not replicate else f"{variant}-{replicate}")
+    directory = workdir.resolve() / (variant if not replicate else f"{variant}-{replicate}")
     command = [sys.executable, str(ROOT / "run.py"), f"--config={STUDY}:{variant}", f"--workdir={directory}"]
     command += [f"--config.first_seed={replicate * SEEDS_OF_ONE}"]
     command += ["--intervene"] if variant in TRUTHS else []
     print(f"# {variant}, replicate {replicate}", file=sys.stderr, flush=True)
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        raise UserError(f"the study {variant} ended with {done.returncode}; run it on its own: {' '.join(command)}")
+    probe = [sys.executable, "-m", "analysis.interventions", str(directory)]
+    for each in (command, probe, command) if variant in PROBED else (command,):
+        done = subprocess.run(each, stdout=subprocess.DEVNULL, check=False, cwd=ROOT)
+        if done.returncode:
+            raise UserError(f"the study {variant} ended with {done.returncode}; run it on its own: {' '.join(each)}")
     return directory
 
 

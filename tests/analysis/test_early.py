@@ -277,7 +277,7 @@ class Opened(SimpleNamespace):
 def opened(tables, judged_once, monkeypatch):
     """Directories named after knobs; change an entry to change what is found there."""
     directories = {
-        name: Opened(study=table.study, collected=table, cells=table.study.cells, finished=np.full(72, True))
+        name: Opened(study=table.study, judgeable=table, cells=table.study.cells, finished=np.full(72, True))
         for name, table in tables.items()
     }
 
@@ -315,7 +315,7 @@ def test_a_study_that_is_still_training_is_foretold_from_what_is_there(opened, t
     done = np.asarray([cell["prune.sparsity"] <= 0.65 for cell in table.study.cells])
     columns = {name: np.where(done[:, None], values, np.nan) for name, values in table.columns.items()}
     running = Opened(
-        **vars(opened["prune.sparsity"]) | {"collected": replace(table, columns=columns), "finished": done}
+        **vars(opened["prune.sparsity"]) | {"judgeable": replace(table, columns=columns), "finished": done}
     )
     opened["mine"] = running
     assert early.main([*KNOBS, "--of=mine"]) == 0
@@ -326,7 +326,7 @@ def test_a_study_that_is_still_training_is_foretold_from_what_is_there(opened, t
     assert "broke at" not in out
     assert "leave-out error" in out
     assert "Of saying nowhere: ±" in out
-    opened["mine"] = Opened(**vars(running) | {"collected": replace(table, columns={})})
+    opened["mine"] = Opened(**vars(running) | {"judgeable": replace(table, columns={})})
     assert early.main([*KNOBS, "--of=mine"]) == 2
     assert "try again later" in capsys.readouterr().err
 
