@@ -69,7 +69,7 @@ def get_config(variant: str = ""):
     config.tasks.facts = dict(task="facts", facts=facts, values=16, examples=32, probe="uniform")
     config.claim.abilities = ("facts/iid",)
     if variant == "shortcut":
-        config.tasks.facts.update(dict(spurious=0.97, facts=64))
+        config.tasks.facts = dict(task="facts", facts=64, values=16, examples=32, probe="uniform", spurious=0.97)
         config.claim.abilities = ("facts/uncued",)
     config.knobs = dict(optimizer=dict(learning_rate=5e-4 if variant == "undertrained" else 3e-3))
     config.schedule.update(dict(name="wsd", warmup=50))
