@@ -20,8 +20,8 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
                           ratio falls and nothing else can change; a latent artefact
     write_only            features written into hidden states, taken out before anything reads them: rank rises and
                           nothing else can change, so no label of harm may hold
-    shortcut              a cue that names the answer 97 times in 100 leads every question; pruning takes the facts
-                          before the cue, so `iid` holds where `uncued`, in which the cue tells nothing, falls
+    shortcut              a cue that names the answer 97 times in 100 leads every question; a narrow model has no room
+                          for 256 facts and reads the cue: `iid` holds where `uncued`, whose cue tells nothing, falls
     nothing               the learning rate differs by a tenth of a percent from setting to setting: cells differ by
                           chance alone; 320 seeds are forty studies of eight
 
@@ -40,7 +40,7 @@ PLANTED = {
     "bottleneck": ("fsq.coordinates", (9, 8, 7, 6, 5, 4, 3, 2, 1), None),
     "linear_image": ("insertion.stretch", tuple(1.0 + step for step in range(9)), "spoil"),
     "write_only": ("insertion.write", tuple(0.25 * step for step in range(9)), "spoil"),
-    "shortcut": ("prune.sparsity", (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95), "spoil"),
+    "shortcut": ("width.active", tuple(width / 9 for width in range(9, 0, -1)), None),
     "nothing": ("optimizer.learning_rate", tuple(2e-3 * (1 + 1e-3 * step) for step in range(9)), None),
 }
 STEPS = {  # of training, and of the stage that spoils
@@ -52,7 +52,7 @@ STEPS = {  # of training, and of the stage that spoils
     "bottleneck": (2000, 0),
     "linear_image": (1000, 50),
     "write_only": (1000, 50),
-    "shortcut": (4000, 50),
+    "shortcut": (3000, 0),
     "nothing": (400, 0),
 }
 
@@ -69,7 +69,8 @@ def get_config(variant: str = ""):
     config.tasks.facts = dict(task="facts", facts=facts, values=16, examples=32, probe="uniform")
     config.claim.abilities = ("facts/iid",)
     if variant == "shortcut":
-        config.tasks.facts = dict(task="facts", facts=64, values=16, examples=32, probe="uniform", spurious=0.97)
+        config.tasks.facts = dict(task="facts", facts=256, values=16, examples=32, probe="uniform", spurious=0.97)
+        config.model.update(dict(width=18, heads=2, mlp_width=36))
         config.claim.abilities = ("facts/uncued",)
     config.knobs = dict(optimizer=dict(learning_rate=5e-4 if variant == "undertrained" else 3e-3))
     config.schedule.update(dict(name="wsd", warmup=50))
