@@ -27,8 +27,9 @@ def pytest_runtest_setup(item):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest first, so that no worker is left with them at the end."""
-    items.sort(key=lambda item: item.path.name != "test_kill.py")
+    """The longest files first, so that no worker is left with one at the end."""
+    longest = ("test_population.py", "test_kill.py", "test_study.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
 @pytest.fixture(scope="session")
