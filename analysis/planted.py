@@ -37,7 +37,8 @@ TRUTHS: dict[str, tuple[str, ...]] = {
     "shortcut": ("shortcut",),
     "write_only": (),  # nothing is wrong: no label may hold but those that speak of no harm
 }
-PROBED = ("shortcut",)  # what decides it is whether answers rest on what a probe reads: `analysis.interventions`
+# A cue is read and used, so nothing decodable is unused, and more than a suspicion can't be had of it.
+SUSPECTED_AT_MOST = ("shortcut",)
 HARMLESS = ("ceiling", "undertrained")
 CAPACITY = 4  # bits that 16 values need: below it `bottleneck` must break
 NOTHING = "nothing"
@@ -64,7 +65,8 @@ class Found:
         """Whether a label that was planted holds; where none was, that no label of harm does."""
         if not TRUTHS[self.truth]:
             return not self.harmful and not {*self.holds} - {*HARMLESS}
-        return bool({*TRUTHS[self.truth]} & {*self.holds})
+        told = self.holds + (self.suspected if self.truth in SUSPECTED_AT_MOST else ())
+        return bool({*TRUTHS[self.truth]} & {*told})
 
 
 def found_in(truth: str, verdicts: dict[str, Any]) -> Found:
@@ -89,7 +91,8 @@ def matrix(found: Sequence[Found]) -> str:
         for name in names:
             held, suspected = (sum(name in getattr(one, kind) for one in mine) for kind in ("holds", "suspected"))
             text = " ".join(f"{count} {word}" for count, word in ((held, "holds"), (suspected, "suspected")) if count)
-            cells.append(f"**{text}**" if name in TRUTHS.get(truth, ()) and held else text or "·")
+            planted = name in TRUTHS.get(truth, ()) and (held or truth in SUSPECTED_AT_MOST)
+            cells.append(f"**{text}**" if planted and text else text or "·")
         harmed = sum(bool(one.harmful) for one in mine)
         lines.append(f"| {truth.replace('_', ' ')} | {len(mine)} | {harmed} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -150,11 +153,9 @@ def _train(variant: str, workdir: Path, replicate: int) -> Path:
     command += [f"--config.first_seed={replicate * SEEDS_OF_ONE}"]
     command += ["--intervene"] if variant in TRUTHS else []
     print(f"# {variant}, replicate {replicate}", file=sys.stderr, flush=True)
-    probe = [sys.executable, "-m", "analysis.interventions", str(directory)]
-    for each in (command, probe, command) if variant in PROBED else (command,):
-        done = subprocess.run(each, stdout=subprocess.DEVNULL, check=False, cwd=ROOT)
-        if done.returncode:
-            raise UserError(f"the study {variant} ended with {done.returncode}; run it on its own: {' '.join(each)}")
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise UserError(f"the study {variant} ended with {done.returncode}; run it on its own: {' '.join(command)}")
     return directory
 
 

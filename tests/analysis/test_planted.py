@@ -48,6 +48,14 @@ def test_what_verdicts_say_of_primary_abilities_is_read():
     assert found.right == ("over-pruning" in found.holds)
 
 
+def test_what_can_only_be_suspected_and_what_must_not_be_told():
+    assert planted.Found("shortcut", (0.4,), (), ("shortcut",)).right
+    assert not planted.Found("collapse", (0.4,), (), ("collapse",)).right
+    assert planted.Found("write_only", (), ("ceiling",), ()).right
+    assert not planted.Found("write_only", (), ("collapse",), ()).right
+    assert not planted.Found("write_only", (2.0,), (), ()).right
+
+
 def test_the_matrix_counts_what_holds_and_what_is_suspected():
     rows = [
         planted.Found("collapse", (0.5,), ("collapse",), ("over-regularization",)),
