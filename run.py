@@ -157,9 +157,10 @@ def _study(console: Console, argv: list[str]) -> int:
         console.print(summary.plan_text(plan, store, root), highlight=False)
         return 0
     with workdir.locked():
+        begun_before = (root / "study.json").exists()
         notes = workdir.claim()
         if FLAGS.refine and record.read(root) is None:
-            record.write(root, record.begin(study, FLAGS.looks, asked_late=(root / "verdicts.json").exists()))
+            record.write(root, record.begin(study, FLAGS.looks, asked_late=begun_before))
         checkpoint.sweep_up(root)
         for note in notes:
             console.print(note, style="yellow")
@@ -215,7 +216,7 @@ def _checked(grid: Any, root: Path) -> Any:
         refine.check_refinable(designed, len(looks.shares) if looks else FLAGS.looks)
     if looks and FLAGS["looks"].present and FLAGS.looks != len(looks.shares):
         raise UserError(f"--looks={FLAGS.looks}: {len(looks.shares)} were planned before the first, and that is fixed.")
-    study = parse(FLAGS.config, record.grid_of(looks, grid, designed.claim.knob), METRICS) if looks else designed
+    study = parse(FLAGS.config, record.grid_of(looks, designed), METRICS) if looks else designed
     if FLAGS.intervene:
         intervene.check(study, FLAGS.arms, FLAGS.repair_steps)
     return study

@@ -289,6 +289,6 @@ def _outcomes(
 
 
 def _turns_the_knob(study: Study, arm: str, steps: int) -> bool:
-    """Whether an arm changes something of the claim's own mechanism."""
-    mechanism = study.claim.knob.split(".")[0]
-    return any(knob.split(".")[0] == mechanism for knob in ARMS[arm].knobs(study, study.stages[-1].end, steps))
+    """Whether an arm changes something of the claim's own mechanism, or leaves hidden states as they are."""
+    apart = {study.claim.knob.split(".")[0], "tune"}  # what trains the readout alone moves no hidden state
+    return any(knob.split(".")[0] in apart for knob in ARMS[arm].knobs(study, study.stages[-1].end, steps))

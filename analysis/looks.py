@@ -37,7 +37,7 @@ class Looks:
       shares: of α, for every look planned.
       seeds: for every look so far the seeds that there were, each look's among the next one's.
       added: (stratum, setting) of the settings that came later.
-      asked_late: whether verdicts at the whole α had been written before the first look: they were a look too.
+      asked_late: whether the study had been begun without looks: its verdicts at the whole α were a look, too.
     """
 
     designed: tuple[float, ...]
@@ -109,20 +109,29 @@ def read(workdir: Path) -> Looks | None:
         raise UserError(f"{path} can't be read; restore it: it says how much of alpha was spent.") from None
 
 
-def grid_of(looks: Looks, grid: Grid, knob: str) -> Grid:
-    """The grid of a study's file with the seeds and settings that looks have added.
+def grid_of(looks: Looks, study: Study) -> Grid:
+    """The grid of a study as its file has it, with the seeds and settings that looks have added.
 
     Raises:
-      UserError: if the file's grid is another than the one that was looked at first.
+      UserError: if it is another study than the one that was looked at first.
     """
-    designed = {float(dict(point)[knob]) for point in grid.points if knob in dict(point)}
-    seeds = {int(dict(point).get("seed", 0)) for point in grid.points}
-    if designed != {*looks.designed} or seeds != {*looks.seeds[0]}:
+    knob = study.claim.knob
+    designed = {float(cell[knob]) for cell in study.cells}
+    if designed != {*looks.designed} or {*designed_seeds(study)} != {*looks.seeds[0]}:
         raise UserError(
             f"this study was refined, so its settings of {knob} and its seeds are no longer chosen by hand; repeat the"
             " overrides that it was made with, and let --refine add to them, or name another --workdir."
         )
-    return grown(grid, knob, looks.added, looks.seeds[-1])
+    points = tuple(tuple((axis.knob, cell[axis.knob]) for axis in study.axes) for cell in study.cells)
+    return grown(Grid(study.axes, points), knob, looks.added, looks.seeds[-1])
+
+
+def of(looks: Looks | None, study: Study) -> Looks | None:
+    """The looks whose seeds a study has: one that was killed as it began to grow was not looked at again yet."""
+    if looks is None:
+        return None
+    there = {*designed_seeds(study)}
+    return replace(looks, seeds=tuple(seeds for seeds in looks.seeds if {*seeds} <= there))
 
 
 def sentence(looks: Looks | None, alpha: float) -> str:
@@ -138,10 +147,9 @@ def sentence(looks: Looks | None, alpha: float) -> str:
         " break's place, not the choice of the verdict."
     )
     if looks.asked_late:
-        rate = alpha * (2 - looks.shares[0])
         told += (
-            f" The study had been judged at the whole alpha before --refine was asked for: if that is why it was"
-            f" refined, the rate of error is at most {rate:.3g}."
+            " The study had been begun before --refine was asked for: if its verdicts at the whole alpha are why it was"
+            f" refined, the rate of error is at most {2 * alpha:.3g}."
         )
     return told
 

@@ -10,8 +10,9 @@ Shape letters: S seeds, K settings.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -70,6 +71,11 @@ def check_refinable(study: Study, count: int) -> None:
             f"--refine: sweep() has {len(settings)} settings of {study.claim.knob}, and no verdict can be reached with"
             f" fewer than {MIN_SETTINGS}; add settings to the axis first."
         )
+    if not _even(study):
+        raise UserError(
+            "--refine needs every setting with every seed, in every stratum the same settings: make sweep() a product"
+            " of its axes."
+        )
     seeds = len(record.designed_seeds(study))
     share = record.begin(study, count).shares[0]
     if 2.0**-seeds > study.claim.alpha * share:
@@ -77,6 +83,15 @@ def check_refinable(study: Study, count: int) -> None:
             f"--refine: with {seeds} seeds p can't fall below {2.0**-seeds:.2g}, and the first of {count} looks has"
             f" {study.claim.alpha * share:.2g} of alpha; begin with more seeds (--config.seeds=8)."
         )
+
+
+def _even(study: Study) -> bool:
+    """Whether the cells are all combinations of stratum, setting, seed and of what is tuned away."""
+    strata, knob = neutral.strata(study), study.claim.knob
+    followers = [axis.knob for axis in study.axes if neutral.follows(study, axis.knob)]
+    free = [name for name in (knob, "seed", *study.tuned) if name not in followers]
+    expected = len(strata) * math.prod(len({cell[name] for cell in study.cells}) for name in free)
+    return len(study.cells) == expected
 
 
 def next_round(
@@ -88,11 +103,23 @@ def next_round(
     """
     knob = registry.KNOBS[study.claim.knob]
     settable = not any(neutral.follows(study, axis.knob) for axis in study.axes)
-    return grow(knob, looks, judged, bounds, precision if settable else math.inf)
+    return grow(knob, looks, judged, bounds, precision if settable else math.inf, partial(_admits, study))
+
+
+def _admits(study: Study, stratum: Settings, value: float) -> bool:
+    """Whether the model can be had at a setting: of a width, say, only whole numbers of dimensions."""
+    cell = {**study.cells[0], **stratum, study.claim.knob: value}
+    used = registry.mechanisms_in_use([cell])
+    return not any(registry.MECHANISMS[name].objection(study.mixture, study.spec, cell) for name in used)
 
 
 def grow(
-    knob: Knob, looks: Looks, judged: Sequence[Judged], bounds: Sequence[Bounds], precision: float
+    knob: Knob,
+    looks: Looks,
+    judged: Sequence[Judged],
+    bounds: Sequence[Bounds],
+    precision: float,
+    admits: Callable[[Settings, float], bool] = lambda stratum, value: True,
 ) -> Round | None:
     """What to train next; None where nothing is open, or nothing is left to spend.
 
@@ -101,13 +128,14 @@ def grow(
       looks: the looks so far.
       judged, bounds: of the last look; those of the claim count.
       precision: share of the knob's range up to which a gap is narrow enough.
+      admits: whether a setting can be had, in a stratum.
     """
     mine = [bound for bound in bounds if bound.primary and bound.learned]
     open_names = sorted({f"{one.label}/{one.split}" for one in judged if is_open(one)})
     open_names = sorted({*open_names, *(f"{b.label}/{b.split}" for b in mine if undetermined(b))})
     found: list[tuple[Settings, float]] = []
     for wanted in _wanted(knob, mine, judged, precision):
-        if wanted not in found:
+        if wanted not in (*found, *looks.added) and admits(*wanted):
             found.append(wanted)
     more = open_names if looks.left else []
     if not more and not found:
@@ -184,8 +212,10 @@ def _wanted(
         if at is not None and one.verdict.break_interval is not None:
             low, high = one.verdict.break_interval
             if high - low > precision * np.ptp(knob_K):
-                right = int(np.clip(np.searchsorted(knob_K, at, side="right"), 1, len(knob_K) - 1))
-                yield from _middle(knob, one.stratum, knob_K[right - 1], knob_K[right], knob_K, precision)
+                near = np.isclose(knob_K, at, rtol=0, atol=1e-9 * np.ptp(knob_K))
+                for left in range(len(knob_K) - 1):  # a break on a setting lies in the gaps on both its sides
+                    if knob_K[left] < at < knob_K[left + 1] or near[left] or near[left + 1]:
+                        yield from _middle(knob, one.stratum, knob_K[left], knob_K[left + 1], knob_K, precision)
 
 
 def _crossing(bound: Bounds) -> tuple[float, float] | None:

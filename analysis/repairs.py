@@ -149,10 +149,11 @@ def routes(one: Outcome, alpha: float) -> Iterator[Route]:
     A gain that carries an ability should carry it whoever brings it about; that the ability rises, too, shows no more
     than that the arm moves both.
     """
-    for metric, moved in one.moved.items():
-        if _positive(np.asarray(moved)) > alpha:
+    for metric, values in one.moved.items():
+        measured_S = np.isfinite(values)
+        moved, change_S, delta = np.asarray(values)[measured_S], one.recovered_S[measured_S], one.delta
+        if _positive(moved) > alpha:
             continue
-        change_S, delta = one.recovered_S, one.delta
         told = {
             "stays": max(_positive(delta - change_S), _positive(delta + change_S)),
             "rises": _positive(change_S - delta),

@@ -124,7 +124,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         density=count(plan, store) if finished else None,
         costs=costs.count(plan, store) if finished else None,
         repairs=read(store.workdir, study) if finished else None,
-        looks=looks.read(store.workdir),
+        looks=looks.of(looks.read(store.workdir), study),
         interventions=evidence.load(store.workdir, study),
     )
 

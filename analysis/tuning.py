@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis import looks as record
 from analysis.neutral import strata
 from lab import checkpoint
 from lab.config import Study
@@ -62,12 +63,16 @@ class Tuning:
 def settle(plan: Plan, store: Store) -> tuple[Plan, Tuning | None]:
     """The plan of the chosen cells, and the choices; the plan itself and None where nothing is tuned away.
 
-    Cells that aren't trained yet have no say; where none is, the first value is kept.
+    In a study that was refined the seeds of the first look choose, for settings that came later, too: a choice that
+    changed with later seeds would change what earlier looks have seen. Cells that aren't trained yet have no say; where
+    none is, the first value is kept.
     """
     study = plan.study
     if not study.tuned:
         return plan, None
-    score_C = _scores(plan, store)
+    score_C, looks = _scores(plan, store), record.read(store.workdir)
+    if looks is not None:
+        score_C[[cell["seed"] not in looks.seeds[0] for cell in study.cells]] = np.nan
     choices, kept = [], []
     for stratum in strata(study):
         for setting in dict.fromkeys(float(cell[study.claim.knob]) for cell in study.cells):

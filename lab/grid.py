@@ -198,24 +198,24 @@ def grown(grid: Grid, knob: str, settings: Iterable[tuple[dict[str, Any], Any]],
     """A grid with more seeds everywhere, and more settings of one knob where they are named.
 
     Args:
-      grid: the grid.
+      grid: a grid whose every point names every axis, the seed among them.
       knob: the knob that gets settings.
-      settings: (values of the other axes, the setting); it comes with every seed.
+      settings: (values of other axes, the setting); it comes with every value of the axes not named, and every seed.
       seeds: that every point of the result has, beside those of the grid.
     """
     seeds, settings = tuple(seeds), tuple(settings)
     names = [a.knob for a in grid.axes]
     points = list(dict.fromkeys(grid.points))
-    known = {_without(point, ("seed",)) for point in points}
-    others = {_without(point, ("seed", knob)) for point in points}
+    known = dict.fromkeys(_without(point, ("seed",)) for point in points)
     for other, value in settings:
-        found = [each for each in others if other.items() <= dict(each).items()]
-        known |= {tuple(sorted((*each, (knob, value)))) for each in found}
-    for each in sorted(known, key=str):
-        for seed in sorted({*seeds, *(dict(point)["seed"] for point in points)}):
+        found = [p for p in known if other.items() <= dict(_without(p, (knob,))).items()]
+        known |= dict.fromkeys(tuple(sorted((*_without(p, (knob,)), (knob, value)))) for p in found)
+    every = sorted({*seeds, *(dict(point)["seed"] for point in points)})
+    for each in known:
+        for seed in every:
             values = {**dict(each), "seed": seed}
-            points.append(tuple((name, values[name]) for name in names if name in values))
-    more = {knob: [value for _, value in settings], "seed": seeds}
+            points.append(tuple((name, values[name]) for name in names))
+    more = {knob: [value for _, value in settings], "seed": every}
     axes = tuple(replace(a, values=tuple(dict.fromkeys((*a.values, *more.get(a.knob, ()))))) for a in grid.axes)
     return Grid(axes, tuple(dict.fromkeys(points)))
 

@@ -8,14 +8,18 @@ import pytest
 
 from analysis import looks as record
 from analysis import refine
-from analysis.claims import Bounds, Curve, bounds, judge
+from analysis.claims import Bounds, Curve, Judged, bounds, judge
+from analysis.latents import Place
 from analysis.looks import Looks, first
+from analysis.metrics import METRICS
 from analysis.refine_rates import KNOB, measure
 from analysis.transfer import Look, verdict
 from lab.errors import UserError
-from lab.grid import Grid, axis, chain, grown, product
+from lab.grid import axis, chain, grown, product
 from lab.knobs import KNOBS
+from lab.parse import parse
 from tests.analysis import synthetic_study
+from tests.lab.conftest import tiny_config
 
 U = np.linspace(0, 1, 9)
 
@@ -111,12 +115,9 @@ def points(grid):
 
 def test_a_grid_grows_in_its_strata():
     knob, other = "prune.sparsity", "prune.scope"
-    grid = chain(
-        product(axis(other, ("global",)), axis(knob, (0.0, 0.5)), axis("seed", range(2))),
-        product(axis(other, ("layerwise",)), axis(knob, (0.0, 0.7)), axis("seed", range(2))),
-    )
+    grid = product(axis(other, ("global", "layerwise")), axis(knob, (0.0, 0.5)), axis("seed", range(2)))
     more = grown(grid, knob, [({other: "global"}, 0.25)], range(3))
-    wanted = {"global": (0.0, 0.25, 0.5), "layerwise": (0.0, 0.7)}
+    wanted = {"global": (0.0, 0.25, 0.5), "layerwise": (0.0, 0.5)}
     assert points(more) == {
         tuple(sorted({knob: value, other: scope, "seed": seed}.items()))
         for scope, values in wanted.items()
@@ -128,14 +129,26 @@ def test_a_grid_grows_in_its_strata():
     assert points(grown(grid, knob, (), ())) == points(grid)
 
 
+def parsed(grid):
+    return parse(tiny_config(), grid, METRICS)
+
+
 def test_a_study_that_was_refined_refuses_another_design():
     knob = "prune.sparsity"
-    looks = first((0.0, 0.5), (0, 1), 4)
-    grid = product(axis(knob, (0.0, 0.5)), axis("seed", range(2)))
-    assert isinstance(record.grid_of(looks, grid, knob), Grid)
+    looks = replace(first((0.0, 0.5), (0, 1), 4), added=(({}, 0.25),), seeds=((0, 1), (0, 1, 2)))
+    grid = chain(axis("seed", range(2)), product(axis(knob, (0.5,)), axis("seed", range(2))))  # 0 is not named
+    again = record.grid_of(looks, parsed(grid))
+    assert points(again) == points(product(axis(knob, (0.0, 0.25, 0.5)), axis("seed", range(3))))
     for settings, seeds in (((0.0, 0.6), 2), ((0.0, 0.5), 3)):
         with pytest.raises(UserError, match="was refined"):
-            record.grid_of(looks, product(axis(knob, settings), axis("seed", range(seeds))), knob)
+            record.grid_of(looks, parsed(product(axis(knob, settings), axis("seed", range(seeds)))))
+
+
+def test_looks_that_a_killed_study_did_not_come_to_are_not_counted():
+    looks = replace(first((0.0, 0.5), (0, 1), 4), seeds=((0, 1), (0, 1, 2)))
+    grid = product(axis("prune.sparsity", (0.0, 0.5)), axis("seed", range(2)))
+    assert record.of(looks, parsed(grid)).seeds == ((0, 1),)
+    assert record.of(None, parsed(grid)) is None
 
 
 def bound(free, harmful, ability_K=None, knob_K=U, neutral=0.0):
@@ -189,7 +202,34 @@ def test_an_axis_that_follows_the_knob_gets_no_settings():
     assert not refine.next_round(both, NEW, told, found, 0.01).settings
 
 
+def test_a_setting_that_cant_be_had_or_was_added_is_not_asked_for():
+    ability = np.where(U > 0.5, 0.2, 0.9)
+    neighbours = bound(0.5, 0.625, ability)
+    assert refine.grow(KNOB, NEW, [], [neighbours], 0.05, lambda stratum, value: value != 0.5625) is None
+    assert refine.grow(KNOB, replace(NEW, added=(({}, 0.5625),)), [], [neighbours], 0.05) is None
+    ninths = tuple(width / 9 for width in range(9, 0, -1))
+    config = tiny_config()
+    config.model.update(dict(width=18, heads=2, mlp_width=36))
+    config.claim.knob = "width.active"
+    study = parse(config, product(axis("width.active", ninths), axis("seed", range(8))), METRICS)
+    assert refine._admits(study, {}, 4 / 9)
+    assert not refine._admits(study, {}, 0.5)  # 4.5 dimensions a head
+
+
+def test_a_break_on_a_setting_is_looked_for_on_both_sides():
+    told = verdict(U, *claim(8), trivial=0.1)
+    told = replace(told, kind="reversal", break_at=0.5, break_interval=(0.3, 0.7))
+    curve = Curve(U, np.arange(8), claim(8)[1])
+    place = Place("facts", 0, "answer")
+    one = Judged("two_nn", 1, place, "facts", "iid", {}, curve, curve, curve, 0.1, told, 0.01)
+    more = refine.grow(KNOB, NEW, [one], [bound(1.0, None, 0 * U + 0.9)], 0.05)
+    assert [value for _, value in more.settings] == [0.4375, 0.5625]
+
+
 def test_what_cant_be_refined_is_said_at_once():
+    uneven = synthetic_study.study()
+    with pytest.raises(UserError, match="every setting with every seed"):
+        refine.check_refinable(replace(uneven, cells=uneven.cells[1:]), 4)
     with pytest.raises(UserError, match="has 3 settings"):
         refine.check_refinable(synthetic_study.study(sparsities=(0.0, 0.4, 0.8)), 4)
     with pytest.raises(UserError, match="begin with more seeds"):

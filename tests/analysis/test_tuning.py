@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from analysis import claims, tuning, wording
+from analysis import looks as record
 from analysis.latents import Measurer
 from analysis.metrics import METRICS
 from analysis.results import collect
@@ -155,6 +156,26 @@ def test_a_refined_grid_gets_every_rate_at_a_new_setting():
     more = grown(grid(), "prune.sparsity", [({}, 0.25)], range(3))
     assert len(more.points) == 3 * 3 * 3
     assert [a.tuned for a in more.axes] == [False, True, False]
+
+
+def test_in_a_refined_study_the_first_looks_seeds_choose(trained, tmp_path):
+    plan, store = trained
+    looks = record.first((0.0, 0.5), (1,), 2)
+    record.write(tmp_path, replace(looks, seeds=((1,), (0, 1))))
+    _, told = tuning.settle(plan, replace(store, workdir=tmp_path))
+    assert told is not None
+    for choice in told.choices:
+        for values, score, _ in choice.scores:
+            (cell,) = (
+                i
+                for i, each in enumerate(plan.study.cells)
+                if each["seed"] == 1
+                and each["prune.sparsity"] == choice.setting
+                and each["optimizer.learning_rate"] == values["optimizer.learning_rate"]
+            )
+            read = readings(plan, store, cell)
+            labels = dict.fromkeys(label for label, _ in plan.study.claim.abilities)
+            assert score == pytest.approx(np.mean([read[f"{label}/{TUNING}"][1] for label in labels]))
 
 
 def test_what_cant_be_tuned_away_is_said():
