@@ -11,6 +11,8 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
     over_regularization   facts under decoupled weight decay that outweighs the loss; without it they come back
     collapse              facts under decay that is free or so strong that the latents lose what they were about: rank
                           and information fall together, and the cause is the one above
+    posterior_collapse    a penalty on what a noisy code tells, which is least where its variance is nothing (Bowman et
+                          al. 2016, arXiv 1511.06349): rank and information fall together, and without it they come back
     elicitation_gap       only the readout is trained, towards ever smoother labels: the hidden states are untouched to
                           the bit, so all that is lost is the readout; training it again brings it back
     undertrained          pruning of cells that were still learning fast when they were pruned
@@ -35,6 +37,7 @@ PLANTED = {
     "over_pruning": ("prune.sparsity", (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0), "spoil"),
     "over_regularization": ("weight_decay.rate", (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 100.0), "spoil"),
     "collapse": ("weight_decay.rate", (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 60.0, 100.0), "spoil"),
+    "posterior_collapse": ("vib.beta", (0.0, 0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0, 8.0), "spoil"),
     "elicitation_gap": ("label_smoothing.rate", (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 0.99, 1.0), "spoil"),
     "undertrained": ("prune.sparsity", (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95), "spoil"),
     "bottleneck": ("fsq.coordinates", (9, 8, 7, 6, 5, 4, 3, 2, 1), None),
@@ -47,6 +50,7 @@ STEPS = {  # of training, and of the stage that spoils
     "over_pruning": (2000, 50),
     "over_regularization": (2000, 200),
     "collapse": (2000, 200),
+    "posterior_collapse": (2000, 400),
     "elicitation_gap": (1000, 1000),
     "undertrained": (200, 50),
     "bottleneck": (2000, 0),
@@ -84,8 +88,10 @@ def get_config(variant: str = ""):
     if config.acts_from is not None:
         config.stages = ("train", "spoil")
         config.steps, config.saves = dict(train=train, spoil=spoil), dict(train=4, spoil=1)
-    if variant in ("undertrained", "elicitation_gap", "over_regularization", "collapse"):
+    if variant in ("undertrained", "elicitation_gap", "over_regularization", "collapse", "posterior_collapse"):
         config.schedule.name = "constant"
+    if variant == "posterior_collapse":
+        config.knobs = dict(config.knobs, vib=dict(layer=1))
     if variant == "elicitation_gap":
         config.knobs = dict(config.knobs, tune=dict(only="readout"))
     if variant == "bottleneck":

@@ -6,7 +6,8 @@
         block.states_CxNxD, block.labels_CxN
 
 Needs study.json and checkpoints/ only, not the study's own file. Takes no lock and writes nothing, so a study that is
-still training can be read: what is there is what was finished when it was opened.
+still training can be read: hidden states of every checkpoint that there was when it was opened, and results of every
+stage that was finished.
 
 Shape letters: R rows (cell × evaluation), C cells, N probe examples, D width.
 """

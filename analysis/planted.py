@@ -26,11 +26,12 @@ from lab.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "ablations" / "planted.py"
-# variant -> the labels of which one must hold (`collapse` and its cause may both), the abilities' verdict aside
+# variant -> the labels of which one must hold (a collapse and its cause may both), the abilities' verdict aside
 TRUTHS: dict[str, tuple[str, ...]] = {
     "over_pruning": ("over-pruning",),
     "over_regularization": ("over-regularization",),
     "collapse": ("collapse",),
+    "posterior_collapse": ("collapse",),
     "elicitation_gap": ("elicitation gap",),  # its labels' smoothing is an over-regularization, too
     "undertrained": ("undertrained",),
     "linear_image": ("latent artefact",),

@@ -48,7 +48,7 @@ def find(study: Study, store: Store, chosen: Iterable[int], step: int) -> Member
     """Where cells are kept after a step.
 
     Args:
-      study, store: the study and what is finished of it.
+      study, store: the study and what is kept of it.
       chosen: indices of cells.
       step: a kept step.
 
@@ -58,12 +58,11 @@ def find(study: Study, store: Store, chosen: Iterable[int], step: int) -> Member
     stage = next(i for i, each in enumerate(study.stages) if step in each.saves)
     found: Members = {}
     for cell in chosen:
-        key = study.key(study.cells[cell], stage)
-        if key not in store.nodes:
+        place = store.at(study.key(study.cells[cell], stage), step)
+        if place is None:
             settings = {axis.knob: study.cells[cell][axis.knob] for axis in study.axes}
-            raise UserError(f"cell {cell} ({settings}) is not trained to the end of its stage yet.")
-        chunk, row = store.nodes[key]
-        saved = next(one for one in chunk if one.step == step)
+            raise UserError(f"cell {cell} ({settings}) is not trained to step {step} yet.")
+        saved, row = place
         found.setdefault(saved.path, []).append((cell, saved, row))
     return found
 

@@ -33,6 +33,13 @@ class Store:
         chunk, row = self.nodes[key]
         return chunk[-1], row
 
+    def at(self, key: str, step: int) -> tuple[Saved, int] | None:
+        """The checkpoint after a step of a node's stage, and the node's row; of a chunk under way, too."""
+        found = [self.nodes[key]] if key in self.nodes else []
+        under_way = (chunk for chunk in self.unfinished if key in chunk[-1].meta["cells"])
+        found += [(chunk, chunk[-1].meta["cells"].index(key)) for chunk in under_way]
+        return next(((one, row) for chunk, row in found for one in chunk if one.step == step), None)
+
     def add(self, chunk: Chunk) -> None:
         """Take up a finished chunk."""
         for row, key in enumerate(chunk[-1].meta["cells"]):
@@ -70,7 +77,7 @@ def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
     """What is finished, for a reader beside a process that may be training: no lock, nothing loaded, nothing written.
 
     Returns:
-      the store without unfinished chunks, and the paths of checkpoints that can't be read.
+      the store, chunks under way with what they have saved so far, and the paths of checkpoints that can't be read.
 
     Raises:
       UserError: if the directory changed in between, or holds checkpoints of none of the study's cells.
@@ -81,8 +88,11 @@ def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
         raise UserError(f"{workdir} changed while it was read; open it again.") from None
     store, saves_of = Store(workdir), {stage.name: stage.saves for stage in study.stages}
     for saves in found.values():
-        if tuple(saved.step for saved in saves) == saves_of.get(saves[0].meta["stage"]):
+        steps, planned = tuple(saved.step for saved in saves), saves_of.get(saves[0].meta["stage"], ())
+        if steps == planned:
             store.add(saves)
+        elif steps == planned[: len(steps)]:
+            store.unfinished.append(saves)
     keys = {study.key(cell, stage) for cell in study.cells for stage in range(len(study.stages))}
     if found and not any(keys & set(saves[0].meta["cells"]) for saves in found.values()):
         raise UserError(f"{workdir} holds checkpoints of another version of the lab only; read it with that version.")

@@ -193,6 +193,21 @@ def test_a_study_that_is_still_training(whole, results, tmp_path):
     assert half_saved.exists()
 
 
+def test_a_chunk_under_way_is_read_up_to_where_it_is(whole, tmp_path):
+    _, _, root = whole
+    shutil.copytree(root, tmp_path / "half")
+    for kept in ("prune-*", "train-*/*12"):  # the first stage has saved after step 3, and not yet after 12
+        for path in (tmp_path / "half" / "checkpoints").glob(kept):
+            shutil.rmtree(path)
+    opened, complete = analysis.open_study(tmp_path / "half"), analysis.open_study(root)
+    assert not opened.finished.any()
+    for mine, theirs in zip(opened.hidden(label="facts", step=3), complete.hidden(label="facts", step=3), strict=True):
+        assert mine.cells == theirs.cells
+        np.testing.assert_array_equal(mine.states_CxNxD, theirs.states_CxNxD)
+    with pytest.raises(UserError, match=r"cell 0 .* is not trained to step 12 yet"):
+        opened.hidden(label="facts", step=12)
+
+
 def damaged_copy(root, copy):
     """A copy of a work directory whose last checkpoints are cut in half."""
     shutil.copytree(root, copy)
