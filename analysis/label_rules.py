@@ -85,6 +85,15 @@ class Case:
         last = max(far, key=lambda value: abs(value - neutral_value(self.study)))
         return float(last) if self.bound.harmful_from is None else self.bound.harmful_from
 
+    @property
+    def farther(self) -> list[float]:
+        """Settings beyond the first shown harmful, the farthest first; none where none is."""
+        neutral, first = self.bound.neutral, self.bound.harmful_from
+        if first is None:
+            return []
+        beyond = [float(v) for v in self.bound.ability.knob_K if abs(v - neutral) > abs(first - neutral)]
+        return sorted(beyond, key=lambda value: -abs(value - neutral))
+
     def values(self, name: str, setting: float, evaluation: int = -1) -> np.ndarray:
         """A column's values at a setting, float64[S]; NaN where a cell is missing."""
         found = curve(self.results, self.bound.stratum, self.results.columns[name], evaluation)
@@ -242,7 +251,22 @@ def _information(case: Case) -> tuple[np.ndarray, float]:
 
 
 def collapse(case: Case) -> Label:
-    """Participation ratio and V-information both fall, the latter by more than δ of what it was."""
+    """Participation ratio and V-information both fall, the latter by more than δ of what it was.
+
+    At the first setting shown harmful, where little is lost by construction; where it isn't shown there, from the
+    farthest setting inwards as far as it is (a fixed sequence of tests, so no correction is due).
+    """
+    found = _collapse_at(case)
+    if found.status != "holds":
+        for setting in case.farther:
+            there = _collapse_at(replace(case, bound=replace(case.bound, harmful_from=setting)))
+            if there.status != "holds":
+                break
+            found = there
+    return found
+
+
+def _collapse_at(case: Case) -> Label:
     rank_S, (information_S, margin) = case.change(case.latent("participation_ratio")), _information(case)
     both, p = case.shown(-rank_S, -information_S - margin)
     holds_on, p_stays = case.shown(information_S + margin)

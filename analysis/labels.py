@@ -9,6 +9,7 @@ concluded only where one was run (`run.py --intervene`, `Results.repairs`): such
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 
 from analysis.claims import Bounds, Judged
@@ -73,13 +74,15 @@ def told(labels: list[Label], setting: Callable[[float], str]) -> list[tuple[str
 
 
 def _told(labels: list[Label], setting: Callable[[float], str]) -> str:
-    parts = [f"{setting(labels[0].at)} against neutral."]
+    ((at, _),) = collections.Counter(one.at for one in labels).most_common(1)
+    parts = [f"{setting(at)} against neutral."]
     for one in labels:
         if one.status in ("holds", "suspected"):
             name = one.name.capitalize() + (" suspected" if one.status == "suspected" else "")
             numbers = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in one.evidence.items())
             told = f"{name}: {LABELS[one.name]}" + (f" ({numbers})" if numbers else "")
-            shown = f"; shown by the arm '{one.by}'." if one.by else "."
+            shown = f", from {setting(one.at)} on" if one.at != at else ""
+            shown += f"; shown by the arm '{one.by}'." if one.by else "."
             parts.append(told + (f"; {one.needs} would show it." if one.status == "suspected" else shown))
     for status in ("refuted", "not shown", "not testable"):
         names = [one.name for one in labels if one.status == status]

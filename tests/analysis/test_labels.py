@@ -147,6 +147,28 @@ def test_a_fall_of_dimension_and_information_is_a_collapse():
     assert found["z6/iid", "collapse"].status == "refuted"
 
 
+@pytest.mark.parametrize(("intact", "status", "at"), [((), "holds", 0.7), ((0.8,), "refuted", None)])
+def test_a_collapse_that_comes_after_the_first_harm_is_told_with_where_it_begins(intact, status, at):
+    """Z6 is harmed from .4 on; its information is lost from .7 on, where it is not kept at the far end."""
+    one = synthetic_study.study()
+    results = synthetic_study.results(one, diverged=False)
+    sparsity_C = np.asarray([cell["prune.sparsity"] for cell in one.cells])
+    lost = (sparsity_C > 0.65) & ~np.isin(np.round(sparsity_C, 6), intact)
+    for name, column in results.columns.items():
+        if name.startswith("z6/") and name.endswith("/v_information"):
+            column[lost] *= 0.5
+    judged, found = judge(results), bounds(results)
+    (bound,) = [each for each in found if (each.label, each.split) == ("z6", "iid")]
+    assert bound.harmful_from < 0.5
+    told = labels.diagnose(results, judged, found)
+    (collapse,) = [each for each in told if (each.label, each.split, each.name) == ("z6", "iid", "collapse")]
+    assert collapse.status == status
+    assert collapse.at == pytest.approx(at or bound.harmful_from)
+    ((_, text),) = [each for each in labels.told(told, "{:g}".format) if each[0] == "z6/iid"]
+    assert (", from 0.7 on." in text) == (at is not None)
+    assert text.startswith(f"{bound.harmful_from:g} against neutral.")
+
+
 def test_a_fall_of_information_without_dimension_is_none():
     def lose_information_alone(columns, far):
         for name in columns:
