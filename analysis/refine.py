@@ -87,11 +87,9 @@ def check_refinable(study: Study, count: int) -> None:
 
 def _even(study: Study) -> bool:
     """Whether the cells are all combinations of stratum, setting, seed and of what is tuned away."""
-    strata, knob = neutral.strata(study), study.claim.knob
-    followers = [axis.knob for axis in study.axes if neutral.follows(study, axis.knob)]
-    free = [name for name in (knob, "seed", *study.tuned) if name not in followers]
-    expected = len(strata) * math.prod(len({cell[name] for cell in study.cells}) for name in free)
-    return len(study.cells) == expected
+    free = (study.claim.knob, "seed", *study.tuned)
+    combinations = math.prod(len({cell[name] for cell in study.cells}) for name in free)
+    return len(study.cells) == len(neutral.strata(study)) * combinations
 
 
 def next_round(
