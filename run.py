@@ -177,6 +177,8 @@ def _study(console: Console, argv: list[str]) -> int:
             record.write(root, more.looks)
             plan = make_plan(_checked(grid, root), plan.layout)
             Workdir(root, plan.study, FLAGS.config, plan.layout).claim()
+        if FLAGS.intervene:
+            results = _probe(console, results, judged, bounds, root)
         if FLAGS.intervene and intervene.targets(bounds):
             results = replace(results, repairs=_intervene(console, results, judged, bounds, store, programs, root))
         elif FLAGS.intervene:
@@ -243,6 +245,16 @@ def _look(
     judged, bounds = claims.judge(results), claims.bounds(results)
     console.print(summary.verdict_table(judged, bounds, claims.neutral_value(plan.study)))
     return plan, store, results, judged, bounds
+
+
+def _probe(console: Console, results: Any, judged: Any, bounds: Any, root: Path) -> Any:
+    """Whether answers rest on what a probe reads, where a label asks for it; the results with what was found."""
+    from analysis import evidence, intervene, interventions, labels
+
+    for label in intervene.probes(results, labels.diagnose(results, judged, bounds)):
+        console.print(f"a shortcut of {label} is suspected: removing and swapping what probes read", highlight=False)
+        interventions.main([str(root), f"--label={label}"])
+    return replace(results, interventions=evidence.load(root, results.study))
 
 
 def _intervene(console: Console, results: Any, judged: Any, bounds: Any, store: Any, programs: Any, root: Path) -> Any:

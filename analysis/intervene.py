@@ -111,6 +111,12 @@ def course(results: Results, bounds: Sequence[Bounds], labels: Sequence[Any], ar
     return Course(branched, cells, words, broken, steps, tuple(notes))
 
 
+def probes(results: Results, labels: Sequence[Any]) -> list[str]:
+    """Tasks whose shortcut is suspected and on whose hidden states `analysis.interventions` hasn't tried anything."""
+    wanted = dict.fromkeys(one.label for one in labels if one.name == "shortcut" and one.status == "suspected")
+    return [label for label in wanted if f"{label}/remove/factor/exact" not in results.interventions]
+
+
 def _open(label: Any) -> bool:
     return label.status in ("holds", "suspected")
 

@@ -117,6 +117,22 @@ def test_a_curriculum_fills_the_first_half_of_the_arms_steps():
     assert not ARMS["curriculum"].fits(study_of(config))
 
 
+def test_hidden_states_are_asked_where_a_shortcut_is_suspected(read):
+    results, _ = read
+
+    def label(task, name, status):
+        return type("Label", (), {"label": task, "name": name, "status": status})()
+
+    told = [
+        label("facts", "shortcut", "suspected"),
+        label("word", "shortcut", "not shown"),
+        label("word", "collapse", "suspected"),
+    ]
+    assert intervene.probes(results, told) == ["facts"]
+    tried = replace(results, interventions={"facts/remove/factor/exact": np.zeros(len(results.study.cells))})
+    assert intervene.probes(tried, told) == []
+
+
 def test_by_default_an_arm_has_a_fifth_of_the_studys_steps(read):
     results, planted = read
     assert intervene.course(results, planted, []).steps == 3  # of 18, in calls of 3
