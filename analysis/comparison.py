@@ -75,13 +75,21 @@ def read(paths: Sequence[Path]) -> list[Row]:
     Raises:
       UserError: a directory is missing, named twice, no finished study, or its verdicts can't be read.
     """
+    return [row for name, path in zip(names_of(paths), paths, strict=True) for row in _rows(name, path)]
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What directories are called in a table: the last part of the path, all of it where several share that.
+
+    Raises:
+      UserError: one is named twice.
+    """
     known = [path.resolve() for path in paths]
     for index, path in enumerate(known):
         if path in known[:index]:
             raise UserError(f"{paths[index]} is named twice; name each study once.")
     names = [path.name for path in known]
-    names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
-    return [row for name, path in zip(names, paths, strict=True) for row in _rows(name, path)]
+    return [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
 
 
 def _rows(name: str, path: Path) -> list[Row]:

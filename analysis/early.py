@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import early_views, wording
+from analysis.comparison import names_of
 from analysis.early_readings import LOST_SO_FAR, Case, cases, early_evaluation, few_seeds
 from analysis.library import OpenStudy, open_study
 from analysis.warning import (
@@ -49,12 +50,7 @@ def read(paths: Sequence[Path], share: float) -> Found:
     Raises:
       UserError: a directory is named twice, is no study that can be read, or isn't finished.
     """
-    known = [path.resolve() for path in paths]
-    for index, path in enumerate(known):
-        if path in known[:index]:
-            raise UserError(f"{paths[index]} is named twice; name each study once.")
-    names = [path.name for path in known]
-    names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+    names = names_of(paths)
     studies = [_finished(path) for path in paths]  # all of them before the first is measured
     kept, notes = [], []
     for name, opened in zip(names, studies, strict=True):

@@ -254,7 +254,8 @@ def collapse(case: Case) -> Label:
     """Participation ratio and V-information both fall, the latter by more than δ of what it was.
 
     At the first setting shown harmful, where little is lost by construction; where it isn't shown there, from the
-    farthest setting inwards as far as it is (a fixed sequence of tests, so no correction is due).
+    farthest setting inwards as far as it is. That walk is a fixed sequence and needs no correction, but it is a second
+    chance: the label errs at up to twice alpha. Labels are exploratory.
     """
     found = _collapse_at(case)
     if found.status != "holds":

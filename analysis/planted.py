@@ -40,7 +40,7 @@ TRUTHS: dict[str, tuple[str, ...]] = {
 }
 # A cue is read and used, so nothing decodable is unused, and more than a suspicion can't be had of it.
 SUSPECTED_AT_MOST = ("shortcut",)
-HARMLESS = ("ceiling", "undertrained")
+HARMLESS = ("ceiling", "compression")
 CAPACITY = 4  # bits that 16 values need: below it `bottleneck` must break
 NOTHING = "nothing"
 SEEDS_OF_ONE = 8

@@ -136,7 +136,7 @@ class Route:
 
 
 TOLD = {
-    "stays": "the ability is shown to stay within δ: the metric is not what it rests on here",
+    "stays": "the ability is shown to stay within δ, so the metric's gain is not shown to carry it",
     "rises": "the ability is shown to rise by more than δ with it",
     "falls": "the ability is shown to fall by more than δ although the metric gains",
     "open": "what the ability does is not shown",
