@@ -153,6 +153,8 @@ def _study(console: Console, argv: list[str]) -> int:
             workdir.check()
         except UserError as error:  # a plan trains nothing: show it all the same
             console.print(f"Would be refused: {error}", style="yellow")
+        for note in study.notes:
+            console.print(note, style="yellow")
         store = open_store(root, study, lambda text: console.print(text, style="yellow"))
         console.print(summary.plan_text(plan, store, root), highlight=False)
         return 0
@@ -162,6 +164,7 @@ def _study(console: Console, argv: list[str]) -> int:
         if FLAGS.refine and record.read(root) is None:
             record.write(root, record.begin(study, FLAGS.looks, asked_late=begun_before))
         checkpoint.sweep_up(root)
+        notes = [*study.notes, *notes]
         for note in notes:
             console.print(note, style="yellow")
         programs, timings = Programs(plan.layout), {"train": 0.0, "measure": 0.0}

@@ -41,7 +41,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"cost        {_cost_text(plan)}",
         f"stages      {stages} steps; cells trained in each: {nodes}",
         f"model-steps {shared:,} with shared prefixes, {alone:,} without ({alone / shared:.1f} times as many){trained}",
-        f"programs    {len(plan.buckets)} training programs ({len(plan.buckets)} bucket-stage pairs)",
+        f"programs    {_programs_text(plan)}",
         f"layout      {layout.devices} {layout.platform} devices, chunks of {chunk} cells, {layout.width} at a"
         f" time; about {math.ceil(plan.memory_bytes() / 2**20):,} MiB a device",
         f"seeds       {seeds}; {_least_text(study.claim.alpha)}",
@@ -49,6 +49,14 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"workdir     {root}",
     ]
     return "\n".join(lines)
+
+
+def _programs_text(plan: Plan) -> str:
+    """How many training programs are compiled, and which axes make them more."""
+    count = len(plan.buckets)
+    static = ", ".join(f"{more} of them for {knob}" for knob, more in plan.compiles_of_axes().items())
+    told = f"{count} training program{'s' if count > 1 else ''} to compile"
+    return told + (f" ({static}, whose values are compiled in)" if static else "")
 
 
 def _cost_text(plan: Plan) -> str:

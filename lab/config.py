@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from lab import knobs as registry
 from lab.grid import Axis
@@ -84,6 +84,20 @@ class Claim:
     delta: float
 
 
+class Course(NamedTuple):
+    """What a cell is trained with.
+
+    Attributes:
+      spec: the sizes of its model.
+      told: for each stage, the knobs that do something.
+      keys: for each stage, see `Study.key`.
+    """
+
+    spec: ModelSpec
+    told: tuple[Mapping[str, Any], ...]
+    keys: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Study:
     """A checked study: everything that the plan, the engine and the analysis need."""
@@ -105,6 +119,7 @@ class Study:
     claim: Claim
     restart: Schedule | None = None  # of the last stage, where it has a schedule of its own; see lab.branch
     room: Mapping[str, int] | None = None  # of a branch: the largest values of the study that it goes on from
+    notes: tuple[str, ...] = ()  # what a person should know of how it was read
 
     @property
     def mixture(self) -> Mixture:
@@ -128,18 +143,23 @@ class Study:
 
     def knobs_at(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """The value of every knob in force for a cell during a stage."""
+        values = {**cell, **self._before_acting[stage]}
+        then = values.pop(THEN, {})
+        return values | then if stage == len(self.stages) - 1 else values
+
+    @cached_property
+    def _before_acting(self) -> tuple[dict[str, Any], ...]:
+        """[stage]: the values of the knobs that don't act yet; the same for all cells."""
         on_axis = {a.knob for a in self.axes}
-        values = {}
-        for name, knob in registry.KNOBS.items():
-            default_stage = stage_index(knob.stage, len(self.stages))
-            if stage >= self.acts_from[name]:
-                values[name] = cell[name]
-            elif name in on_axis and stage >= default_stage:
-                values[name] = self.base[name]
-            else:
-                values[name] = knob.neutral if knob.neutral is not None else self.base[name]
-        last = stage == len(self.stages) - 1
-        return values | dict(cell.get(THEN, {})) if last else values
+        found = []
+        for stage in range(len(self.stages)):
+            waiting = {}
+            for name, knob in registry.KNOBS.items():
+                if stage < self.acts_from[name]:
+                    begun = name in on_axis and stage >= stage_index(knob.stage, len(self.stages))
+                    waiting[name] = self.base[name] if begun or knob.neutral is None else knob.neutral
+            found.append(waiting)
+        return tuple(found)
 
     def schedule_at(self, stage: int) -> Schedule:
         """The learning rate's schedule during a stage."""
@@ -150,16 +170,28 @@ class Study:
 
         A mechanism that chooses nothing on entry is left out where a branch changes it.
         """
-        begins = tuple(
-            name
-            for name, mechanism in registry.MECHANISMS.items()
-            if min(self.acts_from[k.name] for k in mechanism.deciding) == stage
-        )
+        begins = self._beginning[stage]
         changed = cell.get(THEN, {}) if stage == len(self.stages) - 1 else {}
         chooses = {name.split(".")[0] for name in changed if "." in name}
-        return begins + tuple(
-            name for name in registry.MECHANISMS if name in chooses - {*begins} and registry.MECHANISMS[name].chooses
+        return (
+            begins
+            if not chooses
+            else begins
+            + tuple(
+                name
+                for name in registry.MECHANISMS
+                if name in chooses - {*begins} and registry.MECHANISMS[name].chooses
+            )
         )
+
+    @cached_property
+    def _beginning(self) -> tuple[tuple[str, ...], ...]:
+        """[stage]: names of the mechanisms that begin to act there."""
+        first = {
+            name: min(self.acts_from[k.name] for k in mechanism.deciding)
+            for name, mechanism in registry.MECHANISMS.items()
+        }
+        return tuple(tuple(name for name in first if first[name] == stage) for stage in range(len(self.stages)))
 
     def spec_of(self, cell: Mapping[str, Any]) -> ModelSpec:
         """The sizes of a cell's model: the study's, with room for what its mechanisms need."""
@@ -177,28 +209,39 @@ class Study:
 
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
+        return self._content(self.spec_of(cell), [telling(self.knobs_at(cell, i)) for i in range(stage + 1)])
+
+    def _content(self, spec: ModelSpec, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """`content` of a cell with a model of those sizes, whose knobs tell that, a mapping for each stage."""
+        stages = [{**s, "knobs": knobs} for s, knobs in zip(self._content_of_stages, told, strict=False)]
+        return self._content_of_all | {"model": _model_content(spec), "stages": stages}
+
+    @cached_property
+    def _content_of_stages(self) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            {
+                "steps": s.end - s.start,
+                "saves": list(s.saves),
+                "examples": [use.examples[i] for use in self.tasks],
+                **self._restarted(i),
+            }
+            for i, s in enumerate(self.stages)
+        )
+
+    @cached_property
+    def _content_of_all(self) -> dict[str, Any]:
+        """The part of `content` that all cells share."""
         schedule = dataclasses.asdict(self.schedule)
         schedule.pop("begun")
         if self.schedule.name == "constant":
             schedule.pop("total")  # a constant rate does not care how long the study goes on
         return {
             "format": FORMAT,
-            "model": _model_content(self.spec_of(cell)),
             "tasks": [_task_content(use) for use in self.tasks],
             "schedule": schedule,
             "call_steps": self.call_steps,
             "evaluation": self.eval_examples,
             **({"tuning": True} if self.tuned else {}),  # then abilities have columns more
-            "stages": [
-                {
-                    "steps": s.end - s.start,
-                    "saves": list(s.saves),
-                    "examples": [use.examples[i] for use in self.tasks],
-                    "knobs": telling(self.knobs_at(cell, i)),
-                    **self._restarted(i),
-                }
-                for i, s in enumerate(self.stages[: stage + 1])
-            ],
         }
 
     def _restarted(self, stage: int) -> dict[str, Any]:
@@ -208,6 +251,20 @@ class Study:
     def key(self, cell: Mapping[str, Any], stage: int) -> str:
         """The content's hash: equal for cells that agree on all knobs acting up to this stage."""
         return digest(self.content(cell, stage))
+
+    def courses(self) -> Iterator[Course]:
+        """The course of each cell, in order; a prefix that cells share is hashed once."""
+        hashed: dict[Any, str] = {}
+        for cell in self.cells:
+            spec, told = self.spec_of(cell), tuple(telling(self.knobs_at(cell, i)) for i in range(len(self.stages)))
+            same = [spec, *(tuple(knobs.items()) for knobs in told)]
+            keys = []
+            for stage in range(len(self.stages)):
+                prefix = tuple(same[: stage + 2])
+                if prefix not in hashed:
+                    hashed[prefix] = digest(self._content(spec, told[: stage + 1]))
+                keys.append(hashed[prefix])
+            yield Course(spec, told, tuple(keys))
 
     def claim_hash(self) -> str:
         """Hash of the primary hypotheses, written down before training."""

@@ -49,6 +49,9 @@ OF_EVERY_PROGRAM = (SEED, LEARNING_RATE, OPTIMIZER)
 KNOBS: dict[str, Knob] = {
     knob.name: knob for knob in (*OF_EVERY_PROGRAM, *(knob for m in MECHANISMS.values() for knob in m.knobs))
 }
+NEUTRAL = {name: knob.neutral for name, knob in KNOBS.items()}
+STATIC = tuple(name for name, knob in KNOBS.items() if not knob.traced)
+DECIDES = {knob.name: name for name, mechanism in MECHANISMS.items() for knob in mechanism.deciding}
 
 
 def find(name: str, where: str) -> Knob:
@@ -88,13 +91,11 @@ def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
     The others decide no number, nor do those that a later version brings.
     """
 
-    def off(name: str) -> bool:
-        return name in KNOBS and knobs[name] != KNOBS[name].neutral
-
-    return {name: knobs[name] for name in knobs if off(name) and (not KNOBS[name].needs or off(KNOBS[name].needs))}
+    off = {name: value for name, value in knobs.items() if value != NEUTRAL.get(name, value)}
+    return {name: value for name, value in off.items() if not KNOBS[name].needs or KNOBS[name].needs in off}
 
 
 def mechanisms_in_use(settings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Names of the mechanisms that some of the settings use: one of their traced knobs does something."""
-    used = {name for knobs in settings for name in telling(knobs)}
-    return tuple(name for name, mechanism in MECHANISMS.items() if any(k.name in used for k in mechanism.deciding))
+    used = {DECIDES.get(name) for knobs in settings for name in telling(knobs)}
+    return tuple(name for name in MECHANISMS if name in used)

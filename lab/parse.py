@@ -40,6 +40,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     acts_from, base = _knob_settings(config, grid, [s.name for s in stages])
     longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
     spec = _model(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
+    cells = _cells(grid, base)
     study = Study(
         name=str(config.name) or "study",
         question=str(config.question),
@@ -50,7 +51,8 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         axes=grid.axes,
         acts_from=acts_from,
         base=base,
-        cells=_cells(grid, base),
+        cells=cells,
+        notes=_repeated(grid, cells),
         call_steps=config.call_steps,
         eval_examples=_positive(config.evaluation.examples, "config.evaluation.examples"),
         probe_examples=_positive(config.probe.examples, "config.probe.examples"),
@@ -68,10 +70,11 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
             f"config.claim.layer={config.claim.layer} is not measured; add it to"
             f" config.probe.layers={config.probe.layers}."
         )
+    mixture = study.mixture
     for cell in study.cells:
         for name in registry.mechanisms_in_use([cell]):
             mechanism = registry.MECHANISMS[name]
-            told = mechanism.objection(study.mixture, study.spec, cell)
+            told = mechanism.objection(mixture, study.spec, cell)
             for stage in range(len(study.stages)):
                 counts = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
                 told = told or mechanism.uneven(counts, study.knobs_at(cell, stage))
@@ -241,13 +244,12 @@ def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], sta
 def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     if not grid.points:
         raise UserError("sweep() returned no cells; give it at least one axis with a value.")
-    cells = []
+    points: dict[Any, None] = {}
     for point in grid.points:
-        cell = base | {name: registry.checked(name, value, f"sweep(): axis '{name}'") for name, value in point}
-        if cell in cells:
-            told = ", ".join(f"{name}={cell[name]}" for name, _ in point)
-            raise UserError(f"sweep(): the cell {told} occurs twice; every cell once.")
-        cells.append(cell)
+        values = {name: registry.checked(name, value, f"sweep(): axis '{name}'") for name, value in point}
+        points.setdefault(tuple(values.get(a.knob, base[a.knob]) for a in grid.axes))
+    names = [a.knob for a in grid.axes]
+    cells = [base | dict(zip(names, values, strict=True)) for values in points]
     for knob in (registry.KNOBS[a.knob] for a in grid.axes):
         if knob.needs and all(cell[knob.needs] == registry.KNOBS[knob.needs].neutral for cell in cells):
             raise UserError(
@@ -255,6 +257,12 @@ def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:
                 f" config.knobs.{knob.needs}, or make it an axis."
             )
     return tuple(cells)
+
+
+def _repeated(grid: Grid, cells: Sequence[Any]) -> tuple[str, ...]:
+    more = len(grid.points) - len(cells)
+    told = f"sweep(): {more} of {len(grid.points)} cells repeat another one of the grid; every cell is trained once."
+    return (told,) if more else ()
 
 
 def _layers(layers: Any, count: int, field: str) -> tuple[int, ...]:

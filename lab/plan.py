@@ -7,6 +7,7 @@ bucket: they run in one compiled program.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 
 from lab import knobs as registry
 from lab import model
-from lab.config import Study
+from lab.config import Course, Study
 from lab.mechanisms.base import Knob
 from lab.population import Layout, chunk_for
 from lab.train import Program
@@ -97,6 +98,21 @@ class Plan:
         left = [sum(n.key not in done for n in bucket.nodes) for bucket in self.buckets]
         return min((chunk_for(count, self.layout) for count in left if count), default=0)
 
+    def compiles_of_axes(self) -> dict[str, int]:
+        """Axis with static values -> how many training programs fewer there were with one of its values only."""
+        programs_of = [set() for _ in self.study.cells]
+        for index, bucket in enumerate(self.buckets):
+            for node in bucket.nodes:
+                for cell in node.cells:
+                    programs_of[cell].add(index)
+        more = {}
+        for axis in (a for a in self.study.axes if a.knob in registry.STATIC and len(a.values) > 1):
+            alone = {value: set[int]() for value in axis.values}
+            for cell, programs in zip(self.study.cells, programs_of, strict=True):
+                alone[cell[axis.knob]] |= programs
+            more[axis.knob] = len(self.buckets) - max(len(programs) for programs in alone.values())
+        return more
+
     def parameters(self) -> int:
         """Parameters of the largest cell."""
         return max(parameters(spec) for spec in {bucket.program.spec for bucket in self.buckets})
@@ -116,6 +132,7 @@ class Plan:
         return state + 4 * tokens * per_token * self.layout.width
 
 
+@functools.cache
 def parameters(spec: model.ModelSpec) -> int:
     """Parameters of a model of those sizes."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), spec))
@@ -125,31 +142,35 @@ def parameters(spec: model.ModelSpec) -> int:
 def make_plan(study: Study, layout: Layout) -> Plan:
     """Group a study's cells into nodes and buckets."""
     buckets: list[Bucket] = []
+    courses = list(study.courses())
     for stage in range(len(study.stages)):
         groups: dict[Any, list[Node]] = {}
-        for node in _nodes(study, stage):
+        found: list[Bucket] = []
+        for node in _nodes(study, stage, courses):
             cell = study.cells[node.cells[0]]
-            shared = study.spec_of(cell), _static(node.knobs), study.entering(cell, stage)
+            shared = courses[node.cells[0]].spec, _static(node.knobs), study.entering(cell, stage)
             groups.setdefault(shared, []).append(node)
         for (spec, static, entering), nodes in groups.items():
-            buckets.append(_bucket(study, stage, spec, static, entering, nodes))
+            found.append(_bucket(study, stage, spec, static, entering, nodes, courses))
+        # What takes longest first: it tells early how long all takes, and whether it fits into memory.
+        buckets += sorted(found, key=lambda b: -parameters(b.program.spec) * len(b.nodes))
     return Plan(study, layout, tuple(buckets))
 
 
-def _nodes(study: Study, stage: int) -> list[Node]:
+def _nodes(study: Study, stage: int, courses: Sequence[Course]) -> list[Node]:
     members: dict[str, list[int]] = {}
-    for index, cell in enumerate(study.cells):
-        members.setdefault(study.key(cell, stage), []).append(index)
+    for index, course in enumerate(courses):
+        members.setdefault(course.keys[stage], []).append(index)
     nodes = []
     for key, cells in members.items():
         cell = study.cells[cells[0]]
-        parent = study.key(cell, stage - 1) if stage else None
+        parent = courses[cells[0]].keys[stage - 1] if stage else None
         nodes.append(Node(key, stage, parent, tuple(cells), study.knobs_at(cell, stage)))
     return nodes
 
 
 def _static(knobs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, value) for name, value in knobs.items() if not registry.KNOBS[name].traced)
+    return tuple((name, knobs[name]) for name in registry.STATIC if name in knobs)
 
 
 def _bucket(
@@ -159,9 +180,9 @@ def _bucket(
     static: tuple[tuple[str, Any], ...],
     entering: tuple[str, ...],
     nodes: list[Node],
+    courses: Sequence[Course],
 ) -> Bucket:
-    settings = [study.knobs_at(study.cells[n.cells[0]], s) for n in nodes for s in range(stage + 1)]
-    mechanisms = registry.mechanisms_in_use(settings)
+    mechanisms = registry.mechanisms_in_use(told for n in nodes for told in courses[n.cells[0]].told[: stage + 1])
     program = Program(
         spec=spec,
         mixture=study.mixture,

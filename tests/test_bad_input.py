@@ -14,7 +14,7 @@ import pytest
 
 from lab import bench, bench_tasks
 from lab.errors import UserError
-from lab.grid import axis, chain, product
+from lab.grid import axis, product
 from lab.population import local_layout
 from lab.workdir import Workdir
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
@@ -109,7 +109,6 @@ def test_configs(config, message):
             lambda: product(axis("prune.sparsity", (0.0,)), axis("seed", (0,), stage="prune")),
             r"seed acts from the first",
         ),
-        (lambda: chain(axis("prune.sparsity", (0.0, 0.5)), axis("prune.sparsity", (0.5,))), r"occurs twice"),
     ],
 )
 def test_grids(grid, message):

@@ -84,7 +84,9 @@ def test_a_knob_that_a_later_version_brings_changes_no_key(monkeypatch):
     from lab.mechanisms.base import Knob
 
     before = [study_of().key(cell, 1) for cell in study_of().cells]
-    monkeypatch.setitem(knobs.KNOBS, "new.knob", Knob("new.knob", about="new", source="new"))
+    new = Knob("new.knob", about="new", source="new")
+    monkeypatch.setitem(knobs.KNOBS, "new.knob", new)
+    monkeypatch.setitem(knobs.NEUTRAL, "new.knob", new.neutral)
     later = study_of()
     assert [later.key(cell, 1) for cell in later.cells] == before
     assert len(set(before)) == len(before)
