@@ -14,6 +14,7 @@ python run.py --list=tasks|knobs|metrics|studies       what there is
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from lab import study_file
-from lab.errors import UserError, nearest
+from lab.errors import Stopped, UserError, nearest
+from lab.saving import Stop
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file(
@@ -51,13 +53,16 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
     "chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0
 )
+flags.DEFINE_float(
+    "save_minutes", 10.0, "How long at most training goes on without a checkpoint to go on from.", lower_bound=0.0
+)
 flags.DEFINE_enum("list", None, ["tasks", "knobs", "metrics", "studies"], "List what there is, a line each.")
 
 HERE = Path(__file__).resolve().parent
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 2 a user's mistake, 130 interrupted."""
+    """Exit status: 0 done, 2 a user's mistake, 75 stopped by SIGTERM (run it again), 130 interrupted."""
     logging.set_verbosity(logging.ERROR)  # Orbax warns at length of damage that we say in a sentence
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=not sys.stdout.isatty())
     if {"--help", "-h"} & set(argv[1:]):
@@ -76,7 +81,8 @@ def main(argv: list[str]) -> int:
             raise UserError("--arms and --repair_steps say how to repair; add --intervene.")
         if (FLAGS["looks"].present or FLAGS["precision"].present) and not FLAGS.refine:
             raise UserError("--looks and --precision say how to refine; add --refine.")
-        return _study(console, argv)
+        with Stop().listening() as stop:
+            return _study(console, argv, stop)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -85,6 +91,9 @@ def main(argv: list[str]) -> int:
         told = f"{where}{error.strerror or error}. Nothing saved is lost; the same command goes on."
         print(f"error: {told}", file=sys.stderr)
         return 2
+    except Stopped:
+        print("\nstopped; everything trained is saved: the same command goes on from there.", file=sys.stderr)
+        return os.EX_TEMPFAIL
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
@@ -127,7 +136,7 @@ def _fields(config: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def _study(console: Console, argv: list[str]) -> int:
+def _study(console: Console, argv: list[str], stop: Stop) -> int:
     """Plan, train what is missing, measure, judge, write the views; then refine or repair, where asked."""
     begun = time.perf_counter()
     from lab.population import use_every_core
@@ -171,7 +180,7 @@ def _study(console: Console, argv: list[str]) -> int:
             console.print(note, style="yellow")
         programs, timings = Programs(plan.layout), {"train": 0.0, "measure": 0.0}
         while True:
-            plan, store, results, judged, bounds = _look(console, plan, programs, root, timings)
+            plan, store, results, judged, bounds = _look(console, plan, programs, root, timings, stop)
             if not FLAGS.refine or results.looks is None:
                 break
             more = refine.next_round(plan.study, results.looks, judged, bounds, FLAGS.precision)
@@ -185,7 +194,9 @@ def _study(console: Console, argv: list[str]) -> int:
         if FLAGS.intervene:
             results = _probe(console, results, judged, bounds, root)
         if FLAGS.intervene and intervene.targets(bounds):
-            results = replace(results, repairs=_intervene(console, results, judged, bounds, store, programs, root))
+            results = replace(
+                results, repairs=_intervene(console, results, judged, bounds, store, programs, root, stop)
+            )
         elif FLAGS.intervene:
             console.print(intervene.NOTHING, style="yellow", highlight=False)
         if results.repairs:
@@ -230,7 +241,7 @@ def _checked(grid: Any, root: Path) -> Any:
 
 
 def _look(
-    console: Console, plan: Any, programs: Any, root: Path, timings: dict[str, float]
+    console: Console, plan: Any, programs: Any, root: Path, timings: dict[str, float], stop: Stop
 ) -> tuple[Any, Any, Any, list[Any], list[Any]]:
     """Train what the study lacks, measure and judge it.
 
@@ -241,7 +252,7 @@ def _look(
 
     store = open_store(root, plan.study, lambda text: console.print(text, style="yellow"))
     console.print(summary.plan_text(plan, store, root), highlight=False)
-    for name, seconds in _train(console, plan, store, programs).items():
+    for name, seconds in _train(console, plan, store, programs, stop).items():
         timings[name] = timings.get(name, 0.0) + seconds
     plan, choices = tuning.settle(plan, store)
     results, seconds = _measure(console, plan, store, programs, root)
@@ -262,7 +273,9 @@ def _probe(console: Console, results: Any, judged: Any, bounds: Any, root: Path)
     return replace(results, interventions=evidence.load(root, results.study))
 
 
-def _intervene(console: Console, results: Any, judged: Any, bounds: Any, store: Any, programs: Any, root: Path) -> Any:
+def _intervene(
+    console: Console, results: Any, judged: Any, bounds: Any, store: Any, programs: Any, root: Path, stop: Stop
+) -> Any:
     """Go on from where abilities are lost, in a directory of its own, and keep what came of it."""
     from analysis import intervene, labels
 
@@ -279,13 +292,13 @@ def _intervene(console: Console, results: Any, judged: Any, bounds: Any, store: 
             store,
             programs,
             root,
-            train=lambda plan, there: _train(console, plan, there, programs),
+            train=lambda plan, there: _train(console, plan, there, programs, stop),
             note=lambda text: console.print(text, style="yellow"),
             tell=tell,
         )
 
 
-def _train(console: Console, plan: Any, store: Any, programs: Any) -> dict[str, float]:
+def _train(console: Console, plan: Any, store: Any, programs: Any, stop: Stop) -> dict[str, float]:
     """Train what the store lacks. Returns seconds by activity."""
     from lab.progress import Meter, progress_for
     from lab.study import Trainer
@@ -297,8 +310,8 @@ def _train(console: Console, plan: Any, store: Any, programs: Any) -> dict[str, 
     last = len(plan.study.stages) - 1
     done = sum(len(n.cells) for b in plan.buckets for n in b.nodes if n.stage == last and n.key in store.nodes)
     begun = time.perf_counter()
-    with progress_for(Meter(total, len(plan.study.cells), done), console) as progress:
-        Trainer(plan, store, progress, programs).run()
+    with progress_for(Meter(total, len(plan.study.cells), done), console) as progress, stop.holding():
+        Trainer(plan, store, progress, programs, stop, spare_seconds=60 * FLAGS.save_minutes).run()
     return {"train": time.perf_counter() - begun - programs.seconds}
 
 

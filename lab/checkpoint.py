@@ -15,6 +15,7 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ from lab.errors import UserError
 
 ITEMS = ("params", "state", "history")
 WASTE = ".waste"  # ends the name of what is being deleted
+# Orbax numbers its operations in one counter of the process: a read that begins while another thread saves takes over
+# the save's number, and the save waits for signals of that number. So there is one operation at a time, and no signals.
+ORBAX = threading.Lock()
 
 
 class DamagedCheckpoint(Exception):
@@ -43,7 +47,7 @@ class Saved:
       path: its directory.
       step: the absolute step after which it was taken.
       meta: the index: 'cells' (node keys, in row order), 'stage', 'capacity' (rows that the chunk was padded to),
-        'layout', 'abilities' (names of the history's third axis) and checksums.
+        'layout', 'abilities' (names of the history's third axis), 'spare' and checksums.
       resumable: whether the full state is there, not only the parameters.
     """
 
@@ -51,6 +55,11 @@ class Saved:
     step: int
     meta: dict[str, Any]
     resumable: bool = True
+
+    @property
+    def spare(self) -> bool:
+        """Whether it was saved between the steps that the study keeps, only to go on from."""
+        return bool(self.meta.get("spare"))
 
 
 def checksum(tree: Any) -> int:
@@ -71,13 +80,20 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
     """
     meta = meta | {"checksums": {name: checksum(tree) for name, tree in items.items()}}
     try:
-        ocp.save_checkpointables(str(path.resolve()), items, overwrite=True, custom_metadata=meta)
+        with ORBAX, _context():
+            ocp.save_checkpointables(str(path.resolve()), items, overwrite=True, custom_metadata=meta)
     except (OSError, ValueError) as error:
         raise UserError(
             f"could not save {path}: {_reason(error)}. Nothing saved earlier is lost: free some space and rerun to"
             " resume."
         ) from error
     return Saved(path, int(path.name), meta)
+
+
+def _context() -> ocp.Context:
+    context = ocp.Context()
+    context.asynchronous.create_directories_asynchronously = False
+    return context
 
 
 def _reason(error: Exception) -> str:
@@ -93,7 +109,8 @@ def load(saved: Saved, item: str) -> Any:
     """
     tree, problem = None, ""
     try:
-        tree = ocp.load(str(saved.path.resolve()), checkpointable_name=item)
+        with ORBAX:
+            tree = ocp.load(str(saved.path.resolve()), checkpointable_name=item)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
         problem = _reason(error)
     if problem:
@@ -123,10 +140,19 @@ def drop_state(saved: Saved) -> Saved:
 
     The state is renamed away before it is deleted, so a kill in between never leaves half a state.
     """
-    waste = saved.path.parent / f"{saved.path.name}{WASTE}"
-    (saved.path / "state").rename(waste)
-    shutil.rmtree(waste, ignore_errors=True)
+    _discard(saved, saved.path / "state")
     return replace(saved, resumable=False)
+
+
+def drop(saved: Saved) -> None:
+    """Delete a checkpoint that nothing needs any more; a kill in between leaves no half of it."""
+    _discard(saved, saved.path)
+
+
+def _discard(saved: Saved, path: Path) -> None:
+    waste = saved.path.parent / f"{saved.path.name}{WASTE}"
+    path.rename(waste)
+    shutil.rmtree(waste, ignore_errors=True)
 
 
 def remove(directory: Path) -> None:
@@ -153,7 +179,8 @@ def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
     for directory in sorted(d for d in root.iterdir() if d.is_dir()) if root.is_dir() else []:
         for path in sorted(p for p in directory.iterdir() if p.is_dir() and p.name.isdigit()):
             try:
-                meta = ocp.metadata(str(path.resolve())).custom_metadata
+                with ORBAX:
+                    meta = ocp.metadata(str(path.resolve())).custom_metadata
                 if not isinstance(meta, dict) or "checksums" not in meta:
                     raise ValueError("no index of cells")
             except Exception:  # as in load

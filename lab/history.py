@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -62,5 +62,9 @@ class History:
         )
 
     def tree(self) -> dict[str, Any]:
-        """The fields as a dict, for a checkpoint; `History(**tree)` undoes it."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """The fields in which something is recorded, for a checkpoint."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name).size}
+
+    def from_tree(self, tree: dict[str, Any]) -> History:
+        """Undoes `tree`, given a history in which nothing is recorded yet."""
+        return replace(self, **tree)

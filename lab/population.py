@@ -152,9 +152,14 @@ def place(tree: Any, layout: Layout) -> Any:
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
 
 
+def share(value: Any, layout: Layout) -> jax.Array:
+    """Put one host value onto every device."""
+    return jax.device_put(value, NamedSharding(mesh_of(layout), P()))
+
+
 def fetch(tree: Any) -> Any:
     """Copy to the host as NumPy arrays that no later call can overwrite."""
-    return jax.tree.map(lambda leaf: np.array(leaf), tree)
+    return jax.tree.map(lambda leaf: np.array(jax.device_get(leaf)), tree)
 
 
 def padded(rows: list[Any], size: int) -> list[Any]:

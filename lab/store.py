@@ -65,7 +65,7 @@ def open_store(workdir: Path, study: Study, note: Callable[[str], None]) -> Stor
         if not stage or not chunk:
             continue
         if chunk[-1].step == stage.end:
-            store.add(chunk)
+            store.add([saved for saved in chunk if not saved.spare])
         else:
             unfinished.append(chunk)
     # A chunk that another run divided otherwise and finished is stale.
@@ -87,11 +87,11 @@ def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
     except FileNotFoundError:
         raise UserError(f"{workdir} changed while it was read; open it again.") from None
     store, saves_of = Store(workdir), {stage.name: stage.saves for stage in study.stages}
-    for saves in found.values():
-        steps, planned = tuple(saved.step for saved in saves), saves_of.get(saves[0].meta["stage"], ())
-        if steps == planned:
+    for saves in ([saved for saved in chunk if not saved.spare] for chunk in found.values()):
+        steps, planned = tuple(saved.step for saved in saves), saves_of.get(saves[0].meta["stage"], ()) if saves else ()
+        if steps and steps == planned:
             store.add(saves)
-        elif steps == planned[: len(steps)]:
+        elif steps and steps == planned[: len(steps)]:
             store.unfinished.append(saves)
     keys = {study.key(cell, stage) for cell in study.cells for stage in range(len(study.stages))}
     if found and not any(keys & set(saves[0].meta["cells"]) for saves in found.values()):
@@ -102,8 +102,9 @@ def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
 def _whole(saves: Chunk, stage: Stage, note: Callable[[str], None]) -> Chunk:
     """The checkpoints up to the last one from which training can go on, before the first gap or damaged one."""
     kept = []
-    for saved, expected in zip(saves, stage.saves, strict=False):
-        if saved.step != expected:
+    for saved in saves:
+        planned = [step for step in stage.saves if step < saved.step or (step == saved.step and not saved.spare)]
+        if [s.step for s in (*kept, saved) if not s.spare] != planned:
             break
         try:
             for item in ("params", "history"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +17,15 @@ import numpy as np
 from lab import checkpoint, evaluate, population, train
 from lab.acting import staying
 from lab.config import digest
+from lab.errors import Stopped
 from lab.history import History
 from lab.mechanisms import MECHANISMS
 from lab.plan import Bucket, Node, Plan, arguments_of, traced_arguments
 from lab.programs import Programs
+from lab.saving import SPARE_SECONDS, Saver
 from lab.store import Chunk, Store
+
+Chunks = tuple[Chunk, ...]  # of a wave
 
 
 class Progress(Protocol):
@@ -73,18 +79,40 @@ class Wave:
 class Trainer:
     """Trains what a store lacks of a plan."""
 
-    def __init__(self, plan: Plan, store: Store, progress: Progress, programs: Programs):
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        progress: Progress,
+        programs: Programs,
+        stop: Callable[[], bool] = lambda: False,
+        spare_seconds: float = SPARE_SECONDS,
+    ):
+        """What to train and where.
+
+        Args:
+          plan, store, progress, programs: of one study.
+          stop: whether to save and end, asked after every call.
+          spare_seconds: how long at most training goes on without a checkpoint, but for a call.
+        """
         self.plan, self.store, self.progress, self.programs = plan, store, progress, programs
+        self._stop, self._spare_seconds = stop, spare_seconds
         self.study, self.layout = plan.study, plan.layout
         # Chunks that were cut off decide the shape of the rest, so that one program serves both.
         begun = [chunk[-1].meta["capacity"] for chunk in store.unfinished if self._goes_on(chunk)]
         self._capacity = max(begun, default=0) or plan.chunk(store.nodes)
 
     def run(self) -> None:
-        """Train bucket by bucket; every parent's bucket comes before its children's."""
-        for bucket in self.plan.buckets:
-            for wave in list(self._waves(bucket)):
-                self._train(bucket, wave)
+        """Train bucket by bucket; every parent's bucket comes before its children's.
+
+        Raises:
+          Stopped: if asked to, with everything saved.
+        """
+        with Saver() as saver:
+            for bucket in self.plan.buckets:
+                for saved in [self._train(bucket, wave, saver) for wave in list(self._waves(bucket))]:
+                    for chunk in saved.result():
+                        self.store.add(chunk)
 
     def _goes_on(self, chunk: Chunk) -> bool:
         """Whether training may go on from a chunk's checkpoints: on another layout it would end in other bits."""
@@ -124,10 +152,9 @@ class Trainer:
     def _wave(self, chunks: tuple[tuple[Node, ...], ...], begun: tuple[Chunk, ...]) -> Wave:
         return Wave(chunks, begun, self._capacity, self.layout.devices)
 
-    def _train(self, bucket: Bucket, wave: Wave) -> None:
-        """Train one wave from where it stands to the end of its stage."""
-        stage, calls = self.study.stages[bucket.stage], bucket.program.call_steps
-        last_stage = bucket.stage == len(self.study.stages) - 1
+    def _train(self, bucket: Bucket, wave: Wave, saver: Saver) -> Future[Chunks]:
+        """Train one wave from where it stands to the end of its stage. Returns its chunks, once they are saved."""
+        stage = self.study.stages[bucket.stage]
         seeds, knobs = population.place(traced_arguments(wave.padded), self.layout)
         if wave.begun:
             step, state, history = self._resume(bucket, wave)
@@ -138,18 +165,54 @@ class Trainer:
             for chunk in wave.chunks:  # what an earlier run may have left of the same chunk is of no use
                 checkpoint.remove(self._directory(bucket, chunk))
         call = self._training_call(bucket, seeds, knobs, state)
-        chunks = wave.begun or tuple([] for _ in wave.chunks)
-        for target in [save for save in stage.saves if save > step]:
-            while step < target:
-                state, loss_GxT = call(jnp.int32(step), seeds, knobs, state)
-                history = history.trained(step, np.asarray(loss_GxT))
-                step += calls
-                finished = sum(len(n.cells) for n in wave.nodes) if last_stage and step == stage.end else 0
-                self.progress.advanced(len(wave.nodes) * calls, finished)
-            history = history.evaluated(step, self._abilities(bucket, wave, step, seeds, state.params))
-            chunks = self._save(bucket, wave, step, state, history, chunks)
-        for chunk in chunks:
-            self.store.add(chunk)
+        saved: Future[Chunks] = Future()
+        saved.set_result(wave.begun or tuple([] for _ in wave.chunks))
+        while step < stage.end:
+            target = min(save for save in stage.saves if save > step)
+            step, state, history = self._advance(bucket, wave, call, (step, target), seeds, knobs, state, history)
+            if step == target:
+                history = history.evaluated(step, self._abilities(bucket, wave, step, seeds, state.params))
+            host = population.fetch(state)
+            saved = saver(partial(self._save, bucket, wave, step, host, history, saved, spare=step < target))
+            if self._stop():
+                raise Stopped
+        return saved
+
+    def _advance(
+        self,
+        bucket: Bucket,
+        wave: Wave,
+        call: Any,
+        between: tuple[int, int],
+        seeds: Any,
+        knobs: Any,
+        state: train.State,
+        history: History,
+    ) -> tuple[int, train.State, History]:
+        """Call after call from one step to another, or to where a spare checkpoint is due.
+
+        A call's losses are read once the next call is under way, so that no device waits for the host.
+        """
+        (step, target), calls = between, bucket.program.call_steps
+        unread: tuple[int, Any] | None = None
+        begun, due = time.monotonic(), False
+        with jax.transfer_guard("disallow"):  # nothing crosses but what is named here
+            while step < target and not due:
+                state, loss_GxT = call(population.share(np.int32(step), self.layout), seeds, knobs, state)
+                if unread:
+                    history = self._read(bucket, wave, history, *unread)
+                unread, step = (step, loss_GxT), step + calls
+                due = self._stop() or time.monotonic() - begun > self._spare_seconds
+            assert unread is not None, "a stage goes on from before its next save"
+            return step, state, self._read(bucket, wave, history, *unread)
+
+    def _read(self, bucket: Bucket, wave: Wave, history: History, first_step: int, loss_GxT: Any) -> History:
+        """The history with one more call, which is told."""
+        calls, stage = bucket.program.call_steps, self.study.stages[bucket.stage]
+        last = bucket.stage == len(self.study.stages) - 1 and first_step + calls == stage.end
+        history = history.trained(first_step, jax.device_get(loss_GxT))
+        self.progress.advanced(len(wave.nodes) * calls, sum(len(n.cells) for n in wave.nodes) if last else 0)
+        return history
 
     def _entry(self, bucket: Bucket, wave: Wave, seeds: Any, knobs: Any) -> train.State:
         """The state at a stage's first step: fresh, or the parents' end, with the stage's mechanisms set up."""
@@ -172,7 +235,8 @@ class Trainer:
         """The step, state and history that the chunks of a wave were cut off with."""
         places = {key: (chunk[-1], row) for chunk in wave.begun for row, key in enumerate(chunk[-1].meta["cells"])}
         ordered = [places[node.key] for node in wave.padded]
-        history = History(**checkpoint.gather(ordered, "history"))
+        history = History.start(len(wave.padded), len(evaluate.names(self.study)))
+        history = history.from_tree(checkpoint.gather(ordered, "history"))
         return wave.begun[0][-1].step, self._restored(ordered, bucket), history
 
     def _restored(self, places: list[tuple[checkpoint.Saved, int]], bucket: Bucket) -> train.State:
@@ -238,11 +302,18 @@ class Trainer:
         return self.store.workdir / "checkpoints" / f"{stage}-{digest([node.key for node in chunk])}"
 
     def _save(
-        self, bucket: Bucket, wave: Wave, step: int, state: train.State, history: History, chunks: tuple[Chunk, ...]
-    ) -> tuple[Chunk, ...]:
-        """Save every chunk of a wave, then thin them: the full state stays at the latest two steps."""
-        host, grown = population.fetch(state), []
-        for index, (nodes, before) in enumerate(zip(wave.chunks, chunks, strict=True)):
+        self,
+        bucket: Bucket,
+        wave: Wave,
+        step: int,
+        host: train.State,
+        history: History,
+        before: Future[Chunks],
+        spare: bool,
+    ) -> Chunks:
+        """Save every chunk of a wave, then thin them."""
+        grown = []
+        for index, (nodes, saves) in enumerate(zip(wave.chunks, before.result(), strict=True)):
             cells = checkpoint.rows(host, wave.rows(index))
             items = {
                 "params": cells.params,
@@ -255,11 +326,21 @@ class Trainer:
                 "capacity": wave.capacity,
                 "layout": asdict(self.layout),
                 "abilities": evaluate.names(self.study),
+                **({"spare": True} if spare else {}),
             }
             path = self._directory(bucket, nodes) / f"{step:08d}"
-            grown.append([*before, checkpoint.save(path, items, meta)])
+            grown.append([*saves, checkpoint.save(path, items, meta)])
         # Only now does every chunk hold the latest step, so that all can go back to one they share.
-        return tuple([checkpoint.drop_state(s) if s.resumable else s for s in c[:-2]] + c[-2:] for c in grown)
+        return tuple(_thinned(chunk) for chunk in grown)
+
+
+def _thinned(chunk: Chunk) -> Chunk:
+    """The full state stays at the latest two steps; spare checkpoints go once there is a later one."""
+    for saved in chunk[:-1]:
+        if saved.spare:
+            checkpoint.drop(saved)
+    kept = [saved for saved in chunk[:-1] if not saved.spare] + chunk[-1:]
+    return [checkpoint.drop_state(saved) if saved.resumable else saved for saved in kept[:-2]] + kept[-2:]
 
 
 def _state_shape(program: train.Program) -> train.State:

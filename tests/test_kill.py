@@ -46,6 +46,23 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(uninterrupted):
     assert numbers(workdir) == numbers(uninterrupted)
 
 
+def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupted):
+    workdir = uninterrupted.parent / "preempted"
+    process = start(workdir)
+    try:
+        while not MOMENTS["training"](workdir):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate()
+    assert process.returncode == os.EX_TEMPFAIL, out
+    assert "Traceback" not in out
+    assert "the same command goes on" in out
+    finish(start(workdir))
+    assert numbers(workdir) == numbers(uninterrupted)
+
+
 def test_views_are_rebuilt_and_nothing_is_trained(uninterrupted):
     before = numbers(uninterrupted)
     checkpoints = sorted(p.stat().st_mtime_ns for p in (uninterrupted / "checkpoints").rglob("*"))

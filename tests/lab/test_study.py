@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from dataclasses import replace
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from lab import checkpoint
+from lab.errors import Stopped, UserError
 from lab.grid import axis, product
 from lab.programs import Programs
-from lab.store import open_store
+from lab.store import open_store, read_store
 from lab.study import Trainer
-from tests.lab.conftest import LAYOUT, Silent, carry_out, study_of, tiny_config, tiny_sweep
+from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, carry_out, study_of, tiny_config, tiny_sweep
 
 
 def everything(store, keys):
@@ -122,6 +124,63 @@ def test_a_run_cut_off_while_training_ends_with_the_same_numbers(trained, tmp_pa
     assert sum(name.startswith("training") for name in programs.compiled) == len(plan.buckets)
     keys = keys_of(plan, 0) + keys_of(plan, 1)
     assert_same(everything(again, keys), everything(store, keys))
+
+
+def spares_in(workdir):
+    found, damaged = checkpoint.scan(workdir)
+    assert not damaged
+    return [saved for saves in found.values() for saved in saves if saved.spare]
+
+
+def stopped_after_two_calls(plan, workdir):
+    # Asked after the first call, after its save, which the study keeps, and after the second call.
+    asked = itertools.chain([False, False], itertools.repeat(True))
+    store = open_store(workdir, plan.study, pytest.fail)
+    with pytest.raises(Stopped):
+        Trainer(plan, store, Silent(), PROGRAMS, lambda: next(asked)).run()
+
+
+def test_a_stop_between_two_saves_loses_nothing(trained, tmp_path):
+    """Asked to stop after the second call (saves are after the first and the fourth), then run again."""
+    plan, store, _ = trained
+    stopped_after_two_calls(plan, tmp_path)
+    spares = spares_in(tmp_path)
+    assert {saved.step for saved in spares} == {6}
+    _, again, progress = carry_out(plan.study, tmp_path)
+    assert progress.skipped == 6 * sum(len(saved.meta["cells"]) for saved in spares) > 0
+    assert progress.cell_steps + progress.skipped == plan.steps_shared()
+    keys = keys_of(plan, 0) + keys_of(plan, 1)
+    assert_same(everything(again, keys), everything(store, keys))
+    assert not spares_in(tmp_path)
+
+
+def test_spare_checkpoints_change_nothing_and_go(trained, tmp_path):
+    """A checkpoint after every call, each of which goes with the next; readers see only those that the study keeps."""
+    plan, store, _ = trained
+    again = open_store(tmp_path, plan.study, pytest.fail)
+    Trainer(plan, again, Silent(), PROGRAMS, spare_seconds=0).run()
+    keys = keys_of(plan, 0) + keys_of(plan, 1)
+    assert_same(everything(again, keys), everything(store, keys))
+    assert not spares_in(tmp_path)
+    names = {path.relative_to(tmp_path) for path in tmp_path.glob("checkpoints/*/*")}
+    assert names == {path.relative_to(store.workdir) for path in store.workdir.glob("checkpoints/*/*")}
+
+
+def test_readers_do_not_see_spare_checkpoints(trained, tmp_path):
+    plan, _, _ = trained
+    stopped_after_two_calls(plan, tmp_path)
+    seen, damaged = read_store(tmp_path, plan.study)
+    assert not damaged
+    assert [[saved.step for saved in chunk] for chunk in seen.unfinished] == [[3]] * len(seen.unfinished)
+    assert seen.unfinished
+
+
+def test_a_save_that_fails_in_the_background_ends_training(trained, tmp_path, monkeypatch):
+    plan, _, _ = trained
+    full = UserError("could not save: No space left on device")
+    monkeypatch.setattr(checkpoint, "save", lambda *rest: (_ for _ in ()).throw(full))
+    with pytest.raises(UserError, match="No space left"):
+        Trainer(plan, open_store(tmp_path, plan.study, pytest.fail), Silent(), PROGRAMS).run()
 
 
 def test_a_finished_study_trains_nothing(trained):
