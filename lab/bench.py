@@ -6,7 +6,7 @@ PyTorch is installed, the ratio to an eager PyTorch loop of the same model (the 
 and one process a core). Contenders are timed in turns and the best of each is taken, so a ratio survives a noisy
 machine better than a time does. The second prints, for every mechanism at a value at which it acts, its milliseconds a
 cell-step as a ratio to the same program without it, the two timed in turns, and its compile seconds. `--cells` trains
-grids of 8 to 512 cells: time a cell-step, and memory.
+grids of 8 to 512 cells as studies are: milliseconds a cell-step, and memory.
 
 `--save=FILE` keeps the figures, `--compare=FILE` names what got slower since: exit status 1.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from lab import bench_figures, bench_mechanisms
+from lab import bench_cells, bench_figures, bench_mechanisms
 from lab.bench_figures import TOLERANCE, Figure, Measured
 from lab.bench_programs import ROUNDS, SHAPES, STEPS, flops, generation, matrix_product, reference, seconds_of, training
 from lab.errors import UserError
@@ -114,12 +114,16 @@ def measures(kind: str, layout: Layout) -> Mapping[str, Callable[[], Measured]]:
     """What a benchmark measures, by name, each on its own."""
     if kind == "mechanisms":
         return bench_mechanisms.measures(layout)
+    if kind == "cells":
+        return {"cells": bench_cells.measure}
     return {str(shape): lambda shape=shape: measure(*shape, layout) for shape in SHAPES}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab.bench", description="How fast the engine is on this machine.")
-    parser.add_argument("--mechanisms", action="store_true", help="what each mechanism costs a step")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--mechanisms", action="store_const", const="mechanisms", dest="kind", help="each one's cost")
+    kinds.add_argument("--cells", action="store_const", const="cells", dest="kind", help="grids of 8 to 512 cells")
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the figures")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="name what got slower since they were kept")
     parser.add_argument(
@@ -139,7 +143,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--save={args.save} can't be written: there is no such directory.")
     use_every_core()
     layout = local_layout()
-    run = bench_figures.begun("mechanisms" if args.mechanisms else "shapes", layout)
+    run = bench_figures.begun(args.kind or "shapes", layout)
     before = bench_figures.read(args.compare) if args.compare else None
     if before and (note := bench_figures.check_comparable(before, run, args.compare)):
         print(note)

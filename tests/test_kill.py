@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 
 from lab import kill_loop
 from lab.errors import UserError
-from lab.kill_loop import MOMENTS, finish, killed_at, moments, numbers
+from lab.kill_loop import MOMENTS, finish, killed_at, moments, numbers, start
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "tests" / "tiny_study.py"
@@ -48,9 +51,10 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(uninterrupted):
 
 def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupted):
     workdir = uninterrupted.parent / "preempted"
-    process = start(workdir)
+    there = MOMENTS["train"][0](workdir)
+    process = start(COMMAND, workdir, subprocess.PIPE)
     try:
-        while not MOMENTS["training"](workdir):
+        while not there():
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.005)
     finally:
@@ -59,7 +63,7 @@ def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupt
     assert process.returncode == os.EX_TEMPFAIL, out
     assert "Traceback" not in out
     assert "the same command goes on" in out
-    finish(start(workdir))
+    finish(COMMAND, workdir)
     assert numbers(workdir) == numbers(uninterrupted)
 
 
