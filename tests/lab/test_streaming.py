@@ -1,0 +1,38 @@
+"""Grids larger than the devices hold: what is alive on them is bounded by a wave of chunks, not by the grid."""
+
+import gc
+
+import jax
+
+from lab.plan import make_plan
+from lab.store import open_store
+from lab.study import Trainer
+from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_sweep
+
+
+class Watching(Silent):
+    """Counts the bytes of all arrays on devices after every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = []
+
+    def advanced(self, cell_steps, cells):
+        super().advanced(cell_steps, cells)
+        self.bytes.append(sum(array.nbytes for array in jax.live_arrays()))
+
+
+def most_alive(workdir, waves):
+    """Bytes that training so many waves of full chunks had on the devices at most, beside what was there before."""
+    cells = waves * LAYOUT.devices * LAYOUT.chunk
+    study, watching = study_of(grid=tiny_sweep((0.0,), seeds=cells)), Watching()
+    gc.collect()
+    before = sum(array.nbytes for array in jax.live_arrays())
+    Trainer(make_plan(study, LAYOUT), open_store(workdir, study, print), watching, PROGRAMS).run()
+    assert watching.cells == cells
+    return max(watching.bytes) - before
+
+
+def test_a_larger_grid_takes_no_more_of_the_devices(tmp_path):
+    one, four = most_alive(tmp_path / "one", waves=1), most_alive(tmp_path / "four", waves=4)
+    assert 0 < four <= 1.05 * one
