@@ -5,6 +5,7 @@ python run.py --config=ablations/pruning.py:quick      a small version of it
 python run.py --config=... --plan                      print the plan and train nothing
 python run.py --config=... --refine                    then add seeds and settings until the claims are decided
 python run.py --config=... --intervene                 then go on from where abilities are lost: what repairs?
+python run.py --config=... --reproduce=CELL            train one cell again, alone: the same to the bit?
 python run.py --config=... --config.steps.train=500    override any field
 python run.py --config=... --workdir=runs/mine         where the study lives (default: runs/<study>)
 python run.py --config=... --chunk=8                   cells a device trains in one call (default: a fixed rule)
@@ -16,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -49,6 +51,9 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_float(
     "precision", 0.05, "With --refine: the gap that is narrow enough, a share of the knob's range.", 0.001, 1.0
+)
+flags.DEFINE_string(
+    "reproduce", "", "Train one cell alone and compare it with the study's to the bit; a cell's key or its settings."
 )
 flags.DEFINE_integer(
     "chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0
@@ -139,9 +144,11 @@ def _fields(config: Any, prefix: str = "") -> list[str]:
 def _study(console: Console, argv: list[str], stop: Stop) -> int:
     """Plan, train what is missing, measure, judge, write the views; then refine or repair, where asked."""
     begun = time.perf_counter()
+    from lab import compiled
     from lab.population import use_every_core
 
     use_every_core()
+    compiled.keep()
     from analysis import embeddings, intervene, refine, summary
     from analysis import looks as record
     from lab import checkpoint
@@ -157,6 +164,8 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
     study = _checked(grid, root)
     plan = make_plan(study, local_layout(FLAGS.chunk))
     workdir = Workdir(root, study, FLAGS.config, plan.layout)
+    if FLAGS.reproduce:
+        return _reproduce(console, plan, workdir, stop)
     if FLAGS.plan:
         try:
             workdir.check()
@@ -206,6 +215,26 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
         console.print(f"done in {time.perf_counter() - begun:.0f} s", highlight=False)
     return 0
+
+
+def _reproduce(console: Console, plan: Any, workdir: Any, stop: Stop) -> int:
+    """Train one cell alone, in a directory that is thrown away. Exit status: 0 the same to the bit, 1 not."""
+    from lab import reproduce
+    from lab.programs import Programs
+    from lab.store import Store, read_store
+
+    cell = reproduce.find(plan.study, FLAGS.reproduce)
+    workdir.check()
+    before, _ = read_store(workdir.path, plan.study)
+    single = reproduce.alone(plan, cell)
+    if not any(node.key in before.nodes for node in reproduce.nodes_of(single)):
+        raise UserError(f"--reproduce: {workdir.path} holds no finished stage of this cell; train the study first.")
+    with tempfile.TemporaryDirectory() as directory:
+        again = Store(Path(directory))
+        _train(console, single, again, Programs(plan.layout), stop)
+        compared = reproduce.compare(single, before, again)
+    console.print("\n".join(reproduce.told(compared)), highlight=False, markup=False)
+    return int(any(one.differ for one in compared))
 
 
 def _grid(file: Path) -> Any:
@@ -308,7 +337,8 @@ def _train(console: Console, plan: Any, store: Any, programs: Any, stop: Stop) -
     last = len(plan.study.stages) - 1
     done = sum(len(n.cells) for b in plan.buckets for n in b.nodes if n.stage == last and n.key in store.nodes)
     begun = time.perf_counter()
-    with progress_for(Meter(total, len(plan.study.cells), done), console) as progress, stop.holding():
+    cells = sum(len(node.cells) for bucket in plan.buckets if bucket.stage == last for node in bucket.nodes)
+    with progress_for(Meter(total, cells, done), console) as progress, stop.holding():
         Trainer(plan, store, progress, programs, stop, spare_seconds=60 * FLAGS.save_minutes).run()
     return {"train": time.perf_counter() - begun - programs.seconds}
 

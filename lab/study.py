@@ -19,6 +19,7 @@ from lab.acting import staying
 from lab.config import digest
 from lab.errors import Stopped
 from lab.history import History
+from lab.machine import made_with
 from lab.mechanisms import MECHANISMS
 from lab.plan import Bucket, Node, Plan, arguments_of, traced_arguments
 from lab.programs import Programs
@@ -326,6 +327,7 @@ class Trainer:
                 "capacity": wave.capacity,
                 "layout": asdict(self.layout),
                 "abilities": evaluate.names(self.study),
+                "made_with": made_with(self.layout),
                 **({"spare": True} if spare else {}),
             }
             path = self._directory(bucket, nodes) / f"{step:08d}"
