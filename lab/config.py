@@ -21,6 +21,7 @@ from tasks.mixture import Mixture
 
 FORMAT = 3  # raised whenever the same config would train to other numbers
 THEN = "then"  # in a cell of a branch, beside its knobs: {knob: value that replaces the cell's in the last stage}
+WEIGHTS = "weights"  # beside them, too: the step of the first stage whose weights the last stage begins from
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,10 @@ class Study:
         last = stage == len(self.stages) - 1
         return values | dict(cell.get(THEN, {})) if last else values
 
+    def weights_at(self, cell: Mapping[str, Any], stage: int) -> int | None:
+        """The step of the first stage whose weights a stage begins from; None: from where the cell is."""
+        return cell.get(WEIGHTS) if stage == len(self.stages) - 1 else None
+
     def schedule_at(self, stage: int) -> Schedule:
         """The learning rate's schedule during a stage."""
         return self.restart if self.restart and stage == len(self.stages) - 1 else self.schedule
@@ -196,6 +201,7 @@ class Study:
                     "examples": [use.examples[i] for use in self.tasks],
                     "knobs": telling(self.knobs_at(cell, i)),
                     **self._restarted(i),
+                    **self._rewound(cell, i),
                 }
                 for i, s in enumerate(self.stages[: stage + 1])
             ],
@@ -204,6 +210,10 @@ class Study:
     def _restarted(self, stage: int) -> dict[str, Any]:
         schedule = self.schedule_at(stage)
         return {} if schedule is self.schedule else {"schedule": dataclasses.asdict(schedule)}
+
+    def _rewound(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        step = self.weights_at(cell, stage)
+        return {} if step is None else {WEIGHTS: step}
 
     def key(self, cell: Mapping[str, Any], stage: int) -> str:
         """The content's hash: equal for cells that agree on all knobs acting up to this stage."""

@@ -33,6 +33,7 @@ class Node:
       parent: key of the node it continues; None at the first stage.
       cells: indices of the study's cells that share it.
       knobs: every knob's value in force.
+      weights: the step of the first stage whose weights it begins from; None: its parent's.
     """
 
     key: str
@@ -40,11 +41,12 @@ class Node:
     parent: str | None
     cells: tuple[int, ...]
     knobs: Mapping[str, Any]
+    weights: int | None = None
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """The nodes of one stage that share a compiled program."""
+    """The nodes of one stage that share a compiled program and the step of their weights."""
 
     stage: int
     program: Program
@@ -129,9 +131,9 @@ def make_plan(study: Study, layout: Layout) -> Plan:
         groups: dict[Any, list[Node]] = {}
         for node in _nodes(study, stage):
             cell = study.cells[node.cells[0]]
-            shared = study.spec_of(cell), _static(node.knobs), study.entering(cell, stage)
+            shared = study.spec_of(cell), _static(node.knobs), study.entering(cell, stage), node.weights
             groups.setdefault(shared, []).append(node)
-        for (spec, static, entering), nodes in groups.items():
+        for (spec, static, entering, _), nodes in groups.items():
             buckets.append(_bucket(study, stage, spec, static, entering, nodes))
     return Plan(study, layout, tuple(buckets))
 
@@ -144,7 +146,8 @@ def _nodes(study: Study, stage: int) -> list[Node]:
     for key, cells in members.items():
         cell = study.cells[cells[0]]
         parent = study.key(cell, stage - 1) if stage else None
-        nodes.append(Node(key, stage, parent, tuple(cells), study.knobs_at(cell, stage)))
+        weights = study.weights_at(cell, stage)
+        nodes.append(Node(key, stage, parent, tuple(cells), study.knobs_at(cell, stage), weights))
     return nodes
 
 
