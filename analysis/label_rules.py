@@ -339,10 +339,10 @@ def elicitation_gap(case: Case) -> Label:
 
 
 def over_pruning(case: Case) -> Label:
-    """Fine-tuning or regrowth recovers half; where facts have frequencies the tail falls further than the head.
+    """Fine-tuning, rewinding or regrowth recovers half; where facts have frequencies the tail falls beyond the head.
 
-    Fine-tuning under the masks is what cells that went on unchanged do: what it recovers was lost to optimization. What
-    only lifting the masks recovers was lost to capacity.
+    Fine-tuning under the masks is what cells that went on unchanged do: what it recovers was lost to optimization, and
+    so was what early weights recover under the masks. What only lifting the masks recovers was lost to capacity.
     """
     if not prunes(case.study.claim.knob):
         return case.label_of("over-pruning", "not testable")
@@ -351,7 +351,7 @@ def over_pruning(case: Case) -> Label:
         head_S, tail_S = (case.change(case.column(split)) for split in ("head", "tail"))
         further, p = case.shown(head_S - tail_S)
         evidence = {"head": _mean(head_S), "tail": _mean(tail_S), "p": p}
-    arm, recovered, tried = case.recovery([UNCHANGED, "relax"])
+    arm, recovered, tried = case.recovery([UNCHANGED, "rewind", "relax"])
     needs = "" if arm or recovered is False else "fine-tuning under fixed masks beside regrowth (`--intervene`)"
     if not further:
         return case.decided("over-pruning", "not shown", "", "", evidence | tried)

@@ -27,8 +27,8 @@ LABELS = {
     "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
     "shortcut": "the split where the planted cue tells falls by less than δ, the one where it tells nothing by more",
     "elicitation gap": "what a linear reader extracts about the factor stays, and the model's own readout has lost it",
-    "over-pruning": "what pruning took comes back by fine-tuning under the masks (optimization) or only by regrowth"
-    " (capacity); where facts have frequencies, rare ones fall further than common ones",
+    "over-pruning": "what pruning took comes back under the masks, fine-tuned or from early weights (optimization), or"
+    " only by regrowth (capacity); where facts have frequencies, rare ones fall further than common ones",
     "over-regularization": "the task's own loss on the batches trained on rises with the knob",
     "unresolved": "none of the above is shown",
 }

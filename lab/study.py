@@ -225,12 +225,25 @@ class Trainer:
             parents = [self.store.final(str(node.parent)) for node in wave.padded]
             parent = next(b for b in self.plan.buckets if any(n.key == wave.nodes[0].parent for n in b.nodes))
             state = self._restored(parents, parent)
-        if not program.mechanisms:
-            return state
-        name = f"entry of {self._name(bucket)}"
-        arguments = (jnp.int32(self.study.stages[bucket.stage].start), seeds, knobs, state)
-        begin = self._program(name, program, lambda t, s, k, x: train.begin(program, x, k, s, t), arguments, shared=1)
-        return begin(*arguments)
+        begun = jnp.int32(self.study.stages[bucket.stage].start)
+        if program.mechanisms:
+            name, arguments = f"entry of {self._name(bucket)}", (begun, seeds, knobs, state)
+            begin = lambda t, s, k, x: train.begin(program, x, k, s, t)  # noqa: E731
+            state = self._program(name, program, begin, arguments, shared=1)(*arguments)
+        if wave.nodes[0].weights is not None:  # then all nodes of the bucket have it
+            name, arguments = f"rewinding, {self._name(bucket)}", (begun, seeds, knobs, state, self._early(wave))
+            rewind = lambda t, s, k, x, w: train.rewound(program, x, w, k, s, t)  # noqa: E731
+            state = self._program(name, program, rewind, arguments, shared=1)(*arguments)
+        return state
+
+    def _early(self, wave: Wave) -> Any:
+        """The parameters that the nodes' cells had after the step of the first stage that they go back to."""
+        places = []
+        for node in wave.padded:
+            found = self.store.at(self.study.key(self.study.cells[node.cells[0]], 0), node.weights or 0)
+            assert found, "a finished stage has all its checkpoints"
+            places.append(found)
+        return population.place(checkpoint.gather(places, "params"), self.layout)
 
     def _resume(self, bucket: Bucket, wave: Wave) -> tuple[int, train.State, History]:
         """The step, state and history that the chunks of a wave were cut off with."""
