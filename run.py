@@ -153,7 +153,7 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
     from analysis import looks as record
     from lab import checkpoint
     from lab.plan import make_plan
-    from lab.population import local_layout
+    from lab.population import local_layout, memory_budget
     from lab.programs import Programs
     from lab.store import open_store
     from lab.workdir import Workdir
@@ -163,6 +163,8 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
     grid = _grid(Path(file))
     study = _checked(grid, root)
     plan = make_plan(study, local_layout(FLAGS.chunk))
+    if not FLAGS.chunk:
+        plan = plan.within(memory_budget(plan.layout))
     workdir = Workdir(root, study, FLAGS.config, plan.layout)
     if FLAGS.reproduce:
         return _reproduce(console, plan, workdir, stop)

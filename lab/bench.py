@@ -5,135 +5,34 @@ machine's matrix-product ceiling measured in the same run, the generators' share
 PyTorch is installed, the ratio to an eager PyTorch loop of the same model (the better of one process with all threads
 and one process a core). Contenders are timed in turns and the best of each is taken, so a ratio survives a noisy
 machine better than a time does. The second prints, for every mechanism at a value at which it acts, its milliseconds a
-cell-step as a ratio to the same program without it, the two timed in turns, and its compile seconds.
+cell-step as a ratio to the same program without it, the two timed in turns, and its compile seconds. `--cells` trains
+grids of 8 to 512 cells as studies are: milliseconds a cell-step, and memory.
+
+`--save=FILE` keeps the figures, `--compare=FILE` names what got slower since: exit status 1.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
-from lab import population, train
+from lab import bench_cells, bench_figures, bench_mechanisms
+from lab.bench_figures import TOLERANCE, Figure, Measured
+from lab.bench_programs import ROUNDS, SHAPES, STEPS, flops, generation, matrix_product, reference, seconds_of, training
 from lab.errors import UserError
-from lab.knobs import KNOBS
-from lab.mechanisms import MECHANISMS
-from lab.mechanisms.base import Knob
-from lab.model import ModelSpec
-from lab.plan import traced_arguments
 from lab.population import Layout, cores, local_layout, use_every_core
 from lab.programs import Programs
-from lab.randomness import address
-from lab.train import Program, Schedule
-from tasks import make
-from tasks.mixture import Mixture
-
-SHAPES = ((64, 32, 64), (32, 16, 32))  # width, tokens, batch
-STEPS = 20
-ROUNDS = 4
-MATRIX = 1024
-# Values at which mechanisms are timed, where `typical` would give one that does little or is out of proportion.
-TYPICAL = {
-    "batch.share": 0.5,
-    "curriculum.order": "progress",
-    "fsq.levels": 8,
-    "vq.codes": 64,
-    "loop.turns": 2,
-    "experts.top_k": 2,
-    "multi_token.ahead": 2,
-    "width.active": 0.5,
-    "head_dim.active": 0.5,
-    "prune.scope": "global",
-    "spectral_cap.norm": 1.0,
-}
-
-
-def reference(width: int, tokens: int, batch: int) -> Program:
-    """The training program of a reference shape: the word problem in Z6, answered at every token."""
-    mixture = Mixture((("word", make("group_word", group="Z6", length=tokens, longer=tokens + 1)),))
-    spec = ModelSpec(mixture.vocab_size, tokens, width, layers=2, heads=4, mlp_width=4 * width)
-    return Program(spec, mixture, (("word", batch),), tokens, Schedule(), call_steps=STEPS)
-
-
-def copying(width: int, tokens: int, batch: int) -> Program:
-    """The same for copying: symbols that may be renamed, and an answer that is fed back."""
-    half = (tokens - 1) // 2
-    mixture = Mixture((("copy", make("copy", length=half, longer=half + 1)),))
-    spec = ModelSpec(mixture.vocab_size, tokens, width, layers=2, heads=4, mlp_width=4 * width)
-    length = mixture.length({"copy": "train"})
-    return Program(spec, mixture, (("copy", batch),), length, Schedule(), call_steps=STEPS)
-
-
-def flops(program: Program) -> float:
-    """Floating-point operations of a step in matrix products, attention's included: three times the forward pass."""
-    spec, (_, batch) = program.spec, program.counts[0]
-    weights = spec.layers * (4 * spec.width**2 + 2 * spec.width * spec.mlp_width) + spec.width * spec.vocab_size
-    attention = spec.layers * 2 * program.length * spec.width
-    return 3 * 2.0 * batch * program.length * (weights + attention)
-
-
-def seconds_of(call: Callable[[], Any]) -> float:
-    """Seconds of one call, waiting for its result."""
-    begun = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - begun
-
-
-def matrix_product(layout: Layout) -> tuple[Callable[[], Any], float]:
-    """A call that multiplies matrices on every device at once, and its floating-point operations."""
-    repeats = 10
-    x = population.place(np.ones((layout.devices, MATRIX, MATRIX), np.float32), layout)
-
-    def many(a: jax.Array) -> jax.Array:
-        return lax.fori_loop(0, repeats, lambda _, y: jnp.dot(a, y) * jnp.float32(1e-3), a)
-
-    programs = Programs(Layout(layout.platform, layout.devices, 1, 1))
-    call = programs.get("matrix products", (), many, (x,))
-    return lambda: call(x), 2.0 * MATRIX**3 * repeats * layout.devices
-
-
-def training(program: Program, programs: Programs) -> tuple[Callable[[], Any], int]:
-    """A call that trains a full chunk a device for STEPS steps, and the number of cells."""
-    layout = programs.layout
-    cells = layout.devices * layout.chunk
-    seeds = population.place(np.arange(cells, dtype=np.int32), layout)
-    _, knobs = traced_arguments([])
-    knobs = population.place({name: np.full(cells, 1e-3, np.float32) for name in knobs}, layout)
-    state = programs.get("initialisation", program, lambda s: train.init(program, s), (seeds,))(seeds)
-    arguments = (jnp.int32(0), seeds, knobs, state)
-    call = programs.get(
-        "training", program, lambda t, s, k, x: train.train_call(program, t, s, k, x), arguments, shared=1
-    )
-    return lambda: call(*arguments), cells
-
-
-def generation(program: Program, programs: Programs) -> Callable[[], Any]:
-    """A call that only makes the batches of the same cells and steps."""
-    layout, (label, _) = programs.layout, program.counts[0]
-    seeds = population.place(np.arange(layout.devices * layout.chunk, dtype=np.int32), layout)
-
-    def batches(seed: jax.Array) -> jax.Array:
-        worlds = program.mixture.worlds(address(seed, "world"))
-
-        def one(total: jax.Array, step: jax.Array) -> tuple[jax.Array, None]:
-            key = address(seed, "batch", step)
-            batch = program.mixture.batch(key, worlds, dict(program.counts), program.length)
-            return total + sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in batch), None
-
-        return lax.scan(one, jnp.float32(0), jnp.arange(STEPS, dtype=jnp.int32))[0]
-
-    call = programs.get(f"generation of {label}", program, batches, (seeds,))
-    return lambda: call(seeds)
+from lab.train import Program
 
 
 def torch_rates(program: Program) -> dict[str, float]:
@@ -154,11 +53,26 @@ def torch_rates(program: Program) -> dict[str, float]:
     return {"one process, all threads": together(1, cores()), "one process a core": together(cores(), 1)}
 
 
-def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
-    """The lines for one reference shape."""
+def yardstick() -> float:
+    """CPU seconds of compiling something that has nothing to do with the lab: the gradient of 16 dense layers."""
+
+    def loss(kernels: jax.Array, x: jax.Array) -> jax.Array:
+        for kernel in kernels:
+            x = jnp.tanh(x @ kernel)
+        return jnp.sum(x)
+
+    begun = time.process_time()
+    jax.jit(jax.grad(loss)).lower(jnp.ones((16, 32, 32)), jnp.ones((8, 32))).compile()
+    return time.process_time() - begun
+
+
+def measure(width: int, tokens: int, batch: int, layout: Layout) -> Measured:
+    """The lines and figures of one reference shape."""
+    shape = f"d={width} T={tokens} B={batch}"
     program, programs = reference(width, tokens, batch), Programs(layout)
+    begun = time.process_time()
     step, cells = training(program, programs)
-    compile_seconds = programs.seconds
+    compiling, compile_seconds = (time.process_time() - begun) / yardstick(), programs.seconds
     make_data = generation(program, programs)
     product, product_flops = matrix_product(layout)
     times = {"step": [], "data": [], "product": []}
@@ -169,8 +83,16 @@ def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
     rate = cells * STEPS / best["step"]
     ceiling = product_flops / best["product"]
     achieved = flops(program) * rate
+    figures = [
+        Figure(f"{shape}: rate", rate, "cell-steps/s", more=True),
+        Figure(f"{shape}: share of the ceiling", achieved / ceiling, more=True, judged=True),
+        Figure(f"{shape}: ceiling", ceiling / 1e9, "GFLOP/s", more=True),
+        Figure(f"{shape}: generators", best["data"] / best["step"], "of a step"),
+        Figure(f"{shape}: compile", compile_seconds, "s"),
+        Figure(f"{shape}: compile, beside 16 dense layers", compiling, "times as many CPU seconds", judged=True),
+    ]
     lines = [
-        f"d={width} T={tokens} B={batch}",
+        shape,
         f"  cell-steps/s           {rate:,.1f}  ({1e3 / rate:.2f} ms a cell-step, {cells} cells in a call)",
         f"  matrix products        {achieved / 1e9:,.1f} GFLOP/s, {achieved / ceiling:.0%} of the measured ceiling"
         f" ({ceiling / 1e9:,.0f} GFLOP/s)",
@@ -182,118 +104,70 @@ def measure(width: int, tokens: int, batch: int, layout: Layout) -> list[str]:
         fastest = max(rates.values())
         told = ", ".join(f"{name} {value:,.1f}" for name, value in rates.items())
         lines.append(f"  eager PyTorch          {told} cell-steps/s: ratio {rate / fastest:.2f}")
+        figures.append(Figure(f"{shape}: ratio to eager PyTorch", rate / fastest, more=True, judged=True))
     else:
         lines.append("  eager PyTorch          not installed: pip install -e '.[bench]'")
-    return lines
+    return Measured(lines, figures)
 
 
-def typical(knob: Knob) -> Any:
-    """A value at which a knob does something: the last choice, 4, or halfway to the end of its range, 1 at most."""
-    if knob.name in TYPICAL:
-        return TYPICAL[knob.name]
-    if knob.choices:
-        return knob.choices[-1]
-    if knob.neutral is None:
-        return knob.base
-    if knob.integer:
-        return int(np.clip(4, knob.low, knob.high))
-    end = max((knob.low, knob.high), key=lambda end: abs(end - knob.neutral))
-    return knob.neutral + float(np.clip((end - knob.neutral) / 2, -1, 1))
+def measures(kind: str, layout: Layout) -> Mapping[str, Callable[[], Measured]]:
+    """What a benchmark measures, by name, each on its own."""
+    if kind == "mechanisms":
+        return bench_mechanisms.measures(layout)
+    if kind == "cells":
+        return {"cells": bench_cells.measure}
+    return {str(shape): lambda shape=shape: measure(*shape, layout) for shape in SHAPES}
 
 
-def settings(mechanism: str) -> dict[str, Any]:
-    """Every knob's value in a program with one mechanism at work: what shapes its strengths is at its default."""
-    values = {name: knob.base for name, knob in KNOBS.items()} | {"seed": 0}
-    for knob in MECHANISMS[mechanism].knobs if mechanism else ():
-        if not knob.needs or knob.name in TYPICAL:
-            values[knob.name] = typical(knob)
-    return values
-
-
-def with_mechanism(plain: Program, mechanism: str, values: dict[str, Any]) -> Program:
-    """The program with one mechanism compiled in, which acts from its first step."""
-    static = tuple((k.name, values[k.name]) for k in MECHANISMS[mechanism].knobs if not k.traced)
-    spec = MECHANISMS[mechanism].shape(plain.spec, values)
-    return replace(plain, spec=spec, mechanisms=(mechanism,), entering=(mechanism,), static=static)
-
-
-def stepping(program: Program, values: dict[str, Any], programs: Programs) -> tuple[Callable[[], Any], float]:
-    """A call that trains one cell a device for STEPS steps from the first on, and the seconds its compilation took."""
-    cells = programs.layout.devices
-    placed = lambda tree: population.place(tree, programs.layout)  # noqa: E731
-    seeds = placed(np.arange(cells, dtype=np.int32))
-    traced = [name for name, knob in KNOBS.items() if knob.traced and name != "seed"]
-    knobs = placed({name: np.full(cells, KNOBS[name].number(values[name]), np.float32) for name in traced})
-
-    def begun(seed: jax.Array, knobs: dict[str, jax.Array]) -> train.State:
-        return train.begin(program, train.init(program, seed), knobs, seed, jnp.int32(0))
-
-    state = programs.get("beginning", program, begun, (seeds, knobs))(seeds, knobs)
-    before, arguments = programs.seconds, (jnp.int32(0), seeds, knobs, state)
-    call = programs.get(
-        "training", program, lambda t, s, k, x: train.train_call(program, t, s, k, x), arguments, shared=1
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab.bench", description="How fast the engine is on this machine.")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--mechanisms", action="store_const", const="mechanisms", dest="kind", help="each one's cost")
+    kinds.add_argument("--cells", action="store_const", const="cells", dest="kind", help="grids of 8 to 512 cells")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep the figures")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="name what got slower since they were kept")
+    parser.add_argument(
+        "--tolerance", type=float, default=TOLERANCE, help="the share by which a figure may get worse (%(default)s)"
     )
-    return lambda: call(*arguments), programs.seconds - before
+    return parser
 
 
-def mechanism_row(mechanism: str, plain: Program, without: Callable[[], Any], programs: Programs) -> str:
-    """A line of the table: the mechanism, its knobs' values, the ratio, milliseconds, compile seconds.
-
-    Where it can't act on the plain program's task, beside a program that copies.
-    """
-    values = settings(mechanism)
-    moved = [k for k in MECHANISMS[mechanism].knobs if values[k.name] != k.base]
-    told = ", ".join(f"{k.name} {values[k.name]}" for k in moved)
-    objects = MECHANISMS[mechanism].objection
-    if objects(plain.mixture, plain.spec, values):
-        plain = copying(*SHAPES[0])
-        if objection := objects(plain.mixture, plain.spec, values):
-            return f"| {mechanism} | {told} | — | — | — | {objection} |"
-        told = f"{told}; copying"
-        without, _ = stepping(plain, settings(""), programs)
-        seconds_of(without)
-    call, compile_seconds = stepping(with_mechanism(plain, mechanism, values), values, programs)
-    times = {"with": [], "without": []}
-    for _ in range(ROUNDS):
-        times["with"].append(seconds_of(call))
-        times["without"].append(seconds_of(without))
-    best = {name: min(seconds) for name, seconds in times.items()}
-    milliseconds = 1e3 * best["with"] / (STEPS * programs.layout.devices)
-    ratio = best["with"] / best["without"]
-    return f"| {mechanism} | {told} | {ratio:.2f} | {milliseconds:.2f} | {compile_seconds:.1f} |"
-
-
-def measure_mechanisms(layout: Layout) -> None:
-    """Print the table of mechanisms at the first reference shape, a line as soon as it is measured."""
-    programs = Programs(replace(layout, chunk=layout.width))
-    plain = reference(*SHAPES[0])
-    without, compile_seconds = stepping(plain, settings(""), programs)
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    print(f"load {load}; the plain program compiles in {compile_seconds:.1f} s\n")
-    print("| mechanism | at | ratio to plain | ms a cell-step | compile, s |\n|---|---|---|---|---|")
-    seconds_of(without)
-    for mechanism in MECHANISMS:
-        print(mechanism_row(mechanism, plain, without, programs), flush=True)
-
-
-def main(arguments: list[str]) -> int:
-    """Print the benchmark of this machine."""
-    if arguments not in ([], ["--mechanisms"]):
-        raise UserError(f"unknown arguments '{' '.join(arguments)}': `python -m lab.bench` takes --mechanisms or none.")
+def main(arguments: Sequence[str]) -> int:
+    """Print the benchmark of this machine. Exit status: 0, or 1 where something got slower than in a saved run."""
+    args, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        raise UserError(f"unknown arguments '{' '.join(unknown)}'; `python -m lab.bench --help` tells which there are.")
+    if args.tolerance <= 0:
+        raise UserError(f"--tolerance={args.tolerance:g} must be above 0: no two runs give quite the same figures.")
+    if args.save and not args.save.parent.is_dir():
+        raise UserError(f"--save={args.save} can't be written: there is no such directory.")
     use_every_core()
     layout = local_layout()
-    device = jax.local_devices()[0].device_kind
-    print(f"{layout.devices} × {device}, jax {jax.__version__}, width {layout.width}, chunk {layout.chunk}")
-    if arguments:
-        measure_mechanisms(layout)
+    run = bench_figures.begun(args.kind or "shapes", layout)
+    before = bench_figures.read(args.compare) if args.compare else None
+    if before and (note := bench_figures.check_comparable(before, run, args.compare)):
+        print(note)
+    print(
+        f"{layout.devices} × {run.machine['device']}, jax {jax.__version__}, width {layout.width},"
+        f" chunk {layout.chunk}, load {run.load}"
+    )
+    figures: list[Figure] = []
+    for measuring in measures(run.kind, layout).values():
+        measured = bench_figures.measured_twice(measuring, before, args.tolerance)
+        print("\n".join(measured.lines), flush=True)
+        figures += measured.figures
+    run = replace(run, figures={figure.name: figure for figure in figures})
+    if args.save:
+        bench_figures.save(run, args.save)
+    if before is None:
         return 0
-    for shape in SHAPES:
-        print("\n".join(measure(*shape, layout)), flush=True)
-    return 0
+    print(*bench_figures.told(before, run, args.tolerance), sep="\n")
+    return 1 if bench_figures.slower(before, figures, args.tolerance) else 0
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except UserError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab import population
-from lab.bench import ROUNDS, STEPS, generation, seconds_of, training
+from lab.bench_programs import ROUNDS, STEPS, generation, seconds_of, training
 from lab.errors import UserError, nearest
 from lab.model import ModelSpec
 from lab.population import Layout, local_layout, use_every_core

@@ -25,6 +25,7 @@ from lab.parse import parse
 from lab.plan import make_plan
 from lab.population import local_layout, use_every_core
 from lab.programs import Programs
+from lab.progress import Quiet
 from lab.store import open_store
 from lab.study import Trainer
 from tasks import TASKS
@@ -55,7 +56,7 @@ def train(study: Study) -> Curves:
     plan = make_plan(study, local_layout())
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder), study, print)
-        Trainer(plan, store, _Quiet(), Programs(plan.layout)).run()
+        Trainer(plan, store, Quiet(), Programs(plan.layout)).run()
         found = [store.final(node.key) for node in plan.buckets[-1].nodes]
         histories = [checkpoint.rows(checkpoint.load(saved, "history"), [row]) for saved, row in found]
         names = found[0][0].meta["abilities"]
@@ -82,13 +83,6 @@ def judge(card: Card, curves: Curves) -> Iterator[tuple[str, str, bool]]:
 def _first_learned(curves: Curves, split: str) -> Any:
     learned = np.flatnonzero((curves[split] >= LEARNED).all(axis=0))
     return int(curves["step"][learned[0]]) if learned.size else None
-
-
-class _Quiet:
-    def compiled(self, what: str, seconds: float) -> None: ...
-    def note(self, text: str) -> None: ...
-    def resumed(self, cell_steps: int) -> None: ...
-    def advanced(self, cell_steps: int, cells: int) -> None: ...
 
 
 def chosen(names: list[str], everything: bool) -> list[tuple[str, Card]]:

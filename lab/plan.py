@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from lab import knobs as registry
 from lab import model
 from lab.config import Course, Study
+from lab.errors import UserError
 from lab.mechanisms.base import Knob
-from lab.population import Layout, chunk_for
+from lab.population import Layout, chunk_for, halved
 from lab.train import Program
 
 
@@ -121,9 +122,10 @@ class Plan:
 
     def memory_bytes(self) -> int:
         """Estimated peak a device: its cells' states and gradients, and the activations of the cells run together."""
-        return max(self._memory_of(spec) for spec in {bucket.program.spec for bucket in self.buckets})
+        return max(self.memory_of(spec) for spec in {bucket.program.spec for bucket in self.buckets})
 
-    def _memory_of(self, spec: model.ModelSpec) -> int:
+    def memory_of(self, spec: model.ModelSpec) -> int:
+        """The same of the programs of one model."""
         study = self.study
         state = 4 * parameters(spec) * (self.layout.chunk * 4 + self.layout.width)
         length = study.train_length + spec.slots + spec.registers
@@ -132,6 +134,26 @@ class Plan:
         passes = spec.turns * (spec.thoughts + 1)
         per_token = spec.layers * passes * (12 * spec.width + 3 * neurons + 2 * spec.heads * length)
         return state + 4 * tokens * per_token * self.layout.width
+
+    def within(self, budget: int) -> Plan:
+        """The plan with the chunk halved until its estimated memory fits into that of a device; else unchanged.
+
+        Args:
+          budget: bytes a device, `population.memory_budget`; 0 where that isn't known.
+
+        Raises:
+          UserError: if even one cell doesn't fit.
+        """
+        plan = self
+        while budget and (needed := plan.memory_bytes()) > budget:
+            if plan.layout.chunk == 1:
+                raise UserError(
+                    f"one cell takes about {needed / 2**20:,.0f} MiB and a device has {budget / 2**20:,.0f} for cells;"
+                    " make config.model, the tasks' examples or config.evaluation.examples smaller, or pass --chunk=1"
+                    " to try it all the same."
+                )
+            plan = replace(plan, layout=halved(plan.layout))
+        return plan
 
 
 @functools.cache

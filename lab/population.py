@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -41,8 +42,8 @@ class Layout:
     chunk: int
 
 
-# (width, chunk) by platform. CPU: measured, docs/benchmarks.md. GPU and TPU: enough cells to fill the device at the
-# reference width; not yet measured.
+# (width, chunk) by platform; `Plan.within` lowers them where memory is short. CPU: measured, docs/benchmarks.md. GPU,
+# TPU: enough cells to fill the device at the reference width; not yet measured.
 RULE = {"cpu": (1, 4), "gpu": (32, 32), "tpu": (32, 32)}
 
 
@@ -79,6 +80,34 @@ def local_layout(chunk: int = 0) -> Layout:
     if chunk:
         width = 1 if platform == "cpu" else chunk
     return Layout(platform, jax.local_device_count(), width, chunk or default)
+
+
+def halved(layout: Layout) -> Layout:
+    """The layout with half the cells a call, no more of them together than that."""
+    chunk = max(layout.chunk // 2, 1)
+    return replace(layout, chunk=chunk, width=min(layout.width, chunk))
+
+
+def memory_budget(layout: Layout) -> int:
+    """Bytes that cells may take up on one device, the least of all devices; 0 where that isn't known.
+
+    What an accelerator's allocator hands out; of the machine's memory (or of what this process is let have of it) half,
+    shared by the CPU devices.
+    """
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
+    if layout.platform != "cpu":
+        return min(limits)
+    return _machine_bytes() // 2 // layout.devices
+
+
+def _machine_bytes() -> int:
+    known = {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(getattr(os, "sysconf_names", ()))
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0
+    try:
+        allowed = int(Path("/sys/fs/cgroup/memory.max").read_text())  # of a container or a batch job
+    except (OSError, ValueError):
+        return machine
+    return min(machine, allowed) if machine else allowed
 
 
 def chunk_for(cells: int, layout: Layout) -> int:

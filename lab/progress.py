@@ -55,6 +55,22 @@ class Meter:
         return f"{self.cells_done}/{self.cells} cells, {rate:,.0f} cell-steps/s, {left} left"
 
 
+class Quiet:
+    """Says nothing."""
+
+    def compiled(self, what: str, seconds: float) -> None:
+        """A program was compiled."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know."""
+
+    def resumed(self, cell_steps: int) -> None:
+        """Part of the total was already trained."""
+
+    def advanced(self, cell_steps: int, cells: int) -> None:
+        """Training went on."""
+
+
 class PlainProgress:
     """Lines for a log file or a pipe."""
 

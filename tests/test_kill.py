@@ -12,27 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from lab import kill_loop
+from lab.errors import UserError
+from lab.kill_loop import MOMENTS, finish, killed_at, moments, numbers, start
+
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "tests" / "tiny_study.py"
-
-
-def start(workdir, *arguments):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    command = [sys.executable, str(ROOT / "run.py"), f"--config={STUDY}", f"--workdir={workdir}", *arguments]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def finish(process):
-    out, _ = process.communicate()
-    assert process.returncode == 0, out
-    return out
-
-
-def numbers(workdir):
-    files = (workdir / "results.csv", workdir / "verdicts.json", *(workdir / "figures").iterdir())
-    return {file.name: file.read_bytes() for file in files}
+COMMAND = ("env", "-u", "XLA_FLAGS", sys.executable, str(ROOT / "run.py"), f"--config={STUDY}")
 
 
 @pytest.fixture(scope="module")
@@ -47,48 +33,28 @@ def uninterrupted(tmp_path_factory, worker_id):
             time.sleep(0.1)
     else:
         try:
-            finish(start(folder / "whole"))
+            finish(COMMAND, folder / "whole")
         finally:
             (folder / "done").touch()
     return folder / "whole"
 
 
-def seen(pattern):
-    """Whether a path of that pattern exists in the work directory."""
-    return lambda workdir: any(workdir.glob(pattern))
-
-
-MOMENTS = {
-    # after the first checkpoint of the first stage, so in the middle of training
-    "training": seen("checkpoints/train-*/*/params"),
-    # Orbax writes to a directory of another name and renames it when it is whole
-    "saving": seen("checkpoints/*/*orbax-checkpoint-tmp*"),
-    "the second stage": seen("checkpoints/prune-*"),
-    "measuring": seen("readings/*.json"),
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_and_rerun_is_the_same_to_the_byte(uninterrupted, moment, tmp_path):
-    workdir = uninterrupted.parent / moment.replace(" ", "-")
-    process = start(workdir)
-    try:
-        while not MOMENTS[moment](workdir):
-            assert process.poll() is None, f"ended before {moment}: {process.communicate()[0]}"
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+def test_killed_again_and_again_it_ends_in_the_same_bytes(uninterrupted):
+    """Each kill comes earlier in the study than the next, so that none finds its moment gone by."""
+    workdir = uninterrupted.parent / "killed"
+    for moment in ("start", "train", "save", "chunk", "measure"):
+        assert killed_at(COMMAND, workdir, moment, 0.2 if moment == "start" else 0.0), moment
     assert not (workdir / "results.csv").exists()
-    finish(start(workdir))
+    finish(COMMAND, workdir)
     assert numbers(workdir) == numbers(uninterrupted)
 
 
 def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupted):
     workdir = uninterrupted.parent / "preempted"
-    process = start(workdir)
+    there = MOMENTS["train"][0](workdir)
+    process = start(COMMAND, workdir, subprocess.PIPE)
     try:
-        while not MOMENTS["training"](workdir):
+        while not there():
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.005)
     finally:
@@ -97,7 +63,7 @@ def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupt
     assert process.returncode == os.EX_TEMPFAIL, out
     assert "Traceback" not in out
     assert "the same command goes on" in out
-    finish(start(workdir))
+    finish(COMMAND, workdir)
     assert numbers(workdir) == numbers(uninterrupted)
 
 
@@ -108,7 +74,7 @@ def test_views_are_rebuilt_and_nothing_is_trained(uninterrupted):
         (uninterrupted / view).unlink()
     for folder in ("tb", "figures"):
         shutil.rmtree(uninterrupted / folder)
-    out = finish(start(uninterrupted))
+    out = finish(COMMAND, uninterrupted)
     assert "Everything is trained" in out
     assert numbers(uninterrupted) == before
     assert (uninterrupted / "report.html").exists()
@@ -121,8 +87,75 @@ def test_added_seeds_keep_the_old_rows_and_train_the_new_ones_alone(uninterrupte
     workdir = uninterrupted.parent / "more"
     shutil.copytree(uninterrupted, workdir)
     old = (workdir / "results.csv").read_text().splitlines()
-    out = finish(start(workdir, "--config.seeds=4"))
+    out = finish([*COMMAND, "--config.seeds=4"], workdir)
     assert "already trained" in out
     new = (workdir / "results.csv").read_text().splitlines()
     assert set(old) < set(new)
     assert len(new) - 1 == 2 * (len(old) - 1)
+
+
+# Stands for a study: three checkpoints of a number that grows, each saved under another name first.
+TOY = """
+import pathlib, sys, time
+there = pathlib.Path(sys.argv[-1].partition("=")[2])
+(there / "readings").mkdir(parents=True, exist_ok=True)
+(there / "study.partial").write_text("")
+(there / "study.partial").replace(there / "study.json")
+chunk = there / "checkpoints" / "chunk"
+saved = sorted(chunk.glob("*/params"))
+total = int(saved[-1].read_text()) if saved else 0
+{mistake}
+for step in range(len(saved), 3):
+    total += step
+    partial = chunk / f"{step}.orbax-checkpoint-tmp"
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / "params").write_text(str(total))
+    time.sleep(0.02)
+    partial.rename(chunk / str(step))
+(there / "readings" / "one.json").write_text("")
+time.sleep(0.02)
+(there / "verdicts.json").write_text("")
+(there / "results.csv").write_text(f"total\\n{total}\\n")
+"""
+
+
+def spent(tmp_path, mistake, kills=8):
+    """(what differs, what was told) of a loop on the toy."""
+    script, told = tmp_path / "toy.py", []
+    tmp_path.mkdir(exist_ok=True)
+    script.write_text(TOY.replace("{mistake}", mistake))
+    drawn = ((moment, min(later, 0.01)) for moment, later in moments(seed=1))
+    return kill_loop.loop((sys.executable, "-S", str(script)), tmp_path / "runs", kills, drawn, told.append), told
+
+
+def test_the_loop_spends_its_kills_and_finds_the_same_bytes(tmp_path):
+    different, told = spent(tmp_path, "")
+    assert different == []
+    assert [line.split(":")[0] for line in told if line.startswith("kill ")] == [f"kill {i} of 8" for i in range(1, 9)]
+    assert told[-1].startswith("8 kills in ")
+    assert told[-1].endswith(": same bytes")
+
+
+def test_the_loop_finds_a_run_that_goes_on_otherwise(tmp_path):
+    different, _ = spent(tmp_path, "total += 5 if saved else 0")
+    assert len(different) == 1
+    assert different[0].startswith("results.csv, line 2: b'3' without kills, b'")
+
+
+def test_the_loop_says_when_a_run_fails_by_itself(tmp_path):
+    with pytest.raises(UserError, match="ended with exit status 1: ValueError: no"):
+        spent(tmp_path, "raise ValueError('no')")
+    with pytest.raises(UserError, match="exit status 1 by itself"):
+        spent(tmp_path / "resumed", "if saved: raise ValueError('no')")
+
+
+def test_moments_are_drawn_by_seed_and_come_equally_often():
+    first, again, other = ([next(drawn) for _ in range(4 * len(MOMENTS))] for drawn in map(moments, (3, 3, 4)))
+    assert first == again != other
+    assert all(sum(name == moment for name, _ in first) == 4 for moment in MOMENTS)
+
+
+def test_mistakes_are_one_sentence(tmp_path, capsys):
+    for arguments, told in ((["--kills=0"], "--kills=0 must be 1 or more"), ([], "exists; name a directory")):
+        assert kill_loop.main(["--config=x.py", f"--workdir={tmp_path}", *arguments]) == 2
+        assert told in capsys.readouterr().err

@@ -1,13 +1,20 @@
 """The planner: keys, buckets, repeated cells, and how its work grows with the grid."""
 
+from dataclasses import replace
+
+import jax
 import numpy as np
+import pytest
 
 from analysis.metrics import METRICS
 from lab import config as configs
+from lab import population
 from lab.branch import branch
+from lab.errors import UserError
 from lab.grid import axis, chain, product
 from lab.parse import parse
 from lab.plan import make_plan, parameters
+from lab.population import Layout
 from tests.lab.conftest import LAYOUT, study_of, tiny_config
 
 
@@ -69,3 +76,37 @@ def test_the_costliest_program_of_a_stage_comes_first():
     grid = product(axis("prune.sparsity", (0.0, 0.5), stage="prune"), axis("experts.count", (1, 4)), axis("seed", (0,)))
     first, second = [b for b in make_plan(study_of(grid=grid), LAYOUT).buckets if b.stage == 0]
     assert parameters(first.program.spec) > parameters(second.program.spec)
+
+
+def at(plan, chunk, width):
+    return replace(plan, layout=replace(plan.layout, chunk=chunk, width=width))
+
+
+@pytest.mark.parametrize("layout", [Layout("gpu", 2, 32, 32), Layout("cpu", 2, 1, 4)])
+def test_the_chunk_is_lowered_until_it_fits(layout):
+    plan = make_plan(study_of(), layout)
+    assert plan.within(0) is plan.within(plan.memory_bytes()) is plan
+    widest = plan.layout.width
+    for chunk in (32, 16, 8, 4, 2, 1):
+        if chunk <= layout.chunk:
+            there = at(plan, chunk, min(chunk, widest))
+            assert plan.within(there.memory_bytes()).layout == there.layout
+            more = make_plan(plan.study, layout).within(there.memory_bytes() + 1)
+            assert more.layout == there.layout  # the same budget, the same layout
+    with pytest.raises(UserError, match=r"one cell takes about .* pass --chunk=1"):
+        plan.within(at(plan, 1, 1).memory_bytes() - 1)
+
+
+def test_memory_is_what_the_allocator_or_half_the_machine_has(monkeypatch):
+    class Device:
+        def __init__(self, stats):
+            self.memory_stats = lambda: stats
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device({"bytes_limit": 7}), Device({"bytes_limit": 5})])
+    assert population.memory_budget(Layout("gpu", 2, 32, 32)) == 5
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device(None), Device(None)])
+    assert population.memory_budget(Layout("tpu", 2, 32, 32)) == 0
+    monkeypatch.setattr(population, "_machine_bytes", lambda: 4000)
+    assert population.memory_budget(Layout("cpu", 4, 1, 4)) == 500
+    monkeypatch.undo()
+    assert 2**28 < population.memory_budget(Layout("cpu", 1, 1, 4)) < 2**50
