@@ -123,7 +123,17 @@ class Workdir:
             raise UserError(f"{path} can't be read; restore it, or name another --workdir.") from None
         if not isinstance(known, dict) or not set(self.record) - LATER <= set(known):
             raise UserError(f"{path} is not a study's record; restore it, or name another --workdir.")
+        standard = json.loads(study_config().to_json_best_effort())
+        known["config"] = _filled(known["config"], standard)
         return known
+
+
+def _filled(known: Any, standard: dict[str, Any]) -> Any:
+    """A record's fields, with the default of those that a later version brought."""
+    if not isinstance(known, dict):
+        return known
+    sections = [name for name, one in standard.items() if isinstance(one, dict) and name in known]
+    return {**standard, **known, **{name: _filled(known[name], standard[name]) for name in sections}}
 
 
 def _told(layout: dict[str, Any]) -> str:
