@@ -25,8 +25,8 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
     shortcut              a cue that names the answer 97 times in 100 leads every question; a narrow model has no room
                           for 256 facts and reads the cue: `iid` holds where `uncued`, whose cue tells nothing, falls
     all_or_nothing        24 answers at once, right only if all are, and pruning that costs each of them little: exact
-                          accuracy falls by half where the log-probability has hardly moved, an artefact of the score
-                          (arXiv 2304.15004)
+                          accuracy falls by a third where the log-probability has hardly moved, an artefact of the
+                          score (arXiv 2304.15004)
     nothing               the learning rate differs by a tenth of a percent from setting to setting: cells differ by
                           chance alone; 320 seeds are forty studies of eight
 

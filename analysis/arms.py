@@ -20,7 +20,7 @@ from lab.mechanisms.process import share_of
 from tasks.base import movable
 
 Settings = Mapping[str, Any]
-EARLY = 0.05  # of the first stage: rewinding any further back finds no good network (arXiv 1912.05671)
+EARLY = 0.05  # of the first stage: the first few percent are what rewinding must not undo (arXiv 1912.05671)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from analysis.label_rules import OF_ANY, RULES, UNCUED, Case, Label, ability_of
 from analysis.results import Results
 
 LABELS = {
-    "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't (arXiv 2304.15004)",
+    "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't, there (arXiv 2304.15004)",
     "latent artefact": "the latents and neutral's are linear images of each other, and what no such map moves stays:"
     " the claimed gain is in how the latents are written down, not in what they hold",
     "ceiling": "the neutral cells leave less than δ of room above them: no gain in ability could be shown",

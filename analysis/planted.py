@@ -2,7 +2,8 @@
 
 Trains every study of ablations/planted.py with its repairs (each in a process of its own; rerunning resumes), reads the
 verdicts.json of each, and prints two tables in Markdown: which labels the diagnosis gave for which planted cause, and
-what it said of studies in which nothing was planted. `--replicates=R` plants every cause R times, in other seeds.
+what it said of studies in which nothing was planted; and how far it missed the break that is known from counting.
+`--replicates=R` plants every cause R times, in other seeds.
 """
 
 from __future__ import annotations

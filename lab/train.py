@@ -137,8 +137,8 @@ def rewound(program: Program, state: State, early: Params, knobs: Knobs, seed: j
     """A cell's state at absolute `step` with early weights in place of its own, and fresh moments.
 
     What mechanisms keep stays, and is put on the early weights as after any update: masks that were chosen later hold.
-    Weight rewinding: Frankle et al. 2020, arXiv 1912.05671; Renda et al. 2020, arXiv 2003.02389. There the moments of
-    the early step come back as well; only its parameters are kept.
+    Weight rewinding: Frankle et al. 2020, arXiv 1912.05671; Renda et al. 2020, arXiv 2003.02389. Moments begin at zero,
+    for early checkpoints keep parameters only.
     """
     params = early
     for name, mechanism, now in Acting.of(program.mechanisms, {**knobs, **dict(program.static)}, seed, step):
