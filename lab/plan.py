@@ -91,6 +91,11 @@ class Plan:
         """Cell-steps with shared prefixes, the nodes already trained left out."""
         return sum(self.steps(b) for b in self.buckets for n in b.nodes if n.key not in done)
 
+    def cells_trained(self, done: Collection[str] | None = None) -> int:
+        """How many of the study's cells this plan carries to their end; with `done`, those of them that are there."""
+        last = [n for b in self.buckets for n in b.nodes if b.stage == len(self.study.stages) - 1]
+        return sum(len(n.cells) for n in last if done is None or n.key in done)
+
     def steps(self, bucket: Bucket) -> int:
         """Steps of one node of the bucket."""
         stage = self.study.stages[bucket.stage]
