@@ -70,6 +70,32 @@ def test_prefix_sharing_equals_training_each_cell_alone(trained, tmp_path):
         assert_same(everything(alone_store, keys), everything(store, keys))
 
 
+def test_prefixes_are_shared_over_any_number_of_stages(tmp_path):
+    """Trained once, pruned twice, smoothed on from each: a tree of 1, 2 and 4 nodes a seed."""
+    config = tiny_config()
+    config.stages, config.steps, config.saves = (
+        ("train", "prune", "tune"),
+        dict(train=6, prune=3, tune=3),
+        dict(train=2, prune=1, tune=1),
+    )
+
+    def grid(sparsities, rates):
+        return product(
+            axis("prune.sparsity", sparsities, stage="prune"),
+            axis("label_smoothing.rate", rates, stage="tune"),
+            axis("seed", (0,)),
+        )
+
+    plan, store, progress = carry_out(study_of(config, grid((0.3, 0.5), (0.1, 0.2))), tmp_path / "all")
+    assert [len(bucket.nodes) for bucket in plan.buckets] == [1, 2, 4]
+    assert progress.cell_steps == plan.steps_shared() == 6 + 2 * 3 + 4 * 3
+    assert plan.steps_alone() == 4 * 12
+    alone, alone_store, _ = carry_out(study_of(config, grid((0.5,), (0.2,))), tmp_path / "alone")
+    keys = [n.key for b in alone.buckets for n in b.nodes]
+    assert len(keys) == 3
+    assert_same(everything(alone_store, keys), everything(store, keys))
+
+
 def test_a_cell_alone_in_one_stage_ends_as_it_does_after_a_shared_prefix(trained, tmp_path):
     """Sparsity 0 acts from a second stage in the tiny study; without that stage the dense weights must be the same."""
     plan, store, _ = trained
