@@ -5,9 +5,13 @@ python run.py --config=ablations/pruning.py:quick      a small version of it
 python run.py --config=... --plan                      print the plan and train nothing
 python run.py --config=... --refine                    then add seeds and settings until the claims are decided
 python run.py --config=... --intervene                 then go on from where abilities are lost: what repairs?
+python run.py --config=... --reproduce=CELL            train one cell again, alone: the same to the bit?
 python run.py --config=... --config.steps.train=500    override any field
 python run.py --config=... --workdir=runs/mine         where the study lives (default: runs/<study>)
 python run.py --config=... --chunk=8                   cells a device trains in one call (default: a fixed rule)
+python run.py --config=... --shard=2/8                 train the second of eight parts, for array jobs
+python run.py --config=... --only=analyze              judge what is trained; --only=train: don't judge
+python run.py --config=... --distributed               one process a host, of one job: train a part each, then judge
 python run.py --list=tasks|knobs|metrics|studies       what there is
 """
 
@@ -16,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -50,14 +55,24 @@ flags.DEFINE_integer(
 flags.DEFINE_float(
     "precision", 0.05, "With --refine: the gap that is narrow enough, a share of the knob's range.", 0.001, 1.0
 )
+flags.DEFINE_string(
+    "reproduce", "", "Train one cell alone and compare it with the study's to the bit; a cell's key or its settings."
+)
 flags.DEFINE_integer(
     "chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0
 )
 flags.DEFINE_float(
     "save_minutes", 10.0, "How long at most training goes on without a checkpoint to go on from.", lower_bound=0.0
 )
+flags.DEFINE_enum("only", None, ["train", "analyze"], "Train and don't judge, or judge and don't train.")
+flags.DEFINE_string("shard", None, "Train part i of n, written i/n: any order, any machine, one work directory.")
+flags.DEFINE_bool("distributed", False, "One of several processes of a job: train a part each, then judge the whole.")
+flags.DEFINE_string("coordinator", None, "With --distributed, where no cluster tells it: HOST:PORT of process 0.")
+flags.DEFINE_integer("processes", None, "With --coordinator: how many there are.", lower_bound=1)
+flags.DEFINE_integer("process", None, "With --coordinator: which this is, from 0.", lower_bound=0)
 flags.DEFINE_enum("list", None, ["tasks", "knobs", "metrics", "studies"], "List what there is, a line each.")
 
+JOB = ("distributed", "coordinator", "processes", "process")
 HERE = Path(__file__).resolve().parent
 
 
@@ -81,6 +96,9 @@ def main(argv: list[str]) -> int:
             raise UserError("--arms and --repair_steps say how to repair; add --intervene.")
         if (FLAGS["looks"].present or FLAGS["precision"].present) and not FLAGS.refine:
             raise UserError("--looks and --precision say how to refine; add --refine.")
+        _check_parts()
+        if FLAGS.distributed:
+            return _host(argv)
         with Stop().listening() as stop:
             return _study(console, argv, stop)
     except UserError as error:
@@ -97,6 +115,41 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
+
+
+def _host(argv: list[str]) -> int:
+    """This host's part of a job that several hosts share: see `lab.hosts`."""
+    from lab import hosts
+
+    address = hosts.Address(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+    study, rest = [], iter(argv[1:])
+    for argument in rest:
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if name not in JOB:
+            study.append(argument)
+        elif not equals and name != "distributed":
+            next(rest)  # its value
+    return hosts.run([str(HERE / "run.py"), *study], address)
+
+
+def _check_parts() -> None:
+    """Whether the options that do a part of a study go together."""
+    if FLAGS.distributed and (FLAGS.shard is not None or FLAGS.only or FLAGS.refine or FLAGS.intervene or FLAGS.plan):
+        raise UserError(
+            "--distributed gives every process a part and judges at the end; leave --shard, --only, --plan, --refine"
+            " and --intervene out."
+        )
+    if not FLAGS.distributed and any(FLAGS[name].present for name in JOB):
+        raise UserError("--coordinator, --processes and --process say where a job meets; add --distributed.")
+    partly = "--shard" if FLAGS.shard is not None else f"--only={FLAGS.only}" if FLAGS.only else ""
+    if FLAGS.reproduce and (partly or FLAGS.distributed):
+        raise UserError("--reproduce trains one cell alone; leave --shard, --only and --distributed out.")
+    if partly and (FLAGS.refine or FLAGS.intervene):
+        raise UserError(
+            f"--refine and --intervene train and judge by turns; run them without {partly}, once all is trained."
+        )
+    if FLAGS.shard is not None and FLAGS.only == "analyze":
+        raise UserError("--only=analyze judges the whole study; leave --shard out.")
 
 
 def _parse_flags(argv: list[str]) -> None:
@@ -139,12 +192,14 @@ def _fields(config: Any, prefix: str = "") -> list[str]:
 def _study(console: Console, argv: list[str], stop: Stop) -> int:
     """Plan, train what is missing, measure, judge, write the views; then refine or repair, where asked."""
     begun = time.perf_counter()
+    from lab import compiled
     from lab.population import use_every_core
 
     use_every_core()
+    compiled.keep()
     from analysis import embeddings, intervene, refine, summary
     from analysis import looks as record
-    from lab import checkpoint
+    from lab import checkpoint, shards
     from lab.plan import make_plan
     from lab.population import local_layout, memory_budget
     from lab.programs import Programs
@@ -159,6 +214,13 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
     if not FLAGS.chunk:
         plan = plan.within(memory_budget(plan.layout))
     workdir = Workdir(root, study, FLAGS.config, plan.layout)
+    if FLAGS.reproduce:
+        return _reproduce(console, plan, workdir, stop)
+    shard = shards.parse(FLAGS.shard) if FLAGS.shard is not None else None
+    if shard and not FLAGS.plan:
+        return _shard(console, plan, workdir, shard, stop)
+    if FLAGS.only == "analyze" and not (root / "study.json").exists():
+        raise UserError(f"--only=analyze: there is no study in {root}; name its directory with --workdir.")
     if FLAGS.plan:
         try:
             workdir.check()
@@ -168,6 +230,8 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
             console.print(note, style="yellow")
         store = open_store(root, study, lambda text: console.print(text, style="yellow"))
         console.print(summary.plan_text(plan, store, root), highlight=False)
+        if shard:
+            console.print(shards.summary(plan, shards.part(plan, shard), shard, store.nodes), highlight=False)
         return 0
     with workdir.locked():
         begun_before = (root / "study.json").exists()
@@ -179,6 +243,11 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
         for note in notes:
             console.print(note, style="yellow")
         programs, timings = Programs(plan.layout), {"train": 0.0, "measure": 0.0}
+        if FLAGS.only == "train":
+            store = open_store(root, study, lambda text: console.print(text, style="yellow"))
+            console.print(summary.plan_text(plan, store, root), highlight=False)
+            _train(console, plan, store, programs, stop)
+            return 0
         while True:
             plan, store, results, judged, bounds = _look(console, plan, programs, root, timings, stop)
             if not FLAGS.refine or results.looks is None:
@@ -207,6 +276,47 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
         report = summary.write(root, plan, results, judged, bounds, timings, argv, notes, pictured)
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
         console.print(f"done in {time.perf_counter() - begun:.0f} s", highlight=False)
+    return 0
+
+
+def _reproduce(console: Console, plan: Any, workdir: Any, stop: Stop) -> int:
+    """Train one cell alone, in a directory that is thrown away. Exit status: 0 the same to the bit, 1 not."""
+    from lab import reproduce
+    from lab.programs import Programs
+    from lab.store import Store, read_store
+
+    cell = reproduce.find(plan.study, FLAGS.reproduce)
+    workdir.check()
+    before, _ = read_store(workdir.path, plan.study)
+    single = reproduce.alone(plan, cell)
+    if not any(node.key in before.nodes for node in reproduce.nodes_of(single)):
+        raise UserError(f"--reproduce: {workdir.path} holds no finished stage of this cell; train the study first.")
+    with tempfile.TemporaryDirectory() as directory:
+        again = Store(Path(directory))
+        _train(console, single, again, Programs(plan.layout), stop)
+        compared = reproduce.compare(single, before, again)
+    console.print("\n".join(reproduce.told(compared)), highlight=False, markup=False)
+    return int(any(one.differ for one in compared))
+
+
+def _shard(console: Console, plan: Any, workdir: Any, shard: Any, stop: Any) -> int:
+    """Train one part of the plan beside the processes that train the others; nothing is measured or judged."""
+    from lab import checkpoint, shards
+    from lab.programs import Programs
+    from lab.store import open_store, read_store
+
+    mine, keys = shards.part(plan, shard), shards.split(plan, shard.count)[shard.index - 1]
+    with workdir.shared(shard, shards.division(plan, shard.count)) as notes:
+        store = open_store(workdir.path, plan.study, notes.append, keys)
+        for chunk in store.unfinished:
+            if keys.issuperset(chunk[-1].meta["cells"]):
+                checkpoint.sweep_up(workdir.path, chunk[-1].path.parent.name)
+        for note in [*plan.study.notes, *notes]:
+            console.print(note, style="yellow")
+        console.print(shards.summary(plan, mine, shard, store.nodes), highlight=False)
+        _train(console, mine, store, Programs(plan.layout), stop)
+        done = read_store(workdir.path, plan.study)[0].nodes
+        console.print(shards.outlook(plan, shard, done), highlight=False)
     return 0
 
 
@@ -248,9 +358,12 @@ def _look(
     Returns the plan of the cells that are judged, the store, the results, the verdicts and the bounds.
     """
     from analysis import claims, summary, tuning
+    from lab import shards
     from lab.store import open_store
 
     store = open_store(root, plan.study, lambda text: console.print(text, style="yellow"))
+    if FLAGS.only == "analyze":
+        shards.check_trained(plan, store.nodes, root)
     console.print(summary.plan_text(plan, store, root), highlight=False)
     for name, seconds in _train(console, plan, store, programs, stop).items():
         timings[name] = timings.get(name, 0.0) + seconds
@@ -305,12 +418,12 @@ def _train(console: Console, plan: Any, store: Any, programs: Any, stop: Stop) -
 
     total = plan.steps_shared(store.nodes)
     if not total:
-        console.print("Everything is trained; only the views are rebuilt.")
+        judged = FLAGS.shard is None and FLAGS.only != "train"
+        console.print(f"Everything is trained{'; only the views are rebuilt' if judged else ''}.")
         return {"train": 0.0}
-    last = len(plan.study.stages) - 1
-    done = sum(len(n.cells) for b in plan.buckets for n in b.nodes if n.stage == last and n.key in store.nodes)
     begun = time.perf_counter()
-    with progress_for(Meter(total, len(plan.study.cells), done), console) as progress, stop.holding():
+    meter = Meter(total, plan.cells_trained(), plan.cells_trained(store.nodes))
+    with progress_for(meter, console) as progress, stop.holding():
         Trainer(plan, store, progress, programs, stop, spare_seconds=60 * FLAGS.save_minutes).run()
     return {"train": time.perf_counter() - begun - programs.seconds}
 

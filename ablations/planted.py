@@ -24,6 +24,9 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
                           nothing else can change, so no label of harm may hold
     shortcut              a cue that names the answer 97 times in 100 leads every question; a narrow model has no room
                           for 256 facts and reads the cue: `iid` holds where `uncued`, whose cue tells nothing, falls
+    all_or_nothing        24 answers at once, right only if all are, and pruning that costs each of them little: exact
+                          accuracy falls by a third where the log-probability has hardly moved, an artefact of the
+                          score (arXiv 2304.15004)
     nothing               the learning rate differs by a tenth of a percent from setting to setting: cells differ by
                           chance alone; 320 seeds are forty studies of eight
 
@@ -44,6 +47,7 @@ PLANTED = {
     "linear_image": ("insertion.stretch", tuple(1.0 + step for step in range(9)), "spoil"),
     "write_only": ("insertion.write", tuple(0.25 * step for step in range(9)), "spoil"),
     "shortcut": ("width.active", tuple(width / 9 for width in range(9, 0, -1)), None),
+    "all_or_nothing": ("prune.sparsity", (0.0, 0.6, 0.62, 0.64, 0.66, 0.68, 0.7, 0.72, 0.74), "spoil"),
     "nothing": ("optimizer.learning_rate", tuple(2e-3 * (1 + 1e-3 * step) for step in range(9)), None),
 }
 STEPS = {  # of training, and of the stage that spoils
@@ -57,6 +61,7 @@ STEPS = {  # of training, and of the stage that spoils
     "linear_image": (1000, 50),
     "write_only": (1000, 50),
     "shortcut": (3000, 0),
+    "all_or_nothing": (1500, 50),
     "nothing": (400, 0),
 }
 
@@ -76,6 +81,11 @@ def get_config(variant: str = ""):
         config.tasks.facts = dict(task="facts", facts=256, values=16, examples=32, probe="uniform", spurious=0.97)
         config.model.update(dict(width=18, heads=2, mlp_width=36))
         config.claim.abilities = ("facts/uncued",)
+    if variant == "all_or_nothing":
+        del config.tasks.facts
+        sizes = dict(n=2, least_n=2, larger_n=3, length=26, longer=28, symbols=16)
+        config.tasks.recall = dict(task="n_back", examples=32, **sizes)
+        config.claim.abilities = ("recall/iid",)
     config.knobs = dict(optimizer=dict(learning_rate=5e-4 if variant == "undertrained" else 3e-3))
     config.schedule.update(dict(name="wsd", warmup=50))
     config.evaluation.examples = 256

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.claims import neutral_value
+from analysis.label_rules import prunes
 from analysis.repairs import UNCHANGED
 from lab import knobs as registry
 from lab.branch import can_change
-from lab.config import Study
+from lab.config import WEIGHTS, Study
+from lab.errors import UserError
 from lab.mechanisms.process import share_of
 from tasks.base import movable
 
 Settings = Mapping[str, Any]
+EARLY = 0.05  # of the first stage: the first few percent are what rewinding must not undo (arXiv 1912.05671)
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Arm:
     """An intervention.
 
     Attributes:
-      about: what it does, for a person; {knob}, {neutral} and {steps} are filled in.
-      knobs: (study, first step of the arm, its steps) -> {knob: value from there on}.
+      about: what it does, for a person; {knob}, {neutral}, {steps} and {weights} are filled in.
+      knobs: (study, first step of the arm, its steps) -> {knob: value from there on}, or WEIGHTS as in `lab.branch`;
+        raises UserError where the study has no room for it.
       fits: whether it means something for a study.
       asked_by: labels that ask for it, held or suspected; empty: it is always run.
     """
@@ -35,6 +39,12 @@ class Arm:
     knobs: Callable[[Study, int, int], Settings]
     fits: Callable[[Study], bool] = lambda study: True
     asked_by: tuple[str, ...] = ()
+
+    def words(self, study: Study, steps: int) -> str:
+        """What it does to a study."""
+        weights = self.knobs(study, study.stages[-1].end, steps).get(WEIGHTS)
+        neutral = f"{neutral_value(study):g}"
+        return self.about.format(knob=study.claim.knob, neutral=neutral, steps=steps, weights=weights)
 
 
 def _strength(study: Study) -> str:
@@ -51,6 +61,18 @@ def _read_out(study: Study, start: int, steps: int) -> Settings:
     knob = registry.KNOBS[_strength(study)]
     released = {knob.name: neutral_value(study)} if knob.relaxes or knob is registry.LEARNING_RATE else {}
     return {"tune.only": "readout"} | released
+
+
+def _rewound(study: Study, start: int, steps: int) -> Settings:
+    """The weights of the earliest kept step that is no earlier than `EARLY` of the first stage."""
+    first = study.stages[0]
+    if any(cell["prune.regrow"] != "none" for cell in study.cells):
+        raise UserError("prune.regrow moves the masks as it trains, and early weights fit none of them.")
+    kept = [step for step in first.saves if EARLY * first.end <= step < first.end]
+    if not kept:
+        told = f"no checkpoint is kept between {EARLY:.0%} of the stage '{first.name}' and its end"
+        raise UserError(f"{told}; raise config.saves.{first.name} to rewind to one.")
+    return {WEIGHTS: kept[0]}
 
 
 def _whitened(study: Study, start: int, steps: int) -> Settings:
@@ -89,6 +111,12 @@ ARMS: dict[str, Arm] = {
         "{knob} brought to {neutral} in a straight line over the first half of the steps",
         _annealed,
         lambda study: registry.KNOBS[_strength(study)].relaxes,
+    ),
+    "rewind": Arm(
+        "the weights that pruning left go back to those of step {weights}, the masks stay, the optimizer's moments are"
+        " fresh (arXiv 1912.05671, 2003.02389; the learning rate alone is rewound in `continue`)",
+        _rewound,
+        lambda study: prunes(_strength(study)),
     ),
     "readout": Arm(
         "only the unembedding and the final norm are trained; a knob that presses on training is set to {neutral}, one"

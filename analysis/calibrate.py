@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import conditions, refine, refine_rates
+from analysis import cliffs, conditions, refine, refine_rates
 from analysis.contrasts import Contrasts, intersection_union
 from analysis.simulate import CONDITIONS, TRIVIAL, TRUTHS, simulate
 from analysis.transfer import verdict
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints the tables asked for."""
     parser = argparse.ArgumentParser(prog="python -m analysis.calibrate", description="Measures the break test.")
     parser.add_argument("--repetitions", type=int, default=300)
-    parser.add_argument("--table", type=int, choices=(1, 2, 3, 4), help="1 and 2 by default")
+    parser.add_argument("--table", type=int, choices=(1, 2, 3, 4, 5), help="1 and 2 by default")
     parser.add_argument("--looks", type=int, default=refine.LOOKS, help="of table 4")
     parser.add_argument("--precision", type=float, default=refine.PRECISION, help="of table 4")
     parser.add_argument("--seeds", type=int, default=8)
@@ -177,6 +177,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for condition in [args.condition] if args.condition else CONDITIONS:
             for name in conditions.RIGHT:
                 print(conditions.line(conditions.measure(name, condition, *size)), flush=True)
+        return
+    if args.table == 5:
+        print("\n".join(cliffs.lines(*size)))
         return
     if args.table == 4:
         print(

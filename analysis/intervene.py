@@ -104,10 +104,7 @@ def course(results: Results, bounds: Sequence[Bounds], labels: Sequence[Any], ar
         else:
             chosen.append(name)
     branched, cells = _branch(results, broken, chosen, steps)
-    words = {
-        name: ARMS[name].about.format(knob=study.claim.knob, neutral=f"{neutral_value(study):g}", steps=steps)
-        for name in chosen
-    }
+    words = {name: ARMS[name].words(study, steps) for name in chosen}
     return Course(branched, cells, words, broken, steps, tuple(notes))
 
 

@@ -164,7 +164,11 @@ def _mean(values_S: np.ndarray) -> float:
 
 
 def metric_artefact(case: Case) -> Label:
-    """Log-probability is shown not to fall by δ of its own range where exact accuracy is shown to."""
+    """Log-probability is shown not to fall by δ of its own range where exact accuracy is shown to.
+
+    Where many answers must all be right, that may be true of the onset of any break: the evidence says from which
+    setting on log-probability is shown to fall as well.
+    """
     name = case.column(case.bound.split, "logprob")
     use = next(use for use in case.study.tasks if use.label == case.bound.label)
     floor = trivial(use.task, case.bound.split).logprob
@@ -174,10 +178,13 @@ def metric_artefact(case: Case) -> Label:
         return case.label_of("metric artefact", "not testable", change=_mean(change_S))
     stays, p_stays = case.shown(change_S + margin)
     falls, p_falls = case.shown(-change_S - margin)
-    status = "holds" if stays else "refuted" if falls else "not shown"
-    return case.label_of(
-        "metric artefact", status, change=_mean(change_S), margin=margin, p_stays=p_stays, p_falls=p_falls
-    )
+    status, further = "holds" if stays else "refuted" if falls else "not shown", {}
+    for setting in case.farther if stays else ():  # from the farthest inwards, as far as it is shown
+        if not case.shown(case.neutral(name) - case.values(name, setting) - margin)[0]:
+            break
+        further = {"logprob_falls_from": setting}
+    numbers = dict(change=_mean(change_S), margin=margin, p_stays=p_stays, p_falls=p_falls)
+    return case.label_of("metric artefact", status, **numbers, **further)
 
 
 def latent_artefact(case: Case) -> Label:
@@ -339,10 +346,10 @@ def elicitation_gap(case: Case) -> Label:
 
 
 def over_pruning(case: Case) -> Label:
-    """Fine-tuning or regrowth recovers half; where facts have frequencies the tail falls further than the head.
+    """Fine-tuning, rewinding or regrowth recovers half; where facts have frequencies the tail falls beyond the head.
 
-    Fine-tuning under the masks is what cells that went on unchanged do: what it recovers was lost to optimization. What
-    only lifting the masks recovers was lost to capacity.
+    Fine-tuning under the masks is what cells that went on unchanged do: what it recovers was lost to optimization, and
+    so was what early weights recover under the masks. What only lifting the masks recovers was lost to capacity.
     """
     if not prunes(case.study.claim.knob):
         return case.label_of("over-pruning", "not testable")
@@ -351,7 +358,7 @@ def over_pruning(case: Case) -> Label:
         head_S, tail_S = (case.change(case.column(split)) for split in ("head", "tail"))
         further, p = case.shown(head_S - tail_S)
         evidence = {"head": _mean(head_S), "tail": _mean(tail_S), "p": p}
-    arm, recovered, tried = case.recovery([UNCHANGED, "relax"])
+    arm, recovered, tried = case.recovery([UNCHANGED, "rewind", "relax"])
     needs = "" if arm or recovered is False else "fine-tuning under fixed masks beside regrowth (`--intervene`)"
     if not further:
         return case.decided("over-pruning", "not shown", "", "", evidence | tried)

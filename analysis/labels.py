@@ -17,7 +17,7 @@ from analysis.label_rules import OF_ANY, RULES, UNCUED, Case, Label, ability_of
 from analysis.results import Results
 
 LABELS = {
-    "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't (arXiv 2304.15004)",
+    "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't, there (arXiv 2304.15004)",
     "latent artefact": "the latents and neutral's are linear images of each other, and what no such map moves stays:"
     " the claimed gain is in how the latents are written down, not in what they hold",
     "ceiling": "the neutral cells leave less than δ of room above them: no gain in ability could be shown",
@@ -27,8 +27,8 @@ LABELS = {
     "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
     "shortcut": "the split where the planted cue tells falls by less than δ, the one where it tells nothing by more",
     "elicitation gap": "what a linear reader extracts about the factor stays, and the model's own readout has lost it",
-    "over-pruning": "what pruning took comes back by fine-tuning under the masks (optimization) or only by regrowth"
-    " (capacity); where facts have frequencies, rare ones fall further than common ones",
+    "over-pruning": "what pruning took comes back under the masks, fine-tuned or from early weights (optimization), or"
+    " only by regrowth (capacity); where facts have frequencies, rare ones fall further than common ones",
     "over-regularization": "the task's own loss on the batches trained on rises with the knob",
     "unresolved": "none of the above is shown",
 }

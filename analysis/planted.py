@@ -2,7 +2,8 @@
 
 Trains every study of ablations/planted.py with its repairs (each in a process of its own; rerunning resumes), reads the
 verdicts.json of each, and prints two tables in Markdown: which labels the diagnosis gave for which planted cause, and
-what it said of studies in which nothing was planted. `--replicates=R` plants every cause R times, in other seeds.
+what it said of studies in which nothing was planted; and how far it missed the break that is known from counting.
+`--replicates=R` plants every cause R times, in other seeds.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TRUTHS: dict[str, tuple[str, ...]] = {
     "undertrained": ("undertrained",),
     "linear_image": ("latent artefact",),
     "shortcut": ("shortcut",),
+    "all_or_nothing": ("metric artefact",),
     "write_only": (),  # nothing is wrong: no label may hold but those that speak of no harm
 }
 # A cue is read and used, so nothing decodable is unused, and more than a suspicion can't be had of it.
@@ -54,12 +56,14 @@ class Found:
       truth: the variant.
       harmful: (setting, ability) from which harm is shown.
       holds, suspected: labels.
+      breaks: (where, low, high) of every break that is located.
     """
 
     truth: str
     harmful: tuple[float, ...]
     holds: tuple[str, ...]
     suspected: tuple[str, ...]
+    breaks: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def right(self) -> bool:
@@ -79,7 +83,10 @@ def found_in(truth: str, verdicts: dict[str, Any]) -> Found:
     def named(status: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(one["name"] for one in told if one["status"] == status))
 
-    return Found(truth, tuple(each for each in harmful if each is not None), named("holds"), named("suspected"))
+    claims_told = [one for one in verdicts["claims"] if one["ability"] in primary and one["break_at"] is not None]
+    breaks = tuple((one["break_at"], *one["break_interval"]) for one in claims_told)
+    harmful = tuple(each for each in harmful if each is not None)
+    return Found(truth, harmful, named("holds"), named("suspected"), breaks)
 
 
 def matrix(found: Sequence[Found]) -> str:
@@ -96,6 +103,25 @@ def matrix(found: Sequence[Found]) -> str:
             cells.append(f"**{text}**" if planted and text else text or "·")
         harmed = sum(bool(one.harmful) for one in mine)
         lines.append(f"| {truth.replace('_', ' ')} | {len(mine)} | {harmed} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def located(found: Sequence[Found], truth: float) -> str:
+    """Where studies of one known break say that it lies: a Markdown table, and the mean distance from the truth."""
+    lines = ["| study | shown harmful from | break, 95% interval | off by |", "|---|---|---|---|"]
+    for number, one in enumerate(found):
+        harmful = ", ".join(f"{each:g}" for each in one.harmful) or "—"
+        places = ", ".join(f"{at:.2f} [{low:.2f}, {high:.2f}]" for at, low, high in one.breaks) or "—"
+        off = ", ".join(f"{at - truth:+.2f}" for at, *_ in one.breaks) or "—"
+        lines.append(f"| {number} | {harmful} | {places} | {off} |")
+    breaks = [each for one in found for each in one.breaks]
+    harms = [each for one in found for each in one.harmful]
+    for name, places in (("break", [at for at, *_ in breaks]), ("first setting shown harmful", harms)):
+        if places:
+            error = sum(abs(place - truth) for place in places) / len(places)
+            lines.append(f"\nMean absolute error of the {name}: {error:.2f} ({len(places)} located).")
+    covered = sum(low <= truth <= high for _, low, high in breaks)
+    lines.append(f"\nIntervals that cover {truth:g}: {covered} of {len(breaks)}.")
     return "\n".join(lines)
 
 
@@ -195,8 +221,9 @@ def _run(names: Sequence[str], workdir: Path, replicates: int) -> int:
     missed = [one.truth for one in found if one.truth in TRUTHS and not one.right]
     if found:
         print(matrix(found))
-        for one in (one for one in found if one.truth == "bottleneck"):
-            print(f"\nbottleneck: shown harmful from {one.harmful} bits; it must break below {CAPACITY}.")
+    known = [one for one in found if one.truth == "bottleneck"]
+    if known:
+        print(f"\nbottleneck, which must break below {CAPACITY} bits:\n\n{located(known, CAPACITY)}")
     if NOTHING in names:
         results = library.open_study(_train(NOTHING, workdir, 0)).judgeable
         number, counts = tally(blocks(results, SEEDS_OF_ONE))

@@ -81,7 +81,7 @@ def _share(curve: Curve, base: float = 0.4) -> Curve:
     return lambda u: base + 0.4 * curve(u)
 
 
-def _cliff(start: float, width: float) -> Truth:
+def cliff(start: float, width: float) -> Truth:
     """From .97 down by .9 over `width`, then a floor."""
 
     def ability(u: np.ndarray) -> np.ndarray:
@@ -104,8 +104,8 @@ TRUTHS: dict[str, Truth] = {
     "fall of .06 after a rise": Truth(_rises, _share(_bent(-0.3)), 0.5),
     "fall of .20 after a rise": Truth(_rises, _share(_bent(-1.0)), 0.5),
     "falls from the first setting": Truth(_rises, _share(lambda u: -u, 0.8)),
-    "cliff at .30": _cliff(0.30, 0.30),
-    "cliff at .50": _cliff(0.50, 0.25),
+    "cliff at .30": cliff(0.30, 0.30),
+    "cliff at .50": cliff(0.50, 0.25),
     "flat to .5, then -.2": Truth(_rises, _share(_bent(-1.0, 0.0), 0.8), 0.5),
 }
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 
 from lab.errors import UserError
+from lab.machine import cpu_model
 from lab.population import Layout, cores
 
 TOLERANCE = 0.15
@@ -75,7 +76,7 @@ class Run:
 def begun(kind: str, layout: Layout) -> Run:
     """A run on this machine, before anything is measured."""
     device = jax.local_devices()[0].device_kind
-    machine = {"device": device, "processor": _processor(), "cores": cores(), **asdict(layout)}
+    machine = {"device": device, "processor": cpu_model(), "cores": cores(), **asdict(layout)}
     found = {name: _version(name) for name in VERSIONED}
     versions = {"python": platform.python_version()} | {name: told for name, told in found.items() if told}
     return Run(kind, machine, versions, datetime.now(UTC).isoformat(timespec="seconds"), load())
@@ -84,14 +85,6 @@ def begun(kind: str, layout: Layout) -> Run:
 def load() -> float | None:
     """The machine's load of the last minute, where it tells."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str:

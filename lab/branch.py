@@ -3,7 +3,8 @@
     continued = branch(study, [(0, {}), (0, {"label_smoothing.rate": 0.0})], steps=800)
 
 is a study of two cells: the study's first cell as it is for 800 steps more, and without its label smoothing. All that
-cells did before is the study's: the keys are equal, so nothing of it is trained again.
+cells did before is the study's: the keys are equal, so nothing of it is trained again. `{WEIGHTS: 300}` among the
+changes takes the weights back to those that the study kept after its 300th step, see `lab.train.rewound`.
 
 The learning rate's schedule begins again in the new stage and runs over its steps: at the end of a schedule that goes
 to zero nothing moves, and to continue would mean nothing. Learning-rate rewinding (Renda et al. 2020, arXiv 2003.02389)
@@ -17,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from lab import knobs as registry
-from lab.config import THEN, Stage, Study
+from lab.config import THEN, WEIGHTS, Stage, Study
 from lab.errors import UserError
 from lab.train import Schedule
 
@@ -30,11 +31,13 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
 
     Args:
       study: the study.
-      cells: (index of one of its cells, {knob: the value that replaces the cell's in the new stage}).
+      cells: (index of one of its cells, {knob: the value that replaces the cell's in the new stage}); WEIGHTS for a
+        knob's name is the step of the first stage whose weights the new one begins from.
       steps: of the new stage; a multiple of the study's call_steps.
 
     Raises:
-      UserError: for a knob that can't change after the model was made, and for settings that a mechanism objects to.
+      UserError: for a knob that can't change after the model was made, for settings that a mechanism objects to, or for
+        weights that were not kept.
     """
     if steps < 1 or steps % study.call_steps:
         raise UserError(f"--repair_steps={steps} must be a multiple of config.call_steps={study.call_steps}.")
@@ -43,9 +46,12 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
     end = study.stages[-1].end
     stage = Stage(STAGE, end, end + steps, (end + steps,))
     chosen = []
-    for index, then in cells:
-        then = {name: registry.checked(name, value, f"arm: {name}") for name, value in then.items()}
+    for index, changes in cells:
+        knobs = {name: value for name, value in changes.items() if name != WEIGHTS}
+        then = {name: registry.checked(name, value, f"arm: {name}") for name, value in knobs.items()}
         cell = {**study.cells[index], THEN: then}
+        if WEIGHTS in changes:
+            cell[WEIGHTS] = changes[WEIGHTS]
         _check(study, cell)
         chosen.append(cell)
     return replace(
@@ -70,6 +76,9 @@ def _check(study: Study, cell: Mapping[str, Any]) -> None:
     for name in cell[THEN]:
         if not can_change(name):
             raise UserError(f"arm: {name} can't change after training began; its value is part of the program.")
+    if WEIGHTS in cell and cell[WEIGHTS] not in study.stages[0].saves:
+        kept = ", ".join(map(str, study.stages[0].saves))
+        raise UserError(f"arm: the weights of step {cell[WEIGHTS]} are not kept; those of {kept} are.")
     then = {**cell, **cell[THEN]}
     new = {*registry.mechanisms_in_use([then])} - {*registry.mechanisms_in_use([cell])}
     for name in registry.mechanisms_in_use([then]):

@@ -160,35 +160,47 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def sweep_up(workdir: Path) -> None:
-    """Delete what killed runs left half written or half deleted. Only for the process that holds the directory."""
-    for pattern in (f"checkpoints/*/*{WASTE}", "checkpoints/*/*.orbax-checkpoint-tmp*"):
+def sweep_up(workdir: Path, chunks: str = "*") -> None:
+    """Delete what killed runs left half written or half deleted. Only for the process that holds those chunks.
+
+    Args:
+      workdir: the work directory.
+      chunks: names the directories of the chunks; may be a pattern.
+    """
+    for pattern in (f"checkpoints/{chunks}/*{WASTE}", f"checkpoints/{chunks}/*.orbax-checkpoint-tmp*"):
         for leftover in workdir.glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
 def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
-    """All checkpoints of a work directory.
+    """All checkpoints of a work directory. What another process deletes meanwhile is passed over.
 
     Returns:
       {chunk directory name: its checkpoints, earliest first}, and the paths of damaged ones, which are left out.
     """
     found: dict[str, list[Saved]] = {}
     damaged = []
-    root = workdir / "checkpoints"
-    for directory in sorted(d for d in root.iterdir() if d.is_dir()) if root.is_dir() else []:
-        for path in sorted(p for p in directory.iterdir() if p.is_dir() and p.name.isdigit()):
+    for directory in _directories(workdir / "checkpoints"):
+        for path in (p for p in _directories(directory) if p.name.isdigit()):
             try:
                 with ORBAX:
                     meta = ocp.metadata(str(path.resolve())).custom_metadata
                 if not isinstance(meta, dict) or "checksums" not in meta:
                     raise ValueError("no index of cells")
             except Exception:  # as in load
-                damaged.append(str(path))
+                damaged += [str(path)] if path.exists() else []
                 continue
             saved = Saved(path, int(path.name), meta, (path / "state").is_dir())
             found.setdefault(directory.name, []).append(saved)
     return found, damaged
+
+
+def _directories(path: Path) -> list[Path]:
+    """The directories in one, by name; none where it isn't there, or is there no more."""
+    try:
+        return sorted(entry for entry in path.iterdir() if entry.is_dir())
+    except FileNotFoundError:
+        return []
 
 
 def rows(tree: Any, indices: list[int]) -> Any:

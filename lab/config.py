@@ -21,6 +21,7 @@ from tasks.mixture import Mixture
 
 FORMAT = 3  # raised whenever the same config would train to other numbers
 THEN = "then"  # in a cell of a branch, beside its knobs: {knob: value that replaces the cell's in the last stage}
+WEIGHTS = "weights"  # beside them, too: the step of the first stage whose weights the last stage begins from
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class Study:
         """The value of every knob in force for a cell during a stage."""
         values = {**cell, **self._before_acting[stage]}
         then = values.pop(THEN, {})
+        values.pop(WEIGHTS, None)
         return values | then if stage == len(self.stages) - 1 else values
 
     @cached_property
@@ -160,6 +162,10 @@ class Study:
                     waiting[name] = self.base[name] if begun or knob.neutral is None else knob.neutral
             found.append(waiting)
         return tuple(found)
+
+    def weights_at(self, cell: Mapping[str, Any], stage: int) -> int | None:
+        """The step of the first stage whose weights a stage begins from; None: from where the cell is."""
+        return cell.get(WEIGHTS) if stage == len(self.stages) - 1 else None
 
     def schedule_at(self, stage: int) -> Schedule:
         """The learning rate's schedule during a stage."""
@@ -209,11 +215,12 @@ class Study:
 
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
-        return self._content(self.spec_of(cell), [telling(self.knobs_at(cell, i)) for i in range(stage + 1)])
+        own = [{"knobs": telling(self.knobs_at(cell, i)), **self._rewound(cell, i)} for i in range(stage + 1)]
+        return self._content(self.spec_of(cell), own)
 
-    def _content(self, spec: ModelSpec, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """`content` of a cell with a model of those sizes, whose knobs tell that, a mapping for each stage."""
-        stages = [{**s, "knobs": knobs} for s, knobs in zip(self._content_of_stages, told, strict=False)]
+    def _content(self, spec: ModelSpec, own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """`content` of a cell with a model of those sizes, given what each of its stages has of its own."""
+        stages = [{**s, **mine} for s, mine in zip(self._content_of_stages, own, strict=False)]
         return self._content_of_all | {"model": _model_content(spec), "stages": stages}
 
     @cached_property
@@ -248,6 +255,10 @@ class Study:
         schedule = self.schedule_at(stage)
         return {} if schedule is self.schedule else {"schedule": dataclasses.asdict(schedule)}
 
+    def _rewound(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        step = self.weights_at(cell, stage)
+        return {} if step is None else {WEIGHTS: step}
+
     def key(self, cell: Mapping[str, Any], stage: int) -> str:
         """The content's hash: equal for cells that agree on all knobs acting up to this stage."""
         return digest(self.content(cell, stage))
@@ -257,12 +268,13 @@ class Study:
         hashed: dict[Any, str] = {}
         for cell in self.cells:
             spec, told = self.spec_of(cell), tuple(telling(self.knobs_at(cell, i)) for i in range(len(self.stages)))
-            same = [spec, *(tuple(knobs.items()) for knobs in told)]
+            own = [{"knobs": knobs, **self._rewound(cell, i)} for i, knobs in enumerate(told)]
+            same = [spec, *((tuple(knobs.items()), self.weights_at(cell, i)) for i, knobs in enumerate(told))]
             keys = []
             for stage in range(len(self.stages)):
                 prefix = tuple(same[: stage + 2])
                 if prefix not in hashed:
-                    hashed[prefix] = digest(self._content(spec, told[: stage + 1]))
+                    hashed[prefix] = digest(self._content(spec, own[: stage + 1]))
                 keys.append(hashed[prefix])
             yield Course(spec, told, tuple(keys))
 

@@ -245,7 +245,16 @@ def study_config(variant: str = "", variants: tuple[str, ...] = ()) -> Any:
     # probes look for, split whose inputs they read (probe), and any static size of the task}
     config.tasks = ConfigDict()
     config.model = ConfigDict(
-        dict(width=64, layers=2, heads=4, mlp_width=256, positions="learned", activation="relu"),
+        dict(
+            width=64,
+            layers=2,
+            heads=4,
+            mlp_width=256,
+            positions="learned",
+            activation="relu",
+            compute="float32",  # of matrix products; 'bfloat16' rounds their factors, all else stays float32
+            products="highest",  # how an accelerator takes float32 products: 'highest', 'high' or 'default'
+        ),
     )
     config.stages = ("train",)
     config.steps = ConfigDict()  # stage -> optimizer steps

@@ -52,6 +52,8 @@ SITES = {
 POSITIONS = ("learned", "rotary", "none")
 MIXERS = ("softmax", "linear")
 NORM_EPSILON = 1e-6
+COMPUTE = ("float32", "bfloat16")
+PRODUCTS = ("highest", "high", "default")
 ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
 
 
@@ -68,6 +70,10 @@ class ModelSpec:
       mlp_width: hidden units of the feed-forward layer.
       positions: 'learned', 'rotary' (arXiv 2104.09864) or 'none' (the causal mask alone tells order).
       activation: 'relu' or 'gelu'.
+      compute: of matrix products: 'float32', or 'bfloat16': both factors rounded to it, sums in float32. All else
+        (parameters, residual stream, norms, softmax, loss, optimizer) is float32 in both.
+      products: how a GPU or TPU takes a float32 product: 'highest' (float32 throughout), 'high' (TF32, three passes of
+        bfloat16) or 'default' (the device's fastest). A CPU knows one way only.
       mixer: 'softmax' attention, or 'linear' (arXiv 2006.16236), which has a recurrent form with a fixed state.
       turns, registers, thoughts, memories, pauses, experts, codes: room for the most that a cell may use, see SITES.
         A model without experts has one plain feed-forward layer a block.
@@ -82,6 +88,8 @@ class ModelSpec:
     mlp_width: int = 256
     positions: str = "learned"
     activation: str = "relu"
+    compute: str = "float32"
+    products: str = "highest"
     mixer: str = "softmax"
     turns: int = 1
     registers: int = 0
@@ -116,45 +124,101 @@ def untouched(site: str, layer: int, x: jax.Array) -> jax.Array:
     return x
 
 
-@jax.custom_vjp
-def linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
+class Precision(NamedTuple):
+    """How matrix products are taken, see `ModelSpec.compute` and `ModelSpec.products`."""
+
+    compute: str = "float32"
+    products: str = "highest"
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Precision:
+        """Of a model."""
+        return cls(spec.compute, spec.products)
+
+    def product(self, dot: Callable[..., jax.Array], a: jax.Array, b: jax.Array) -> jax.Array:
+        """`dot(a, b)` so taken: float32, whatever the factors are rounded to."""
+        if self.compute == "bfloat16":
+            # A CPU lacks some products of bfloat16; those of factors rounded to it are the same numbers.
+            return lax.platform_dependent(
+                a,
+                b,
+                cpu=lambda a, b: dot(lax.reduce_precision(a, 8, 7), lax.reduce_precision(b, 8, 7)),
+                default=lambda a, b: dot(
+                    a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32
+                ),
+            )
+        # 'highest' is what every program is compiled with, see lab.programs.
+        return dot(a, b) if self.products == "highest" else dot(a, b, precision=self.products)
+
+    def einsum(self, subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
+        """Two terms whose letters all stand in two of the three."""
+        if self.compute == "bfloat16":
+            product: Any = _rounded_einsum(subscripts, a, b)
+            return product
+        return self.product(partial(jnp.einsum, subscripts), a, b)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _rounded_einsum(subscripts, a, b):
+    # JAX's own gradient would take its products in float32.
+    return Precision("bfloat16").product(partial(jnp.einsum, subscripts), a, b)
+
+
+def _rounded_einsum_backward(subscripts, saved, dy):
+    (of_a, of_b), of_y = subscripts.split("->")[0].split(","), subscripts.split("->")[1]
+    da = _rounded_einsum(f"{of_y},{of_b}->{of_a}", dy, saved[1])
+    return da, _rounded_einsum(f"{of_y},{of_a}->{of_b}", dy, saved[0])
+
+
+_rounded_einsum.defvjp(lambda subscripts, a, b: (_rounded_einsum(subscripts, a, b), (a, b)), _rounded_einsum_backward)
+
+
+def linear(x: jax.Array, kernel: jax.Array, precision: Precision = Precision()) -> jax.Array:  # noqa: B008 (immutable)
     """`x[..., I] @ kernel[I, O]`, with the weight gradient written out.
 
     XLA's CPU back end otherwise fuses the activation's backward pass into a transposed layout for the weight gradient,
     which costs 1.5 to 2 times as much (docs/benchmarks.md). Contracting the token axis directly, behind a barrier that
     keeps the incoming gradient out of that fusion, leaves two plain matrix products.
     """
-    return jnp.dot(x, kernel)
+    product: Any = _linear(x, kernel, precision)
+    return product
 
 
-def _linear_forward(x, kernel):
-    return jnp.dot(x, kernel), (x, kernel)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _linear(x, kernel, precision):
+    return precision.product(jnp.dot, x, kernel)
 
 
-def _linear_backward(saved, dy):
+def _linear_forward(x, kernel, precision):
+    return _linear(x, kernel, precision), (x, kernel)
+
+
+def _linear_backward(precision, saved, dy):
     x, kernel = saved
     dy = lax.optimization_barrier(dy)
     x_TxI = x.reshape(-1, x.shape[-1])
     dy_TxO = dy.reshape(-1, dy.shape[-1])
-    dkernel = lax.dot_general(x_TxI, dy_TxO, (((0,), (0,)), ((), ())))
-    dx = lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())))
-    return dx, dkernel
+    over_tokens = partial(lax.dot_general, dimension_numbers=(((0,), (0,)), ((), ())))
+    over_features = partial(lax.dot_general, dimension_numbers=(((dy.ndim - 1,), (1,)), ((), ())))
+    dkernel = precision.product(over_tokens, x_TxI, dy_TxO)
+    return precision.product(over_features, dy, kernel), dkernel
 
 
-linear.defvjp(_linear_forward, _linear_backward)
+_linear.defvjp(_linear_forward, _linear_backward)
 
 
 class Linear(nn.Module):
     """A bias-free linear layer, initialised with variance `scale`/fan-in."""
 
     features: int
+    precision: Precision
     scale: float = 1.0
 
     @nn.compact
     def __call__(self, x):
         """x[..., I] -> [..., features]."""
         initializer = nn.initializers.variance_scaling(self.scale, "fan_in", "normal")
-        return linear(x, self.param("kernel", initializer, (x.shape[-1], self.features)))
+        return linear(x, self.param("kernel", initializer, (x.shape[-1], self.features)), self.precision)
 
 
 def rotate(x_BxLxHxK: jax.Array, positions_BxL: jax.Array) -> jax.Array:
@@ -200,7 +264,8 @@ class Attention(nn.Module):
         """[B, L, D] -> [B, L, D]."""
         spec = self.spec
         batch, length, _ = x_BxLxD.shape
-        qkv = Linear(3 * spec.width, name="qkv")(touch("attention_in", self.layer, x_BxLxD)).reshape(
+        precision = Precision.of(spec)
+        qkv = Linear(3 * spec.width, precision, name="qkv")(touch("attention_in", self.layer, x_BxLxD)).reshape(
             batch, length, 3, spec.heads, -1
         )
         qkv = touch("qkv", self.layer, qkv)
@@ -210,26 +275,31 @@ class Attention(nn.Module):
             q, k = rotate(q, positions_BxL), rotate(k, positions_BxL)
         allowed = jnp.tril(jnp.ones((length, length), bool))[None, None] if view.allowed is None else view.allowed
         gather = linear_shares if spec.mixer == "linear" else softmax_shares
-        shares_BxHxLxM = touch("attention", self.layer, gather(q, k, allowed, partial(touch, "features", self.layer)))
-        mixed = jnp.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v).reshape(batch, length, spec.width)
+        features = partial(touch, "features", self.layer)
+        shares_BxHxLxM = touch("attention", self.layer, gather(q, k, allowed, features, precision))
+        mixed = precision.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v).reshape(batch, length, spec.width)
         # Residual writes start small in deep models (variance / 2·layers), as in GPT-2.
-        return Linear(spec.width, scale=0.5 / spec.layers, name="out")(touch("mixed", self.layer, mixed))
+        return Linear(spec.width, precision, 0.5 / spec.layers, name="out")(touch("mixed", self.layer, mixed))
 
 
-def softmax_shares(q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features) -> jax.Array:
+def softmax_shares(
+    q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features, precision: Precision
+) -> jax.Array:
     """What share each key has in what a query gathers: float32[B, H, L, L] of q, k [B, L, H, K]."""
     del features
-    scores_BxHxLxM = jnp.einsum("blhk,bmhk->bhlm", q, k) * (q.shape[-1] ** -0.5)
+    scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", q, k) * (q.shape[-1] ** -0.5)
     return jax.nn.softmax(jnp.where(allowed, scores_BxHxLxM, jnp.float32(-1e30)), axis=-1)
 
 
-def linear_shares(q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features) -> jax.Array:
+def linear_shares(
+    q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features, precision: Precision
+) -> jax.Array:
     """The same where the share is a product of positive features of query and key (elu + 1, arXiv 2006.16236).
 
     Sums over keys can then be carried along the tokens: a state of K·K numbers and K for the divisor, a head.
     """
     mapped = features(jax.nn.elu(jnp.stack([q, k], axis=2)) + 1)
-    scores_BxHxLxM = jnp.einsum("blhk,bmhk->bhlm", mapped[:, :, 0], mapped[:, :, 1])
+    scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", mapped[:, :, 0], mapped[:, :, 1])
     scores_BxHxLxM = jnp.where(allowed, scores_BxHxLxM, 0.0)
     return scores_BxHxLxM / (jnp.sum(scores_BxHxLxM, axis=-1, keepdims=True) + NORM_EPSILON)
 
@@ -251,9 +321,10 @@ class Block(nn.Module):
         if spec.experts:
             mlp, neurons, routing = Experts(spec, layer, name="mixture")(normal, touch)
         else:
-            before = Linear(spec.mlp_width, name="mlp_in")(normal)
+            precision = Precision.of(spec)
+            before = Linear(spec.mlp_width, precision, name="mlp_in")(normal)
             neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
-            mlp = Linear(spec.width, scale=0.5 / spec.layers, name="mlp_out")(neurons)
+            mlp = Linear(spec.width, precision, 0.5 / spec.layers, name="mlp_out")(neurons)
             routing = jnp.zeros((*x_BxLxD.shape[:2], 0))
         return touch("residual", layer, x_BxLxD + touch("mlp_out", layer, mlp)), neurons, routing
 
@@ -275,16 +346,17 @@ class Experts(nn.Module):
         small = nn.initializers.variance_scaling(0.5 / spec.layers, "fan_in", "normal", batch_axis=0)
         in_ExDxM = self.param("experts_in", drawn, (spec.experts, spec.width, spec.mlp_width))
         out_ExMxD = self.param("experts_out", small, (spec.experts, spec.mlp_width, spec.width))
-        logits_BxLxE = Linear(spec.experts, name="router")(x_BxLxD) / touch("router_temperature", layer, 1.0)
+        precision = Precision.of(spec)
+        logits_BxLxE = Linear(spec.experts, precision, name="router")(x_BxLxD) / touch("router_temperature", layer, 1.0)
         there_E = jnp.arange(spec.experts, dtype=jnp.float32) < touch("experts", layer, spec.experts)
         probability_BxLxE = jax.nn.softmax(jnp.where(there_E[None, None], logits_BxLxE, -1e30), axis=-1)
         # The place of each expert in a token's order, by two sorts.
         rank_BxLxE = jnp.argsort(jnp.argsort(-probability_BxLxE, axis=-1), axis=-1).astype(jnp.float32)
         gates_BxLxE = jnp.where(rank_BxLxE < touch("top_k", layer, spec.experts), probability_BxLxE, 0.0)
         # All experts' neurons side by side: two plain matrix products, as fast as one wide layer's.
-        before = linear(x_BxLxD, in_ExDxM.transpose(1, 0, 2).reshape(spec.width, -1))
+        before = linear(x_BxLxD, in_ExDxM.transpose(1, 0, 2).reshape(spec.width, -1), precision)
         before = before.reshape(*x_BxLxD.shape[:2], spec.experts, spec.mlp_width)
         neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
         weighted = neurons * gates_BxLxE[..., None]
-        mlp = linear(weighted.reshape(*x_BxLxD.shape[:2], -1), out_ExMxD.reshape(-1, spec.width))
+        mlp = linear(weighted.reshape(*x_BxLxD.shape[:2], -1), out_ExMxD.reshape(-1, spec.width), precision)
         return mlp, jnp.sum(weighted, axis=2), probability_BxLxE

@@ -18,13 +18,16 @@ from jax import lax
 from lab.codebook import quantize
 from lab.layers import (
     ACTIVATIONS,
+    COMPUTE,
     MIXERS,
     POSITIONS,
+    PRODUCTS,
     SITES,
     Block,
     Linear,
     ModelSpec,
     Norm,
+    Precision,
     Touch,
     View,
     linear,
@@ -32,7 +35,19 @@ from lab.layers import (
 )
 from lab.slots import Slots, whole
 
-__all__ = ["ACTIVATIONS", "MIXERS", "POSITIONS", "SITES", "Forward", "ModelSpec", "Touch", "linear", "untouched"]
+__all__ = [
+    "ACTIVATIONS",
+    "COMPUTE",
+    "MIXERS",
+    "POSITIONS",
+    "PRODUCTS",
+    "SITES",
+    "Forward",
+    "ModelSpec",
+    "Touch",
+    "linear",
+    "untouched",
+]
 
 Params = dict[str, Any]
 
@@ -114,10 +129,11 @@ class Transformer(nn.Module):
         final = inner.last
         if at_BxA is not None:
             final = jnp.take_along_axis(final, at_BxA[..., None], axis=1)
-        unembedding = Linear(spec.vocab_size, name="unembedding")
+        precision = Precision.of(spec)
+        unembedding = Linear(spec.vocab_size, precision, name="unembedding")
         ahead = None
         if spec.ahead:
-            heads = [final + Linear(spec.width, name=f"ahead_{i}")(final) for i in range(spec.ahead)]
+            heads = [final + Linear(spec.width, precision, name=f"ahead_{i}")(final) for i in range(spec.ahead)]
             ahead = jnp.stack([unembedding(final_norm(each)) for each in heads])
         return Forward(unembedding(final_norm(final)), *inner[1:], ahead)
 

@@ -13,7 +13,7 @@ from lab.config import Claim, Stage, Study, TaskUse, stage_index
 from lab.errors import UserError, nearest
 from lab.grid import Grid
 from lab.mechanisms.base import Mechanism
-from lab.model import ACTIVATIONS, POSITIONS, ModelSpec
+from lab.model import ACTIVATIONS, COMPUTE, POSITIONS, PRODUCTS, ModelSpec
 from lab.train import SCHEDULES, Schedule
 from tasks import TaskError, make
 from tasks.mixture import Mixture
@@ -107,7 +107,13 @@ def _model(config: Any, vocab_size: int, longest: int) -> ModelSpec:
         raise UserError("config.model.positions='rotary' needs an even width per head; change width or heads.")
     if m.activation not in ACTIVATIONS:
         raise UserError(f"config.model.activation={m.activation!r} must be one of {', '.join(ACTIVATIONS)}.")
-    return ModelSpec(vocab_size, longest, m.width, m.layers, m.heads, m.mlp_width, m.positions, m.activation)
+    for field, valid in (("compute", COMPUTE), ("products", PRODUCTS)):
+        if m[field] not in valid:
+            raise UserError(f"config.model.{field}={m[field]!r} must be one of {', '.join(valid)}.")
+    if m.compute == "bfloat16" and m.products != "highest":
+        raise UserError("config.model.products says how float32 products are taken; leave it out beside bfloat16.")
+    sizes = (m.width, m.layers, m.heads, m.mlp_width)
+    return ModelSpec(vocab_size, longest, *sizes, m.positions, m.activation, m.compute, m.products)
 
 
 def _tasks(config: Any) -> tuple[TaskUse, ...]:

@@ -35,6 +35,7 @@ class Node:
       parent: key of the node it continues; None at the first stage.
       cells: indices of the study's cells that share it.
       knobs: every knob's value in force.
+      weights: the step of the first stage whose weights it begins from; None: its parent's.
     """
 
     key: str
@@ -42,11 +43,12 @@ class Node:
     parent: str | None
     cells: tuple[int, ...]
     knobs: Mapping[str, Any]
+    weights: int | None = None
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """The nodes of one stage that share a compiled program."""
+    """The nodes of one stage that share a compiled program and the step of their weights."""
 
     stage: int
     program: Program
@@ -88,6 +90,11 @@ class Plan:
     def steps_shared(self, done: Collection[str] = ()) -> int:
         """Cell-steps with shared prefixes, the nodes already trained left out."""
         return sum(self.steps(b) for b in self.buckets for n in b.nodes if n.key not in done)
+
+    def cells_trained(self, done: Collection[str] | None = None) -> int:
+        """How many of the study's cells this plan carries to their end; with `done`, those of them that are there."""
+        last = [n for b in self.buckets for n in b.nodes if b.stage == len(self.study.stages) - 1]
+        return sum(len(n.cells) for n in last if done is None or n.key in done)
 
     def steps(self, bucket: Bucket) -> int:
         """Steps of one node of the bucket."""
@@ -170,9 +177,9 @@ def make_plan(study: Study, layout: Layout) -> Plan:
         found: list[Bucket] = []
         for node in _nodes(study, stage, courses):
             cell = study.cells[node.cells[0]]
-            shared = courses[node.cells[0]].spec, _static(node.knobs), study.entering(cell, stage)
+            shared = courses[node.cells[0]].spec, _static(node.knobs), study.entering(cell, stage), node.weights
             groups.setdefault(shared, []).append(node)
-        for (spec, static, entering), nodes in groups.items():
+        for (spec, static, entering, _), nodes in groups.items():
             found.append(_bucket(study, stage, spec, static, entering, nodes, courses))
         # What takes longest first: it tells early how long all takes, and whether it fits into memory.
         buckets += sorted(found, key=lambda b: -parameters(b.program.spec) * len(b.nodes))
@@ -187,7 +194,8 @@ def _nodes(study: Study, stage: int, courses: Sequence[Course]) -> list[Node]:
     for key, cells in members.items():
         cell = study.cells[cells[0]]
         parent = courses[cells[0]].keys[stage - 1] if stage else None
-        nodes.append(Node(key, stage, parent, tuple(cells), study.knobs_at(cell, stage)))
+        weights = study.weights_at(cell, stage)
+        nodes.append(Node(key, stage, parent, tuple(cells), study.knobs_at(cell, stage), weights))
     return nodes
 
 

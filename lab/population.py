@@ -27,7 +27,7 @@ GRID = "grid"
 
 @dataclass(frozen=True)
 class Layout:
-    """How cells meet devices. A study resumes bit for bit on the layout it was begun with.
+    """How cells meet devices.
 
     Attributes:
       platform: 'cpu', 'gpu' or 'tpu'.
@@ -40,6 +40,14 @@ class Layout:
     devices: int
     width: int
     chunk: int
+
+    def rounding(self) -> tuple[str, int, int]:
+        """What decides how cells are rounded: layouts that agree on it train to the same bits.
+
+        The number of devices is part of it: XLA fuses a program for a single device otherwise, and its CPU back end
+        rounds otherwise as the host's devices, hence its threads, become many. The number of cells in a call is not.
+        """
+        return self.platform, self.devices, self.width
 
 
 # (width, chunk) by platform; `Plan.within` lowers them where memory is short. CPU: measured, docs/benchmarks.md. GPU,
@@ -120,7 +128,8 @@ def chunk_for(cells: int, layout: Layout) -> int:
 
 def mesh_of(layout: Layout) -> Mesh:
     """A one-dimensional mesh over the local devices."""
-    return jax.make_mesh((layout.devices,), (GRID,), axis_types=(AxisType.Auto,), devices=jax.local_devices())
+    devices = jax.local_devices()[: layout.devices]
+    return jax.make_mesh((layout.devices,), (GRID,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def over_cells(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,13 +46,14 @@ class Store:
             self.nodes[key] = (chunk, row)
 
 
-def open_store(workdir: Path, study: Study, note: Callable[[str], None]) -> Store:
+def open_store(workdir: Path, study: Study, note: Callable[[str], None], only: Collection[str] | None = None) -> Store:
     """Read a work directory.
 
     Args:
       workdir: may be empty or not exist.
       study: tells where each stage saves and ends.
       note: told of damaged checkpoints.
+      only: keys of nodes; chunks that hold none of them are passed over, as other processes may be at work on them.
     """
     found, damaged = checkpoint.scan(workdir)
     for path in damaged:
@@ -60,6 +61,8 @@ def open_store(workdir: Path, study: Study, note: Callable[[str], None]) -> Stor
     stages = {stage.name: stage for stage in study.stages}
     store, unfinished = Store(workdir), []
     for saves in found.values():
+        if only is not None and not any(key in only for key in saves[0].meta["cells"]):
+            continue
         stage = stages.get(saves[0].meta["stage"])
         chunk = _whole(saves, stage, note) if stage else []
         if not stage or not chunk:
@@ -80,12 +83,9 @@ def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
       the store, chunks under way with what they have saved so far, and the paths of checkpoints that can't be read.
 
     Raises:
-      UserError: if the directory changed in between, or holds checkpoints of none of the study's cells.
+      UserError: if the directory holds checkpoints of none of the study's cells.
     """
-    try:
-        found, damaged = checkpoint.scan(workdir)
-    except FileNotFoundError:
-        raise UserError(f"{workdir} changed while it was read; open it again.") from None
+    found, damaged = checkpoint.scan(workdir)
     store, saves_of = Store(workdir), {stage.name: stage.saves for stage in study.stages}
     for saves in ([saved for saved in chunk if not saved.spare] for chunk in found.values()):
         steps, planned = tuple(saved.step for saved in saves), saves_of.get(saves[0].meta["stage"], ()) if saves else ()

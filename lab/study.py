@@ -19,8 +19,10 @@ from lab.acting import staying
 from lab.config import digest
 from lab.errors import Stopped
 from lab.history import History
+from lab.machine import made_with
 from lab.mechanisms import MECHANISMS
 from lab.plan import Bucket, Node, Plan, arguments_of, traced_arguments
+from lab.population import Layout
 from lab.programs import Programs
 from lab.saving import SPARE_SECONDS, Saver
 from lab.store import Chunk, Store
@@ -98,9 +100,14 @@ class Trainer:
         self.plan, self.store, self.progress, self.programs = plan, store, progress, programs
         self._stop, self._spare_seconds = stop, spare_seconds
         self.study, self.layout = plan.study, plan.layout
-        # Chunks that were cut off decide the shape of the rest, so that one program serves both.
-        begun = [chunk[-1].meta["capacity"] for chunk in store.unfinished if self._goes_on(chunk)]
+        # Chunks that were cut off on these devices decide the shape of the rest, so that one program serves both.
+        begun = [_capacity(c) for c in self._mine() if c[-1].meta["layout"] == asdict(self.layout)]
         self._capacity = max(begun, default=0) or plan.chunk(store.nodes)
+
+    def _mine(self) -> list[Chunk]:
+        """The chunks that were cut off and hold nothing but nodes of the plan, which may be a part of the study's."""
+        keys = {node.key for bucket in self.plan.buckets for node in bucket.nodes}
+        return [chunk for chunk in self.store.unfinished if keys.issuperset(chunk[-1].meta["cells"])]
 
     def run(self) -> None:
         """Train bucket by bucket; every parent's bucket comes before its children's.
@@ -115,14 +122,18 @@ class Trainer:
                         self.store.add(chunk)
 
     def _goes_on(self, chunk: Chunk) -> bool:
-        """Whether training may go on from a chunk's checkpoints: on another layout it would end in other bits."""
-        return chunk[-1].meta["layout"] == asdict(self.layout)
+        """Whether training may go on from a chunk's checkpoints, on however many devices it was cut off.
+
+        On another platform, or at another width, it starts its stage anew: its rows would not fill whole widths.
+        """
+        there = Layout(**chunk[-1].meta["layout"])
+        return (there.platform, there.width) == (self.layout.platform, self.layout.width)
 
     def _waves(self, bucket: Bucket) -> Iterator[Wave]:
         """The chunks of a bucket that were cut off, then chunks of what is left."""
         order = {node.key: index for index, node in enumerate(bucket.nodes)}
         begun, taken = [], set()
-        for chunk in sorted(self.store.unfinished, key=lambda c: order.get(c[-1].meta["cells"][0], 0)):
+        for chunk in sorted(self._mine(), key=lambda c: order.get(c[-1].meta["cells"][0], 0)):
             cells = chunk[-1].meta["cells"]
             if not all(key in order for key in cells) or taken & set(cells):
                 continue
@@ -130,14 +141,14 @@ class Trainer:
                 begun.append(chunk)
                 taken |= set(cells)
             else:
-                told = f"{len(cells)} cells were cut off on another device layout; they start their stage anew."
+                told = f"{len(cells)} cells were cut off on another platform or width; they start their stage anew."
                 self.progress.note(told)
         for first in range(0, len(begun), self.layout.devices):
             yield from self._begun_waves(bucket, order, begun[first : first + self.layout.devices])
         left = [n for n in bucket.nodes if n.key not in self.store.nodes and n.key not in taken]
         chunks = [tuple(left[i : i + self._capacity]) for i in range(0, len(left), self._capacity)] if left else []
         for first in range(0, len(chunks), self.layout.devices):
-            yield self._wave(tuple(chunks[first : first + self.layout.devices]), ())
+            yield Wave(tuple(chunks[first : first + self.layout.devices]), (), self._capacity, self.layout.devices)
 
     def _begun_waves(self, bucket: Bucket, order: dict[str, int], chunks: list[Chunk]) -> Iterator[Wave]:
         """One wave from the latest step that all of some chunks hold in full; a wave each where there is none."""
@@ -147,10 +158,8 @@ class Trainer:
                 yield from self._begun_waves(bucket, order, [chunk])
             return
         begun = tuple([s for s in chunk if s.step <= max(common)] for chunk in chunks)
-        yield self._wave(tuple(tuple(bucket.nodes[order[k]] for k in c[-1].meta["cells"]) for c in begun), begun)
-
-    def _wave(self, chunks: tuple[tuple[Node, ...], ...], begun: tuple[Chunk, ...]) -> Wave:
-        return Wave(chunks, begun, self._capacity, self.layout.devices)
+        nodes = tuple(tuple(bucket.nodes[order[k]] for k in c[-1].meta["cells"]) for c in begun)
+        yield Wave(nodes, begun, max(_capacity(chunk) for chunk in begun), self.layout.devices)
 
     def _train(self, bucket: Bucket, wave: Wave, saver: Saver) -> Future[Chunks]:
         """Train one wave from where it stands to the end of its stage. Returns its chunks, once they are saved."""
@@ -224,12 +233,25 @@ class Trainer:
             parents = [self.store.final(str(node.parent)) for node in wave.padded]
             parent = next(b for b in self.plan.buckets if any(n.key == wave.nodes[0].parent for n in b.nodes))
             state = self._restored(parents, parent)
-        if not program.mechanisms:
-            return state
-        name = f"entry of {self._name(bucket)}"
-        arguments = (jnp.int32(self.study.stages[bucket.stage].start), seeds, knobs, state)
-        begin = self._program(name, program, lambda t, s, k, x: train.begin(program, x, k, s, t), arguments, shared=1)
-        return begin(*arguments)
+        begun = jnp.int32(self.study.stages[bucket.stage].start)
+        if program.mechanisms:
+            name, arguments = f"entry of {self._name(bucket)}", (begun, seeds, knobs, state)
+            begin = lambda t, s, k, x: train.begin(program, x, k, s, t)  # noqa: E731
+            state = self._program(name, program, begin, arguments, shared=1)(*arguments)
+        if wave.nodes[0].weights is not None:  # then all nodes of the bucket have it
+            name, arguments = f"rewinding, {self._name(bucket)}", (begun, seeds, knobs, state, self._early(wave))
+            rewind = lambda t, s, k, x, w: train.rewound(program, x, w, k, s, t)  # noqa: E731
+            state = self._program(name, program, rewind, arguments, shared=1)(*arguments)
+        return state
+
+    def _early(self, wave: Wave) -> Any:
+        """The parameters that the nodes' cells had after the step of the first stage that they go back to."""
+        places = []
+        for node in wave.padded:
+            found = self.store.at(self.study.key(self.study.cells[node.cells[0]], 0), node.weights or 0)
+            assert found, "a finished stage has all its checkpoints"
+            places.append(found)
+        return population.place(checkpoint.gather(places, "params"), self.layout)
 
     def _resume(self, bucket: Bucket, wave: Wave) -> tuple[int, train.State, History]:
         """The step, state and history that the chunks of a wave were cut off with."""
@@ -326,6 +348,7 @@ class Trainer:
                 "capacity": wave.capacity,
                 "layout": asdict(self.layout),
                 "abilities": evaluate.names(self.study),
+                "made_with": made_with(self.layout),
                 **({"spare": True} if spare else {}),
             }
             path = self._directory(bucket, nodes) / f"{step:08d}"
@@ -341,6 +364,11 @@ def _thinned(chunk: Chunk) -> Chunk:
             checkpoint.drop(saved)
     kept = [saved for saved in chunk[:-1] if not saved.spare] + chunk[-1:]
     return [checkpoint.drop_state(saved) if saved.resumable else saved for saved in kept[:-2]] + kept[-2:]
+
+
+def _capacity(chunk: Chunk) -> int:
+    """Rows that a chunk was padded to when it was cut off."""
+    return chunk[-1].meta["capacity"]
 
 
 def _state_shape(program: train.Program) -> train.State:

@@ -133,6 +133,19 @@ def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: j
     return State(params, state.moments, extra)
 
 
+def rewound(program: Program, state: State, early: Params, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
+    """A cell's state at absolute `step` with early weights in place of its own, and fresh moments.
+
+    What mechanisms keep stays, and is put on the early weights as after any update: masks that were chosen later hold.
+    Weight rewinding: Frankle et al. 2020, arXiv 1912.05671; Renda et al. 2020, arXiv 2003.02389. Moments begin at zero,
+    for early checkpoints keep parameters only.
+    """
+    params = early
+    for name, mechanism, now in Acting.of(program.mechanisms, {**knobs, **dict(program.static)}, seed, step):
+        params = mechanism.project(params, state.extra[name], now)
+    return State(params, OPTIMIZERS[program.optimizer].init(params), state.extra)
+
+
 def batch_at(
     program: Program, acting: Acting, worlds: Any, seed: jax.Array, step: jax.Array, levels: Any = None
 ) -> Batch:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lab.config import Study, telling
 from lab.errors import UserError
@@ -16,6 +17,7 @@ from lab.grid import Axis, Grid, study_config
 from lab.knobs import KNOBS
 from lab.parse import parse
 from lab.population import Layout
+from lab.shards import Shard
 
 LATER = {"grid"}  # what study.json of earlier versions lacks
 
@@ -26,7 +28,8 @@ class Workdir:
     Attributes:
       path: the directory.
       record: what study.json says: the config's own fields (not those that only sweep() reads), the cells, the grid
-        that they came from, the claim's hash, and the layout. Enough to read the study back without its file.
+        that they came from, the claim's hash, and the layout; on disk all layouts so far, too. Enough to read the study
+        back without its file.
     """
 
     def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
@@ -47,24 +50,60 @@ class Workdir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for this process.
+        """Hold the directory for this process alone.
 
         Raises:
-          UserError: if another process holds it, or it can't be made.
+          UserError: if another process holds it, or a part of it, or it can't be made.
         """
+        with self._lock(".lock") as lock:
+            if not _held(lock, fcntl.LOCK_EX):
+                raise self._in_use("another process")
+            yield
+
+    @contextlib.contextmanager
+    def shared(self, shard: Shard, division: str) -> Iterator[list[str]]:
+        """Hold one shard, beside the other shards of the same division, and claim the directory.
+
+        The shard's lock file stays behind: it tells later runs how the study is divided.
+
+        Args:
+          shard: which.
+          division: a hash of what each shard trains; two divisions at the same time could train the same cells.
+
+        Yields:
+          the notes of `claim`.
+
+        Raises:
+          UserError: if the directory, this shard or a shard of another division is held.
+        """
+        with contextlib.ExitStack() as held:
+            if not _held(held.enter_context(self._lock(".lock")), fcntl.LOCK_SH):
+                raise self._in_use("a process that isn't a shard")
+            with self._lock("shards/.claim") as turn:  # one at a time, for the moment
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                for other in self.path.glob("shards/*-of-*"):
+                    with other.open() as theirs:
+                        if not other.name.endswith(division) and not _held(theirs, fcntl.LOCK_EX):
+                            raise self._in_use("shards that divide the study otherwise")
+                notes = self.claim()
+                if not _held(held.enter_context(self._lock(shard.file(division))), fcntl.LOCK_EX):
+                    raise self._in_use(f"another process that trains shard {shard}")
+                os.utime(self.path / shard.file(division))
+            yield notes
+
+    @contextlib.contextmanager
+    def _lock(self, name: str) -> Iterator[IO[str]]:
+        """A file to lock, which is made where there is none."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / name).open("a")
         except OSError as error:
             raise UserError(f"--workdir={self.path} can't be used: {error.strerror}; name another.") from None
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"--workdir={self.path} is in use by another process; wait for it or name another directory."
-                ) from None
-            yield
+            yield lock
+
+    def _in_use(self, whom: str) -> UserError:
+        return UserError(f"--workdir={self.path} is in use by {whom}; wait for it or name another directory.")
 
     def check(self) -> list[str]:
         """Whether what is there is this study, perhaps with fewer values or seeds.
@@ -91,11 +130,12 @@ class Workdir:
                 " added to a study, nothing else changed: repeat the overrides that it was made with, or name another"
                 " --workdir."
             )
-        if known["layout"] != self.record["layout"]:
-            there, here = _told(known["layout"]), _told(self.record["layout"])
+        layouts = self._layouts(known)
+        if len({layout.rounding() for layout in layouts}) > 1:
+            told = "; ".join(_told(layout) for layout in layouts)
             return [
-                f"This study was begun on another device layout ({there}; here {here}): cells trained from here on may"
-                " differ from an uninterrupted run in the last bits."
+                f"This study has been on more than one device layout ({told}): its numbers may differ from an"
+                " uninterrupted run on the first in the last bits, which training amplifies."
             ]
         return []
 
@@ -103,11 +143,19 @@ class Workdir:
         """`check`, then write down what this study is, before anything trains."""
         notes = self.check()
         known = self._known()
-        record = self.record | ({"layout": known["layout"]} if known else {})
+        layouts = self._layouts(known) if known else [Layout(**self.record["layout"])]
+        record = self.record | {"layout": asdict(layouts[0]), "layouts": [asdict(layout) for layout in layouts]}
         partial = self.path / "study.json.partial"
         partial.write_text(json.dumps(record, indent=1, sort_keys=True))
         partial.replace(self.path / "study.json")
         return notes
+
+    def _layouts(self, known: dict[str, Any]) -> list[Layout]:
+        """The layouts that round otherwise, of the runs so far and of this one, earliest first."""
+        found: dict[Any, Layout] = {}
+        for one in [*known.get("layouts", [known["layout"]]), self.record["layout"]]:
+            found.setdefault(Layout(**one).rounding(), Layout(**one))
+        return list(found.values())
 
     def _known(self) -> dict[str, Any] | None:
         path = self.path / "study.json"
@@ -123,11 +171,30 @@ class Workdir:
             raise UserError(f"{path} can't be read; restore it, or name another --workdir.") from None
         if not isinstance(known, dict) or not set(self.record) - LATER <= set(known):
             raise UserError(f"{path} is not a study's record; restore it, or name another --workdir.")
+        standard = json.loads(study_config().to_json_best_effort())
+        known["config"] = _filled(known["config"], standard)
         return known
 
 
-def _told(layout: dict[str, Any]) -> str:
-    return f"{layout['devices']} {layout['platform']} devices, chunk {layout['chunk']}, width {layout['width']}"
+def _filled(known: Any, standard: dict[str, Any]) -> Any:
+    """A record's fields, with the default of those that a later version brought."""
+    if not isinstance(known, dict):
+        return known
+    sections = [name for name, one in standard.items() if isinstance(one, dict) and name in known]
+    return {**standard, **known, **{name: _filled(known[name], standard[name]) for name in sections}}
+
+
+def _held(lock: IO[str], kind: int) -> bool:
+    """Take a lock of that kind; False where another process holds one that excludes it."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _told(layout: Layout) -> str:
+    return f"{layout.devices} {layout.platform} devices, chunk {layout.chunk}, width {layout.width}"
 
 
 def _differences(there: Any, here: Any, field: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ import pytest
 from lab import bench, bench_tasks
 from lab.errors import UserError
 from lab.grid import axis, product
-from lab.population import local_layout
+from lab.population import Layout, local_layout
 from lab.workdir import Workdir
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 
@@ -73,6 +73,9 @@ def changed(**fields):
         (dict(model__heads=3), r"config\.model\.heads=3 must divide config\.model\.width=16"),
         (dict(model__positions="sinus"), r"config\.model\.positions='sinus' must be one of learned"),
         (dict(model__activation="tanh"), r"config\.model\.activation='tanh' must be one of"),
+        (dict(model__compute="float16"), r"config\.model\.compute='float16' must be one of float32, bfloat16"),
+        (dict(model__products="low"), r"config\.model\.products='low' must be one of highest, high, default"),
+        (dict(model__compute="bfloat16", model__products="high"), r"config\.model\.products .* beside bfloat16"),
         (dict(steps__train=10), r"config\.steps\.train=10 must be a multiple of config\.call_steps=3"),
         (dict(steps__prun=3), r"config\.steps\.prun: no such stage.*prune"),
         (dict(stages=("train",)), r"config\.steps\.prune: no such stage"),
@@ -145,6 +148,18 @@ def test_removed_values_are_refused_and_added_ones_taken(tmp_path):
     assert len(json.loads((tmp_path / "study.json").read_text())["cells"]) == 12
 
 
+def test_a_study_that_moved_says_on_which_layouts_it_has_been(tmp_path):
+    def claim(**layout):
+        here = Layout(**{"platform": "cpu", "devices": 8, "width": 1, "chunk": 4, **layout})
+        return Workdir(tmp_path, study_of(), tiny_config(), here).claim()
+
+    assert claim() == []
+    assert claim(chunk=2) == []  # rounds as before
+    (note,) = claim(devices=1)
+    assert "8 cpu devices, chunk 4, width 1; 1 cpu devices, chunk 4, width 1" in note
+    assert claim(chunk=2) == [note]  # back again: it has been elsewhere all the same
+
+
 def test_a_changed_claim_is_refused(tmp_path):
     open_workdir(tmp_path).claim()
     config = changed(claim__gains={"two_nn": -1})
@@ -183,6 +198,12 @@ def test_checkpoints_of_nobody_are_refused(tmp_path):
         (["--config=README.md"], "is not a Python file"),
         (["--config=ablations/pruning.py", "plan"], "unexpected argument 'plan'"),
         (["--list=task"], "tasks"),
+        (["--config=ablations/pruning.py", "--shard=3/2"], "write i/n"),
+        (["--config=ablations/pruning.py", "--only=analyze"], "there is no study in"),
+        (["--config=ablations/pruning.py", "--only=train", "--refine"], "run them without --only=train"),
+        (["--config=ablations/pruning.py", "--shard=1/2", "--only=analyze"], "leave --shard out"),
+        (["--config=ablations/pruning.py", "--distributed", "--shard=1/2"], "leave --shard, --only"),
+        (["--config=ablations/pruning.py", "--process=1"], "add --distributed"),
     ],
 )
 def test_the_command_line(arguments, message, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,6 +65,21 @@ def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupt
     assert "Traceback" not in out
     assert "the same command goes on" in out
     finish(COMMAND, workdir)
+    assert numbers(workdir) == numbers(uninterrupted)
+
+
+def test_two_hosts_end_as_one_to_the_byte(uninterrupted):
+    """Two processes of one job over loopback: each trains a shard, the first judges both."""
+    workdir = uninterrupted.parent / "hosts"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        job = ("--distributed", f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--processes=2")
+    hosts = [start([*COMMAND, *job, f"--process={process}"], workdir, subprocess.PIPE) for process in (0, 1)]
+    first, second = [finish(host) for host in hosts]
+    assert "trains shard 1/2" in first
+    assert "trains shard 2/2" in second
+    assert "report:" in first
+    assert "report:" not in second
     assert numbers(workdir) == numbers(uninterrupted)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis import cliffs
 from analysis.calibrate import main
 from analysis.conditions import RIGHT, measure, too_often
 from analysis.simulate import CONDITIONS, PLAIN, TRUTHS, Condition, settings, simulate
@@ -76,3 +77,16 @@ def test_every_truth_has_its_right_verdicts_and_the_command_prints_them(capsys):
     printed = capsys.readouterr().out
     assert all(name in printed for name in TRUTHS)
     assert "table 1" not in printed
+
+
+def test_a_cliff_is_found_near_its_place_wherever_it_is():
+    found = cliffs.measure(1.0, 6, rng_seed=1)
+    assert len(found) == 6
+    for error, held, width in found:
+        assert abs(error) < 0.125  # a step between settings
+        assert 0 < width < 0.3
+        assert abs(error) <= width or not held
+    assert len({round(error, 6) for error, _, _ in found}) > 3  # at places of their own
+    assert sum(held for _, held, _ in found) >= 4
+    alike = cliffs.measure(1.0, 2, rng_seed=1)
+    assert alike == found[:2]

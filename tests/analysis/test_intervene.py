@@ -1,5 +1,6 @@
 """From a diagnosis to a branch and its outcomes, on the tiny study: what goes on, from where, and what is read."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from analysis.claims import bounds
 from analysis.latents import Measurer
 from analysis.results import collect
 from lab import checkpoint
+from lab.config import WEIGHTS
 from lab.errors import UserError
 from lab.grid import axis, product
 from lab.plan import make_plan
@@ -21,7 +23,7 @@ from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
 SPARSEST = 0.5
 
 
-ARMS_TRIED = ("continue", "relax", "readout", "curriculum")
+ARMS_TRIED = ("continue", "relax", "rewind", "readout", "curriculum")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def repaired(trained, read, tmp_path_factory):
     """Everything that `--intervene` does after the verdicts."""
     _, store, _ = trained
     results, planted = read
-    course = intervene.course(results, planted, [], "relax,readout,curriculum", 6)
+    course = intervene.course(results, planted, [], "relax,rewind,readout,curriculum", 6)
     plan, directory = make_plan(course.study, LAYOUT), tmp_path_factory.mktemp("repair")
     there = open_store(directory, course.study, print)
     there.nodes |= store.nodes
@@ -81,7 +83,7 @@ def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
             )
             assert one.before[index] == results.ability(one.label, one.split)[before, -1]
         # The claim's knob stands still in these arms: what they do to the latents is a second route.
-        assert {*one.moved} == ({"participation_ratio"} if one.arm == "curriculum" else set())
+        assert {*one.moved} == ({"participation_ratio"} if one.arm in ("rewind", "curriculum") else set())
         _, unchanged, arm = one.latents["participation_ratio"]
         if one.moved:
             np.testing.assert_allclose(np.mean(one.moved["participation_ratio"]), unchanged - arm, rtol=1e-5)
@@ -99,7 +101,7 @@ def test_a_cell_that_diverged_takes_its_seed_out_of_the_pairs(read):
 
 def test_arms_are_run_where_labels_ask_for_them(read):
     results, planted = read
-    assert [*intervene.course(results, planted, [], "", 6).arms] == ["continue", "relax", "readout"]
+    assert [*intervene.course(results, planted, [], "", 6).arms] == ["continue", "relax", "rewind", "readout"]
     label = type("Label", (), {"name": "collapse", "status": "holds"})()
     assert "variance_covariance" in intervene.course(results, planted, [label], "", 6).arms
     label.name = "undertrained"
@@ -115,6 +117,37 @@ def test_a_curriculum_fills_the_first_half_of_the_arms_steps():
     config = tiny_config()
     config.knobs = dict(curriculum=dict(order="ramp"))
     assert not ARMS["curriculum"].fits(study_of(config))
+
+
+def test_rewinding_says_to_which_step_and_is_left_out_with_a_sentence_where_no_early_checkpoint_is(read):
+    results, planted = read
+    rewind, told = ARMS["rewind"], intervene.course(results, planted, [], "rewind", 6)
+    assert rewind.knobs(results.study, 18, 6) == {WEIGHTS: 3}  # of the kept 3 and 12
+    assert "go back to those of step 3," in told.arms["rewind"]
+    config = tiny_config()
+    config.saves.train = 1
+    late = study_of(config)
+    course = intervene.course(replace(results, study=late), planted, [], "", 6)
+    assert "rewind" not in course.arms
+    (note,) = course.notes
+    assert re.fullmatch(
+        r"The arm 'rewind' is left out: no checkpoint is kept .*; raise config\.saves\.train .*\.", note
+    )
+    with pytest.raises(UserError, match=r"--arms=rewind: no checkpoint is kept"):
+        intervene.check(late, "rewind", 6)
+    config = tiny_config()
+    config.knobs = dict(prune=dict(regrow="set"))
+    with pytest.raises(UserError, match=r"--arms=rewind: prune\.regrow moves the masks"):
+        intervene.check(study_of(config), "rewind", 6)
+
+
+def test_only_a_knob_that_prunes_can_be_rewound():
+    config = tiny_config()
+    config.claim.knob = "weight_decay.rate"
+    study = study_of(config, product(axis("weight_decay.rate", (0.0, 1.0)), axis("seed", range(3))))
+    assert not ARMS["rewind"].fits(study)
+    with pytest.raises(UserError, match=r"--arms=rewind means nothing for a study of weight_decay\.rate"):
+        intervene.check(study, "rewind", 6)
 
 
 def test_hidden_states_are_asked_where_a_shortcut_is_suspected(read):

@@ -73,8 +73,26 @@ def test_a_break_of_exact_accuracy_alone_is_an_artefact_of_the_metric():
 
     found = planted(keep_logprob)
     assert found["facts/iid", "metric artefact"].status == "holds"
+    assert "logprob_falls_from" not in found["facts/iid", "metric artefact"].evidence
     assert found["z6/iid", "metric artefact"].status == "refuted"
+    assert "logprob_falls_from" not in found["z6/iid", "metric artefact"].evidence
     assert ("facts/iid", "unresolved") not in found
+
+
+def test_an_artefact_of_the_metric_says_from_where_on_log_probability_falls_as_well():
+    one = synthetic_study.study()
+    knob_C = np.asarray([cell[one.claim.knob] for cell in one.cells])
+    but_one = sorted({*knob_C})[-2]
+
+    def lose_it_at_the_end(columns, far):
+        logprob = columns["facts/iid/logprob"]
+        logprob[far] = logprob[~far].mean(axis=0)
+        logprob[knob_C >= but_one] -= 2.0
+
+    label = planted(lose_it_at_the_end)["facts/iid", "metric artefact"]
+    assert label.status == "holds"
+    assert label.at < but_one
+    assert label.evidence["logprob_falls_from"] == but_one
 
 
 @jax.jit

@@ -69,6 +69,28 @@ def test_the_matrix_counts_what_holds_and_what_is_suspected():
     assert [row.right for row in rows] == [True, False, False]
 
 
+def test_a_known_breaks_error_is_its_mean_distance_and_coverage_counts_intervals():
+    rows = [
+        planted.Found("bottleneck", (4.0,), (), (), ((4.25, 3.9, 4.5),)),
+        planted.Found("bottleneck", (5.0,), (), (), ((3.25, 3.0, 3.5),)),
+        planted.Found("bottleneck", (), (), ()),
+    ]
+    told = planted.located(rows, 4.0)
+    assert "| 0 | 4 | 4.25 [3.90, 4.50] | +0.25 |" in told
+    assert "| 2 | — | — | — |" in told
+    assert "error of the break: 0.50 (2 located)" in told
+    assert "error of the first setting shown harmful: 0.50 (2 located)" in told
+    assert "Intervals that cover 4: 1 of 2." in told
+    assert "cover 4: 0 of 0" in planted.located(rows[2:], 4.0)
+
+
+def test_breaks_that_verdicts_locate_are_read():
+    said = verdicts()
+    expected = [one["break_at"] for one in said["claims"] if one["break_at"] is not None]
+    assert expected
+    assert [at for at, *_ in planted.found_in("over_pruning", said).breaks] == expected
+
+
 def test_blocks_of_seeds_are_studies_of_their_own():
     results = synthetic_study.results(synthetic_study.study(seeds=7), diverged=False)
     first, second = planted.blocks(results, 3)  # the seventh seed is left out

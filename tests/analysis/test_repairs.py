@@ -117,15 +117,21 @@ def test_what_further_training_under_the_penalty_brings_back_was_not_the_penalty
 
 
 @pytest.mark.parametrize(
-    ("went_on", "recovered", "status", "by"),
-    [(0.35, 0.0, "holds", "continue"), (0.02, 0.35, "holds", "relax"), (0.02, 0.02, "refuted", "")],
-    ids=["optimization", "capacity", "neither"],
+    ("went_on", "rewound", "recovered", "status", "by"),
+    [
+        (0.35, 0.0, 0.0, "holds", "continue"),
+        (0.02, 0.35, 0.35, "holds", "rewind"),
+        (0.02, 0.02, 0.35, "holds", "relax"),
+        (0.02, 0.02, 0.02, "refuted", ""),
+    ],
+    ids=["optimization", "optimization from early weights", "capacity", "neither"],
 )
-def test_fine_tuning_and_regrowth_decide_over_pruning(went_on, recovered, status, by):
+def test_fine_tuning_rewinding_and_regrowth_decide_over_pruning(went_on, rewound, recovered, status, by):
     def lose_the_tail(columns, far):
         columns["facts/tail/exact"][far] -= 0.3
 
-    arms = outcome("continue", went_on=went_on), outcome("relax", recovered=recovered, went_on=went_on)
+    further = {"continue": 0.0, "rewind": rewound, "relax": recovered}
+    arms = [outcome(arm, recovered=more, went_on=went_on) for arm, more in further.items()]
     _, found = with_repairs(*arms, change=lose_the_tail)
     assert (found["over-pruning"].status, found["over-pruning"].by) == (status, by)
 

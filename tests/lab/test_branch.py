@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from lab import checkpoint
+from lab import checkpoint, population
 from lab.branch import STAGE, branch
+from lab.config import WEIGHTS
 from lab.errors import UserError
 from lab.mechanisms.pruning_masks import prunable
 from lab.plan import make_plan
@@ -15,12 +16,12 @@ from lab.train import Schedule
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
 
 
-def carry_on(study, parent_store, workdir):
+def carry_on(study, parent_store, workdir, programs=PROGRAMS):
     """Train a branch in a directory of its own, from the parents in another."""
     plan, progress = make_plan(study, LAYOUT), Silent()
     store = open_store(workdir, study, progress.note)
     store.nodes |= parent_store.nodes
-    Trainer(plan, store, progress, PROGRAMS).run()
+    Trainer(plan, store, progress, programs).run()
     return plan, store, progress
 
 
@@ -68,6 +69,66 @@ def test_masks_hold_where_a_cell_goes_on_and_are_lifted_where_its_sparsity_chang
     assert zeros(lifted) < 0.05 * total
 
 
+class Watched:
+    """The compiled programs, and every cell's state as rewinding returned it."""
+
+    def __init__(self):
+        self.layout, self.begun = PROGRAMS.layout, []
+
+    def get(self, name, content, function, arguments, **options):
+        program = PROGRAMS.get(name, content, function, arguments, **options)
+
+        def watched(*given):
+            state = jax.device_get(program(*given))
+            rows = len(jax.tree.leaves(state.params)[0])
+            self.begun += [jax.tree.map(lambda leaf, row=row: leaf[row], state) for row in range(rows)]
+            return population.place(state, LAYOUT)
+
+        return watched if name.startswith("rewinding") else program
+
+
+@pytest.fixture(scope="module")
+def rewound(trained, tmp_path_factory):
+    """The sparsest cells of two seeds from the weights of step 3, and the first of them unchanged beside."""
+    parent, store, _ = trained
+    cells, programs = parent.study.cells, Watched()
+    first, second = (cells.index({**cells[0], "prune.sparsity": SPARSEST, "seed": seed}) for seed in (0, 1))
+    study = branch(parent.study, [(first, {WEIGHTS: EARLY}), (second, {WEIGHTS: EARLY}), (first, {})], 6)
+    return *carry_on(study, store, tmp_path_factory.mktemp("rewound"), programs), programs.begun
+
+
+EARLY = 3  # of the steps 3 and 12 that are kept
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rewound_cells_begin_with_the_early_weights_under_the_masks_of_the_harmed_setting(trained, rewound, seed):
+    _, store, _ = trained
+    plan, _, _, begun = rewound
+    first, *_, last = plan.nodes_of_cells()[seed]
+    saved, row = store.final(last.parent)
+    kept = checkpoint.rows(checkpoint.load(saved, "state"), [row])
+    early, row = store.at(first.key, EARLY)
+    expected = checkpoint.flat(checkpoint.rows(checkpoint.load(early, "params"), [row]))
+    for path in prunable(begun[0].params):
+        expected[path] = np.where(kept[f"['extra']['prune'][{path!r}]"], expected[path], np.float32(0))
+    masked = sum(int((expected[path] == 0).sum()) for path in prunable(begun[0].params))
+    assert masked == round(SPARSEST * sum(kernel.size for kernel in prunable(begun[0].params).values()))
+    found = [{path: leaf.tobytes() for path, leaf in checkpoint.flat(state.params).items()} for state in begun]
+    assert {path: leaf[0].tobytes() for path, leaf in expected.items()} in found
+    for state in begun:
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.moments))
+
+
+def test_rewound_cells_train_on_under_the_masks(rewound):
+    plan, store, _, _ = rewound
+    (step, rewound_end), (_, unchanged) = (final_params((plan, store, None), index) for index in (0, 2))
+    assert step == plan.study.stages[-1].end
+    for path, kernel in prunable(rewound_end).items():
+        beside = np.asarray(prunable(unchanged)[path])
+        np.testing.assert_array_equal(np.asarray(kernel) == 0, beside == 0)
+        assert np.any(np.asarray(kernel) != beside)
+
+
 def test_a_branch_that_changes_nothing_is_the_study_with_a_longer_stage(trained, tmp_path):
     """Under a constant rate: 12 + 6 + 6 steps end in the same bits as 12 + 12."""
     parent, store, _ = trained
@@ -104,6 +165,7 @@ def test_a_schedule_begins_again_over_the_branch():
         ({"memory.tokens": 2}, 6, "memory.tokens can't change"),
         ({"prune.sparsity": 2.0}, 6, "out of range"),
         ({"prune.sparity": 0.0}, 6, "unknown knob"),
+        ({WEIGHTS: 4}, 6, "the weights of step 4 are not kept; those of 3, 12 are"),
         ({}, 5, "--repair_steps=5 must be a multiple of"),
     ],
 )
