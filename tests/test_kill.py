@@ -75,7 +75,7 @@ def test_two_hosts_end_as_one_to_the_byte(uninterrupted):
         free.bind(("127.0.0.1", 0))
         job = ("--distributed", f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--processes=2")
     hosts = [start([*COMMAND, *job, f"--process={process}"], workdir, subprocess.PIPE) for process in (0, 1)]
-    first, second = [finish(host) for host in hosts]
+    first, second = [host.communicate()[0] for host in hosts]
     assert "trains shard 1/2" in first
     assert "trains shard 2/2" in second
     assert "report:" in first
