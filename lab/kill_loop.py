@@ -88,7 +88,7 @@ def killed_at(command: Sequence[str], workdir: Path, moment: str, later: float) 
     process = start(command, workdir, subprocess.DEVNULL)
     try:
         while process.poll() is None and not there():
-            time.sleep(0.002)
+            time.sleep(0.005)
         process.wait(later)
     except subprocess.TimeoutExpired:
         pass
