@@ -9,6 +9,7 @@ python run.py --config=... --reproduce=CELL            train one cell again, alo
 python run.py --config=... --config.steps.train=500    override any field
 python run.py --config=... --workdir=runs/mine         where the study lives (default: runs/<study>)
 python run.py --config=... --chunk=8                   cells a device trains in one call (default: a fixed rule)
+python run.py --config=... --save_minutes=2            what a kill costs at most (default 10)
 python run.py --config=... --shard=2/8                 train the second of eight parts, for array jobs
 python run.py --config=... --only=analyze              judge what is trained; --only=train: don't judge
 python run.py --config=... --distributed               one process a host, of one job: train a part each, then judge
@@ -33,7 +34,7 @@ from rich.console import Console
 
 from lab import study_file
 from lab.errors import Stopped, UserError, nearest
-from lab.saving import Stop
+from lab.saving import STOPPED, Stop
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file(
@@ -78,29 +79,14 @@ HERE = Path(__file__).resolve().parent
 
 def main(argv: list[str]) -> int:
     """Exit status: 0 done, 2 a user's mistake, 75 stopped by SIGTERM (run it again), 130 interrupted."""
-    logging.set_verbosity(logging.ERROR)  # Orbax warns at length of damage that we say in a sentence
+    logging.set_verbosity(logging.FATAL)  # Orbax tells at length of damage that we say in a sentence
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=not sys.stdout.isatty())
     if {"--help", "-h"} & set(argv[1:]):
         print(__doc__)
         return 0
     try:
-        _parse_flags(argv)
-        if FLAGS.list:
-            from analysis import catalogue
-
-            console.print(catalogue.listing(FLAGS.list, HERE / "ablations"), highlight=False, markup=False)
-            return 0
-        if FLAGS.config is None:
-            raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
-        if (FLAGS.arms or FLAGS.repair_steps) and not FLAGS.intervene:
-            raise UserError("--arms and --repair_steps say how to repair; add --intervene.")
-        if (FLAGS["looks"].present or FLAGS["precision"].present) and not FLAGS.refine:
-            raise UserError("--looks and --precision say how to refine; add --refine.")
-        _check_parts()
-        if FLAGS.distributed:
-            return _host(argv)
         with Stop().listening() as stop:
-            return _study(console, argv, stop)
+            return _asked(console, argv, stop)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -110,11 +96,29 @@ def main(argv: list[str]) -> int:
         print(f"error: {told}", file=sys.stderr)
         return 2
     except Stopped:
-        print("\nstopped; everything trained is saved: the same command goes on from there.", file=sys.stderr)
+        print(f"\n{STOPPED}", file=sys.stderr)
         return os.EX_TEMPFAIL
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
+
+
+def _asked(console: Console, argv: list[str], stop: Stop) -> int:
+    """What the command line asks for."""
+    _parse_flags(argv)
+    if FLAGS.list:
+        from analysis import catalogue
+
+        console.print(catalogue.listing(FLAGS.list, HERE / "ablations"), highlight=False, markup=False)
+        return 0
+    if FLAGS.config is None:
+        raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
+    if (FLAGS.arms or FLAGS.repair_steps) and not FLAGS.intervene:
+        raise UserError("--arms and --repair_steps say how to repair; add --intervene.")
+    if (FLAGS["looks"].present or FLAGS["precision"].present) and not FLAGS.refine:
+        raise UserError("--looks and --precision say how to refine; add --refine.")
+    _check_parts()
+    return _host(argv) if FLAGS.distributed else _study(console, argv, stop)
 
 
 def _host(argv: list[str]) -> int:
@@ -142,8 +146,11 @@ def _check_parts() -> None:
     if not FLAGS.distributed and any(FLAGS[name].present for name in JOB):
         raise UserError("--coordinator, --processes and --process say where a job meets; add --distributed.")
     partly = "--shard" if FLAGS.shard is not None else f"--only={FLAGS.only}" if FLAGS.only else ""
-    if FLAGS.reproduce and (partly or FLAGS.distributed):
-        raise UserError("--reproduce trains one cell alone; leave --shard, --only and --distributed out.")
+    if FLAGS["reproduce"].present and (partly or FLAGS.distributed or FLAGS.plan or FLAGS.refine or FLAGS.intervene):
+        raise UserError(
+            "--reproduce trains one cell alone; leave --plan, --shard, --only, --distributed, --refine and --intervene"
+            " out."
+        )
     if partly and (FLAGS.refine or FLAGS.intervene):
         raise UserError(
             f"--refine and --intervene train and judge by turns; run them without {partly}, once all is trained."
@@ -214,7 +221,7 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
     if not FLAGS.chunk:
         plan = plan.within(memory_budget(plan.layout))
     workdir = Workdir(root, study, FLAGS.config, plan.layout)
-    if FLAGS.reproduce:
+    if FLAGS["reproduce"].present:
         return _reproduce(console, plan, workdir, stop)
     shard = shards.parse(FLAGS.shard) if FLAGS.shard is not None else None
     if shard and not FLAGS.plan:
@@ -280,14 +287,17 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
 
 
 def _reproduce(console: Console, plan: Any, workdir: Any, stop: Stop) -> int:
-    """Train one cell alone, in a directory that is thrown away. Exit status: 0 the same to the bit, 1 not."""
+    """Train one cell alone, in a directory that is thrown away. Exit status: 0 the same to the bit, 1 not (all)."""
     from lab import reproduce
     from lab.programs import Programs
     from lab.store import Store, read_store
 
     cell = reproduce.find(plan.study, FLAGS.reproduce)
-    workdir.check()
-    before, _ = read_store(workdir.path, plan.study)
+    for note in workdir.check():
+        console.print(note, style="yellow")
+    before, damaged = read_store(workdir.path, plan.study)
+    for path in damaged:
+        console.print(f"Damaged checkpoint {path} is left out.", style="yellow", highlight=False)
     single = reproduce.alone(plan, cell)
     if not any(node.key in before.nodes for node in reproduce.nodes_of(single)):
         raise UserError(f"--reproduce: {workdir.path} holds no finished stage of this cell; train the study first.")
@@ -295,8 +305,9 @@ def _reproduce(console: Console, plan: Any, workdir: Any, stop: Stop) -> int:
         again = Store(Path(directory))
         _train(console, single, again, Programs(plan.layout), stop)
         compared = reproduce.compare(single, before, again)
-    console.print("\n".join(reproduce.told(compared)), highlight=False, markup=False)
-    return int(any(one.differ for one in compared))
+    gaps = reproduce.missing(single, compared)
+    console.print("\n".join([*reproduce.told(compared), *gaps]), highlight=False, markup=False)
+    return int(bool(gaps) or any(one.differ for one in compared))
 
 
 def _shard(console: Console, plan: Any, workdir: Any, shard: Any, stop: Any) -> int:

@@ -98,7 +98,10 @@ def _context() -> ocp.Context:
 
 def _reason(error: Exception) -> str:
     """The first line of an error's text, which Orbax may follow with pages of advice."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return text if len(text) <= 200 else f"{text[:80]} … {text[-110:]}"  # the cause stands at the end
 
 
 def load(saved: Saved, item: str) -> Any:

@@ -10,8 +10,7 @@ import jax
 
 from lab.machine import cpu_features
 
-LARGEST_BYTES = 2 * 2**30  # the least recently used go first
-FROM_SECONDS = 0.1  # what compiles faster isn't worth a file
+LARGEST_BYTES = 2 * 2**30  # the oldest go first, before a run
 
 
 def keep() -> Path | None:
@@ -31,16 +30,31 @@ def keep() -> Path | None:
     try:
         directory = _user_directory() / f"jax-{jax.__version__}-{_machine()}"
         directory.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # no home, or one that can't be written
+        tidy(directory)
+    except (OSError, RuntimeError):  # no home
+        return None
+    if not os.access(directory, os.W_OK):
         return None
     jax.config.update("jax_compilation_cache_dir", str(directory))
-    for setting, value in (
-        ("jax_compilation_cache_max_size", LARGEST_BYTES),
-        ("jax_persistent_cache_min_compile_time_secs", FROM_SECONDS),
-    ):
-        if setting.upper() not in os.environ:
-            jax.config.update(setting, value)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return directory
+
+
+def tidy(directory: Path, largest_bytes: int = LARGEST_BYTES) -> None:
+    """Delete what a kill or a full disk left empty, and the oldest programs beyond so many bytes.
+
+    JAX's own limit keeps a second file beside each program, and a kill between the two leaves a cache that takes no new
+    program (jax 0.10.2).
+    """
+    found = sorted(
+        ((file.stat(), file) for file in directory.iterdir() if file.is_file()), key=lambda f: -f[0].st_mtime
+    )
+    total = 0
+    for stat, file in found:
+        total += stat.st_size
+        if not stat.st_size or total > largest_bytes:
+            file.unlink(missing_ok=True)
 
 
 def _user_directory() -> Path:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.errors import UserError
+from lab.errors import Stopped, UserError
 from lab.shards import Shard
 
 FOUND = "found"  # begins the line with which rendezvous tells who is who
@@ -61,17 +61,32 @@ def run(command: Sequence[str], address: Address) -> int:
 
     Raises:
       UserError: if the processes don't find each other.
+      Stopped: if asked to, while nothing was training.
     """
     address.check()
-    with _meeting(address) as (shard, meeting):
+    with _listening(), _meeting(address) as (shard, meeting):
         print(f"host {shard.index} of {shard.count}: trains shard {shard}", flush=True)
         environment = os.environ | (ALONE if shard.count > 1 else {})
         status = _child([*command, f"--shard={shard}"], environment)
         if status == 0 and not _last_of_all(meeting):
-            print(f"host {shard.index} of {shard.count}: another was lost.", file=sys.stderr, flush=True)
-    if status == 0 and shard.index == 1:
-        status = _child([*command, "--only=analyze"], environment)  # names what is missing, if something is
-    return status
+            print(f"host {shard.index} of {shard.count}: another process was lost.", file=sys.stderr, flush=True)
+        if status == 0 and shard.index == 1:
+            status = _child([*command, "--only=analyze"], environment)  # names what is missing, if something is
+        return status
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[None]:
+    """Whoever asks this process to end (SIGTERM) ends what it waits for."""
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -122,13 +137,11 @@ def _last_of_all(meeting: subprocess.Popen[str]) -> bool:
 def _child(command: Sequence[str], environment: dict[str, str]) -> int:
     """Run a command to its end, handing on what asks this process to stop. Its exit status, as a shell gives it."""
     child = subprocess.Popen([sys.executable, *command], env=environment)
-    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    try:
-        while True:
-            try:
-                status = child.wait()
-                return status if status >= 0 else 128 - status
-            except KeyboardInterrupt:  # the terminal told the child, too
-                continue
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    while True:
+        try:
+            status = child.wait()
+            return status if status >= 0 else 128 - status
+        except Stopped:
+            child.terminate()
+        except KeyboardInterrupt:  # the terminal told the child, too
+            continue

@@ -15,14 +15,14 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def made_with(layout: Layout) -> dict[str, str]:
-    """What a checkpoint's numbers were computed with, by name: equal here and there means equal bits."""
+    """What a checkpoint's numbers were computed with, by name."""
     device = jax.local_devices()[0]
     return {
         "platform": layout.platform,
         "width": str(layout.width),
         "device": cpu_model() if layout.platform == "cpu" else device.device_kind,
-        "jax": jax.__version__,
-        "jaxlib": version("jaxlib"),
+        "devices": str(layout.devices),
+        **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
         "XLA_FLAGS": _flags(os.environ.get("XLA_FLAGS", "")),
     }
 
@@ -46,5 +46,5 @@ def _cpu_lines(name: str) -> list[str]:
 
 
 def _flags(text: str) -> str:
-    """XLA's flags without the number of devices, which changes nothing that one of them computes."""
+    """XLA's flags without the number of devices, which is told by itself."""
     return " ".join(flag for flag in text.split() if "xla_force_host_platform_device_count" not in flag)

@@ -16,6 +16,8 @@ from lab.machine import made_with
 from lab.plan import Node, Plan
 from lab.store import Store
 
+NOT_RECORDED = "not recorded"
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -51,7 +53,7 @@ def find(study: Study, told: str) -> int:
         found = [i for i, c in enumerate(study.cells) if all(_same(c[knob], value) for knob, value in wanted.items())]
     else:
         found = [i for i, cell in enumerate(study.cells) if told and study.key(cell, last).startswith(told)]
-    if len(found) != 1:
+    if len({study.key(study.cells[i], last) for i in found}) != 1:
         example = ",".join(f"{knob}={study.cells[0][knob]}" for knob in axes)
         raise UserError(
             f"--reproduce={told}: {len(found) or 'no'} cells answer to it; give one cell's key (column 'cell' of"
@@ -85,13 +87,19 @@ def compare(plan: Plan, before: Store, again: Store) -> list[Compared]:
       plan: of the one cell.
       before: the study's checkpoints.
       again: those of the cell alone.
+
+    Raises:
+      UserError: for a checkpoint that can't be read.
     """
     found = []
     for node in nodes_of(plan):
         for step in plan.study.stages[node.stage].saves:
             then, now = before.at(node.key, step), again.at(node.key, step)
             if then and now:
-                found.append(_compared(plan, plan.study.stages[node.stage].name, step, then, now))
+                try:
+                    found.append(_compared(plan, plan.study.stages[node.stage].name, step, then, now))
+                except checkpoint.DamagedCheckpoint as error:
+                    raise UserError(f"--reproduce: {error}; a rerun of the study trains it anew.") from None
     return found
 
 
@@ -106,7 +114,7 @@ def _compared(plan: Plan, stage: str, step: int, then: tuple[Saved, int], now: t
             if a.shape != b.shape or a.tobytes() != b.tobytes():
                 differ.append((f"{item}{path}", *_distance(a, b)))
     recorded, here = then[0].meta.get("made_with", {}), made_with(plan.layout)
-    conditions = [(k, recorded.get(k, "not recorded"), v) for k, v in here.items() if recorded.get(k) != v]
+    conditions = [(k, recorded.get(k, NOT_RECORDED), v) for k, v in here.items() if recorded.get(k) != v]
     return Compared(stage, step, compared, tuple(differ), tuple(conditions))
 
 
@@ -114,9 +122,19 @@ def _distance(a: np.ndarray, b: np.ndarray) -> tuple[int, float]:
     """(numbers that differ, largest absolute difference); NaN where the shapes are not the same."""
     if a.shape != b.shape:
         return max(a.size, b.size), float("nan")
-    unlike = (a != b) & ~((a != a) & (b != b))
-    apart = np.abs(np.where(unlike, a.astype(np.float64) - b.astype(np.float64), 0.0))
+    bits = f"u{a.dtype.itemsize}"
+    unlike = a.view(bits) != b.view(bits)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(np.where(unlike, a.astype(np.float64) - b.astype(np.float64), 0.0))
     return int(unlike.sum()), float(np.nanmax(apart, initial=0.0))
+
+
+def missing(plan: Plan, compared: Sequence[Compared]) -> list[str]:
+    """The kept steps of a plan of one cell that the study doesn't hold, or not whole, in lines for a person."""
+    stages = [plan.study.stages[node.stage] for node in nodes_of(plan)]
+    kept = [(stage.name, step) for stage in stages for step in stage.saves]
+    there = {(one.stage, one.step) for one in compared}
+    return [f"{stage} {step}: not among the study's checkpoints" for stage, step in kept if (stage, step) not in there]
 
 
 def told(compared: Sequence[Compared]) -> list[str]:
@@ -131,7 +149,13 @@ def told(compared: Sequence[Compared]) -> list[str]:
             said = f"{one.compared:,} numbers, the same to the bit"
         lines.append(f"{one.stage} {one.step}: {said}")
     conditions = dict.fromkeys(condition for one in compared for condition in one.conditions)
-    lines += [f"not the same here: {name} was {then}, is {now}" for name, then, now in conditions]
-    if any(one.differ for one in compared) and not conditions:
-        lines.append("Every recorded condition is the same, so this should not be: please report it.")
+    unknown = [name for name, then, _ in conditions if then == NOT_RECORDED]
+    lines += [
+        f"not the same here: {name} was {then}, is {now}" for name, then, now in conditions if name not in unknown
+    ]
+    if any(one.differ for one in compared):
+        if unknown:
+            lines.append(f"not recorded then: {', '.join(unknown)}")
+        elif not conditions:
+            lines.append("Every recorded condition is the same: nothing that is known explains it.")
     return lines

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -12,6 +14,7 @@ from typing import Any, TypeVar
 from lab.errors import Stopped
 
 Result = TypeVar("Result")
+STOPPED = "stopped; nothing saved is lost: the same command goes on."
 SPARE_SECONDS = 600.0  # the most that a kill costs, whatever steps a study keeps
 
 
@@ -37,16 +40,17 @@ class Saver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let the last save finish, also when training ended by an exception."""
+        """Let the last save finish, also when training ended by an exception; a stop is none if that save failed."""
         self._thread.shutdown(wait=True)
-        if kind is None and self._last is not None:
+        if self._last is not None and (kind is None or issubclass(kind, Stopped)):
             self._last.result()
 
 
 class Stop:
     """Whether someone asked this process to end (SIGTERM: preemption, a scheduler's limit, `kill`).
 
-    While something must be saved first, it is asked for; otherwise, or when told twice, it happens at once.
+    While something must be saved first, it is asked for; otherwise, or when told twice, the process ends at once, which
+    costs no more than a kill. It doesn't end by an exception: Python may run the handler in a callback that drops it.
     """
 
     def __init__(self) -> None:
@@ -59,11 +63,7 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Take SIGTERM's place in this process.
-
-        Raises:
-          Stopped: when it comes, see above.
-        """
+        """Take SIGTERM's place in this process."""
         before = signal.signal(signal.SIGTERM, self._told)
         try:
             yield self
@@ -72,7 +72,11 @@ class Stop:
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[None]:
-        """For work that asks whether to stop, and saves before it does."""
+        """For work that asks whether to stop, and saves before it does.
+
+        Raises:
+          Stopped: once the work is done, if someone asked meanwhile.
+        """
         self._holding = True
         try:
             yield
@@ -84,5 +88,6 @@ class Stop:
     def _told(self, number: int, frame: Any) -> None:
         del number, frame
         if self.asked or not self._holding:
-            raise Stopped
+            os.write(sys.stderr.fileno(), f"\n{STOPPED}\n".encode())
+            os._exit(os.EX_TEMPFAIL)
         self.asked = True

@@ -111,6 +111,8 @@ def _whole(saves: Chunk, stage: Stage, note: Callable[[str], None]) -> Chunk:
                 checkpoint.load(saved, item)
         except checkpoint.DamagedCheckpoint as error:
             note(f"Damaged checkpoint: {error}; the last whole one before it is used.")
+            if saved.spare:  # whatever comes after it was saved as if it weren't there
+                continue
             break
         try:
             if saved.resumable:

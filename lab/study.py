@@ -158,6 +158,8 @@ class Trainer:
                 yield from self._begun_waves(bucket, order, [chunk])
             return
         begun = tuple([s for s in chunk if s.step <= max(common)] for chunk in chunks)
+        for saved in (s for chunk in chunks for s in chunk if s.step > max(common) and s.spare):
+            checkpoint.drop(saved)  # nobody will go on from it
         nodes = tuple(tuple(bucket.nodes[order[k]] for k in c[-1].meta["cells"]) for c in begun)
         yield Wave(nodes, begun, max(_capacity(chunk) for chunk in begun), self.layout.devices)
 

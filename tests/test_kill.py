@@ -83,6 +83,17 @@ def test_two_hosts_end_as_one_to_the_byte(uninterrupted):
     assert numbers(workdir) == numbers(uninterrupted)
 
 
+def test_sigterm_while_nothing_has_to_be_saved_ends_at_once(uninterrupted):
+    process = start(COMMAND, uninterrupted, subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline()  # the plan: from here on views are made anew
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate()
+    assert process.returncode == os.EX_TEMPFAIL, out
+    assert "Traceback" not in out
+    finish(COMMAND, uninterrupted)
+
+
 def test_views_are_rebuilt_and_nothing_is_trained(uninterrupted):
     before = numbers(uninterrupted)
     checkpoints = sorted(p.stat().st_mtime_ns for p in (uninterrupted / "checkpoints").rglob("*"))

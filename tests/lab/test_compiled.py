@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lab.compiled import tidy
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import jax, jax.numpy as jnp
@@ -42,6 +44,14 @@ def test_a_users_own_settings_stay(tmp_path):
     assert run(tmp_path, JAX_COMPILATION_CACHE_DIR=own)[0] == own
     assert run(tmp_path, JAX_ENABLE_COMPILATION_CACHE="false") == ("None", 0, 0)
     assert not (tmp_path / "mismatch_lab").exists()
+
+
+def test_what_a_kill_left_empty_and_the_oldest_beyond_the_limit_go(tmp_path):
+    for age, (name, size) in enumerate((("new", 40), ("empty", 0), ("older", 40), ("oldest", 40))):
+        (tmp_path / name).write_bytes(b"x" * size)
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    tidy(tmp_path, largest_bytes=90)
+    assert {file.name for file in tmp_path.iterdir()} == {"new", "older"}
 
 
 def test_a_home_that_can_not_be_written_is_no_error(tmp_path):

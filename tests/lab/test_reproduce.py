@@ -87,9 +87,34 @@ def test_another_bit_is_found_and_the_condition_that_differs_is_named(trained, a
     assert lines[-1].startswith("not the same here: jaxlib was 0.0.1, is ")
 
 
+def test_bits_are_compared_and_not_numbers():
+    apart = reproduce._distance(np.float32([0.0, 1.0, np.inf]), np.float32([-0.0, 1.0, np.inf]))
+    assert apart == (1, 0.0)
+    assert reproduce._distance(np.float32([np.nan, 2.0]), np.float32([np.nan, 2.5])) == (1, 0.5)
+
+
+def test_steps_that_the_study_lacks_are_named(trained, again, tmp_path):
+    plan, store = again
+    shutil.copytree(trained[1].workdir, tmp_path / "work")
+    saved, _ = trained[1].final(reproduce.nodes_of(plan)[1].key)
+    shutil.rmtree(tmp_path / "work" / saved.path.relative_to(trained[1].workdir))
+    other = open_store(tmp_path / "work", trained[0].study, pytest.fail)
+    compared = reproduce.compare(plan, other, store)
+    assert reproduce.missing(plan, compared) == ["prune 18: not among the study's checkpoints"]
+    assert not reproduce.missing(plan, reproduce.compare(plan, trained[1], store))
+
+
+def test_conditions_that_were_not_recorded_are_told_only_where_bits_differ():
+    conditions = (("jax", reproduce.NOT_RECORDED, "0.10.2"),)
+    same = reproduce.Compared("train", 3, 10, (), conditions)
+    assert reproduce.told([same]) == ["train 3: 10 numbers, the same to the bit"]
+    other = reproduce.Compared("train", 3, 10, (("params['x']", 2, 0.5),), conditions)
+    assert reproduce.told([other])[1:] == ["not recorded then: jax"]
+
+
 def test_a_difference_that_nothing_explains_is_not_explained_away(again):
     one = reproduce.Compared("train", 3, 10, (("params['x']", 2, 0.5),), ())
     assert reproduce.told([one]) == [
         "train 3: 2 of 10 numbers differ, by at most 0.5 in params['x'] (2 there)",
-        "Every recorded condition is the same, so this should not be: please report it.",
+        "Every recorded condition is the same: nothing that is known explains it.",
     ]

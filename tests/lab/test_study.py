@@ -210,6 +210,46 @@ def test_a_save_that_fails_in_the_background_ends_training(trained, tmp_path, mo
         Trainer(plan, open_store(tmp_path, plan.study, pytest.fail), Silent(), PROGRAMS).run()
 
 
+def test_a_stop_whose_last_save_failed_is_told_as_a_failure(trained, tmp_path, monkeypatch):
+    plan, _, _ = trained
+    full = UserError("could not save: No space left on device")
+    monkeypatch.setattr(checkpoint, "save", lambda *rest: (_ for _ in ()).throw(full))
+    with pytest.raises(UserError, match="No space left"):
+        Trainer(plan, open_store(tmp_path, plan.study, pytest.fail), Silent(), PROGRAMS, lambda: True).run()
+
+
+def test_a_spare_checkpoint_that_is_damaged_costs_nothing_that_came_after(trained, tmp_path):
+    """It is told, and the stage that was finished later stays finished."""
+    plan, _, _ = trained
+    stopped_after_two_calls(plan, tmp_path)
+    for spare in spares_in(tmp_path):
+        shutil.copytree(spare.path, spare.path.with_name(f"{spare.path.name}.kept"))
+    carry_out(plan.study, tmp_path)
+    for kept in tmp_path.glob("checkpoints/*/*.kept"):
+        for file in (kept / "params").rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"")
+        kept.rename(kept.with_suffix(""))
+    notes = []
+    store = open_store(tmp_path, plan.study, notes.append)
+    assert len(notes) == len(spares_in(tmp_path)) > 0
+    assert all("Damaged" in note for note in notes)
+    assert plan.steps_shared(store.nodes) == 0
+
+
+def test_spares_that_no_chunk_goes_on_from_go(trained, tmp_path):
+    """One chunk's spare is lost: all step back to the save that they share, and the other spares are of no use."""
+    plan, store, _ = trained
+    stopped_after_two_calls(plan, tmp_path)
+    first, *others = spares_in(tmp_path)
+    assert others
+    checkpoint.drop(first)
+    _, again, _ = carry_out(plan.study, tmp_path)
+    assert not spares_in(tmp_path)
+    keys = keys_of(plan, 0) + keys_of(plan, 1)
+    assert_same(everything(again, keys), everything(store, keys))
+
+
 def test_a_finished_study_trains_nothing(trained):
     plan, store, _ = trained
     programs = Programs(LAYOUT)
