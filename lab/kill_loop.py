@@ -158,7 +158,9 @@ def loop(
             break
         shutil.rmtree(killed)
     told = ", ".join(f"{moment} {hits[moment]}" for moment in MOMENTS)
-    tell(f"{kills} kills in {ended} runs ({told}); {half_written} of them left a half-written checkpoint: same bytes")
+    tell(
+        f"{kills} kills in {ended} runs ({told}); a half-written checkpoint lay there after {half_written}: same bytes"
+    )
     return []
 
 
