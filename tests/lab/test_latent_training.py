@@ -278,8 +278,8 @@ SIZED = {
 def test_a_program_without_it_and_one_with_room_for_the_most(knob):
     neutral = registry.KNOBS[knob].neutral
     plan = planned(knob, (neutral, neutral + 1, 4))
-    plain, roomy = (bucket.program for bucket in plan.buckets)
-    assert [len(bucket.nodes) for bucket in plan.buckets] == [2, 4]
+    roomy, plain = (bucket.program for bucket in plan.buckets)
+    assert [len(bucket.nodes) for bucket in plan.buckets] == [4, 2]
     assert plain.spec == plan.study.spec
     assert getattr(roomy.spec, SIZED[knob]) == 4
     mechanism = knob.split(".")[0]
@@ -354,7 +354,7 @@ def answered(params, spec, node, examples):
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_abilities_are_those_of_the_reference(thought, steps):
     plan, store, _ = thought
-    bucket = plan.buckets[steps > 0]
+    bucket = plan.buckets[steps == 0]
     node = node_of(bucket, seed=1, thoughts__steps=steps)
     asked, _ = sampled(plan.study, jnp.int32(1))
     losses = []
@@ -368,7 +368,7 @@ def test_abilities_are_those_of_the_reference(thought, steps):
 
 def test_latents_are_those_of_the_reference(thought, tmp_path):
     plan, store, _ = thought
-    study, bucket = plan.study, plan.buckets[1]
+    study, bucket = plan.study, plan.buckets[0]
     saved = {store.final(node.key)[0].path: store.final(node.key)[0] for node in bucket.nodes}
     readings = Measurer(study, PROGRAMS, tmp_path).read(
         saved.values(), {node.key: node.knobs for node in bucket.nodes}, lambda *_: None
