@@ -1,6 +1,6 @@
 """Kills a study's run over and over and says whether it ends as if nothing had happened.
 
-    python -m lab.kill_loop --config=tests/tiny_study.py --workdir=/tmp/kills --kills=50
+    python -m lab.kill_loop --config=tests/tiny_study.py --workdir=runs/kills --kills=50
 
 The study is run once to its end, then again in another directory, where every process is killed (SIGKILL) at a random
 moment and the same command started anew. A run that gets to its end is compared with the first one, to the byte, and
