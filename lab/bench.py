@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from lab import bench_cells, bench_figures, bench_mechanisms
 from lab.bench_figures import TOLERANCE, Figure, Measured
 from lab.bench_programs import ROUNDS, SHAPES, STEPS, flops, generation, matrix_product, reference, seconds_of, training
-from lab.errors import UserError
+from lab.errors import UserError, run_command
 from lab.population import Layout, cores, local_layout, use_every_core
 from lab.programs import Programs
 from lab.train import Program
@@ -167,8 +167,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from jax import lax
 
 from lab import population
 from lab.bench_programs import ROUNDS, STEPS, generation, seconds_of, training
-from lab.errors import UserError, nearest
+from lab.errors import UserError, nearest, run_command
 from lab.model import ModelSpec
 from lab.population import Layout, local_layout, use_every_core
 from lab.programs import Programs
@@ -163,7 +162,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

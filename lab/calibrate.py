@@ -8,7 +8,6 @@ card expects.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import numpy as np
 
 from lab import checkpoint
 from lab.config import Study
-from lab.errors import UserError, nearest
+from lab.errors import UserError, nearest, run_command
 from lab.grid import axis, product, study_config
 from lab.parse import parse
 from lab.plan import make_plan
@@ -138,7 +137,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

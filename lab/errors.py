@@ -1,7 +1,9 @@
 """A user's mistake, said in one sentence."""
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -10,6 +12,15 @@ class UserError(ValueError):
 
 class Stopped(BaseException):
     """Asked to stop from outside, with everything saved. As KeyboardInterrupt, nothing takes it for an error."""
+
+
+def run_command(main: Callable[[list[str]], int]) -> NoReturn:
+    """End this process as a command line's `main` says; a user's mistake is one sentence and status 2."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

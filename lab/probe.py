@@ -8,7 +8,6 @@ overridden as run.py does.
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 
 from lab import population, study_file, train
 from lab.bench_programs import ROUNDS, STEPS, seconds_of
-from lab.errors import UserError
+from lab.errors import UserError, run_command
 from lab.parse import parse
 from lab.plan import Bucket, Plan, make_plan, traced_arguments
 from lab.population import Layout, local_layout, memory_budget, use_every_core
@@ -204,8 +203,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main)
