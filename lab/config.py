@@ -19,7 +19,7 @@ from tasks import sizes_of
 from tasks.base import Split, Task
 from tasks.mixture import Mixture
 
-FORMAT = 3  # raised whenever the same config would train to other numbers
+FORMAT = 4  # raised whenever the same config would train to other numbers
 THEN = "then"  # in a cell of a branch, beside its knobs: {knob: value that replaces the cell's in the last stage}
 WEIGHTS = "weights"  # beside them, too: the step of the first stage whose weights the last stage begins from
 
