@@ -196,18 +196,31 @@ def _linear_backward(precision, saved, dy):
     dy = lax.optimization_barrier(dy)
     x_TxI = x.reshape(-1, x.shape[-1])
     dy_TxO = dy.reshape(-1, dy.shape[-1])
-    over_tokens = partial(lax.dot_general, dimension_numbers=(((0,), (0,)), ((), ())))
+    dkernel = lax.platform_dependent(
+        x_TxI, dy_TxO, cpu=partial(_over_tokens_on_cpu, precision), default=partial(_over_tokens, precision)
+    )
     over_features = partial(lax.dot_general, dimension_numbers=(((dy.ndim - 1,), (1,)), ((), ())))
-    if kernel.shape[0] > kernel.shape[1]:
-        # XLA's CPU product over the first axes takes half the time with the wider factor second; the barrier keeps XLA
-        # from turning it round again.
-        dkernel = lax.optimization_barrier(precision.product(over_tokens, dy_TxO, x_TxI)).T
-    else:
-        dkernel = precision.product(over_tokens, x_TxI, dy_TxO)
     return precision.product(over_features, dy, kernel), dkernel
 
 
 _linear.defvjp(_linear_forward, _linear_backward)
+
+
+def _over_tokens(precision: Precision, x_TxI: jax.Array, dy_TxO: jax.Array) -> jax.Array:
+    """float32[I, O], the sum over tokens."""
+    return precision.product(partial(lax.dot_general, dimension_numbers=(((0,), (0,)), ((), ()))), x_TxI, dy_TxO)
+
+
+def _over_tokens_on_cpu(precision: Precision, x_TxI: jax.Array, dy_TxO: jax.Array) -> jax.Array:
+    """The same with the narrower factor, which comes first, written out the other way round.
+
+    XLA's CPU back end hands a product over both first axes to a slower library, which splits the sum by the number of
+    devices. The barriers keep it from turning the product round again.
+    """
+    if x_TxI.shape[1] > dy_TxO.shape[1]:
+        return _over_tokens_on_cpu(precision, dy_TxO, x_TxI).T
+    turned_IxT = lax.optimization_barrier(x_TxI.T)
+    return lax.optimization_barrier(precision.product(jnp.dot, turned_IxT, dy_TxO))
 
 
 class Linear(nn.Module):

@@ -44,10 +44,11 @@ class Layout:
     def rounding(self) -> tuple[str, int, int]:
         """What decides how cells are rounded: layouts that agree on it train to the same bits.
 
-        The number of devices is part of it: XLA fuses a program for a single device otherwise, and its CPU back end
-        rounds otherwise as the host's devices, hence its threads, become many. The number of cells in a call is not.
+        Whether there is one device or more is part of it: XLA fuses a program for a single device otherwise. How many
+        more is not, on a CPU (docs/engine.md); on other platforms nobody has looked. The number of cells in a call is
+        not.
         """
-        return self.platform, self.devices, self.width
+        return self.platform, min(self.devices, 2) if self.platform == "cpu" else self.devices, self.width
 
 
 # (width, chunk) by platform; `Plan.within` lowers them where memory is short. CPU: measured, docs/benchmarks.md. GPU,

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from lab.config import Study, telling
+from lab.config import FORMAT, Study, telling
 from lab.errors import UserError
 from lab.grid import Axis, Grid, study_config
 from lab.knobs import KNOBS
@@ -19,7 +19,7 @@ from lab.parse import parse
 from lab.population import Layout
 from lab.shards import Shard
 
-LATER = {"grid"}  # what study.json of earlier versions lacks
+LATER = {"grid", "format"}  # what study.json of earlier versions lacks
 
 
 class Workdir:
@@ -28,8 +28,8 @@ class Workdir:
     Attributes:
       path: the directory.
       record: what study.json says: the config's own fields (not those that only sweep() reads), the cells, the grid
-        that they came from, the claim's hash, and the layout; on disk all layouts so far, too. Enough to read the study
-        back without its file.
+        that they came from, the claim's hash, the layout, and the version's `FORMAT`; on disk all layouts so far, too.
+        Enough to read the study back without its file.
     """
 
     def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
@@ -42,6 +42,7 @@ class Workdir:
             "cells": [telling(cell) for cell in study.cells],
             "claim_hash": study.claim_hash(),
             "layout": asdict(layout),
+            "format": FORMAT,
             "grid": {
                 "axes": [[a.knob, list(a.values), a.stage, *([True] if a.tuned else [])] for a in study.axes],
                 "points": [{a.knob: cell[a.knob] for a in study.axes} for cell in study.cells],
@@ -130,6 +131,12 @@ class Workdir:
                 " added to a study, nothing else changed: repeat the overrides that it was made with, or name another"
                 " --workdir."
             )
+        if known.get("format") != FORMAT:
+            return [
+                f"{self.path} was made by another version of the lab, which trains to other numbers: all is trained"
+                " anew, and the old checkpoints stay. To keep the old numbers, use that version, or name another"
+                " --workdir."
+            ]
         layouts = self._layouts(known)
         if len({layout.rounding() for layout in layouts}) > 1:
             told = "; ".join(_told(layout) for layout in layouts)
@@ -153,7 +160,8 @@ class Workdir:
     def _layouts(self, known: dict[str, Any]) -> list[Layout]:
         """The layouts that round otherwise, of the runs so far and of this one, earliest first."""
         found: dict[Any, Layout] = {}
-        for one in [*known.get("layouts", [known["layout"]]), self.record["layout"]]:
+        earlier = known.get("layouts", [known["layout"]]) if known.get("format") == FORMAT else []
+        for one in [*earlier, self.record["layout"]]:
             found.setdefault(Layout(**one).rounding(), Layout(**one))
         return list(found.values())
 

@@ -155,9 +155,20 @@ def test_a_study_that_moved_says_on_which_layouts_it_has_been(tmp_path):
 
     assert claim() == []
     assert claim(chunk=2) == []  # rounds as before
+    assert claim(devices=3) == []
     (note,) = claim(devices=1)
     assert "8 cpu devices, chunk 4, width 1; 1 cpu devices, chunk 4, width 1" in note
     assert claim(chunk=2) == [note]  # back again: it has been elsewhere all the same
+
+
+def test_a_study_of_another_version_is_trained_anew_and_says_so(tmp_path):
+    open_workdir(tmp_path).claim()
+    file = tmp_path / "study.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in record.items() if name != "format"}))
+    (note,) = open_workdir(tmp_path).claim()
+    assert "another version of the lab, which trains to other numbers: all is trained anew" in note
+    assert open_workdir(tmp_path).claim() == []
 
 
 def test_a_changed_claim_is_refused(tmp_path):

@@ -15,10 +15,11 @@ SPEC = ModelSpec(vocab_size=11, max_length=9, width=16, layers=2, heads=2, mlp_w
 TOKENS_BxL = jax.random.randint(jax.random.key(1), (3, 7), 0, 11)
 
 
-def test_linear_has_the_gradients_of_a_matrix_product():
+@pytest.mark.parametrize("outputs", [4, 5, 6])
+def test_linear_has_the_gradients_of_a_matrix_product(outputs):
     x = jax.random.normal(jax.random.key(0), (2, 3, 5))
-    kernel = jax.random.normal(jax.random.key(1), (5, 4))
-    weight = jax.random.normal(jax.random.key(2), (2, 3, 4))
+    kernel = jax.random.normal(jax.random.key(1), (5, outputs))
+    weight = jax.random.normal(jax.random.key(2), (2, 3, outputs))
     ours = jax.grad(lambda x, k: jnp.sum(weight * jnp.sin(model.linear(x, k))), (0, 1))(x, kernel)
     plain = jax.grad(lambda x, k: jnp.sum(weight * jnp.sin(jnp.einsum("bli,io->blo", x, k))), (0, 1))(x, kernel)
     for a, b in zip(ours, plain, strict=True):

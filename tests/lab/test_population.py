@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +28,7 @@ from lab.population import Layout, local_layout
 from lab.randomness import address
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 
+ROOT = Path(__file__).parents[2]
 COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
 
 
@@ -64,6 +69,31 @@ def test_no_collectives_in_the_compiled_training_program(plan):
     text = lifted(program, plan.layout).lower(*args).compile().as_text()
     assert "while" in text  # the scan is there, so the text is of the training program
     assert not COLLECTIVES.search(text)
+
+
+TRAINED = """
+import hashlib, sys, jax, numpy as np
+from dataclasses import replace
+from lab import bench_programs, population
+from lab.programs import Programs
+jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+program = replace(bench_programs.reference(64, 32, 64), call_steps=2)
+step, _ = bench_programs.training(program, Programs(population.Layout("cpu", int(sys.argv[1]), 1, 1)))
+state = jax.device_get(step())
+print(hashlib.sha256(b"".join(np.asarray(leaf)[0].tobytes() for leaf in jax.tree.leaves(state))).hexdigest())
+"""
+
+
+def test_a_cell_is_the_same_to_the_bit_on_2_cpu_devices_and_on_5():
+    # At a size where XLA would split a product over the threads that devices bring along.
+    environment = os.environ | {"XLA_FLAGS": ""}
+    command = [sys.executable, "-c", TRAINED]
+    running = [
+        subprocess.Popen([*command, n], stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) for n in "25"
+    ]
+    two, five = (process.communicate(timeout=300)[0] for process in running)
+    assert len(two.strip()) == 64
+    assert two == five
 
 
 @pytest.mark.as_shipped

@@ -55,15 +55,17 @@ def test_bfloat16_rounds_the_factors_and_nothing_else():
     np.testing.assert_allclose(dkernel, rounded(x).T @ rounded(weight), rtol=1e-6, atol=1e-6)
 
 
-def test_sums_over_letters_are_rounded_the_same_both_ways():
+@pytest.mark.parametrize("compute", model.COMPUTE)
+def test_sums_over_letters_are_rounded_the_same_both_ways(compute):
+    factor = rounded if compute == "bfloat16" else lambda x: np.asarray(x, np.float64)
     keys = jax.random.split(jax.random.key(0), 3)
     q, k, weight = (jax.random.normal(key, s) for key, s in zip(keys, ((2, 3, 5), (2, 4, 5), (2, 3, 4)), strict=True))
-    scores, slopes = jax.vjp(lambda q, k: Precision("bfloat16").einsum("bld,bmd->blm", q, k), q, k)
-    np.testing.assert_allclose(scores, np.einsum("bld,bmd->blm", rounded(q), rounded(k)), rtol=1e-6, atol=1e-6)
+    scores, slopes = jax.vjp(lambda q, k: Precision(compute).einsum("bld,bmd->blm", q, k), q, k)
+    np.testing.assert_allclose(scores, np.einsum("bld,bmd->blm", factor(q), factor(k)), rtol=1e-6, atol=1e-6)
     dq, dk = slopes(weight)
     assert dq.dtype == scores.dtype == jnp.float32
-    np.testing.assert_allclose(dq, np.einsum("blm,bmd->bld", rounded(weight), rounded(k)), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(dk, np.einsum("blm,bld->bmd", rounded(weight), rounded(q)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(dq, np.einsum("blm,bmd->bld", factor(weight), factor(k)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(dk, np.einsum("blm,bld->bmd", factor(weight), factor(q)), rtol=1e-6, atol=1e-6)
 
 
 def test_a_program_of_bfloat16_takes_every_product_of_the_model_in_it():
