@@ -322,7 +322,7 @@ def _shard(console: Console, plan: Any, workdir: Any, shard: Any, stop: Any) -> 
         for chunk in store.unfinished:
             if keys.issuperset(chunk[-1].meta["cells"]):
                 checkpoint.sweep_up(workdir.path, chunk[-1].path.parent.name)
-        for note in [*plan.study.notes, *notes]:
+        for note in [*plan.study.notes, *notes, *shards.begun_across(store.unfinished, keys)]:
             console.print(note, style="yellow")
         console.print(shards.summary(plan, mine, shard, store.nodes), highlight=False)
         _train(console, mine, store, Programs(plan.layout), stop)

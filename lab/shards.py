@@ -14,6 +14,7 @@ from pathlib import Path
 from lab.config import digest
 from lab.errors import UserError
 from lab.plan import Plan
+from lab.store import Chunk
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,24 @@ def recorded(workdir: Path) -> int:
     """Into how many shards the study was divided last; 1 where it never was."""
     files = sorted(workdir.glob("shards/*-of-*-*"), key=lambda file: (file.stat().st_mtime_ns, file.name))
     return int(files[-1].name.split("-")[2]) if files else 1
+
+
+def begun_across(unfinished: Collection[Chunk], keys: Collection[str]) -> list[str]:
+    """A sentence where a part can't go on with a stage: it was cut off in chunks that hold another part's cells, too.
+
+    Args:
+      unfinished: the chunks that were cut off.
+      keys: of the part's nodes.
+    """
+    across = [chunk[-1] for chunk in unfinished if not set(chunk[-1].meta["cells"]) <= set(keys)]
+    lost = {key: saved.step for saved in across for key in saved.meta["cells"] if key in keys}
+    if not lost:
+        return []
+    return [
+        f"{len(lost)} of this shard's cells or prefixes were cut off, the furthest at step {max(lost.values())}, in"
+        " chunks that hold another shard's, too: they begin that stage anew. Divided as it was then, the study would"
+        " go on."
+    ]
 
 
 def check_trained(plan: Plan, done: Collection[str], workdir: Path) -> None:

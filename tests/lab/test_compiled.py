@@ -39,6 +39,14 @@ def test_a_second_start_compiles_nothing(tmp_path):
     assert run(tmp_path, **always) == (directory, misses, 0)
 
 
+def test_the_command_keeps_what_it_compiles(tmp_path):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    told = {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "run.py", "--config=tests/tiny_study.py", "--plan", f"--workdir={tmp_path / 'study'}"]
+    subprocess.run(command, cwd=ROOT, env=kept | told, capture_output=True, check=True)
+    assert [path.name[:4] for path in (tmp_path / "mismatch_lab").iterdir()] == ["jax-"]
+
+
 def test_a_users_own_settings_stay(tmp_path):
     own = str(tmp_path / "own")
     assert run(tmp_path, JAX_COMPILATION_CACHE_DIR=own)[0] == own

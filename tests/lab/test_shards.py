@@ -107,6 +107,22 @@ def test_shards_in_any_order_one_of_them_cut_off_are_the_whole(trained, tmp_path
     assert_same(everything(merged, keys), everything(store, keys))
 
 
+def test_a_stage_that_was_cut_off_across_shards_begins_anew_and_says_so(trained, tmp_path):
+    plan, store, _ = trained
+    cut_off(store.workdir, tmp_path / "copy", step := plan.study.stages[0].saves[0])
+    split = shards.split(plan, 3)
+    said = [shards.begun_across(open_store(tmp_path / "copy", plan.study, print, k).unfinished, k) for k in split]
+    assert len([note for notes in said for note in notes]) == 2  # a device held two of the three seeds, the other one
+    assert all(f"the furthest at step {step}" in note for notes in said for note in notes)
+    index = next(index for index, notes in enumerate(said, start=1) if notes)
+    whole = shards.split(plan, 1)[0]
+    assert shards.begun_across(open_store(tmp_path / "copy", plan.study, print).unfinished, whole) == []
+    shard, progress = Shard(index, 3), Silent()
+    mine = open_store(tmp_path / "copy", plan.study, print, split[index - 1])
+    Trainer(shards.part(plan, shard), mine, progress, PROGRAMS).run()
+    assert progress.skipped == 0
+
+
 def test_a_shard_holds_its_own_part_only(tmp_path):
     plan = make_plan(study_of(), LAYOUT)
     workdir, of_two, of_three = workdir_of(tmp_path, plan), shards.division(plan, 2), shards.division(plan, 3)

@@ -1,5 +1,6 @@
 """Grids larger than the devices hold: what is alive on them is bounded by a wave of chunks, not by the grid."""
 
+import contextlib
 import gc
 
 import jax
@@ -8,6 +9,24 @@ from lab.plan import make_plan
 from lab.store import open_store
 from lab.study import Trainer
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_sweep
+
+
+class Guarded(Silent):
+    """Notes whether each call's losses were read where transfers that aren't named are refused."""
+
+    def __init__(self):
+        super().__init__()
+        self.level, self.levels = "", []
+
+    @contextlib.contextmanager
+    def guard(self, level):
+        self.level = level
+        yield
+        self.level = ""
+
+    def advanced(self, cell_steps, cells):
+        super().advanced(cell_steps, cells)
+        self.levels.append(self.level)
 
 
 class Watching(Silent):
@@ -36,3 +55,12 @@ def most_alive(workdir, waves):
 def test_a_larger_grid_takes_no_more_of_the_devices(tmp_path):
     one, two = most_alive(tmp_path / "one", waves=1), most_alive(tmp_path / "two", waves=2)
     assert 0 < two <= 1.05 * one
+
+
+def test_nothing_crosses_to_the_host_within_a_stage_unnamed(tmp_path, monkeypatch):
+    guarded = Guarded()
+    monkeypatch.setattr(jax, "transfer_guard", guarded.guard)  # a CPU has nothing to refuse
+    study = study_of(grid=tiny_sweep((0.0,), seeds=2))
+    Trainer(make_plan(study, LAYOUT), open_store(tmp_path, study, print), guarded, PROGRAMS).run()
+    assert guarded.cells == 2
+    assert set(guarded.levels) == {"disallow"}
