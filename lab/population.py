@@ -55,6 +55,10 @@ class Layout:
 # TPU: enough cells to fill the device at the reference width; not yet measured.
 RULE = {"cpu": (1, 4), "gpu": (32, 32), "tpu": (32, 32)}
 
+# XLA's, by platform. CPU: every core is a device with cells of its own, so products that are split over threads wait
+# for cores that are busy (docs/benchmarks.md).
+OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_multi_thread_eigen": False}}
+
 
 def cores() -> int:
     """CPU cores that this process may use."""
@@ -153,7 +157,7 @@ def over_cells(
         return lax.map(lambda cell: function(*common, *cell), cells, batch_size=batch_size)
 
     mapped = jax.shard_map(device_part, mesh=mesh_of(layout), in_specs=specs, out_specs=P(GRID), check_vma=False)
-    return jax.jit(mapped, donate_argnums=donate)
+    return jax.jit(mapped, donate_argnums=donate, compiler_options=OPTIONS.get(layout.platform))
 
 
 def place(tree: Any, layout: Layout) -> Any:

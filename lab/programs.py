@@ -13,8 +13,6 @@ from lab.population import Layout
 
 # float32 throughout: a GPU's or TPU's faster default rounds products to TF32 or bfloat16.
 PRECISION = "highest"
-# Every core of a CPU is a device that computes cells of its own: products split over threads only wait for each other.
-OPTIONS = {"cpu": {"xla_cpu_multi_thread_eigen": False}}
 
 
 class Programs:
@@ -59,7 +57,7 @@ class Programs:
             own = len(arguments) - shared
             lifted = population.over_cells(function, self.layout, shared=shared, own=own, donate=donate)
             with jax.default_matmul_precision(PRECISION):
-                self._programs[key] = lifted.lower(*arguments).compile(OPTIONS.get(self.layout.platform))
+                self._programs[key] = lifted.lower(*arguments).compile()
             seconds = time.perf_counter() - begun
             self.seconds += seconds
             self.compiled.append(name)
