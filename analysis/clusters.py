@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from analysis.geometry import Cloud, centre, matmul, or_nan
+from analysis.geometry import Cloud, centre, matmul, or_nan, over_points
 from analysis.separation import Classes, classes
 
 Array = jax.Array
@@ -28,7 +28,7 @@ class Centroids(NamedTuple):
 def centroids(points_NxD: Array, groups: Classes) -> Centroids:
     """The class means of centred points, and what they leave."""
     count_Cx1 = jnp.maximum(groups.count_C, jnp.float32(1))[:, None]
-    mean_CxD = matmul(groups.indicator_NxC.T, points_NxD) / count_Cx1
+    mean_CxD = over_points(groups.indicator_NxC, points_NxD) / count_Cx1
     residual_NxD = points_NxD - matmul(groups.indicator_NxC, mean_CxD)
     return Centroids(mean_CxD, residual_NxD, groups.count_C > 0)
 
@@ -61,7 +61,7 @@ def class_separation_of(points_NxD: Array, groups: Classes) -> Array:
     """`class_separation` from centred points."""
     norm_N = jnp.sqrt(jnp.sum(jnp.square(points_NxD), axis=1))
     unit_NxD = points_NxD / jnp.where(norm_N > 0, norm_N, jnp.float32(1))[:, None]
-    mean_CxD = matmul(groups.indicator_NxC.T, unit_NxD) / jnp.maximum(groups.count_C, jnp.float32(1))[:, None]
+    mean_CxD = over_points(groups.indicator_NxC, unit_NxD) / jnp.maximum(groups.count_C, jnp.float32(1))[:, None]
     n_present = jnp.maximum(groups.present, 1).astype(jnp.float32)
     # The mean cosine over all pairs of two groups, self-pairs included, is the inner product of their mean directions.
     within = 1 - jnp.sum(jnp.square(mean_CxD)) / n_present

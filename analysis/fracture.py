@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from analysis.geometry import Array, centre, matmul, or_nan, spectrum, squared_distances, whitening
+from analysis.geometry import Array, centre, matmul, or_nan, over_points, spectrum, squared_distances, whitening
 from analysis.probes import PROBE_RIDGE, Halves, accuracy_of, whitened_halves
 from analysis.separation import classes
 
@@ -48,7 +48,7 @@ def parallelism_score(z_NxD: Array, labels_N: Array, contexts_N: Array, n_classe
     cloud, groups, places = centre(z_NxD), classes(labels_N, n_classes), classes(contexts_N, n_contexts)
     member_NxXC = (places.indicator_NxC[:, :, None] * groups.indicator_NxC[:, None, :]).reshape(labels_N.shape[0], -1)
     count_XC = jnp.sum(member_NxXC, axis=0)
-    mean_XCxD = matmul(member_NxXC.T, cloud.points_NxD) / jnp.maximum(count_XC, jnp.float32(1))[:, None]
+    mean_XCxD = over_points(member_NxXC, cloud.points_NxD) / jnp.maximum(count_XC, jnp.float32(1))[:, None]
     mean_XxCxD = mean_XCxD.reshape(n_contexts, n_classes, -1)
     occurs_XxC = count_XC.reshape(n_contexts, n_classes) > 0
     lower, upper = jnp.triu_indices(n_classes, 1)
@@ -89,8 +89,8 @@ def cross_condition_accuracy(
         white_NxK = matmul(points_NxD, whitening(spec, 1, cloud.resolution))
         base_1xC = jnp.sum(groups.indicator_NxC * train_Nx1, axis=0, keepdims=True) / count
         fitted_NxK = white_NxK * train_Nx1
-        gram_KxK = matmul(fitted_NxK.T, fitted_NxK) / count
-        moment_KxC = matmul(fitted_NxK.T, groups.indicator_NxC - base_1xC) / count
+        gram_KxK = over_points(fitted_NxK, fitted_NxK) / count
+        moment_KxC = over_points(fitted_NxK, groups.indicator_NxC - base_1xC) / count
         ridge_KxK = PROBE_RIDGE * jnp.eye(gram_KxK.shape[0], dtype=jnp.float32)
         weight_KxC = jax.scipy.linalg.solve(gram_KxK + ridge_KxK, moment_KxC, assume_a="pos")
         guess_N = jnp.argmax(matmul(white_NxK, weight_KxC) + base_1xC, axis=1).astype(jnp.int32)

@@ -31,6 +31,14 @@ def matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
+def over_points(a_NxI: Array, b_NxO: Array) -> Array:
+    """float32[I, O], `a.T @ b` with `a` written out the other way round first.
+
+    Else XLA's CPU back end splits the sum over points by the number of devices, and readings differ in their last bits.
+    """
+    return matmul(lax.optimization_barrier(a_NxI.T), b_NxO)
+
+
 class Cloud(NamedTuple):
     """One cell's points with their mean removed and their RMS norm set to 1.
 

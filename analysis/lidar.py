@@ -9,7 +9,7 @@ Shape letters: C inputs (LiDAR's classes), V views of each, D hidden width, R = 
 import jax
 import jax.numpy as jnp
 
-from analysis.geometry import Array, centre, matmul, or_nan
+from analysis.geometry import Array, centre, or_nan, over_points
 
 # Added to the within-input covariance, as a share of the mean variance of a column that isn't silent. The paper adds it
 # to raw embeddings; as a share, the reading doesn't depend on the states' unit.
@@ -43,7 +43,8 @@ def lidar(z_CxVxD: Array) -> Array:
     residual_NxD = (points_CxVxD - mean_CxD[:, None, :]).reshape(c * v, d)
     # Silent columns (cut by a width mask) hold no variance and must not dilute the floor.
     active = jnp.maximum(jnp.sum(jnp.any(jnp.abs(cloud.points_NxD) > cloud.resolution, axis=0)), 1).astype(jnp.float32)
-    within_DxD = matmul(residual_NxD.T, residual_NxD) / (c * v) + WITHIN_FLOOR / active * jnp.eye(d, dtype=jnp.float32)
+    floor_DxD = WITHIN_FLOOR / active * jnp.eye(d, dtype=jnp.float32)
+    within_DxD = over_points(residual_NxD, residual_NxD) / (c * v) + floor_DxD
     factor_DxD = jax.scipy.linalg.cholesky(within_DxD, lower=True)
     # L⁻¹ΣL⁻ᵀ and Σ_w^{-½}Σ_bΣ_w^{-½} have the same eigenvalues: squares of these singular values.
     scaled_DxC = jax.scipy.linalg.solve_triangular(factor_DxD, mean_CxD.T, lower=True)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from analysis.geometry import Array, Cloud, centre, matmul, or_nan, spectrum, subtract_mean, whitening
+from analysis.geometry import Array, Cloud, centre, matmul, or_nan, over_points, spectrum, subtract_mean, whitening
 from analysis.separation import Classes, classes
 
 # Penalty on whitened features, a share of the train half's size. There every direction is shrunk alike by 1/(1+ridge),
@@ -61,8 +61,8 @@ def accuracy_of(halves: Halves, groups: Classes) -> Array:
     target_HxC = groups.indicator_NxC[:h]
     mean_1xC = jnp.mean(target_HxC, axis=0, keepdims=True)
     k = halves.train_HxK.shape[1]
-    gram_KxK = matmul(halves.train_HxK.T, halves.train_HxK) / h + PROBE_RIDGE * jnp.eye(k, dtype=jnp.float32)
-    moment_KxC = matmul(halves.train_HxK.T, target_HxC - mean_1xC) / h
+    gram_KxK = over_points(halves.train_HxK, halves.train_HxK) / h + PROBE_RIDGE * jnp.eye(k, dtype=jnp.float32)
+    moment_KxC = over_points(halves.train_HxK, target_HxC - mean_1xC) / h
     weight_KxC = jax.scipy.linalg.solve(gram_KxK, moment_KxC, assume_a="pos")
     guess_M = jnp.argmax(matmul(halves.test_MxK, weight_KxC) + mean_1xC, axis=1)
     correct_M = guess_M.astype(jnp.int32) == groups.labels_N[h:].astype(jnp.int32)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from analysis.geometry import centre, matmul, or_nan, spectrum, squared_distances, whitening
+from analysis.geometry import centre, matmul, or_nan, over_points, spectrum, squared_distances, whitening
 
 Array = jax.Array
 
@@ -72,9 +72,9 @@ def silhouette_of(squared_NxN: Array, groups: Classes) -> Array:
 def fisher_trace_of(white_NxK: Array, groups: Classes) -> Array:
     """`fisher_trace` from whitened points that are already there."""
     n, k = white_NxK.shape
-    mean_CxK = matmul(groups.indicator_NxC.T, white_NxK) / jnp.maximum(groups.count_C, jnp.float32(1))[:, None]
+    mean_CxK = over_points(groups.indicator_NxC, white_NxK) / jnp.maximum(groups.count_C, jnp.float32(1))[:, None]
     residual_NxK = white_NxK - matmul(groups.indicator_NxC, mean_CxK)
-    within_KxK = matmul(residual_NxK.T, residual_NxK) / n
+    within_KxK = over_points(residual_NxK, residual_NxK) / n
     weighted_CxK = mean_CxK * jnp.sqrt(groups.count_C / n)[:, None]
     # The total covariance is the identity here, so the ridge is FISHER_RIDGE·S_T in Z's own coordinates.
     factor = jax.scipy.linalg.cholesky(within_KxK + FISHER_RIDGE * jnp.eye(k, dtype=jnp.float32), lower=True)

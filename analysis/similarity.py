@@ -19,6 +19,7 @@ from analysis.geometry import (
     centre,
     matmul,
     or_nan,
+    over_points,
     spectrum,
     squared_distances,
 )
@@ -67,7 +68,7 @@ def linear_cka(x_NxD: Array, y_NxE: Array) -> Array:
     """
     x, y, valid = _pair(x_NxD, y_NxE)
     cross, own_x, own_y = (
-        jnp.sqrt(jnp.sum(jnp.square(matmul(a.points_NxD.T, b.points_NxD)))) for a, b in ((x, y), (x, x), (y, y))
+        jnp.sqrt(jnp.sum(jnp.square(over_points(a.points_NxD, b.points_NxD)))) for a, b in ((x, y), (x, x), (y, y))
     )
     both = jnp.where(valid, own_x * own_y, jnp.float32(1))
     return or_nan(valid, jnp.square(cross) / both)
@@ -127,7 +128,7 @@ def svcca(x_NxD: Array, y_NxE: Array, share: float = 0.99) -> Array:
         raise ValueError(f"share={share!r} must lie above 0 and at most at 1")
     x, y, valid = _pair(x_NxD, y_NxE)
     (left_x_NxK, kept_x), (left_y_NxK, kept_y) = _leading(x, share), _leading(y, share)
-    correlation_K = jnp.linalg.svd(matmul(left_x_NxK.T, left_y_NxK), compute_uv=False)
+    correlation_K = jnp.linalg.svd(over_points(left_x_NxK, left_y_NxK), compute_uv=False)
     total = jnp.sum(jnp.minimum(correlation_K, jnp.float32(1)))  # those beyond what is kept are 0
     return or_nan(valid, total / jnp.maximum(jnp.minimum(kept_x, kept_y), jnp.float32(1)))
 
@@ -154,7 +155,7 @@ def procrustes_distance(x_NxD: Array, y_NxE: Array) -> Array:
     Arguments, NaN and errors as in `linear_cka`.
     """
     x, y, valid = _pair(x_NxD, y_NxE)
-    cross_DxE = matmul(x.points_NxD.T, y.points_NxD) / x_NxD.shape[0]
+    cross_DxE = over_points(x.points_NxD, y.points_NxD) / x_NxD.shape[0]
     nuclear = jnp.sum(jnp.linalg.svd(cross_DxE, compute_uv=False))
     return or_nan(valid, jnp.maximum(2 - 2 * nuclear, jnp.float32(0)))
 
@@ -207,7 +208,7 @@ def _held_out_r2(source: Cloud, target: Cloud, held_N: Array, distinct: Array) -
     scale_K = has_K.astype(jnp.float32) / jnp.where(has_K, deviation_K, jnp.float32(1))
     white_NxK = matmul(source_NxD, axes_KxD.T * scale_K[None, :])
     # Whitened columns are orthonormal over the rows that are fitted, so the ridge solution is a division.
-    weight_KxE = matmul((white_NxK * fits_N[:, None]).T, target_NxE) / (n * (1 + IMAGE_RIDGE))
+    weight_KxE = over_points(white_NxK * fits_N[:, None], target_NxE) / (n * (1 + IMAGE_RIDGE))
     enough = distinct >= LEAST_EXAMPLES * jnp.sum(has_K).astype(jnp.float32)
     return or_nan(enough, _r2(matmul(white_NxK, weight_KxE), target_NxE, held_N, target.resolution))
 
