@@ -229,11 +229,12 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
     if FLAGS.only == "analyze" and not (root / "study.json").exists():
         raise UserError(f"--only=analyze: there is no study in {root}; name its directory with --workdir.")
     if FLAGS.plan:
+        notes = study.notes
         try:
-            workdir.check()
+            notes = [*notes, *workdir.check()]
         except UserError as error:  # a plan trains nothing: show it all the same
             console.print(f"Would be refused: {error}", style="yellow")
-        for note in study.notes:
+        for note in notes:
             console.print(note, style="yellow")
         store = open_store(root, study, lambda text: console.print(text, style="yellow"))
         console.print(summary.plan_text(plan, store, root), highlight=False)

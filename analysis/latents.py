@@ -35,7 +35,7 @@ from lab.programs import Programs
 from lab.randomness import address
 from tasks.base import Example, World, fed_back
 
-VERSION = 3  # raised whenever the same checkpoint would read otherwise
+VERSION = 4  # raised whenever the same checkpoint would read otherwise
 PROBE_SEED = 0x5EED
 
 

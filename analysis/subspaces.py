@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from analysis.geometry import Array, Cloud, Spectrum, matmul, spectrum, whitening
+from analysis.geometry import Array, Cloud, Spectrum, matmul, over_points, spectrum, whitening
 from analysis.separation import Classes
 
 # Class means closer to the mean than this share of the farthest, in whitened states, span no direction of their own.
@@ -62,7 +62,7 @@ def factor_removal(cloud: Cloud, groups: Classes) -> Removal:
     h = cloud.points_NxD.shape[0]
     spec = spectrum(cloud.points_NxD)
     white_DxK = whitening(spec, h, cloud.resolution)
-    mean_CxK = matmul(groups.indicator_NxC.T, matmul(cloud.points_NxD, white_DxK))
+    mean_CxK = over_points(groups.indicator_NxC, matmul(cloud.points_NxD, white_DxK))
     mean_CxK = mean_CxK / jnp.sqrt(jnp.maximum(groups.count_C, jnp.float32(1)) * h)[:, None]
     _, size_R, axes_RxK = jnp.linalg.svd(mean_CxK, full_matrices=False)
     # Means weighted by their counts add up to zero, so that one direction fewer than classes is spanned.

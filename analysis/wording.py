@@ -231,9 +231,9 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
         told.append(f"{lost} of {len(study.cells)} cells diverged and are left out from the step at which they did.")
     layout = plan.layout
     told.append(
-        f"The numbers repeat bit for bit on the same layout ({layout.devices} {layout.platform} devices, chunks of at"
-        f" most {layout.chunk}, {layout.width} at a time) and software; on other hardware they differ by rounding,"
-        " which training amplifies."
+        f"The numbers repeat bit for bit on the same layout ({layout.devices} {layout.platform} devices,"
+        f" {layout.width} cells at a time) and software; on other hardware they differ by rounding, which training"
+        " amplifies."
     )
     return told
 

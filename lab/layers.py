@@ -151,7 +151,11 @@ class Precision(NamedTuple):
         return dot(a, b) if self.products == "highest" else dot(a, b, precision=self.products)
 
     def einsum(self, subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
-        """Two terms whose letters all stand in two of the three; the gradient is written out, see `linear`."""
+        """Two terms whose letters all stand in two of the three.
+
+        The gradient is written out: JAX's own would take its products in float32 where these are of bfloat16, and the
+        barrier makes a CPU's step faster (docs/benchmarks.md; on other platforms nobody has looked).
+        """
         product: Any = _einsum(subscripts, self, a, b)
         return product
 
@@ -175,8 +179,8 @@ def linear(x: jax.Array, kernel: jax.Array, precision: Precision = Precision()) 
     """`x[..., I] @ kernel[I, O]`, with the weight gradient written out.
 
     XLA's CPU back end otherwise fuses the activation's backward pass into a transposed layout for the weight gradient,
-    which costs 1.5 to 2 times as much (docs/benchmarks.md). Contracting the token axis directly, behind a barrier that
-    keeps the incoming gradient out of that fusion, leaves two plain matrix products.
+    which costs 1.5 to 2 times as much (docs/benchmarks.md). A barrier keeps the incoming gradient out of that fusion,
+    and the token axis is contracted directly (on a CPU see `_over_tokens_on_cpu`).
     """
     product: Any = _linear(x, kernel, precision)
     return product

@@ -45,8 +45,8 @@ class Layout:
         """What decides how cells are rounded: layouts that agree on it train to the same bits.
 
         Whether there is one device or more is part of it: XLA fuses a program for a single device otherwise. How many
-        more is not, on a CPU (docs/engine.md); on other platforms nobody has looked. The number of cells in a call is
-        not.
+        more is not, on a CPU (seen on 2, 4, 5 and 8, docs/engine.md); on other platforms nobody has looked. The number
+        of cells in a call is not.
         """
         return self.platform, min(self.devices, 2) if self.platform == "cpu" else self.devices, self.width
 

@@ -111,14 +111,14 @@ def begun_across(unfinished: Collection[Chunk], keys: Collection[str]) -> list[s
       unfinished: the chunks that were cut off.
       keys: of the part's nodes.
     """
-    across = [chunk[-1] for chunk in unfinished if not set(chunk[-1].meta["cells"]) <= set(keys)]
-    lost = {key: saved.step for saved in across for key in saved.meta["cells"] if key in keys}
+    last = [(saved, set(saved.meta["cells"])) for saved in (chunk[-1] for chunk in unfinished)]
+    own = {key for _, cells in last if cells <= set(keys) for key in cells}  # begun anew already, and going on
+    lost = [(saved.step, key) for saved, cells in last for key in cells & set(keys) - own]
     if not lost:
         return []
     return [
-        f"{len(lost)} of this shard's cells or prefixes were cut off, the furthest at step {max(lost.values())}, in"
-        " chunks that hold another shard's, too: they begin that stage anew. Divided as it was then, the study would"
-        " go on."
+        f"{len({key for _, key in lost})} of this shard's cells or prefixes were cut off, the furthest at step"
+        f" {max(lost)[0]}, in chunks that hold another shard's, too: they begin that stage anew."
     ]
 
 

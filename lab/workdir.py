@@ -19,7 +19,7 @@ from lab.parse import parse
 from lab.population import Layout
 from lab.shards import Shard
 
-LATER = {"grid", "format"}  # what study.json of earlier versions lacks
+LATER = {"grid", "format", "earlier"}  # what study.json of earlier versions lacks
 
 
 class Workdir:
@@ -28,8 +28,8 @@ class Workdir:
     Attributes:
       path: the directory.
       record: what study.json says: the config's own fields (not those that only sweep() reads), the cells, the grid
-        that they came from, the claim's hash, the layout, and the version's `FORMAT`; on disk all layouts so far, too.
-        Enough to read the study back without its file.
+        that they came from, the claim's hash, the layout, and the version's `FORMAT`; on disk all layouts so far, too,
+        and those of an earlier version, with its format. Enough to read the study back without its file.
     """
 
     def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
@@ -43,6 +43,7 @@ class Workdir:
             "claim_hash": study.claim_hash(),
             "layout": asdict(layout),
             "format": FORMAT,
+            "earlier": None,
             "grid": {
                 "axes": [[a.knob, list(a.values), a.stage, *([True] if a.tuned else [])] for a in study.axes],
                 "points": [{a.knob: cell[a.knob] for a in study.axes} for cell in study.cells],
@@ -131,31 +132,41 @@ class Workdir:
                 " added to a study, nothing else changed: repeat the overrides that it was made with, or name another"
                 " --workdir."
             )
-        if known.get("format") != FORMAT:
-            return [
-                f"{self.path} was made by another version of the lab, which trains to other numbers: all is trained"
-                " anew, and the old checkpoints stay. To keep the old numbers, use that version, or name another"
-                " --workdir."
-            ]
+        notes = []
+        if self._earlier(known):
+            notes.append(
+                f"{self.path} holds checkpoints of an earlier version of the lab, too, which trained to other numbers:"
+                " they are not used here, and stay. That version reads them."
+            )
         layouts = self._layouts(known)
         if len({layout.rounding() for layout in layouts}) > 1:
             told = "; ".join(_told(layout) for layout in layouts)
-            return [
+            notes.append(
                 f"This study has been on more than one device layout ({told}): its numbers may differ from an"
                 " uninterrupted run on the first in the last bits, which training amplifies."
-            ]
-        return []
+            )
+        return notes
 
     def claim(self) -> list[str]:
         """`check`, then write down what this study is, before anything trains."""
         notes = self.check()
         known = self._known()
         layouts = self._layouts(known) if known else [Layout(**self.record["layout"])]
-        record = self.record | {"layout": asdict(layouts[0]), "layouts": [asdict(layout) for layout in layouts]}
+        record = self.record | {
+            "layout": asdict(layouts[0]),
+            "layouts": [asdict(layout) for layout in layouts],
+            "earlier": self._earlier(known) if known else None,
+        }
         partial = self.path / "study.json.partial"
         partial.write_text(json.dumps(record, indent=1, sort_keys=True))
         partial.replace(self.path / "study.json")
         return notes
+
+    def _earlier(self, known: dict[str, Any]) -> dict[str, Any] | None:
+        """What an earlier version has left here: its format, where it told one, and its layouts."""
+        if known.get("format") == FORMAT:
+            return known.get("earlier")
+        return {"format": known.get("format"), "layouts": known.get("layouts", [known["layout"]])}
 
     def _layouts(self, known: dict[str, Any]) -> list[Layout]:
         """The layouts that round otherwise, of the runs so far and of this one, earliest first."""

@@ -161,14 +161,20 @@ def test_a_study_that_moved_says_on_which_layouts_it_has_been(tmp_path):
     assert claim(chunk=2) == [note]  # back again: it has been elsewhere all the same
 
 
-def test_a_study_of_another_version_is_trained_anew_and_says_so(tmp_path):
+def test_what_another_version_left_is_told_and_its_layouts_are_kept(tmp_path):
     open_workdir(tmp_path).claim()
     file = tmp_path / "study.json"
     record = json.loads(file.read_text())
-    file.write_text(json.dumps({name: value for name, value in record.items() if name != "format"}))
-    (note,) = open_workdir(tmp_path).claim()
-    assert "another version of the lab, which trains to other numbers: all is trained anew" in note
-    assert open_workdir(tmp_path).claim() == []
+    old = record["layout"] | {"devices": 1}
+    file.write_text(
+        json.dumps({k: v for k, v in record.items() if k not in ("format", "earlier")} | {"layouts": [old]})
+    )
+    (note,) = open_workdir(tmp_path).claim()  # none on layouts: what was trained there isn't used
+    assert "checkpoints of an earlier version of the lab" in note
+    assert open_workdir(tmp_path).claim() == [note]
+    record = json.loads(file.read_text())
+    assert record["layouts"] == [record["layout"]]
+    assert record["earlier"] == {"format": None, "layouts": [old]}
 
 
 def test_a_changed_claim_is_refused(tmp_path):

@@ -39,7 +39,7 @@ def test_a_second_start_compiles_nothing(tmp_path):
     assert run(tmp_path, **always) == (directory, misses, 0)
 
 
-def test_the_command_keeps_what_it_compiles(tmp_path):
+def test_the_command_turns_the_cache_on(tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     told = {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "run.py", "--config=tests/tiny_study.py", "--plan", f"--workdir={tmp_path / 'study'}"]

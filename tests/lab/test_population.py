@@ -84,16 +84,36 @@ print(hashlib.sha256(b"".join(np.asarray(leaf)[0].tobytes() for leaf in jax.tree
 """
 
 
-def test_a_cell_is_the_same_to_the_bit_on_2_cpu_devices_and_on_5():
+READ = """
+import hashlib, sys, jax, numpy as np
+from analysis.geometry import over_points
+from lab.population import Layout, place
+from lab.programs import Programs
+jax.config.update("jax_num_cpu_devices", devices := int(sys.argv[1]))
+layout = Layout("cpu", devices, 1, 1)
+points = np.random.default_rng(0).standard_normal((1, 4096, 64), np.float32)
+points = place(np.repeat(points, devices, axis=0), layout)
+read = Programs(layout).get("read", (), lambda z: over_points(z, z), (points,))
+print(hashlib.sha256(np.asarray(read(points))[0].tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("program", [TRAINED, READ], ids=["trained", "read"])
+def test_a_cell_is_the_same_to_the_bit_on_2_cpu_devices_and_on_5(program):
     # At a size where XLA would split a product over the threads that devices bring along.
-    environment = os.environ | {"XLA_FLAGS": ""}
-    command = [sys.executable, "-c", TRAINED]
-    running = [
-        subprocess.Popen([*command, n], stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) for n in "25"
-    ]
-    two, five = (process.communicate(timeout=300)[0] for process in running)
-    assert len(two.strip()) == 64
-    assert two == five
+    def on(devices):
+        command, environment = [sys.executable, "-c", program, devices], os.environ | {"XLA_FLAGS": ""}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert on("2") == on("5")
+
+
+def test_programs_are_compiled_with_their_platforms_options(monkeypatch):
+    seen = []
+    monkeypatch.setattr(jax, "jit", lambda function, **options: seen.append(options["compiler_options"]))
+    for platform in ("cpu", "gpu"):
+        population.over_cells(jnp.sin, Layout(platform, 1, 1, 1))
+    assert seen == [{"xla_cpu_multi_thread_eigen": False}, None]
 
 
 @pytest.mark.as_shipped

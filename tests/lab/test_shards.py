@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from lab import shards
-from lab.errors import UserError
+from lab.errors import Stopped, UserError
 from lab.grid import axis, chain, product
 from lab.plan import make_plan
 from lab.shards import Shard
@@ -119,8 +119,11 @@ def test_a_stage_that_was_cut_off_across_shards_begins_anew_and_says_so(trained,
     assert shards.begun_across(open_store(tmp_path / "copy", plan.study, print).unfinished, whole) == []
     shard, progress = Shard(index, 3), Silent()
     mine = open_store(tmp_path / "copy", plan.study, print, split[index - 1])
-    Trainer(shards.part(plan, shard), mine, progress, PROGRAMS).run()
+    with pytest.raises(Stopped):
+        Trainer(shards.part(plan, shard), mine, progress, PROGRAMS, stop=lambda: progress.cell_steps > 0).run()
     assert progress.skipped == 0
+    mine = open_store(tmp_path / "copy", plan.study, print, split[index - 1])
+    assert shards.begun_across(mine.unfinished, split[index - 1]) == []  # this time it goes on
 
 
 def test_a_shard_holds_its_own_part_only(tmp_path):
