@@ -32,9 +32,9 @@ from absl import flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
-from lab import study_file
 from lab.errors import Stopped, UserError, nearest
-from lab.saving import STOPPED, Stop
+from lab.storage.background_saver import STOPPED, Stop
+from lab.study import loader
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file(
@@ -107,9 +107,9 @@ def _asked(console: Console, argv: list[str], stop: Stop) -> int:
     """What the command line asks for."""
     _parse_flags(argv)
     if FLAGS.list:
-        from analysis import catalogue
+        from analysis import listing
 
-        console.print(catalogue.listing(FLAGS.list, HERE / "ablations"), highlight=False, markup=False)
+        console.print(listing.listing(FLAGS.list, HERE / "ablations"), highlight=False, markup=False)
         return 0
     if FLAGS.config is None:
         raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
@@ -122,8 +122,8 @@ def _asked(console: Console, argv: list[str], stop: Stop) -> int:
 
 
 def _host(argv: list[str]) -> int:
-    """This host's part of a job that several hosts share: see `lab.hosts`."""
-    from lab import hosts
+    """This host's part of a job that several hosts share: see `lab.jobs.hosts`."""
+    from lab.jobs import hosts
 
     address = hosts.Address(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
     study, rest = [], iter(argv[1:])
@@ -166,7 +166,7 @@ def _parse_flags(argv: list[str]) -> None:
         if name in ("--config", "-config"):
             if not equals:
                 raise UserError("write --config=FILE with '=', such as --config=ablations/pruning.py")
-            study_file.get_config(value)  # its own mistakes first, so that they aren't taken for the command line's
+            loader.get_config(value)  # its own mistakes first, so that they aren't taken for the command line's
     try:
         rest = FLAGS(argv)
     except (AttributeError, KeyError) as error:
@@ -181,7 +181,7 @@ def _parse_flags(argv: list[str]) -> None:
 
 def _unknown_field(argv: list[str], error: Exception) -> str:
     """Name the override that no field of the config answers to, and the nearest fields."""
-    fields = _fields(study_file.get_config(next(a for a in argv if a.startswith("--config=")).partition("=")[2]))
+    fields = _fields(loader.get_config(next(a for a in argv if a.startswith("--config=")).partition("=")[2]))
     for argument in argv[1:]:
         name = argument.removeprefix("--").partition("=")[0]
         if name.startswith("config.") and name.removeprefix("config.") not in fields:
@@ -199,19 +199,23 @@ def _fields(config: Any, prefix: str = "") -> list[str]:
 def _study(console: Console, argv: list[str], stop: Stop) -> int:
     """Plan, train what is missing, measure, judge, write the views; then refine or repair, where asked."""
     begun = time.perf_counter()
-    from lab import compiled
-    from lab.population import use_every_core
+    from lab.engine import xla_cache
+    from lab.engine.device_grid import use_every_core
 
     use_every_core()
-    compiled.keep()
-    from analysis import embeddings, intervene, refine, summary
-    from analysis import looks as record
-    from lab import checkpoint, shards
-    from lab.plan import make_plan
-    from lab.population import local_layout, memory_budget
-    from lab.programs import Programs
-    from lab.store import open_store
-    from lab.workdir import Workdir
+    xla_cache.keep()
+    from analysis.design import interim as record
+    from analysis.repair import branch_study
+    from analysis.report import console as summary
+    from analysis.report import projections
+    from analysis.verdicts import refinement
+    from lab.engine.device_grid import local_layout, memory_budget
+    from lab.engine.plan import make_plan
+    from lab.engine.program_cache import Programs
+    from lab.jobs import shards
+    from lab.jobs.workdir import Workdir
+    from lab.storage import checkpoint
+    from lab.storage.store import open_store
 
     file, _, variant = config_flags.get_config_filename(FLAGS["config"]).partition(":")
     root = Path(FLAGS.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}")
@@ -260,9 +264,9 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
             plan, store, results, judged, bounds = _look(console, plan, programs, root, timings, stop)
             if not FLAGS.refine or results.looks is None:
                 break
-            more = refine.next_round(plan.study, results.looks, judged, bounds, FLAGS.precision)
+            more = refinement.next_round(plan.study, results.looks, judged, bounds, FLAGS.precision)
             if more is None:
-                console.print(refine.why_over(plan.study, results.looks, judged, bounds), highlight=False)
+                console.print(refinement.why_over(plan.study, results.looks, judged, bounds), highlight=False)
                 break
             console.print(f"refining: adding {more.why}", highlight=False)
             record.write(root, more.looks)
@@ -270,15 +274,15 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
             Workdir(root, plan.study, FLAGS.config, plan.layout).claim()
         if FLAGS.intervene:
             results = _probe(console, results, judged, bounds, root)
-        if FLAGS.intervene and intervene.targets(bounds):
+        if FLAGS.intervene and branch_study.targets(bounds):
             results = replace(
                 results, repairs=_intervene(console, results, judged, bounds, store, programs, root, stop)
             )
         elif FLAGS.intervene:
-            console.print(intervene.NOTHING, style="yellow", highlight=False)
+            console.print(branch_study.NOTHING, style="yellow", highlight=False)
         if results.repairs:
             console.print(summary.repair_table(results))
-        pictured = embeddings.read(plan, store, programs, results, judged, bounds)
+        pictured = projections.read(plan, store, programs, results, judged, bounds)
         timings["compile"] = programs.seconds
         timings["total"] = time.perf_counter() - begun
         report = summary.write(root, plan, results, judged, bounds, timings, argv, notes, pictured)
@@ -289,9 +293,9 @@ def _study(console: Console, argv: list[str], stop: Stop) -> int:
 
 def _reproduce(console: Console, plan: Any, workdir: Any, stop: Stop) -> int:
     """Train one cell alone, in a directory that is thrown away. Exit status: 0 the same to the bit, 1 not (all)."""
-    from lab import reproduce
-    from lab.programs import Programs
-    from lab.store import Store, read_store
+    from lab.engine.program_cache import Programs
+    from lab.jobs import reproduce
+    from lab.storage.store import Store, read_store
 
     cell = reproduce.find(plan.study, FLAGS.reproduce)
     for note in workdir.check():
@@ -313,9 +317,10 @@ def _reproduce(console: Console, plan: Any, workdir: Any, stop: Stop) -> int:
 
 def _shard(console: Console, plan: Any, workdir: Any, shard: Any, stop: Any) -> int:
     """Train one part of the plan beside the processes that train the others; nothing is measured or judged."""
-    from lab import checkpoint, shards
-    from lab.programs import Programs
-    from lab.store import open_store, read_store
+    from lab.engine.program_cache import Programs
+    from lab.jobs import shards
+    from lab.storage import checkpoint
+    from lab.storage.store import open_store, read_store
 
     mine, keys = shards.part(plan, shard), shards.split(plan, shard.count)[shard.index - 1]
     with workdir.shared(shard, shards.division(plan, shard.count)) as notes:
@@ -334,8 +339,8 @@ def _shard(console: Console, plan: Any, workdir: Any, shard: Any, stop: Any) -> 
 
 def _grid(file: Path) -> Any:
     """The grid of the study's file; a study without a name gets the file's."""
-    module = study_file.load(file)
-    with study_file.blamed(file):
+    module = loader.load(file)
+    with loader.blamed(file):
         grid = module.sweep(FLAGS.config)
     if not FLAGS.config.name:
         FLAGS.config.name = file.stem
@@ -344,21 +349,22 @@ def _grid(file: Path) -> Any:
 
 def _checked(grid: Any, root: Path) -> Any:
     """The study, with what earlier looks have added to it; refused here where it or an option can't be."""
-    from analysis import claims, intervene, refine
-    from analysis import looks as record
-    from analysis.metrics import METRICS
-    from lab.parse import parse
+    from analysis.design import interim as record
+    from analysis.metrics.registry import METRICS
+    from analysis.repair import branch_study
+    from analysis.verdicts import claims, refinement
+    from lab.study.parse import parse
 
     looks = record.read(root)
     designed = parse(FLAGS.config, grid, METRICS)
     claims.check(designed)
     if FLAGS.refine:
-        refine.check_refinable(designed, len(looks.shares) if looks else FLAGS.looks)
+        refinement.check_refinable(designed, len(looks.shares) if looks else FLAGS.looks)
     if looks and FLAGS["looks"].present and FLAGS.looks != len(looks.shares):
         raise UserError(f"--looks={FLAGS.looks}: {len(looks.shares)} were planned before the first, and that is fixed.")
     study = parse(FLAGS.config, record.grid_of(looks, designed), METRICS) if looks else designed
     if FLAGS.intervene:
-        intervene.check(study, FLAGS.arms, FLAGS.repair_steps)
+        branch_study.check(study, FLAGS.arms, FLAGS.repair_steps)
     return study
 
 
@@ -369,9 +375,11 @@ def _look(
 
     Returns the plan of the cells that are judged, the store, the results, the verdicts and the bounds.
     """
-    from analysis import claims, summary, tuning
-    from lab import shards
-    from lab.store import open_store
+    from analysis.design import selection
+    from analysis.report import console as summary
+    from analysis.verdicts import claims
+    from lab.jobs import shards
+    from lab.storage.store import open_store
 
     store = open_store(root, plan.study, lambda text: console.print(text, style="yellow"))
     if FLAGS.only == "analyze":
@@ -379,7 +387,7 @@ def _look(
     console.print(summary.plan_text(plan, store, root), highlight=False)
     for name, seconds in _train(console, plan, store, programs, stop).items():
         timings[name] = timings.get(name, 0.0) + seconds
-    plan, choices = tuning.settle(plan, store)
+    plan, choices = selection.settle(plan, store)
     results, seconds = _measure(console, plan, store, programs, root)
     results = replace(results, tuning=choices)
     timings["measure"] += seconds
@@ -390,28 +398,32 @@ def _look(
 
 def _probe(console: Console, results: Any, judged: Any, bounds: Any, root: Path) -> Any:
     """Whether answers rest on what a probe reads, where a label asks for it; the results with what was found."""
-    from analysis import evidence, intervene, interventions, labels
+    from analysis.causal import __main__ as interventions
+    from analysis.diagnosis import diagnose
+    from analysis.repair import branch_study
+    from analysis.results import intervention_record
 
-    for label in intervene.probes(results, labels.diagnose(results, judged, bounds)):
+    for label in branch_study.probes(results, diagnose.diagnose(results, judged, bounds)):
         console.print(f"a shortcut of {label} is suspected: removing and swapping what probes read", highlight=False)
         interventions.main([str(root), f"--label={label}"])
-    return replace(results, interventions=evidence.load(root, results.study))
+    return replace(results, interventions=intervention_record.load(root, results.study))
 
 
 def _intervene(
     console: Console, results: Any, judged: Any, bounds: Any, store: Any, programs: Any, root: Path, stop: Stop
 ) -> Any:
     """Go on from where abilities are lost, in a directory of its own, and keep what came of it."""
-    from analysis import intervene, labels
+    from analysis.diagnosis import diagnose
+    from analysis.repair import branch_study
 
-    diagnosis = labels.diagnose(replace(results, repairs=None), judged, bounds)
-    course = intervene.course(results, bounds, diagnosis, FLAGS.arms, FLAGS.repair_steps)
+    diagnosis = diagnose.diagnose(replace(results, repairs=None), judged, bounds)
+    course = branch_study.course(results, bounds, diagnosis, FLAGS.arms, FLAGS.repair_steps)
     for note in course.notes:
         console.print(note, style="yellow", highlight=False)
     places = ", ".join(f"{b.label}/{b.split} at {b.harmful_from:g}" for b in course.targets)
     console.print(f"repairing {places}: {', '.join(course.arms)}; {course.steps} steps each", highlight=False)
     with _counter(console, "measuring repairs") as tell:
-        return intervene.carry_out(
+        return branch_study.carry_out(
             results,
             course,
             store,
@@ -425,8 +437,8 @@ def _intervene(
 
 def _train(console: Console, plan: Any, store: Any, programs: Any, stop: Stop) -> dict[str, float]:
     """Train what the store lacks. Returns seconds by activity."""
-    from lab.progress import Meter, progress_for
-    from lab.study import Trainer
+    from lab.engine.progress import Meter, progress_for
+    from lab.engine.trainer import Trainer
 
     total = plan.steps_shared(store.nodes)
     if not total:
@@ -442,8 +454,8 @@ def _train(console: Console, plan: Any, store: Any, programs: Any, stop: Stop) -
 
 def _measure(console: Console, plan: Any, store: Any, programs: Any, root: Path) -> tuple[Any, float]:
     """Latent readings of every checkpoint, and the seconds it took."""
-    from analysis.latents import Measurer
-    from analysis.results import collect
+    from analysis.activations.measure import Measurer
+    from analysis.results.table import collect
 
     begun, compiling = time.perf_counter(), programs.seconds
     with _counter(console, "measuring latents") as tell:

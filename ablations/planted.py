@@ -2,7 +2,7 @@
 
     python run.py --config=ablations/planted.py:over_pruning --intervene
     python run.py --config=ablations/planted.py:quick    3 sparsities x 3 seeds of it; its verdicts say `underpowered`
-    python -m analysis.planted        all of them with their repairs: the confusion matrix of docs/calibration.md
+    python -m analysis.simulation.planted_causes    all of them with their repairs: see docs/calibration.md
 
 Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cause is known because it was put there:
 
@@ -33,7 +33,7 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
 The break of `bottleneck` is known from counting; the other variants' truth is a cause.
 """
 
-from lab.grid import axis, product, study_config
+from lab.study.grid import axis, product, study_config
 
 # variant -> (knob, its settings, the stage from which it acts)
 PLANTED = {

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.judge import Arrays
-    from analysis.library import OpenStudy
+    from analysis.external.judge import Arrays
+    from analysis.study import OpenStudy
 
 __all__ = ["judge_arrays", "open_study"]
 
 
 def open_study(path: str | Path) -> OpenStudy:
-    """Open a work directory to read it: results, verdicts and hidden states; see `analysis.library`."""
-    from analysis import library  # here, so that importing one small module of this room doesn't import jax
+    """Open a work directory to read it: results, verdicts and hidden states; see `analysis.study`."""
+    from analysis import study  # here, so that importing one small module of this room doesn't import jax
 
-    return library.open_study(path)
+    return study.open_study(path)
 
 
 def judge_arrays(arrays: Mapping[str, Any]) -> Arrays:
     """Judge hidden states, or metrics, and abilities from elsewhere as a study's own; see docs/npz.md."""
-    from analysis import judge
+    from analysis.external import judge
 
     return judge.judge_arrays(arrays)

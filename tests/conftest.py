@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="session")
 def recorded(trained, tmp_path_factory):
     """(plan, store, a copy of the tiny study's work directory with its record), for tests that only read it."""
-    from lab.workdir import Workdir
+    from lab.jobs.workdir import Workdir
     from tests.lab.conftest import LAYOUT, tiny_config
 
     plan, store, _ = trained

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import bench, bench_tasks
+from lab.bench import __main__ as bench
+from lab.bench import generators
+from lab.engine.device_grid import Layout, local_layout
 from lab.errors import UserError
-from lab.grid import axis, product
-from lab.population import Layout, local_layout
-from lab.workdir import Workdir
+from lab.jobs.workdir import Workdir
+from lab.study.grid import axis, product
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 
 ROOT = Path(__file__).parent.parent
@@ -120,7 +121,7 @@ def test_grids(grid, message):
 
 
 def test_a_claim_without_its_neutral_setting_is_refused():
-    from analysis.claims import check
+    from analysis.verdicts.claims import check
 
     with pytest.raises(UserError, match=r"must begin or end at 0, its neutral value"):
         check(study_of(grid=tiny_sweep((0.2, 0.5))))
@@ -301,7 +302,7 @@ def test_plan_trains_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("main", "arguments"), [(bench.main, ["--chunk=3"]), (bench_tasks.main, ["--all"]), (bench_tasks.main, ["maez"])]
+    ("main", "arguments"), [(bench.main, ["--chunk=3"]), (generators.main, ["--all"]), (generators.main, ["maez"])]
 )
 def test_benchmarks_refuse_what_they_do_not_know(main, arguments):
     with pytest.raises(UserError, match=f"unknown .* '{arguments[0]}'"):

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from analysis import catalogue, claims, summary
-from analysis.metrics import METRICS
+from analysis import listing
+from analysis.metrics.registry import METRICS
+from analysis.report import console
+from analysis.verdicts import claims
+from lab.engine.plan import make_plan
+from lab.engine.progress import Meter, PlainProgress, duration
 from lab.errors import UserError
-from lab.knobs import KNOBS
-from lab.parse import parse
-from lab.plan import make_plan
-from lab.progress import Meter, PlainProgress, duration
-from lab.store import Store
+from lab.mechanisms.knobs import KNOBS
+from lab.storage.store import Store
+from lab.study.parse import parse
 from tasks import TASKS
 from tests.lab.conftest import LAYOUT, study_of
 
@@ -24,13 +26,13 @@ STUDIES = sorted((ROOT / "ablations").glob("[!_]*.py"))
 
 @pytest.mark.parametrize(("what", "names"), [("tasks", TASKS), ("knobs", KNOBS), ("metrics", METRICS)])
 def test_listings_have_a_line_each(what, names):
-    lines = catalogue.listing(what, ROOT / "ablations").splitlines()
+    lines = listing.listing(what, ROOT / "ablations").splitlines()
     assert sorted(line.split()[0] for line in lines) == sorted(names)
     assert all(len(line.split()) > 3 for line in lines)
 
 
 def test_studies_are_listed_with_their_question():
-    lines = catalogue.listing("studies", ROOT / "ablations").splitlines()
+    lines = listing.listing("studies", ROOT / "ablations").splitlines()
     assert [line.split()[0] for line in lines] == [f"ablations/{path.name}" for path in STUDIES]
 
 
@@ -50,7 +52,7 @@ def test_every_shipped_study_is_valid_and_enough_seeds_for_its_claims(path, vari
         module.get_config("no such variant")
     study = parse(config, module.sweep(config), METRICS)
     plan = make_plan(study, LAYOUT)
-    text = summary.plan_text(plan, Store(Path("nowhere")), Path("nowhere"))
+    text = console.plan_text(plan, Store(Path("nowhere")), Path("nowhere"))
     assert f"= {len(study.cells)} cells" in text
     seeds = len({cell["seed"] for cell in study.cells})
     assert (seeds >= 8) == (variant == "")
@@ -78,12 +80,12 @@ def test_the_readmes_own_study_is_valid(tmp_path):
 
 def test_a_study_that_cant_be_read_is_listed_as_such(tmp_path):
     (tmp_path / "broken.py").write_text("def x(:")
-    assert "can't be read: line 1" in catalogue.listing("studies", tmp_path)
+    assert "can't be read: line 1" in listing.listing("studies", tmp_path)
 
 
 def test_the_plan_says_what_will_happen():
     plan = make_plan(study_of(), LAYOUT)
-    text = summary.plan_text(plan, Store(Path("nowhere")), Path("nowhere"))
+    text = console.plan_text(plan, Store(Path("nowhere")), Path("nowhere"))
     assert "2 prune.sparsity × 3 seed = 6 cells" in text
     assert "cells trained in each: 3 → 6" in text
     assert f"{3 * 12 + 6 * 6} with shared prefixes, {6 * 18} without" in text

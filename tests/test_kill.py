@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import kill_loop
+from lab.checks import kill_test
+from lab.checks.kill_test import MOMENTS, finish, killed_at, moments, numbers, start
 from lab.errors import UserError
-from lab.kill_loop import MOMENTS, finish, killed_at, moments, numbers, start
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "tests" / "tiny_study.py"
@@ -155,7 +155,7 @@ def spent(tmp_path, mistake, kills=8):
     tmp_path.mkdir(exist_ok=True)
     script.write_text(TOY.replace("{mistake}", mistake))
     drawn = ((moment, min(later, 0.01)) for moment, later in moments(seed=1))
-    return kill_loop.loop((sys.executable, "-S", str(script)), tmp_path / "runs", kills, drawn, told.append), told
+    return kill_test.loop((sys.executable, "-S", str(script)), tmp_path / "runs", kills, drawn, told.append), told
 
 
 def test_the_loop_spends_its_kills_and_finds_the_same_bytes(tmp_path):
@@ -187,5 +187,5 @@ def test_moments_are_drawn_by_seed_and_come_equally_often():
 
 def test_mistakes_are_one_sentence(tmp_path, capsys):
     for arguments, told in ((["--kills=0"], "--kills=0 must be 1 or more"), ([], "exists; name a directory")):
-        assert kill_loop.main(["--config=x.py", f"--workdir={tmp_path}", *arguments]) == 2
+        assert kill_test.main(["--config=x.py", f"--workdir={tmp_path}", *arguments]) == 2
         assert told in capsys.readouterr().err

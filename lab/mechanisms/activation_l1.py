@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
-from lab.model import Forward
+from lab.nn.model import Forward
 
 RATE = Knob(
     name="activation_l1.rate",

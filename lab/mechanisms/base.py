@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lab.model import Forward, ModelSpec, Touch
+from lab.nn.model import Forward, ModelSpec, Touch
 from tasks.mixture import Batch, Mixture
 
 Params = Any  # a pytree of arrays: one cell's parameters
@@ -162,7 +162,7 @@ class Mechanism:
     Attributes:
       name: the prefix of its knobs' names.
       knobs: the knobs that it owns.
-      sites: the places of the model, see `lab.model.SITES`, at which `touch` acts.
+      sites: the places of the model, see `lab.nn.model.SITES`, at which `touch` acts.
       stays: whether `touch` is part of the model: it then acts while evaluating and measuring, too, as a function of
         the parameters and the knobs alone.
       looks_ahead: whether the gradient is taken once more, at the parameters that `perturbed` gives.

@@ -34,8 +34,8 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params
-from lab.model import ModelSpec
-from lab.randomness import address
+from lab.nn.model import ModelSpec
+from lab.prng import address
 from tasks.base import movable
 from tasks.mixture import Mixture, at_label
 

@@ -17,9 +17,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.loss import heard
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen
-from lab.model import Forward, ModelSpec
+from lab.nn.loss import heard
+from lab.nn.model import Forward, ModelSpec
 from tasks.mixture import Mixture
 
 SOURCE = "Shazeer et al. 2017, arXiv 1701.06538; Fedus et al. 2021, arXiv 2101.03961"

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Knob, Knobs, Mechanism
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 
 WHOLE = Knob(name="", high=256, integer=True, pinned=True, sizes=True)
 PAUSES = replace(

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import NEVER, Knob, Knobs, Mechanism
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 from tasks.mixture import Mixture
 
 BATCHES = Knob(

@@ -19,7 +19,7 @@ from jax import lax
 
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Params
 from lab.mechanisms.narrow import leading
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 from tasks.mixture import Mixture
 
 DEEPEST, WIDEST = 64, 4096  # a study's own sizes decide, see `objection`

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from lab.mechanisms.base import Knob, Knobs, Mechanism
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 
 SOURCE = "Dehghani et al. 2019, arXiv 1807.03819; Saunshi et al. 2025, arXiv 2502.17416"
 TURNS = Knob(

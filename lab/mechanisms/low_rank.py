@@ -20,7 +20,7 @@ from jax import lax
 
 from lab.mechanisms.base import Extra, Knob, Knobs, Mechanism, Params
 from lab.mechanisms.narrow import active_of
-from lab.model import is_linear_kernel
+from lab.nn.model import is_linear_kernel
 
 RANK = Knob(
     name="low_rank.rank",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from lab.mechanisms.base import Knob, Mechanism
-from lab.model import MIXERS, ModelSpec
+from lab.nn.model import MIXERS, ModelSpec
 
 KIND = Knob(
     name="mixer.kind",

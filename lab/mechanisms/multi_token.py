@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
-from lab.model import Forward, ModelSpec
+from lab.nn.model import Forward, ModelSpec
 from tasks.mixture import Batch
 
 SOURCE = "Gloeckle et al. 2024, arXiv 2404.19737"

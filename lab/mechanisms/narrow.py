@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, Seen, Update
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 from tasks.mixture import Mixture
 
 WIDTH = Knob(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Context, Knob, Knobs, Mechanism
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 from tasks.base import Task
 from tasks.mixture import Mixture
 

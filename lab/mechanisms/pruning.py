@@ -19,7 +19,7 @@ from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, P
 from lab.mechanisms.looped import TURNS
 from lab.mechanisms.pruning_masks import SCOPES, SPREADS, annealed, cubic, masked, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later, uniform
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 from tasks.mixture import Mixture
 
 MASK_EVERY = 10  # steps from one choice of the masks to the next while sparsity grows

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.mechanisms.base import Params
-from lab.model import is_linear_kernel
+from lab.nn.model import is_linear_kernel
 
 SCOPES = ("global", "layerwise", "output")
 SPREADS = ("even", "erk")

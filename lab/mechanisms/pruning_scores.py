@@ -8,10 +8,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.loss import task_loss
 from lab.mechanisms.base import Params, Seen
 from lab.mechanisms.pruning_masks import Kernels, prunable
-from lab.model import untouched
+from lab.nn.loss import task_loss
+from lab.nn.model import untouched
 
 METHODS = ("magnitude", "random", "snip", "wanda")
 # site -> the kernels that read what stands there, by their paths inside the block

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Context, Knob, Knobs, Mechanism
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 from tasks.base import RENAMED, interchangeable
 from tasks.mixture import Mixture, at_label
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, Seen, Update
-from lab.model import is_linear_kernel
+from lab.nn.model import is_linear_kernel
 
 OFF = 1e6
 CAP = Knob(

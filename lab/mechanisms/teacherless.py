@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Context, Knob, Knobs, Mechanism
-from lab.model import ModelSpec
+from lab.nn.model import ModelSpec
 from tasks.base import PAD, Task, fed_back
 from tasks.mixture import Batch, Mixture
 

@@ -35,8 +35,8 @@ from lab.mechanisms.low_rank import RANK as LOW_RANK
 from lab.mechanisms.pruning_masks import prunable
 from lab.mechanisms.rewind import TO as REWIND
 from lab.mechanisms.spectral_cap import CAP
-from lab.model import ModelSpec, is_linear_kernel
-from lab.optimizers import ADAM
+from lab.nn.model import ModelSpec, is_linear_kernel
+from lab.nn.optimizers import ADAM
 from tasks.mixture import Mixture
 
 CHOICES = ("all", "readout", "norms", "adapters", "singular_values")

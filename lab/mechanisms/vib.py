@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.loss import heard
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen, relaxing
-from lab.model import Forward, ModelSpec
+from lab.nn.loss import heard
+from lab.nn.model import Forward, ModelSpec
 from tasks.mixture import Mixture
 
 DEEPEST = 64  # layers; a study's own depth decides, see `objection`

@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.codebook import nearest
-from lab.loss import heard
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen
 from lab.mechanisms.fsq import code_entropy, misplaced
-from lab.model import Forward, ModelSpec
+from lab.nn.codebook import nearest
+from lab.nn.loss import heard
+from lab.nn.model import Forward, ModelSpec
 from tasks.mixture import Mixture
 
 SOURCE = "van den Oord et al. 2017, arXiv 1711.00937"

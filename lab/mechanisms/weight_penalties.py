@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen, relaxing
-from lab.model import is_linear_kernel
+from lab.nn.model import is_linear_kernel
 
 L2 = Knob(
     name="l2.rate",

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.arms import ARMS
-from analysis.claims import bounds, judge
-from analysis.latents import places
-from analysis.metrics import BALANCE, CHECKS, METRICS
-from analysis.repairs import Outcome, Repairs
-from analysis.results import Results
-from lab.grid import axis, product, study_config
-from lab.parse import parse
-from lab.plan import make_plan
-from lab.population import Layout
+from analysis.activations.measure import places
+from analysis.metrics.registry import BALANCE, CHECKS, METRICS
+from analysis.repair.arms import ARMS
+from analysis.results.recovery_record import Outcome, Repairs
+from analysis.results.table import Results
+from analysis.verdicts.claims import bounds, judge
+from lab.engine.device_grid import Layout
+from lab.engine.plan import make_plan
+from lab.study.grid import axis, product, study_config
+from lab.study.parse import parse
 from tasks.base import trivial
 
 SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from analysis.metrics import METRICS
-from lab.config import Study
-from lab.grid import Grid, axis, product
-from lab.parse import parse
-from lab.plan import Plan, make_plan
-from lab.population import local_layout
-from lab.programs import Programs
-from lab.store import Store, open_store
-from lab.study import Trainer
+from analysis.metrics.registry import METRICS
+from lab.engine.device_grid import local_layout
+from lab.engine.plan import Plan, make_plan
+from lab.engine.program_cache import Programs
+from lab.engine.trainer import Trainer
+from lab.storage.store import Store, open_store
+from lab.study.grid import Grid, axis, product
+from lab.study.parse import parse
+from lab.study.spec import Study
 from tests import tiny_study
 
 

@@ -1,0 +1,1 @@
+"""Hidden states and latent readings, taken from checkpoints."""

@@ -1,0 +1,129 @@
+"""Are a cell's hidden states a linear image of the neutral cell's, and those of the cell's? Read at the end of a study.
+
+A reading of two cells, so it has a pass of its own beside `latents.Measurer`: the neutral cells' states, one set a
+seed, are taken from the devices once and given to the program that reads the others. What moves under linear maps
+proves nothing about cells that are linear images of one another (`labels.latent_artefact`).
+
+Shape letters: P places (where claims are read, one a task), N probe examples, D width, G cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from analysis.activations import extract, measure
+from analysis.activations.measure import Measurer, Staying, cells_to_read, model_of
+from analysis.metrics.similarity import linear_image
+from lab.engine import device_grid
+from lab.mechanisms.base import Knobs
+from lab.storage.checkpoint import Saved
+from lab.study.spec import Study, digest
+
+Where = tuple[Saved, int]  # a checkpoint, and a cell's row in it
+KnobsOf = Mapping[str, Mapping[str, Any]]  # node key -> its knobs
+VERSION = 1  # raised whenever the same checkpoints would read otherwise
+
+
+def read(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -> dict[str, np.ndarray]:
+    """R² of each cell's states and its neutral cell's as linear images of each other, the lower of the two directions.
+
+    Args:
+      measurer: knows the study, the compiled programs, and where readings are kept.
+      pairs: (a cell, the neutral cell of its seed), both at the same step.
+      knobs: of every cell in them.
+
+    Returns:
+      {'<place>/image_r2': float64[pairs]} for the place where each task's claims are read; NaN as in
+      `similarity.linear_image`.
+    """
+    names = [f"{place}/image_r2" for place in _claim_places(measurer.study)]
+    models = [tuple(model_of(measurer.study, one, knobs) for one, _ in pair) for pair in pairs]
+    marks = [[(one.meta["checksums"]["params"], row) for one, row in pair] for pair in pairs]
+    path = measurer.directory / f"images-{digest([repr(_content(measurer)), repr(marks), repr(models)])}.json"
+    rows = measurer.kept(path)
+    if rows is None:
+        rows = _measured(measurer, pairs, knobs)
+        measurer.put(path, rows)
+    values = np.asarray(rows, np.float64).reshape(len(pairs), len(names))
+    return {name: values[:, p] for p, name in enumerate(names)}
+
+
+def _content(measurer: Measurer) -> tuple[Any, ...]:
+    return (VERSION, measurer.study.claim.layer, *measurer.settings())
+
+
+def _claim_places(study: Study) -> list[measure.Place]:
+    return [measure.claim_place(study, use.label) for use in study.tasks]
+
+
+def _measured(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -> list[list[float]]:
+    """R² of each pair, [pairs][P]."""
+    study, programs, content = measurer.study, measurer.programs, _content(measurer)
+    others = list({_address(other): other for _, other in pairs}.values())
+    states_of: dict[tuple[Path, int], np.ndarray] = {}
+    for stays, block in _blocks(measurer, others, knobs):
+        cells = device_grid.padded([others[i] for i in block], _size(measurer))
+        arguments = cells_to_read(cells, stays, knobs, programs.layout)
+        call = programs.get(
+            "neutral states", (stays, *content), lambda *cell, s=stays: _states(study, s, *cell), arguments
+        )
+        states_GxPxNxD = device_grid.fetch(call(*arguments))
+        states_of |= {_address(others[i]): states_GxPxNxD[g] for g, i in enumerate(block)}
+
+    found: list[list[float]] = [[] for _ in pairs]
+    for stays, block in _blocks(measurer, [cell for cell, _ in pairs], knobs):
+        chosen = device_grid.padded([pairs[i] for i in block], _size(measurer))
+        neutral_GxPxNxD = np.stack([states_of[_address(other)] for _, other in chosen])
+        arguments = (
+            device_grid.place(neutral_GxPxNxD, programs.layout),
+            *cells_to_read([cell for cell, _ in chosen], stays, knobs, programs.layout),
+        )
+        call = programs.get(
+            "linear images",
+            (stays, *content),
+            lambda neutral_PxNxD, *cell, s=stays: _image_r2(_states(study, s, *cell), neutral_PxNxD),
+            arguments,
+        )
+        r2_GxP = device_grid.fetch(call(*arguments))
+        for g, i in enumerate(block):
+            found[i] = r2_GxP[g].tolist()
+    return found
+
+
+def _size(measurer: Measurer) -> int:
+    """Cells a call."""
+    return measurer.programs.layout.devices * measurer.programs.layout.chunk
+
+
+def _address(where: Where) -> tuple[Path, int]:
+    return where[0].path, where[1]
+
+
+def _blocks(measurer: Measurer, cells: list[Where], knobs: KnobsOf) -> Iterator[tuple[Staying, list[int]]]:
+    """Indices of cells that one program reads in one call, and what their models have beside the parameters."""
+    alike: dict[Staying, list[int]] = {}
+    for index, (one, _) in enumerate(cells):
+        alike.setdefault(model_of(measurer.study, one, knobs)._replace(values=()), []).append(index)
+    for stays, members in alike.items():
+        for start in range(0, len(members), _size(measurer)):
+            yield stays, members[start : start + _size(measurer)]
+
+
+def _states(
+    study: Study, stays: Staying, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
+) -> jax.Array:
+    """One cell's hidden states where claims are read, float32[P, N, D]."""
+    acting = measure.acting_in(stays, knobs, trained)
+    return extract.at(study, tuple(_claim_places(study)))(stays, acting, seed, params)[0]
+
+
+def _image_r2(states_PxNxD: jax.Array, neutral_PxNxD: jax.Array) -> jax.Array:
+    """float32[P], the lower of the two directions."""
+    return lax.map(lambda pair: jnp.min(jnp.stack(linear_image(*pair))), (states_PxNxD, neutral_PxNxD))

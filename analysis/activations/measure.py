@@ -1,0 +1,292 @@
+"""From checkpoints to latent readings: a checkpoint's parameters on one fixed probe set, measured on the device.
+
+The probe set is addressed by a constant, never by a knob, so all cells of a seed see the same inputs in the same order.
+Between seeds it differs only as far as their worlds do (which pairs are held out, which fact is common). Hidden states
+never leave the device.
+
+Shape letters: M places (task × layer × read position), N probe examples, D width, G cells.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from analysis.metrics.probes import control_labels
+from analysis.metrics.registry import BALANCE, CHECKS, METRICS, measure
+from lab.engine import device_grid
+from lab.engine.device_grid import Layout
+from lab.engine.plan import arguments_of
+from lab.engine.program_cache import Programs
+from lab.mechanisms import knobs as registry
+from lab.mechanisms.base import Knobs
+from lab.nn import model
+from lab.prng import address
+from lab.storage import checkpoint
+from lab.storage.checkpoint import Saved
+from lab.study.spec import Study, TaskUse, digest
+from lab.training.active_mechanisms import Acting
+from tasks.base import Example, World, fed_back
+
+VERSION = 4  # raised whenever the same checkpoint would read otherwise
+PROBE_SEED = 0x5EED
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where hidden states are read: a task's probe inputs, a layer of the residual stream, a read position."""
+
+    label: str
+    layer: int
+    read: str
+
+    def __str__(self) -> str:
+        return f"{self.label}/layer{self.layer}/{self.read}"
+
+
+def places(study: Study) -> tuple[Place, ...]:
+    """Every place that is measured, task by task."""
+    return tuple(
+        Place(use.label, layer, read)
+        for use in study.tasks
+        for layer in study.probe_layers
+        for read in use.task.read_names
+    )
+
+
+def claim_place(study: Study, label: str) -> Place:
+    """Where the claims about a task are read: the claim's layer, at the task's first read position.
+
+    First, because there the first answer is still to be computed: at a later one, an answer already given is the
+    input, and any network that keeps its input reads as if it had solved the task.
+    """
+    task = next(use.task for use in study.tasks if use.label == label)
+    return Place(label, study.claim.layer, task.read_names[0])
+
+
+def probe_set(study: Study, use: TaskUse, world: World) -> Example:
+    """The N examples that a task's latents are read on, in their order, padded to the training length."""
+    key = jax.random.fold_in(jax.random.key(PROBE_SEED), zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
+    return study.mixture.sample(key, use.label, world, use.probe, study.probe_examples, length=study.train_length)
+
+
+def hidden_states(
+    study: Study,
+    seed: jax.Array,
+    params: Any,
+    touch: model.Touch = model.untouched,
+    spec: model.ModelSpec | None = None,
+    shown: Callable[[jax.Array, jax.Array], jax.Array] = lambda tokens, fed: tokens,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """One cell's hidden states on the probe set.
+
+    Args:
+      study: the study.
+      seed, params: the cell's.
+      touch: what mechanisms that stay make of its activations.
+      spec: the sizes of its model; the study's when None.
+      shown: what they give it in place of tokens, see `Mechanism.shown`.
+
+    Returns:
+      float32[M, N, D] states, int32[M, N] labels (the task's factor) and int32[M, N] control labels.
+    """
+    worlds = study.mixture.worlds(address(seed, "world"))
+    states, labels, controls = [], [], []
+    for use in study.tasks:
+        examples = probe_set(study, use, worlds[use.label])
+        question_N = jnp.argmax(examples.weights > 0, axis=1).astype(jnp.int32)
+        fed_NxL = fed_back(examples.tokens, examples.targets, examples.weights)
+        tokens_NxL = shown(examples.tokens, fed_NxL & (use.task.splits[use.probe].decode_steps > 1))
+        forward = model.run(params, tokens_NxL, spec or study.spec, examples.read, touch, question_N)
+        label_N = examples.factors[use.factor]
+        control_N = control_labels(examples.tokens, label_N)
+        for layer in study.probe_layers:
+            at_NxPxD = jnp.take_along_axis(forward.hidden[layer], examples.read[..., None], axis=1)
+            for position in range(len(use.task.read_names)):
+                states.append(at_NxPxD[:, position])
+                labels.append(label_N)
+                controls.append(control_N)
+    return jnp.stack(states), jnp.stack(labels), jnp.stack(controls)
+
+
+def measure_cell(
+    study: Study, stays: Staying, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
+) -> dict[str, jax.Array]:
+    """All readings of one cell: name -> float32[M].
+
+    Args:
+      study: the study.
+      stays: the model beside its parameters.
+      seed, params: the cell's.
+      knobs, trained: the cell's knobs and the steps that it was trained; read by those mechanisms.
+    """
+    n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
+    acting = acting_in(stays, knobs, trained)
+    states = hidden_states(study, seed, params, acting.touch, stays.spec, acting.shown)
+    readings = lax.map(lambda place: measure(*place, n_classes=n_classes), states)
+    layers_M = jnp.asarray([place.layer for place in places(study)], jnp.float32)
+    for _, mechanism, now in acting:
+        own = lax.map(lambda m, one=mechanism, k=now: one.readings(m[0], m[1], params, k), (states[0], layers_M))
+        readings |= {f"{mechanism.name}_{name}": values for name, values in own.items()}
+    return readings
+
+
+class Staying(NamedTuple):
+    """What is part of the models of a checkpoint beside their parameters.
+
+    Attributes:
+      spec: the model's sizes.
+      names: the mechanisms that stay or have readings, and do something in at least one of the cells.
+      static: (knob, value) of their static knobs.
+      values: their traced knobs in each cell, as (cell's row, knob, value); none where there are no such mechanisms.
+    """
+
+    spec: model.ModelSpec
+    names: tuple[str, ...] = ()
+    static: tuple[tuple[str, Any], ...] = ()
+    values: tuple[tuple[int, str, Any], ...] = ()
+
+
+def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> Staying:
+    """What is part of the models of a checkpoint, from its cells' knobs (node key -> knobs)."""
+    settings = [knobs[key] for key in saved.meta["cells"]]
+    in_use = registry.mechanisms_in_use(settings)
+    names = tuple(n for n in in_use if registry.MECHANISMS[n].stays or registry.MECHANISMS[n].reads)
+    values = [
+        (row, knob, value)
+        for row, each in enumerate(settings)
+        for knob, value in registry.telling(each).items()
+        if knob.split(".")[0] in names and registry.KNOBS[knob].traced
+    ]
+    static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.MECHANISMS[n].knobs if not k.traced)
+    return Staying(study.spec_of(settings[0]), names, static, tuple(values))
+
+
+def acting_in(stays: Staying, knobs: Knobs | None, trained: Any) -> Acting:
+    """The mechanisms of a cell that is read after `trained` steps."""
+    return Acting.reading(stays.names, {**(knobs or {}), **dict(stays.static)}, trained)
+
+
+def cells_to_read(
+    places: list[tuple[Saved, int]], stays: Staying, knobs: Mapping[str, Mapping[str, Any]], layout: Layout
+) -> tuple[Any, ...]:
+    """On the devices, a leading axis over cells: seeds, parameters and, where mechanisms stay, knobs and steps.
+
+    Args:
+      places: (checkpoint, row) of each cell; as many as the layout takes in one call.
+      stays: their model beside their parameters.
+      knobs: node key -> its knobs.
+      layout: the devices.
+    """
+    settings = [knobs[one.meta["cells"][row]] for one, row in places]
+    seeds_G = np.asarray([each["seed"] for each in settings], np.int32)
+    arguments = (seeds_G, checkpoint.gather(places, "params"))
+    if stays.names:
+        trained_G = np.asarray([one.step for one, _ in places], np.int32)
+        arguments = (*arguments, arguments_of(stays.names, settings), trained_G)
+    return device_grid.place(arguments, layout)
+
+
+class Measurer:
+    """Measures checkpoints, and keeps the readings beside them so that an analysis cut off goes on where it was.
+
+    Readings are a pure function of a checkpoint; the file that keeps them can be deleted. With keep=False what was
+    kept before is used and nothing is written.
+    """
+
+    def __init__(self, study: Study, programs: Programs, workdir: Path, keep: bool = True):
+        self.study, self.programs, self.directory, self.keep = study, programs, workdir / "readings", keep
+
+    def read(
+        self, saved: Iterable[Saved], knobs: Mapping[str, Mapping[str, Any]], on_progress: Callable[[int, int], None]
+    ) -> dict[tuple[str, int], dict[str, np.ndarray]]:
+        """Readings of every cell of some checkpoints.
+
+        Args:
+          saved: the checkpoints.
+          knobs: node key -> its knobs, the seed among them.
+          on_progress: told (cells measured, cells to measure); what was kept from before doesn't count.
+
+        Returns:
+          {(node key, step): {name: float64[M]}}, places in the order of `places(study)`.
+        """
+        saved = list(saved)
+        models = {one.path: model_of(self.study, one, knobs) for one in saved}
+        paths = {one.path: self._path(one, models[one.path]) for one in saved}
+        kept = {one.path: self.kept(paths[one.path]) for one in saved}
+        todo = [one for one in saved if kept[one.path] is None]
+        total, done = sum(len(one.meta["cells"]) for one in todo), 0
+        layout, rows = self.programs.layout, {one.path: [] for one in todo}
+        size = layout.devices * layout.chunk
+        programs = {models[one.path]._replace(values=()): None for one in todo}  # a program each, in order
+        for stays in programs:
+            alike = [one for one in todo if models[one.path]._replace(values=()) == stays]
+            places_left = [(one, row) for one in alike for row in range(len(one.meta["cells"]))]
+            for start in range(0, len(places_left), size):
+                on_progress(done, total)
+                block = places_left[start : start + size]
+                for (one, _), readings in zip(block, self._measured(block, size, stays, knobs), strict=False):
+                    rows[one.path].append(readings)
+                    if len(rows[one.path]) == len(one.meta["cells"]):
+                        kept[one.path] = rows[one.path]
+                        self.put(paths[one.path], rows[one.path])
+                done += len(block)
+        on_progress(total, total)
+        return {
+            (key, one.step): {name: np.asarray(values, np.float64) for name, values in readings.items()}
+            for one in saved
+            for key, readings in zip(one.meta["cells"], kept[one.path] or [], strict=True)
+        }
+
+    def _measured(
+        self,
+        block: list[tuple[Saved, int]],
+        size: int,
+        stays: Staying,
+        knobs: Mapping[str, Mapping[str, Any]],
+    ) -> list[dict[str, list[float]]]:
+        """Readings of up to `size` cells in which those mechanisms stay, a dict a cell."""
+        arguments = cells_to_read(device_grid.padded(block, size), stays, knobs, self.programs.layout)
+        call = self.programs.get(
+            "latent metrics",
+            (stays, *self.settings()),
+            lambda *cell: measure_cell(self.study, stays, *cell),
+            arguments,
+        )
+        readings = device_grid.fetch(call(*arguments))
+        return [{name: values[g].tolist() for name, values in readings.items()} for g in range(len(block))]
+
+    def settings(self) -> tuple[Any, ...]:
+        """Everything but the parameters that decides the readings."""
+        study = self.study
+        tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
+        return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
+
+    def _path(self, saved: Saved, stays: Staying) -> Path:
+        settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], repr(stays)])
+        return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
+
+    def kept(self, path: Path) -> Any:
+        """What `put` has kept under that path, or None."""
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def put(self, path: Path, readings: Any) -> None:
+        """Keep readings for the next time, unless nothing is to be written."""
+        if not self.keep:
+            return
+        self.directory.mkdir(exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(readings))
+        partial.replace(path)

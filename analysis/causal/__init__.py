@@ -1,0 +1,1 @@
+"""Are decodable latents used? Edits of activations, and what they do to abilities."""

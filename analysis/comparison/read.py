@@ -1,0 +1,169 @@
+"""Finished studies read for a comparison: an ability of a study's claim a row, from verdicts.json alone.
+
+Knobs have different units, so a row can say where a value lies in its knob's range: 0 at neutral, 1 at the far end.
+Where values are spread over scales (0, 1e-4 … 1) distances count settings, as they do in the report's figures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.plots.style import KnobAxis
+from analysis.report import verdicts_json
+from lab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The verdict of one claimed gain: metric, claimed sign, kind, and the break with its interval in knob units."""
+
+    metric: str
+    sign: int
+    kind: str
+    break_at: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ability of one study's claim.
+
+    Attributes:
+      study: what the study is called here.
+      axis: the claim's knob.
+      ability, stratum: as in verdicts.json.
+      unlearned: '' where the neutral cells are shown to beat the trivial baseline, else why nothing is shown.
+      neutral, trivial, delta: exact accuracy of the neutral cells and of the trivial baseline, and δ.
+      free_until, harmful_from: the bounds in knob units; None where there are none.
+      gains: the verdicts, in the claim's order.
+      labels: those that hold or are suspected; None where the file is of before there were labels.
+    """
+
+    study: str
+    axis: KnobAxis
+    ability: str
+    stratum: dict[str, Any]
+    unlearned: str
+    neutral: float | None
+    trivial: float
+    delta: float | None
+    free_until: float | None
+    harmful_from: float | None
+    gains: tuple[Gain, ...]
+    labels: tuple[str, ...] | None
+
+    @property
+    def far(self) -> float:
+        """The knob's value at the end away from neutral."""
+        return float(self.axis.value_K[-1 if self.axis.neutral == self.axis.value_K[0] else 0])
+
+    def share(self, value: float) -> float:
+        """Where a knob value lies between neutral, 0, and the far end, 1."""
+        start, end = self.axis.at(self.axis.neutral), self.axis.at(self.far)
+        return (self.axis.at(value) - start) / ((end - start) or 1.0)
+
+
+def read(paths: Sequence[Path]) -> list[Row]:
+    """The rows of several studies, in the order given.
+
+    Raises:
+      UserError: a directory is missing, named twice, no finished study, or its verdicts can't be read.
+    """
+    return [row for name, path in zip(names_of(paths), paths, strict=True) for row in _rows(name, path)]
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What directories are called in a table: the last part of the path, all of it where several share that.
+
+    Raises:
+      UserError: one is named twice.
+    """
+    known = [path.resolve() for path in paths]
+    for index, path in enumerate(known):
+        if path in known[:index]:
+            raise UserError(f"{paths[index]} is named twice; name each study once.")
+    names = [path.name for path in known]
+    return [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+
+
+def _rows(name: str, path: Path) -> list[Row]:
+    document = _document(path)
+    try:
+        knob = document["knob"]
+        # Adding 0.0 turns -0.0, the far side of a knob swept downwards, into 0.0.
+        axis = KnobAxis(knob["name"], np.asarray(knob["values"], float) + 0.0, float(knob["neutral"]) + 0.0)
+        if document["schema"] != verdicts_json.SCHEMA or axis.neutral not in axis.value_K[[0, -1]]:
+            raise ValueError
+        rows = [_row(name, axis, document, bound) for bound in document["bounds"] if bound["primary"]]
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise UserError(
+            f"{path / 'verdicts.json'} is not laid out as docs/verdicts.md says; rerun the study's command."
+        ) from None
+    return rows
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """verdicts.json of a finished study."""
+    if not path.is_dir():
+        raise UserError(f"there is no directory '{path}'; name work directories of studies, such as runs/pruning.")
+    record, verdicts = path / "study.json", path / "verdicts.json"
+    if not verdicts.is_file():
+        if record.is_file():
+            raise UserError(
+                f"{path}: the study is not finished, it has no verdicts.json; let its command run to the end."
+            )
+        raise UserError(f"{path} is no work directory: it has neither study.json nor verdicts.json.")
+    try:
+        document = json.loads(verdicts.read_text(encoding="utf-8"))
+        cells = len(json.loads(record.read_text(encoding="utf-8"))["cells"]) if record.is_file() else document["cells"]
+        judged = document["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{verdicts} or study.json can't be read; rerun the study's command to rebuild it.") from None
+    if cells != judged:
+        raise UserError(
+            f"{path}: the study is not finished, it has grown to {cells} cells since {judged} were judged; let its"
+            " command run to the end."
+        )
+    return document
+
+
+def _row(name: str, axis: KnobAxis, document: dict[str, Any], bound: dict[str, Any]) -> Row:
+    def of(field: str) -> list[dict[str, Any]]:
+        return [one for one in document[field] if all(one[k] == bound[k] for k in ("ability", "stratum"))]
+
+    claims, unlearned = of("claims"), ""
+    # A claim leaves out the cells that lack its metric: the fullest one knows the neutral cells best.
+    neutral = min(claims, key=lambda one: len(one["removed"]))["neutral_ability"]
+    if not bound["learned"]:
+        few = len(document["seeds"]) < document["least_seeds"]["bounds"]
+        unlearned = "too few seeds" if few and (neutral is None or neutral > bound["trivial"]) else "not learned"
+    labels = None
+    if "labels" in document:
+        told = [one for one in of("labels") if one["status"] in ("holds", "suspected")]
+        labels = tuple(one["name"] + (" (suspected)" if one["status"] == "suspected" else "") for one in told)
+    return Row(
+        study=name,
+        axis=axis,
+        ability=bound["ability"],
+        stratum=bound["stratum"],
+        unlearned=unlearned,
+        neutral=neutral,
+        trivial=bound["trivial"],
+        delta=bound["delta"],
+        free_until=None if unlearned else bound["shown_free_until"],
+        harmful_from=None if unlearned else bound["shown_harmful_from"],
+        gains=tuple(_gain(one) for one in claims),
+        labels=labels,
+    )
+
+
+def _gain(one: dict[str, Any]) -> Gain:
+    interval = one["break_interval"]
+    pair = None if interval is None else (float(interval[0]), float(interval[1]))
+    return Gain(one["metric"], int(one["sign"]), one["kind"], one["break_at"], pair)

@@ -1,0 +1,60 @@
+"""What a cell is compared with: the neutral cell of the same seed, in the same stratum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lab.mechanisms import knobs as registry
+from lab.study.spec import Study
+
+
+def strata(study: Study) -> list[dict[str, Any]]:
+    """The combinations of the axes other than the claim's knob and the seed that occur in the grid.
+
+    An axis that is tuned away is none of them; one that follows the claim's knob (zipped with it, one value for each of
+    its values) is part of the claim.
+    """
+    apart = {"seed", study.claim.knob, *study.tuned}
+    names = [a.knob for a in study.axes if a.knob not in apart and not follows(study, a.knob)]
+    found: list[dict[str, Any]] = []
+    for cell in study.cells:
+        stratum = {name: cell[name] for name in names}
+        if stratum not in found:
+            found.append(stratum)
+    return found
+
+
+def follows(study: Study, knob: str) -> bool:
+    """Whether an axis takes one value for each value of the claim's knob, and several over the grid."""
+    if knob in ("seed", study.claim.knob, *study.tuned):
+        return False
+    pairs = {(cell[study.claim.knob], cell[knob]) for cell in study.cells}
+    settings = {claimed for claimed, _ in pairs}
+    return len(pairs) == len(settings) and len({value for _, value in pairs}) > 1
+
+
+def neutral_value(study: Study) -> float:
+    """What the claim's settings are compared with: the knob's neutral value where it is on the axis.
+
+    The study's base value where it isn't, and for a knob that has none (a learning rate, say). Of a knob that only
+    shapes another the neutral value is a convention: a base value that the study sets goes before it, so that a study
+    of a bottleneck's size may begin where it is wide.
+    """
+    knob = registry.KNOBS[study.claim.knob]
+    base = study.base[knob.name]
+    settings = {cell[knob.name] for cell in study.cells}
+    shaped = bool(knob.needs) and base != knob.base
+    return float(knob.neutral if knob.neutral in settings and not shaped else base)
+
+
+def twins(study: Study) -> list[int | None]:
+    """For each cell the index of the neutral cell that it is compared with; None for neutral cells and without one."""
+    knob, neutral = study.claim.knob, neutral_value(study)
+    names = ["seed", *(strata(study)[0])]
+
+    def place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(cell[name] for name in names)
+
+    at = {place(cell): i for i, cell in enumerate(study.cells) if float(cell[knob]) == neutral}
+    return [None if float(cell[knob]) == neutral else at.get(place(cell)) for cell in study.cells]

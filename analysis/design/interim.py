@@ -1,0 +1,165 @@
+"""A study that grows: at which seeds it was looked at, the share of α that each look spent, and what was added.
+
+`run.py --refine` judges, adds seeds and settings where the answer is open, and judges again. Each look spends a share
+of α fixed before the first: α times the share of the planned seeds that it adds (the power family of spending
+functions with exponent 1: Kim & DeMets 1987, Biometrika 74). A test rejects if it does at any look, so that all looks
+together err at most as often as one test at α, whatever a look makes us do next (Bonferroni over the looks). Only the
+settings that were designed decide which verdict it is: those that are added are where the first answer made us look.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.stats.break_test import Look
+from lab.errors import UserError
+from lab.study.grid import Grid, grown
+from lab.study.spec import Study
+
+FILE = "looks.json"
+MORE = 0.5  # of the designed seeds: what a look adds
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The looks at a study, so far and planned.
+
+    Attributes:
+      designed: the settings of the claim's knob that the study's file names.
+      shares: of α, for every look planned.
+      seeds: for every look so far the seeds that there were, each look's among the next one's.
+      added: (stratum, setting) of the settings that came later.
+      asked_late: whether the study had been begun without looks: its verdicts at the whole α were a look, too.
+    """
+
+    designed: tuple[float, ...]
+    shares: tuple[float, ...]
+    seeds: tuple[tuple[int, ...], ...]
+    added: tuple[tuple[Settings, float], ...] = ()
+    asked_late: bool = False
+
+    @property
+    def left(self) -> int:
+        """How many of the looks planned have not been taken."""
+        return len(self.shares) - len(self.seeds)
+
+    def options(self, knob_K: np.ndarray, seed_S: np.ndarray) -> dict[str, Any]:
+        """What `transfer.verdict` is to know of a curve's settings and seeds."""
+        spent = zip(self.seeds, self.shares, strict=False)
+        looks = tuple(Look(np.isin(seed_S, seeds), share) for seeds, share in spent)
+        return {"looks": looks, "designed_K": np.isin(knob_K, self.designed)}
+
+
+def designed_seeds(study: Study) -> tuple[int, ...]:
+    """The seeds of a study's grid."""
+    return tuple(sorted({int(cell["seed"]) for cell in study.cells}))
+
+
+def begin(study: Study, count: int, asked_late: bool = False) -> Looks:
+    """The first look at a study as it was designed, of `count` planned."""
+    designed = tuple(sorted({float(cell[study.claim.knob]) for cell in study.cells}))
+    return replace(first(designed, designed_seeds(study), count), asked_late=asked_late)
+
+
+def first(designed: tuple[float, ...], seeds: tuple[int, ...], count: int) -> Looks:
+    """The first of `count` looks planned, at these settings and seeds."""
+    more = math.ceil(MORE * len(seeds))
+    final = len(seeds) + (count - 1) * more
+    return Looks(designed, (len(seeds) / final, *(more / final for _ in range(count - 1))), (seeds,))
+
+
+def next_seeds(looks: Looks) -> tuple[int, ...]:
+    """The seeds of the look after the last: half as many again as were designed, counted on from the largest."""
+    last = looks.seeds[-1]
+    more = math.ceil(MORE * len(looks.seeds[0]))
+    return (*last, *range(max(last) + 1, max(last) + 1 + more))
+
+
+def write(workdir: Path, looks: Looks) -> None:
+    """Keep the record in the work directory, before anything that it asks for is trained."""
+    partial = workdir / f"{FILE}.partial"
+    partial.write_text(json.dumps(asdict(looks), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(workdir / FILE)
+
+
+def read(workdir: Path) -> Looks | None:
+    """The record of a work directory; None where the study was never refined.
+
+    Raises:
+      UserError: if it is there and can't be read: without it the shares of α that were spent are not known.
+    """
+    path = workdir / FILE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        added = tuple((dict(stratum), float(value)) for stratum, value in found["added"])
+        seeds = tuple(tuple(int(seed) for seed in look) for look in found["seeds"])
+        shares = tuple(float(share) for share in found["shares"])
+        return Looks(tuple(map(float, found["designed"])), shares, seeds, added, bool(found["asked_late"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path} can't be read; restore it: it says how much of alpha was spent.") from None
+
+
+def grid_of(looks: Looks, study: Study) -> Grid:
+    """The grid of a study as its file has it, with the seeds and settings that looks have added.
+
+    Raises:
+      UserError: if it is another study than the one that was looked at first.
+    """
+    knob = study.claim.knob
+    designed = {float(cell[knob]) for cell in study.cells}
+    if designed != {*looks.designed} or {*designed_seeds(study)} != {*looks.seeds[0]}:
+        raise UserError(
+            f"this study was refined, so its settings of {knob} and its seeds are no longer chosen by hand; repeat the"
+            " overrides that it was made with, and let --refine add to them, or name another --workdir."
+        )
+    points = tuple(tuple((axis.knob, cell[axis.knob]) for axis in study.axes) for cell in study.cells)
+    return grown(Grid(study.axes, points), knob, looks.added, looks.seeds[-1])
+
+
+def of(looks: Looks | None, study: Study) -> Looks | None:
+    """The looks whose seeds a study has: one that was killed as it began to grow was not looked at again yet."""
+    if looks is None:
+        return None
+    there = {*designed_seeds(study)}
+    return replace(looks, seeds=tuple(seeds for seeds in looks.seeds if {*seeds} <= there))
+
+
+def sentence(looks: Looks | None, alpha: float) -> str:
+    """What a reader must know of the looks; '' for a study that was not refined."""
+    if looks is None:
+        return ""
+    counts = ", ".join(str(len(seeds)) for seeds in looks.seeds)
+    spent = " + ".join(f"{alpha * share:.3g}" for share in looks.shares[: len(looks.seeds)])
+    told = (
+        f"Refined: looked at {len(looks.seeds)} of at most {len(looks.shares)} times, at {counts} seeds, spending"
+        f" {spent} of alpha = {alpha:g}; p-values are over their look's share of it, the smallest of all looks, so that"
+        f" they compare with alpha. {len(looks.added)} settings were added near breaks; they serve the bounds and the"
+        " break's place, not the choice of the verdict."
+    )
+    if looks.asked_late:
+        told += (
+            " The study had been begun before --refine was asked for: if its verdicts at the whole alpha are why it was"
+            f" refined, the rate of error is at most {2 * alpha:.3g}."
+        )
+    return told
+
+
+def document(looks: Looks, alpha: float) -> Mapping[str, Any]:
+    """For verdicts.json."""
+    return {
+        "seeds": [len(seeds) for seeds in looks.seeds],
+        "alpha": [alpha * share for share in looks.shares],
+        "looks": len(looks.seeds),
+        "added": [{"stratum": stratum, "setting": value} for stratum, value in looks.added],
+        "asked_late": looks.asked_late,
+    }

@@ -1,0 +1,188 @@
+"""Which value of a knob that is tuned away each setting gets, and the study of the cells that are left.
+
+For every setting of the claim's knob, in every stratum, all seeds share one value: the one with the largest mean
+log-probability of the right answers of the claim's tasks, on examples that no ability is read on (`TUNING` in
+lab/engine/evaluate.py). A value with a diverged cell comes after every value without. Comparing settings at one fixed
+learning rate, when each wants another, is the classic flaw of an ablation.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analysis.design import interim as record
+from analysis.design.controls import strata
+from lab.engine.evaluate import TUNING
+from lab.engine.plan import Plan, make_plan
+from lab.storage import checkpoint
+from lab.storage.store import Store
+from lab.study.spec import Study
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one setting got.
+
+    Attributes:
+      stratum, setting: whose choice it is.
+      values: the tuned knobs' values that were chosen.
+      edge: knobs that were chosen at an end of their values, so that a better one may lie beyond.
+      scores: (values, mean log-probability in nats, cells that diverged) of every combination, in the grid's order.
+    """
+
+    stratum: Values
+    setting: float
+    values: Values
+    edge: tuple[str, ...]
+    scores: tuple[tuple[Values, float, int], ...]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Every choice of a study.
+
+    Attributes:
+      knobs: the knobs that were tuned away.
+      choices: one for each stratum and setting.
+      trained: cells there were before the choice.
+    """
+
+    knobs: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    trained: int
+
+
+def settle(plan: Plan, store: Store) -> tuple[Plan, Tuning | None]:
+    """The plan of the chosen cells, and the choices; the plan itself and None where nothing is tuned away.
+
+    In a study that was refined the seeds of the first look choose, for settings that came later, too: a choice that
+    changed with later seeds would change what earlier looks have seen. Cells that aren't trained yet have no say; where
+    none is, the first value is kept.
+    """
+    study = plan.study
+    if not study.tuned:
+        return plan, None
+    score_C, looks = _scores(plan, store), record.read(store.workdir)
+    if looks is not None:
+        score_C[[cell["seed"] not in looks.seeds[0] for cell in study.cells]] = np.nan
+    choices, kept = [], []
+    for stratum in strata(study):
+        for setting in dict.fromkeys(float(cell[study.claim.knob]) for cell in study.cells):
+            mine = [i for i, cell in enumerate(study.cells) if _is_at(study, cell, stratum, setting)]
+            if mine:
+                choice = _choose(study, mine, score_C, stratum, setting)
+                choices.append(choice)
+                kept += [i for i in mine if _values(study, i) == choice.values]
+    chosen = replace(study, cells=tuple(study.cells[i] for i in sorted(kept)), room=study.largest)
+    return replace(make_plan(chosen, plan.layout), beside=plan.knobs), Tuning(
+        study.tuned, tuple(choices), len(study.cells)
+    )
+
+
+def _is_at(study: Study, cell: Any, stratum: Values, setting: float) -> bool:
+    return float(cell[study.claim.knob]) == setting and all(cell[name] == value for name, value in stratum.items())
+
+
+def _values(study: Study, index: int) -> Values:
+    return {name: study.cells[index][name] for name in study.tuned}
+
+
+def _scores(plan: Plan, store: Store) -> np.ndarray:
+    """float64[cells]: the claim's tasks' mean log-probability at the end; -inf if diverged, NaN if not trained yet."""
+    study, last = plan.study, len(plan.study.stages) - 1
+    labels = dict.fromkeys(label for label, _ in study.claim.abilities)
+    histories: dict[str, Any] = {}
+    scores = np.full(len(study.cells), np.nan)
+    for cell, row in enumerate(plan.nodes_of_cells()):
+        if len(row) <= last or row[last].key not in store.nodes:
+            continue
+        final, index = store.final(row[last].key)
+        if str(final.path) not in histories:
+            histories[str(final.path)] = checkpoint.load(final, "history")
+        names = final.meta["abilities"]
+        ability = histories[str(final.path)]["ability"][index, -1, :, 1]
+        found = np.asarray([ability[names.index(f"{label}/{TUNING}")] for label in labels], float)
+        diverged = int(histories[str(final.path)]["diverged_at"][index, 0]) >= 0
+        scores[cell] = found.mean() if np.isfinite(found).all() and not diverged else -np.inf
+    return scores
+
+
+def _choose(study: Study, mine: list[int], score_C: np.ndarray, stratum: Values, setting: float) -> Choice:
+    combinations: list[Values] = []
+    for index in mine:
+        if _values(study, index) not in combinations:
+            combinations.append(_values(study, index))
+    scores = []
+    for values in combinations:
+        found = np.asarray([score_C[i] for i in mine if _values(study, i) == values and not np.isnan(score_C[i])])
+        finite = found[np.isfinite(found)]
+        scores.append((values, float(finite.mean()) if len(finite) else float("nan"), len(found) - len(finite)))
+    ranked = [(-lost, mean) if np.isfinite(mean) else (-np.inf, 0.0) for _, mean, lost in scores]
+    best = combinations[max(range(len(ranked)), key=lambda i: ranked[i])]
+    tried = {name: sorted({values[name] for values in combinations}, key=float) for name in study.tuned
+             if all(isinstance(values[name], (int, float)) for values in combinations)}  # fmt: skip
+    edge = tuple(name for name, each in tried.items() if len(each) > 1 and best[name] in (each[0], each[-1]))
+    return Choice(stratum, setting, best, edge, tuple(scores))
+
+
+def to_csv(tuning: Tuning, knob: str) -> str:
+    """Every value tried at every setting, with its score."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    others = list(tuning.choices[0].stratum)
+    writer.writerow([*others, knob, *tuning.knobs, "logprob", "diverged", "chosen"])
+    for one in tuning.choices:
+        for values, score, lost in one.scores:
+            told = "" if np.isnan(score) else f"{score:.7g}"
+            cells = [*(one.stratum[name] for name in others), f"{one.setting:g}", *(values[n] for n in tuning.knobs)]
+            writer.writerow([*cells, told, lost, int(values == one.values)])
+    return out.getvalue()
+
+
+def document(tuning: Tuning) -> list[dict[str, Any]]:
+    """For verdicts.json."""
+    return [
+        {
+            "stratum": one.stratum,
+            "setting": one.setting,
+            "chosen": one.values,
+            "at_edge": list(one.edge),
+            "tried": [{"values": values, "logprob": score, "diverged": lost} for values, score, lost in one.scores],
+        }
+        for one in tuning.choices
+    ]
+
+
+def sentences(tuning: Tuning | None, knob: str) -> Iterator[str]:
+    """What a reader must know of the choices."""
+    if tuning is None:
+        return
+    for name in tuning.knobs:
+        chosen = {one.values[name] for one in tuning.choices}
+        tried = list(dict.fromkeys(values[name] for one in tuning.choices for values, _, _ in one.scores))
+        told = ", ".join(_text(value) for value in tried)
+        same = f"the same at every setting: {_text(next(iter(chosen)))}" if len(chosen) == 1 else "see tuning.csv"
+        yield (
+            f"{name} was retuned at every value of {knob}, from {told}, by the log-probability of answers to examples"
+            f" of their own ({len(tuning.choices)} choices; {same}). All seeds of a setting share the choice, which was"
+            " made on the same cells: noise in training that favours a value favours its setting a little."
+        )
+        edge = [one.setting for one in tuning.choices if name in one.edge]
+        if edge:
+            places = ", ".join(f"{value:g}" for value in sorted({*edge}))
+            yield (
+                f"At {knob} = {places} the chosen {name} is the smallest or largest one tried: a better one may lie"
+                " beyond it. Add values there before such a setting is called harmful."
+            )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

@@ -1,0 +1,1 @@
+"""Why an ability breaks, and what moves first while a cell trains."""

@@ -1,0 +1,1 @@
+"""Arrays from elsewhere, judged as a study is."""

@@ -1,0 +1,183 @@
+"""Hidden states, or ready metrics, and abilities from elsewhere, judged by the same test as a study's own.
+
+python -m analysis.external.judge mine.npz                       prints the verdicts and the bounds
+python -m analysis.external.judge mine.npz --out=verdicts.json   and writes them
+
+The arrays and their names are in docs/npz.md; `judge_arrays` takes the same names in any mapping.
+
+Shape letters: S seeds, K settings, N examples, D width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.external import schema
+from analysis.report import verdicts_json, wording
+from analysis.stats import break_test
+from analysis.verdicts import claims
+from analysis.verdicts.claims import Curve
+from lab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One claimed gain: the metric as it was read, the claimed sign, its verdict and the p-value adjusted for all."""
+
+    metric: str
+    sign: int
+    values: Curve
+    verdict: break_test.Verdict
+    adjusted_p: float
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What the arrays say.
+
+    Attributes:
+      ability: the ability over knob and seed, both ascending.
+      neutral, trivial: the knob's neutral value; the trivial baseline, in the ability's unit.
+      gains: the verdict of every claimed gain.
+      learned: whether the neutral cells are shown to beat the trivial baseline; if not, ignore the bounds.
+      free_until: the last knob value up to which the ability is shown free of harm, whatever the metrics.
+      harmful_from: the first knob value from which it is shown harmful, or None.
+      delta: the change that counts, in the ability's unit.
+    """
+
+    ability: Curve
+    neutral: float
+    trivial: float
+    gains: tuple[Gain, ...]
+    learned: bool
+    free_until: float | None
+    harmful_from: float | None
+    delta: float
+
+    def document(self) -> dict[str, Any]:
+        """As plain JSON values, under the names of docs/verdicts.md."""
+        gains = [
+            {"metric": one.metric, "sign": one.sign, "adjusted_p": one.adjusted_p, **asdict(one.verdict)}
+            for one in self.gains
+        ]
+        bounds = {
+            "learned": self.learned,
+            "shown_free_until": self.free_until,
+            "shown_harmful_from": self.harmful_from,
+            "delta": self.delta,
+            "trivial": self.trivial,
+        }
+        knob = {"neutral": self.neutral, "values": self.ability.knob_K}
+        record = {"schema": verdicts_json.SCHEMA, "knob": knob, "seeds": self.ability.seed_S}
+        return verdicts_json.plain({**record, "claims": gains, "bounds": bounds})
+
+
+def judge_arrays(arrays: Mapping[str, Any]) -> Arrays:
+    """Judge arrays from elsewhere.
+
+    Args:
+      arrays: the fields of docs/npz.md by name, such as an opened .npz file.
+
+    Raises:
+      UserError: a field is missing, unknown, of the wrong shape or out of its range.
+    """
+    given = schema.check(arrays)
+    ability = Curve(given.knob_K, given.seed_S, given.ability_SxK)
+    options = {"neutral_index": given.neutral_index, "alpha": given.alpha, "delta_share": given.delta}
+    metrics = schema.metrics(given)
+    verdicts = [
+        break_test.verdict(given.knob_K, metrics[name] * sign, given.ability_SxK, trivial=given.trivial, **options)
+        for name, sign in given.signs.items()
+    ]
+    gains = tuple(
+        Gain(name, sign, Curve(given.knob_K, given.seed_S, metrics[name]), verdict, float(p))
+        for (name, sign), verdict, p in zip(given.signs.items(), verdicts, break_test.family(verdicts), strict=True)
+    )
+    bounds, learned = claims.bounds_verdict(ability, given.trivial, **options)
+    return Arrays(
+        ability=ability,
+        neutral=float(given.knob_K[given.neutral_index]),
+        trivial=given.trivial,
+        gains=gains,
+        learned=learned,
+        free_until=bounds.shown_free_until,
+        harmful_from=bounds.shown_harmful_from,
+        delta=bounds.delta,
+    )
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; nothing in it is executed.
+
+    Raises:
+      UserError: there is no such file, or it is not one of plain arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"there is no file '{path}'; write one with numpy.savez, as docs/npz.md shows.") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"{path} is no .npz file of plain arrays; write it with numpy.savez (docs/npz.md).") from None
+
+
+def text(told: Arrays) -> str:
+    """Verdicts and bounds for a person."""
+    lines = []
+    for one in told.gains:
+        mark, verdict = wording.MARKS[one.verdict.kind][1], one.verdict
+        lines.append(f"{one.metric} {'↑' if one.sign > 0 else '↓'}  {mark} {verdict.kind}: {verdict.sentence}")
+        interval = verdict.break_interval
+        if verdict.break_at is not None:
+            between = f", 95% interval [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else ""
+            lines.append(f"  break at {verdict.break_at:.3g}{between}")
+        if verdict.kind != "underpowered":
+            lines.append(f"  p {wording.p_value(verdict.deciding_p)}, adjusted {wording.p_value(one.adjusted_p)}")
+    if not told.learned:
+        return "\n".join([*lines, "The neutral cells are not shown to beat the trivial baseline: no bounds."])
+    neutral_only = told.free_until == told.neutral
+    free = "cannot be tested" if told.free_until is None else f"{told.free_until:.3g}{' (neutral only)' * neutral_only}"
+    harmful = "nowhere" if told.harmful_from is None else f"{told.harmful_from:.3g}"
+    return "\n".join([*lines, f"shown free until: {free}; shown harmful from: {harmful}; δ {told.delta:.3g}"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints verdicts and bounds, and writes them where asked. Exit status: 0 done, 2 a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.external.judge", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.npz", help="arrays as in docs/npz.md")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the verdicts as JSON")
+    args = parser.parse_args(argv)
+    try:
+        arrays = read(args.file)
+        told = judge_arrays(arrays)
+        for caution in schema.cautions(arrays):
+            print(f"caution: {caution}", file=sys.stderr)
+        print(text(told))
+        if args.out:
+            document = json.dumps(told.document(), indent=1, ensure_ascii=False, allow_nan=False)
+            args.out.write_text(document + "\n", encoding="utf-8")
+            print(f"wrote {args.out}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: --out={args.out} can't be written: {error.strerror}; name another.", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

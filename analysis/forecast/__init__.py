@@ -1,0 +1,1 @@
+"""Early warning: breaks predicted from the first fifth of training."""

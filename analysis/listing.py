@@ -1,0 +1,63 @@
+"""What there is, a line each: `run.py --list`."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from analysis.metrics.registry import METRICS
+from lab.mechanisms.knob_table import shown, span
+from lab.mechanisms.knobs import KNOBS
+from tasks import TASKS
+
+
+def listing(what: str, studies: Path) -> str:
+    """The lines for 'tasks', 'knobs', 'metrics' or 'studies'.
+
+    Args:
+      what: one of the four.
+      studies: the folder of study files.
+    """
+    rows = {"tasks": _tasks, "knobs": _knobs, "metrics": _metrics}
+    lines = rows[what]() if what in rows else _studies(studies)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
+    )
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0] if text else ""
+
+
+def _tasks() -> list[tuple[str, ...]]:
+    return [(name, TASKS[name].family, _first_line(TASKS[name].__doc__)) for name in sorted(TASKS)]
+
+
+def _knobs() -> list[tuple[str, ...]]:
+    lines = []
+    for knob in KNOBS.values():
+        neutral = "no neutral value" if knob.neutral is None else f"neutral {shown(knob.neutral)}"
+        neutral += "" if knob.default is None else f", default {shown(knob.default)}"
+        kind = "traced" if knob.traced else "static"
+        lines.append(
+            (knob.name, span(knob), neutral, kind, f"from {knob.stage} stage", f"{knob.about} ({knob.source})")
+        )
+    return lines
+
+
+def _metrics() -> list[tuple[str, ...]]:
+    return [(m.name, m.range, f"{m.meaning} ({m.source}). Trap: {m.trap}") for m in METRICS.values()]
+
+
+def _studies(folder: Path) -> list[tuple[str, ...]]:
+    files = sorted(folder.glob("[!_]*.py"))
+    # Read, not run: a listing must work even while one study is being edited.
+    return [(f"ablations/{file.name}", _question(file)) for file in files]
+
+
+def _question(file: Path) -> str:
+    try:
+        return _first_line(ast.get_docstring(ast.parse(file.read_text())))
+    except SyntaxError as error:
+        return f"(can't be read: line {error.lineno}: {error.msg})"

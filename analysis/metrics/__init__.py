@@ -1,0 +1,1 @@
+"""Latent metrics: pure functions of arrays. Imports nothing of the lab."""

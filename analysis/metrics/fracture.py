@@ -1,0 +1,158 @@
+"""Is a factor encoded the same way everywhere, and how easily does the encoding break?
+
+A probe may read a factor well and yet by another direction in every context ("fractured"): then what is learned in some
+contexts says nothing in the next. Public functions, outside the registry: they need a second factor (the context), a
+key for noise, or a second cloud.
+
+Shape letters: N examples, H train, M held out, D hidden width, K = min(N, D), C classes, X contexts, R draws.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from analysis.metrics.geometry import Array, centre, matmul, or_nan, over_points, spectrum, squared_distances, whitening
+from analysis.metrics.probes import PROBE_RIDGE, Halves, accuracy_of, whitened_halves
+from analysis.metrics.separation import classes
+
+NOISE_DRAWS = 8
+
+
+class Stretch(NamedTuple):
+    """How much a map stretches neighbours: `median` and `largest` over the examples."""
+
+    median: Array
+    largest: Array
+
+
+def parallelism_score(z_NxD: Array, labels_N: Array, contexts_N: Array, n_classes: int, n_contexts: int) -> Array:
+    """Mean cosine between a factor's coding directions in different contexts, −1 to 1 (Bernardi et al. 2020).
+
+    10.1016/j.cell.2020.09.031. A coding direction is the difference of two class means within one context; the mean is
+    over all pairs of classes and pairs of contexts where both occur. Around 0 when contexts code independently.
+
+    Trap: few examples a class and context pull it to 0, as their noise is independent; compare at equal counts.
+
+    Args:
+        z_NxD: hidden states of one cell, float32, N ≥ 8.
+        labels_N: int32 labels of the factor in 0..n_classes−1.
+        contexts_N: int32 labels of the context in 0..n_contexts−1.
+        n_classes: static number of classes.
+        n_contexts: static number of contexts.
+
+    Returns:
+        float32 scalar; NaN where no two contexts share two classes with means apart, with fewer than two classes or
+        contexts or a label out of range, and for a cell with a non-finite entry or without spread.
+    """
+    cloud, groups, places = centre(z_NxD), classes(labels_N, n_classes), classes(contexts_N, n_contexts)
+    member_NxXC = (places.indicator_NxC[:, :, None] * groups.indicator_NxC[:, None, :]).reshape(labels_N.shape[0], -1)
+    count_XC = jnp.sum(member_NxXC, axis=0)
+    mean_XCxD = over_points(member_NxXC, cloud.points_NxD) / jnp.maximum(count_XC, jnp.float32(1))[:, None]
+    mean_XxCxD = mean_XCxD.reshape(n_contexts, n_classes, -1)
+    occurs_XxC = count_XC.reshape(n_contexts, n_classes) > 0
+    lower, upper = jnp.triu_indices(n_classes, 1)
+    way_XxPxD = mean_XxCxD[:, upper] - mean_XxCxD[:, lower]
+    norm_XxP = jnp.sqrt(jnp.sum(jnp.square(way_XxPxD), axis=2))
+    has_XxP = occurs_XxC[:, lower] & occurs_XxC[:, upper] & (norm_XxP > cloud.resolution)
+    unit_XxPxD = jnp.where(has_XxP[:, :, None], way_XxPxD / jnp.where(has_XxP, norm_XxP, 1.0)[:, :, None], 0.0)
+    # Σ over ordered pairs of contexts of u_a·u_b = ‖Σ u‖² − Σ ‖u‖², pair of classes by pair of classes.
+    contexts_P = jnp.sum(has_XxP, axis=0).astype(jnp.float32)
+    cosines = jnp.sum(jnp.square(jnp.sum(unit_XxPxD, axis=0))) - jnp.sum(contexts_P)
+    pairs = jnp.sum(contexts_P * (contexts_P - 1))
+    defined = cloud.valid & groups.valid & places.valid & (pairs > 0)
+    return or_nan(defined, cosines / jnp.where(defined, pairs, jnp.float32(1)))
+
+
+def cross_condition_accuracy(
+    z_NxD: Array, labels_N: Array, contexts_N: Array, n_classes: int, n_contexts: int
+) -> Array:
+    """Accuracy of the ridge probe in a context it was not trained in, 0 to 1: the mean over contexts left out in turn.
+
+    Cross-condition generalization (Bernardi et al. 2020). The probe is that of `analysis.metrics.probes`: whitened on
+    what it trains on, so neutral to invertible linear maps. Order of the examples plays no part.
+
+    Trap: chance is the share of the commonest class within a context, and a class that occurs in one context only can't
+    be got right there. Read it beside `probe_accuracy`, never alone. Arguments and NaN as in `parallelism_score`,
+    except that contexts need not share classes.
+    """
+    cloud, groups, places = centre(z_NxD), classes(labels_N, n_classes), classes(contexts_N, n_contexts)
+
+    def accuracy(is_out_N: Array) -> Array:
+        """Of the context left out; rows of weight 0 stand for absent ones, as shapes are fixed."""
+        train_Nx1 = (1 - is_out_N)[:, None]
+        count = jnp.maximum(jnp.sum(train_Nx1), jnp.float32(1))
+        points_NxD = cloud.points_NxD - jnp.sum(cloud.points_NxD * train_Nx1, axis=0, keepdims=True) / count
+        spec = spectrum(points_NxD * train_Nx1)
+        # `whitening` divides by √n: the count is traced here, so it is applied to the singular values.
+        spec = spec._replace(singular_K=spec.singular_K / jnp.sqrt(count))
+        white_NxK = matmul(points_NxD, whitening(spec, 1, cloud.resolution))
+        base_1xC = jnp.sum(groups.indicator_NxC * train_Nx1, axis=0, keepdims=True) / count
+        fitted_NxK = white_NxK * train_Nx1
+        gram_KxK = over_points(fitted_NxK, fitted_NxK) / count
+        moment_KxC = over_points(fitted_NxK, groups.indicator_NxC - base_1xC) / count
+        ridge_KxK = PROBE_RIDGE * jnp.eye(gram_KxK.shape[0], dtype=jnp.float32)
+        weight_KxC = jax.scipy.linalg.solve(gram_KxK + ridge_KxK, moment_KxC, assume_a="pos")
+        guess_N = jnp.argmax(matmul(white_NxK, weight_KxC) + base_1xC, axis=1).astype(jnp.int32)
+        right_N = (guess_N == labels_N.astype(jnp.int32)).astype(jnp.float32)
+        return jnp.sum(right_N * is_out_N) / jnp.maximum(jnp.sum(is_out_N), jnp.float32(1))
+
+    accuracy_X = jax.vmap(accuracy)(places.indicator_NxC.T)
+    present = jnp.maximum(places.present, 1).astype(jnp.float32)
+    average = jnp.sum(jnp.where(places.count_C > 0, accuracy_X, jnp.float32(0))) / present
+    return or_nan(cloud.valid & groups.valid & places.valid, average)
+
+
+def noisy_probe_accuracy(z_NxD: Array, labels_N: Array, n_classes: int, relative_noise: Array, key: Array) -> Array:
+    """Held-out accuracy of the ridge probe, trained on clean states and tested on states under Gaussian noise.
+
+    The noise in each column has a deviation of `relative_noise` times the RMS *norm* of the centred states, so that
+    scaling them buys no robustness; the mean over `NOISE_DRAWS` draws. At 0 it is
+    `analysis.metrics.probes.probe_accuracy`.
+
+    Trap: unlike the clean probe it moves under linear maps that change no ability.
+
+    Args:
+        z_NxD: hidden states of one cell, float32, N ≥ 8, examples in random order (the halves are the probe's).
+        labels_N: int32 labels in 0..n_classes−1.
+        n_classes: static number of classes.
+        relative_noise: float32 scalar, 0 or more.
+        key: a typed JAX key; the same for every cell of a comparison.
+
+    Returns:
+        float32 scalar; NaN as in `analysis.metrics.probes.probe`.
+    """
+    cloud, groups = centre(z_NxD), classes(labels_N, n_classes)
+    h = z_NxD.shape[0] // 2
+    train_HxD, test_MxD = cloud.points_NxD[:h], cloud.points_NxD[h:]
+    noise_RxMxD = jax.random.normal(key, (NOISE_DRAWS, *test_MxD.shape), jnp.float32)
+
+    def accuracy(noise_MxD: Array) -> Array:
+        halves: Halves = whitened_halves(train_HxD, test_MxD + relative_noise * noise_MxD, cloud.resolution)
+        return accuracy_of(halves, groups)
+
+    return or_nan(cloud.valid, jnp.mean(jax.lax.map(accuracy, noise_RxMxD)))
+
+
+def neighbour_stretch(from_NxE: Array, to_NxD: Array) -> Stretch:
+    """‖Δto‖/‖Δfrom‖ from each example to its nearest neighbour in `from`, both clouds at RMS norm 1.
+
+    A proxy for the Lipschitz constant of the map from one layer's states (or an embedding of inputs) to another's:
+    `largest` is a lower bound on it, which grows with N. Neighbours closer than float32 resolves are passed over.
+
+    Args:
+        from_NxE: float32 states before the map, N ≥ 8.
+        to_NxD: float32 states behind it, the same examples in the same order.
+
+    Returns:
+        `Stretch(median, largest)`, float32, 0 or more; NaN where either cloud has a non-finite entry or no spread.
+    """
+    before, after = centre(from_NxE), centre(to_NxD)
+    near_NxN, far_NxN = squared_distances(before.points_NxD), squared_distances(after.points_NxD)
+    is_distinct_NxN = near_NxN > jnp.square(before.resolution)
+    nearest_N = jnp.argmin(jnp.where(is_distinct_NxN, near_NxN, jnp.inf), axis=1)[:, None]
+    step_N = jnp.take_along_axis(near_NxN, nearest_N, axis=1)[:, 0]
+    moved_N = jnp.take_along_axis(far_NxN, nearest_N, axis=1)[:, 0]
+    defined = before.valid & after.valid
+    ratio_N = jnp.sqrt(moved_N / jnp.where(defined, step_N, jnp.float32(1)))
+    return Stretch(*(or_nan(defined, value) for value in (jnp.median(ratio_N), jnp.max(ratio_N))))

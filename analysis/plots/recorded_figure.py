@@ -1,0 +1,132 @@
+"""A figure together with the numbers in it: what a panel draws it also writes down, and that becomes the figure's CSV.
+
+So the file cannot tell another story than the picture: there is no second computation. Positions are in the reader's
+units (a knob's values, training steps), also where an axis spaces them evenly.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis.plots.style import BLACK, STYLE, WIDTH, KnobAxis
+from analysis.stats import summaries
+from analysis.verdicts.claims import Curve
+
+
+class Point(NamedTuple):
+    """A row of a figure's CSV; None is written as an empty field.
+
+    Attributes:
+      panel: the panel's name, unique in its figure.
+      series: what is drawn; points of one series are joined in their order where the figure joins them.
+      x, y: its place in the units of the axes.
+      low, high: ends of the interval of y.
+      x_low, x_high: ends of the interval of x, or of a range along it.
+    """
+
+    panel: str
+    series: str
+    x: Any = None
+    y: Any = None
+    low: Any = None
+    high: Any = None
+    x_low: Any = None
+    x_high: Any = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure being drawn, and what was drawn so far."""
+
+    figure: Figure
+    points: list[Point] = field(default_factory=list)
+
+    def panel(self, ax: Axes, name: str) -> Panel:
+        """Axes of the figure whose drawing is written down under `name`."""
+        return Panel(ax, name, self.points)
+
+    def to_csv(self) -> str:
+        """A row for each point in the order of drawing, numbers to seven significant digits, NaN as an empty field."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(Point._fields)
+        writer.writerows([point.panel, point.series, *map(_number, point[2:])] for point in self.points)
+        return out.getvalue()
+
+
+def _number(value: Any) -> str:
+    return "" if value is None or not np.isfinite(value) else f"{float(value):.7g}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Axes that write down what they draw."""
+
+    ax: Axes
+    name: str
+    points: list[Point]
+
+    def note(self, series: str, **numbers: Any) -> None:
+        """Write down one point (fields of `Point`) that the caller draws."""
+        self.points.append(Point(self.name, series, **numbers))
+
+    def notes(self, series: str, **columns: Sequence[Any] | np.ndarray) -> None:
+        """Write down a point for each entry of some columns of equal length (fields of `Point`)."""
+        for values in zip(*columns.values(), strict=True):
+            self.note(series, **dict(zip(columns, values, strict=True)))
+
+    def line(self, series: str, x: np.ndarray, y: np.ndarray, at: np.ndarray | None = None, **style: Any) -> None:
+        """A line through points, drawn at `at` where the axis doesn't have x to scale."""
+        self.ax.plot(x if at is None else at, y, **style)
+        self.notes(series, x=x, y=y)
+
+    def level(self, series: str, y: float, **style: Any) -> None:
+        """A horizontal line across the panel."""
+        self.ax.axhline(y, **style)
+        self.note(series, y=y)
+
+    def curve(self, axis: KnobAxis, curve: Curve, colour: str = BLACK, seeds: bool = True) -> None:
+        """IQM over seeds with its 95% interval along the knob, and a thin line a seed."""
+        at_K = np.asarray([axis.at(v) for v in curve.knob_K])
+        iqm_K, (low_K, high_K) = summaries.iqm(curve.values_SxK), summaries.interval(curve.values_SxK)
+        self.ax.fill_between(at_K, low_K, high_K, color=colour, alpha=0.22, linewidth=0, zorder=3)
+        self.ax.plot(at_K, iqm_K, color=colour, marker="o", markersize=3.5, zorder=4)
+        self.notes("IQM over seeds", x=curve.knob_K, y=iqm_K, low=low_K, high=high_K)
+        if seeds:
+            for seed, values_K in zip(curve.seed_S, curve.values_SxK, strict=True):
+                style: dict[str, Any] = dict(color=colour, alpha=0.22, linewidth=0.6, zorder=2)
+                self.line(f"seed {seed}", curve.knob_K, values_K, at_K, **style)
+
+
+def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Picture, np.ndarray]:
+    """A picture of page width with a grid of axes; `height` in inches a row."""
+    figure = Figure(figsize=(WIDTH, height * rows + 0.55), layout="constrained")
+    FigureCanvasAgg(figure)
+    return Picture(figure), figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
+    """Decorator: draw under `STYLE`, whatever the user's matplotlibrc says."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Picture:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            picture = draw(*args, **kwargs)
+            # Lay out once and keep the positions: every export would do it again, and it is half of its time.
+            picture.figure.draw_without_rendering()
+            picture.figure.set_layout_engine("none")
+            return picture
+
+    wrapper.__doc__, wrapper.__name__ = draw.__doc__, draw.__name__
+    return wrapper

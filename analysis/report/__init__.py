@@ -1,0 +1,1 @@
+"""The views of a study: report, tables, figures, TensorBoard, verdicts.json."""

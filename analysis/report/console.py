@@ -1,0 +1,154 @@
+"""What a run prints: the plan before, the verdicts after."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.report import repair_section, wording
+from analysis.stats import break_test
+from analysis.verdicts.claims import Bounds, Judged
+from lab.engine import flops as cost
+from lab.engine.plan import Plan
+from lab.storage.store import Store
+
+
+def plan_text(plan: Plan, store: Store, root: Path) -> str:
+    """The plan: cells, buckets, stages, model-steps, chunk, devices, memory, seeds."""
+    study, layout = plan.study, plan.layout
+    alone, shared, left = plan.steps_alone(), plan.steps_shared(), plan.steps_shared(store.nodes)
+    seeds = len({cell["seed"] for cell in study.cells})
+    axes = " × ".join(f"{len(a.values)} {a.knob}{' (tuned away)' if a.tuned else ''}" for a in study.axes)
+    stages = ", ".join(f"{s.name} {s.end - s.start}" for s in study.stages)
+    nodes = " → ".join(str(sum(len(b.nodes) for b in plan.buckets if b.stage == i)) for i in range(len(study.stages)))
+    starts = {stage.name: stage.start for stage in study.stages}
+    cut_off = sum(len(c[-1].meta["cells"]) * (c[-1].step - starts[c[-1].meta["stage"]]) for c in store.unfinished)
+    saved = shared - left + cut_off
+    trained = f", {saved:,} of them already trained" if saved else ""
+    chunk = plan.chunk(store.nodes) or plan.chunk()
+    lines = [
+        f"study       {study.name}: {study.question}",
+        f"grid        {axes} = {len(study.cells)} cells",
+        f"model       {study.spec.layers} layers, width {study.spec.width}, {plan.parameters():,} parameters;"
+        f" {wording.by_stage(study.examples)} examples × {study.train_length} tokens a step"
+        f" ({', '.join(f'{u.label} {wording.by_stage(u.examples)}' for u in study.tasks)})",
+        f"cost        {_cost_text(plan)}",
+        f"stages      {stages} steps; cells trained in each: {nodes}",
+        f"model-steps {shared:,} with shared prefixes, {alone:,} without ({alone / shared:.1f} times as many){trained}",
+        f"programs    {_programs_text(plan)}",
+        f"layout      {layout.devices} {layout.platform} devices, chunks of {chunk} cells, {layout.width} at a"
+        f" time; about {math.ceil(plan.memory_bytes() / 2**20):,} MiB a device",
+        f"seeds       {seeds}; {_least_text(study.claim.alpha)}",
+        f"claims      {len(study.claim.gains) * len(study.claim.abilities)} primary, fixed as {study.claim_hash()}",
+        f"workdir     {root}",
+    ]
+    return "\n".join(lines)
+
+
+def _programs_text(plan: Plan) -> str:
+    """How many training programs are compiled, and which axes make them more."""
+    count = len(plan.buckets)
+    static = ", ".join(f"{more} of them for {knob}" for knob, more in plan.compiles_of_axes().items())
+    told = f"{count} training program{'s' if count > 1 else ''} to compile"
+    return told + (f" ({static}, whose values are compiled in)" if static else "")
+
+
+def _cost_text(plan: Plan) -> str:
+    """The range over cells of what a model costs, before anything is removed from it."""
+    parameters, flops = zip(*cost.planned(plan.study), strict=True)
+    sizes, passes = f"{min(parameters):,}", f"{min(flops):.3g}"
+    sizes += f" to {max(parameters):,}" if max(parameters) > min(parameters) else ""
+    passes += f" to {max(flops):.3g}" if max(flops) > min(flops) else ""
+    return f"{sizes} parameters; {passes} FLOPs a forward pass of one example, before anything is pruned"
+
+
+def _least_text(alpha: float) -> str:
+    least, strict = break_test.least_seeds(alpha), break_test.least_seeds(alpha, strict=True)
+    return (
+        f"least that can show a bound {least['bounds']}, a reversal {least['reversal']} (strictly"
+        f" {strict['reversal']}), a stall {least['stall']} (strictly {strict['stall']})"
+    )
+
+
+def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) -> Table:
+    """The primary verdicts with their bounds, for the terminal."""
+    knob_bounds = {(b.label, b.split, str(b.stratum)): b for b in bounds}
+    table = Table(title="Primary claims", title_justify="left")
+    for column in ("ability", "at neutral", "latent metric", "verdict", "free until", "harmful from", "break", "p"):
+        table.add_column(column)
+    for one in judged:
+        bound = knob_bounds[one.label, one.split, str(one.stratum)]
+        stratum = "".join(f" [{k}={v}]" for k, v in one.stratum.items())
+        place = "—"
+        if one.verdict.break_at is not None and one.verdict.break_interval is not None:
+            place = (
+                f"{one.verdict.break_at:.2g} [{one.verdict.break_interval[0]:.2g}, {one.verdict.break_interval[1]:.2g}]"
+            )
+        table.add_row(
+            escape(f"{one.label}/{one.split}{stratum}"),  # rich takes [knob=value] for a style
+            _number(one.verdict.neutral_ability, ".3f"),
+            f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
+            one.verdict.kind,
+            _free(bound.free_until if bound.learned else None, neutral),
+            _number(bound.harmful_from if bound.learned else None, "g"),
+            place,
+            "—" if one.verdict.kind == "underpowered" else _number(one.verdict.deciding_p, ".3f"),
+        )
+    return table
+
+
+def repair_table(results: Any) -> Table:
+    """What interventions recovered, for the terminal."""
+    table = Table(title=f"Repairs, {results.repairs.steps} steps each", title_justify="left")
+    for column in repair_section.COLUMNS.values():
+        table.add_column(column)
+    for row in repair_section.rows(results):
+        table.add_row(*(escape(row[name]) for name in repair_section.COLUMNS))
+    return table
+
+
+def _free(value: float | None, neutral: float) -> str:
+    if value is None:
+        return "—"
+    return f"{value:g}" if value != neutral else f"{value:g} (neutral only)"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "—" if value is None or math.isnan(value) else format(value, form)
+
+
+def run_facts(timings: dict[str, float], argv: list[str], notes: list[str]) -> dict[str, Any]:
+    """What is true of this run but not of the results: command, versions, seconds."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
+    return {
+        "command": shlex.join(["python", *argv]),
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in packages},
+        "seconds": timings,
+        "notes": notes,
+    }
+
+
+def write(
+    root: Path,
+    plan: Plan,
+    results: Any,
+    judged: list[Judged],
+    bounds: list[Bounds],
+    timings: dict[str, float],
+    argv: list[str],
+    notes: list[str],
+    embeddings: Any = (),
+) -> Path:
+    """Write all views; returns the report's path."""
+    from analysis.report.write import write_views
+
+    write_views(root, plan, results, judged, bounds, run_facts(timings, argv, notes), embeddings)
+    return root / "report.html"

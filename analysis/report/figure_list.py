@@ -1,0 +1,147 @@
+"""All pictures of a study in the order of its report, with their titles, captions and file names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.plots.recorded_figure import Picture
+from analysis.report import figures, heatmaps, matched_compute, repair_section, training_figures, wording
+from analysis.report.projections import Embedding
+from analysis.results.table import Results
+from analysis.verdicts.claims import Bounds, Judged, strata
+
+# name -> (title, caption); {knob} and {layer} are filled in. Every stratum has these.
+FIGURES = {
+    "ranges": (
+        "Where it is free, where it harms",
+        "Bold: primary abilities. Grey: exploratory splits, not corrected for their number. Dotted: nothing is known.",
+    ),
+    "abilities": (
+        "What it costs: abilities along {knob}",
+        "Shaded where shown free and shown harmful; the grey band is the neutral ability ± δ.",
+    ),
+    "latents": (
+        "What it does to latents",
+        "The claimed metrics along {knob}, at layer {layer}, on the same inputs for all cells of a seed.",
+    ),
+    "paths": (
+        "Gain against ability",
+        "One marker a setting, joined in the order of {knob}; to the right is the claimed gain. A path that goes right"
+        " and down gains latents and loses ability.",
+    ),
+    "trajectories": ("Training", "Abilities and latents at every kept checkpoint (IQM over seeds)."),
+    "log_probabilities": (
+        "Log-probability beside exact accuracy",
+        "A fall that shows in exact accuracy alone may be the doing of an all-or-nothing score.",
+    ),
+}
+# Only where the states were read.
+EMBEDDINGS = (
+    "What hidden states look like",
+    "A panel is a task at a setting of {knob}, always the cell of seed {seed}, at layer {layer}: the first {points}"
+    " probe inputs on the plane of the cell's own two first principal components, turned and mirrored to lie as near as"
+    " it can on the neutral one's, in units of the cell's own spread (root mean square distance from the mean). An"
+    " illustration and no evidence: it is one seed, and distances leave out what the two shares of the variance lack.",
+)
+# Only where the knob changes what training costs.
+COMPUTE = (
+    "Ability against training compute",
+    "A line a setting, a marker a kept checkpoint (IQM over seeds). Dotted: the budget that every cell spent.",
+)
+# Only where the grid has a further axis; once for the whole study.
+PHASES = (
+    "Over the whole grid",
+    "Every cell is the exact accuracy of a setting of {knob} (across) and of the grid's other axes (up). The lines are"
+    " the bounds within each row, and stand at the edge of the setting that they include; between them, or where one"
+    " is missing, nothing is shown.",
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture as the report has it.
+
+    Attributes:
+      name: which figure.
+      stratum: the index of its stratum; None for the whole study.
+      file: the name of its files without a suffix, unique in the study.
+      title, caption: its texts.
+      picture: the figure and its numbers.
+    """
+
+    name: str
+    stratum: int | None
+    file: str
+    title: str
+    caption: str
+    picture: Picture
+
+    @property
+    def key(self) -> str:
+        """Unique in a page."""
+        return self.name if self.stratum is None else f"{self.name}-{self.stratum}"
+
+
+def shown(
+    results: Results, judged: list[Judged], bounds: list[Bounds], embeddings: Sequence[Embedding] = ()
+) -> Iterator[Shown]:
+    """Draw every picture: those of the whole study, then each stratum's."""
+    study, several = results.study, strata(results.study)
+    facts = {"knob": study.claim.knob, "layer": study.claim.layer}
+    if len(several) > 1:
+        primary = [bound for bound in bounds if bound.primary]
+        title, caption = (text.format(**facts) for text in PHASES)
+        yield Shown("phases", None, "phases", title, caption, heatmaps.phases(study, primary, judged))
+    for index, stratum in enumerate(several):
+        where = "".join(f"-{knob}={value}" for knob, value in stratum.items())
+        states = [one for one in embeddings if one.stratum == stratum]
+        more = facts | {"seed": states[0].seed, "points": heatmaps.POINTS} if states else facts
+        for name, texts, picture in _of_stratum(results, stratum, judged, bounds, states):
+            title, caption = (text.format(**more) for text in texts)
+            yield Shown(name, index, f"{name}{where}", title, caption, picture)
+
+
+def _of_stratum(
+    results: Results,
+    stratum: dict[str, Any],
+    judged: list[Judged],
+    bounds: list[Bounds],
+    states: list[Embedding],
+) -> Iterator[tuple[str, tuple[str, str], Picture]]:
+    """(name, (title, caption), picture) in the order in which they are read."""
+    study = results.study
+    mine = [one for one in judged if one.stratum == stratum]
+    ours = [one for one in bounds if one.stratum == stratum]
+    primary = [bound for bound in ours if bound.primary]
+    drawn = {
+        "ranges": lambda: figures.ranges(study, ours),
+        "abilities": lambda: figures.abilities(study, primary, mine, diverged(results, stratum)),
+        "latents": lambda: figures.latents(study, results, mine),
+        "paths": lambda: figures.paths(study, mine),
+        "trajectories": lambda: training_figures.trajectories(study, results, mine),
+        "log_probabilities": lambda: figures.log_probabilities(study, primary),
+    }
+    yield from ((name, FIGURES[name], draw()) for name, draw in drawn.items())
+    if states:
+        yield "embeddings", EMBEDDINGS, heatmaps.embeddings(study, states)
+    if repair_section.chosen(results, stratum):
+        yield "repairs", ("Where each arm ends", repair_section.CAPTION), repair_section.figure(results, stratum)
+    if matched := matched_compute.matched(results, stratum):
+        yield "compute", COMPUTE, training_figures.compute(results, primary, matched)
+
+
+def diverged(results: Results, stratum: dict[str, Any]) -> dict[float, int]:
+    """Knob value -> how many of the stratum's cells diverged."""
+    found: dict[float, int] = {}
+    for cell, step in zip(results.study.cells, results.diverged_at, strict=True):
+        if step >= 0 and all(cell[name] == value for name, value in stratum.items()):
+            value = float(cell[results.study.claim.knob])
+            found[value] = found.get(value, 0) + 1
+    return found
+
+
+def tag(one: Shown, stratum: dict[str, Any]) -> str:
+    """The picture's name in TensorBoard."""
+    return f"figures/{one.name} {wording.settings_text(stratum)}".strip()

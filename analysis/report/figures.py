@@ -1,0 +1,294 @@
+"""The figures of a study: pure functions of results, verdicts and bounds, each about one stratum of the grid.
+
+What each writes into its CSV is in docs/figures.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis.plots.recorded_figure import Panel, Picture, panels, styled
+from analysis.plots.style import (
+    BAND_TINT,
+    BLACK,
+    BLUE,
+    FREE_TINT,
+    GREY,
+    HARM_TINT,
+    VERMILLION,
+    KnobAxis,
+    draw_ranges,
+    draw_unknown,
+    knob_colours,
+    range_handles,
+)
+from analysis.report import wording
+from analysis.results.table import Results
+from analysis.stats import summaries
+from analysis.verdicts.claims import Bounds, Curve, Judged, curve, neutral_value
+from lab.study.spec import Study
+from tasks.base import trivial
+
+COLUMNS = 4  # panels side by side
+TRIVIAL = "trivial baseline"  # a series of most figures
+UNITS = {
+    "two_nn": "dimensions",
+    "participation_ratio": "components",
+    "rank_me": "effective rank",
+    "silhouette": "−1 to 1",
+    "fisher_trace": "between / within",
+    "probe_accuracy": "share right",
+    "probe_selectivity": "share right, above control",
+    "v_information": "nats",
+}
+
+
+def knob_axis(study: Study, one: Bounds | Judged) -> KnobAxis:
+    """The axis of the claim's knob within the stratum of `one`."""
+    return KnobAxis(study.claim.knob, one.ability.knob_K, neutral_value(study))
+
+
+@styled
+def ranges(study: Study, bounds: list[Bounds]) -> Picture:
+    """Every ability's ranges shown free and shown harmful along the knob, primary ones on top."""
+    axis = knob_axis(study, bounds[0])
+    picture, axes = panels(1, 1, 0.27 * len(bounds) + 0.45)
+    ax = axes[0, 0]
+    for row, bound in enumerate(bounds):
+        panel = picture.panel(ax, f"{bound.label}/{bound.split}")
+        free, harm = axis.free_span(bound.free_until), axis.harm_span(bound.harmful_from)
+        draw_unknown(
+            ax, row, axis.limits, "" if bound.learned else f" {wording.learned(study, bound)}: nothing is shown "
+        )
+        if not bound.learned:
+            continue
+        _note_ranges(panel, bound, axis)
+        draw_ranges(ax, row, free, harm)
+        ax.plot(axis.at(axis.neutral), row, marker="|", color=BLACK, markersize=9, zorder=3)
+    ax.set_yticks(range(len(bounds)))
+    ax.set_yticklabels([f"{b.label}/{b.split}" for b in bounds])
+    for tick, bound in zip(ax.get_yticklabels(), bounds, strict=True):
+        tick.set_fontweight("bold" if bound.primary else "normal")
+        tick.set_color(BLACK if bound.primary else GREY)
+    ax.set_ylim(len(bounds) - 0.4, -0.6)
+    axis.dress(ax)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    handles = [
+        *range_handles(),
+        Line2D([], [], color=BLACK, marker="|", linestyle="none", markersize=9, label="neutral"),
+    ]
+    picture.figure.legend(handles=handles, loc="outside upper left", ncols=4)
+    return picture
+
+
+def _note_ranges(panel: Panel, bound: Bounds, axis: KnobAxis) -> None:
+    """Write down the ranges that are shown: nothing where nothing is."""
+    last = axis.value_K[-1 if axis.neutral == axis.value_K[0] else 0]
+    spans = (("shown free", axis.neutral, bound.free_until), ("shown harmful", bound.harmful_from, last))
+    panel.note("neutral", x=axis.neutral)
+    for series, since, until in spans:
+        if bound.learned and since is not None and until is not None and (since, until) != (axis.neutral, axis.neutral):
+            low, high = sorted((since, until))
+            panel.note(series, x_low=low, x_high=high)
+
+
+@styled
+def abilities(study: Study, bounds: list[Bounds], judged: list[Judged], diverged: dict[float, int]) -> Picture:
+    """What the knob costs: every primary ability along it, with what is shown free, shown harmful, and the break.
+
+    Args:
+      study: the study.
+      bounds: the stratum's primary bounds.
+      judged: the stratum's claims.
+      diverged: knob value -> number of diverged cells.
+    """
+    columns = min(COLUMNS, len(bounds))
+    picture, axes = panels(-(-len(bounds) // columns), columns, 2.5, sharey=True)
+    for ax, bound in zip(axes.flat, bounds, strict=False):
+        panel = picture.panel(ax, f"{bound.label}/{bound.split}")
+        _ability_panel(panel, study, bound, [j for j in judged if (j.label, j.split) == (bound.label, bound.split)])
+        if diverged:
+            axis = knob_axis(study, bound)
+            at = [axis.at(value) for value in diverged]
+            ax.plot(at, np.zeros(len(at)), "x", color=VERMILLION, markersize=5, clip_on=False, zorder=6)
+            panel.notes("a cell diverged", x=list(diverged))
+    for ax in axes.flat[len(bounds) :]:
+        ax.set_visible(False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("exact accuracy\n(share of answers right)")
+    axes[0, 0].set_ylim(-0.02, 1.08)
+    handles = [
+        Line2D([], [], color=BLACK, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
+        Line2D([], [], color=BLACK, alpha=0.4, linewidth=0.7, label="one seed"),
+        Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="trivial baseline"),
+        Patch(color=BAND_TINT, label="neutral ± δ"),
+        Patch(color=FREE_TINT, label="shown free"),
+        Patch(facecolor=HARM_TINT, edgecolor="white", hatch="////", label="shown harmful"),
+    ]
+    if any(j.verdict.break_at is not None for j in judged):
+        handles.append(Line2D([], [], color=VERMILLION, marker="D", linestyle=":", label="break, 95% interval"))
+    if diverged:
+        handles.append(Line2D([], [], color=VERMILLION, marker="x", linestyle="none", label="a cell diverged"))
+    picture.figure.legend(handles=handles, loc="outside upper left", ncols=4)
+    return picture
+
+
+def _ability_panel(panel: Panel, study: Study, bound: Bounds, judged: list[Judged]) -> None:
+    ax, axis = panel.ax, knob_axis(study, bound)
+    _note_ranges(panel, bound, axis)
+    free, harm = axis.free_span(bound.free_until), axis.harm_span(bound.harmful_from)
+    if free and bound.learned:
+        ax.axvspan(*free, color=FREE_TINT, linewidth=0, zorder=0)
+    if harm and bound.learned:
+        ax.axvspan(*harm, facecolor=HARM_TINT, edgecolor="white", hatch="////", linewidth=0, zorder=0)
+    column_S = bound.ability.values_SxK[:, bound.ability.knob_K == axis.neutral]
+    if np.isfinite(column_S).any() and np.isfinite(bound.delta):
+        mean = float(np.nanmean(column_S))
+        low, high = mean - bound.delta, mean + bound.delta
+        ax.axhspan(low, high, color=BAND_TINT, alpha=0.75, linewidth=0, zorder=1)
+        panel.note("neutral ± δ", y=mean, low=low, high=high)
+    panel.level(TRIVIAL, bound.trivial, color=GREY, linestyle="--", linewidth=1, zorder=1)
+    panel.curve(axis, bound.ability)
+    found = {(j.verdict.break_at, j.verdict.break_interval) for j in judged if j.verdict.break_at is not None}
+    for place, interval in sorted(found, key=str):
+        ax.axvline(axis.at(place), color=VERMILLION, linestyle=":", linewidth=1.2, zorder=5)
+        if interval is not None:
+            ends = [axis.at(value) for value in interval]
+            ax.plot(ends, (1.05, 1.05), color=VERMILLION, linewidth=2.2, solid_capstyle="butt", zorder=5)
+        ax.plot(axis.at(place), 1.05, marker="D", markersize=4, color=VERMILLION, zorder=6)
+        panel.note("break", x=place, x_low=interval and interval[0], x_high=interval and interval[1])
+    ax.set_title(f"{bound.label}/{bound.split}{'' if bound.learned else f' ({wording.learned(study, bound)})'}")
+    axis.dress(ax)
+
+
+def claimed(judged: list[Judged]) -> tuple[list[tuple[str, int]], list[str]]:
+    """Metrics with their sign, and labels, each once in the order of the claim."""
+    metrics = list(dict.fromkeys((j.metric, j.sign) for j in judged))
+    return metrics, list(dict.fromkeys(j.label for j in judged))
+
+
+def metric_label(metric: str, sign: int = 0) -> str:
+    """A metric's name, unit, and the claimed direction."""
+    claim = {1: "\nclaimed to rise ↑", -1: "\nclaimed to fall ↓"}.get(sign, "")
+    return f"{metric}\n({UNITS.get(metric, 'see metrics')}){claim}"
+
+
+@styled
+def latents(study: Study, results: Results, judged: list[Judged]) -> Picture:
+    """The claimed latent metrics along the knob: a row a metric, a column a task, the value at N/2 dotted."""
+    metrics, labels = claimed(judged)
+    picture, axes = panels(len(metrics), len(labels), 1.75, sharex="col")
+    for row, (metric, sign) in enumerate(metrics):
+        for column, label in enumerate(labels):
+            ax = axes[row, column]
+            one = next(j for j in judged if (j.metric, j.label) == (metric, label))
+            axis = knob_axis(study, one)
+            panel = picture.panel(ax, f"{one.place}/{metric}")
+            panel.curve(axis, one.gain, BLUE)
+            half = results.columns.get(f"{one.place}/{metric}_half")
+            if half is not None:
+                at_half = curve(results, one.stratum, half)
+                at_K, iqm_K = [axis.at(v) for v in at_half.knob_K], summaries.iqm(at_half.values_SxK)
+                ax.plot(at_K, iqm_K, color=GREY, linestyle=":", linewidth=1.2)
+                panel.notes("IQM from half the examples", x=at_half.knob_K, y=iqm_K)
+            axis.dress(ax, label=row == len(metrics) - 1)
+            if row == 0:
+                ax.set_title(f"{label}, at {one.place.read}")
+            if column == 0:
+                ax.set_ylabel(metric_label(metric, sign))
+    handles = [
+        Line2D([], [], color=BLUE, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
+        Line2D([], [], color=BLUE, alpha=0.4, linewidth=0.7, label="one seed"),
+        Line2D([], [], color=GREY, linestyle=":", label="IQM from half the examples (bias check)"),
+    ]
+    picture.figure.legend(handles=handles, loc="outside upper left", ncols=3)
+    return picture
+
+
+@styled
+def paths(study: Study, judged: list[Judged]) -> Picture:
+    """Gain against ability: one marker a knob setting, joined in the knob's order, neutral ringed."""
+    metrics, _ = claimed(judged)
+    pairs = list(dict.fromkeys((j.label, j.split) for j in judged))
+    picture, axes = panels(len(metrics), len(pairs), 1.95, sharey="row")
+    colours = knob_colours(knob_axis(study, judged[0]))
+    for row, (metric, sign) in enumerate(metrics):
+        for column, pair in enumerate(pairs):
+            ax = axes[row, column]
+            one = next(j for j in judged if (j.metric, j.label, j.split) == (metric, *pair))
+            x_K, y_K = summaries.iqm(one.gain.values_SxK), summaries.iqm(one.ability.values_SxK)
+            ax.plot(x_K, y_K, color=GREY, linewidth=0.9, zorder=2)
+            panel = picture.panel(ax, f"{'/'.join(pair)} against {metric}")
+            _crosses(panel, one.gain, one.ability, colours, study.claim.knob)
+            ax.scatter(x_K, y_K, c=colours, s=26, zorder=4, edgecolors="white", linewidths=0.5)
+            neutral = one.gain.knob_K == neutral_value(study)
+            ax.scatter(x_K[neutral], y_K[neutral], s=80, facecolors="none", edgecolors=BLACK, linewidths=1.1, zorder=5)
+            panel.level(TRIVIAL, one.trivial, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
+            ax.set_ylim(-0.02, 1.05)
+            if sign < 0:
+                ax.invert_xaxis()
+            if row == 0:
+                ax.set_title("/".join(pair))
+            if column == 0:
+                ax.set_ylabel("exact accuracy")
+            ax.set_xlabel(f"{metric} ({UNITS.get(metric, 'see metrics')})\nclaimed gain →")
+    knob_legend(picture, study, judged[0], colours, "ringed: neutral; dashed: trivial baseline")
+    return picture
+
+
+def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, knob: str) -> None:
+    """The 95% intervals of both readings as a cross at each setting."""
+    x_K, y_K = summaries.iqm(x.values_SxK), summaries.iqm(y.values_SxK)
+    (xl_K, xh_K), (yl_K, yh_K) = summaries.interval(x.values_SxK), summaries.interval(y.values_SxK)
+    for k, colour in enumerate(colours):
+        panel.ax.plot((xl_K[k], xh_K[k]), (y_K[k], y_K[k]), color=colour, linewidth=1, zorder=3)
+        panel.ax.plot((x_K[k], x_K[k]), (yl_K[k], yh_K[k]), color=colour, linewidth=1, zorder=3)
+        ends = dict(low=yl_K[k], high=yh_K[k], x_low=xl_K[k], x_high=xh_K[k])
+        panel.note(setting_series(knob, x.knob_K[k]), x=x_K[k], y=y_K[k], **ends)
+
+
+def setting_series(knob: str, value: float) -> str:
+    """The series of one setting."""
+    return f"{knob} = {value:g}"
+
+
+def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: np.ndarray, note: str) -> None:
+    """A legend of the settings' colours."""
+    handles: list[Any] = [
+        Line2D([], [], color=colour, marker="o", markersize=5, linestyle="-", label=f"{value:.3g}")
+        for value, colour in zip(one.ability.knob_K, colours, strict=True)
+    ]
+    title = f"{study.claim.knob} ({note})"
+    picture.figure.legend(
+        handles=handles, loc="outside upper left", ncols=min(12, len(handles)), title=title, alignment="left"
+    )
+
+
+@styled
+def log_probabilities(study: Study, bounds: list[Bounds]) -> Picture:
+    """Exact accuracy above, log-probability of the answer below: a fall in the first only is the metric's doing."""
+    picture, axes = panels(2, len(bounds), 1.75, sharex="col")
+    tasks = {use.label: use.task for use in study.tasks}
+    for column, bound in enumerate(bounds):
+        axis, floor = knob_axis(study, bound), trivial(tasks[bound.label], bound.split)
+        readings = zip(axes[:, column], ("exact", "logprob"), (bound.ability, bound.logprob), floor, strict=True)
+        for ax, reading, values, level in readings:
+            panel = picture.panel(ax, f"{bound.label}/{bound.split}/{reading}")
+            panel.curve(axis, values, seeds=False)
+            panel.level(TRIVIAL, level, color=GREY, linestyle="--", linewidth=1)
+            axis.dress(ax, label=ax is axes[1, column])
+        axes[0, column].set_ylim(-0.02, 1.05)
+        axes[0, column].set_title(f"{bound.label}/{bound.split}")
+    axes[0, 0].set_ylabel("exact accuracy\n(share right)")
+    axes[1, 0].set_ylabel("log-probability\n(nats an answer token)")
+    handles = [
+        Line2D([], [], color=BLACK, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
+        Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="trivial baseline"),
+    ]
+    picture.figure.legend(handles=handles, loc="outside upper left", ncols=2)
+    return picture

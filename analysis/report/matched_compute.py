@@ -1,0 +1,255 @@
+"""Abilities at matched compute: what each setting of the claim's knob had reached when as much was spent on each.
+
+The budget is the largest that every cell has spent, the cheapest one's total. A cell that spends more a step is read
+where it had spent as much, between the two checkpoints around it, linearly in steps. Differences to neutral are paired
+by seed and summarized for the eye as elsewhere in a report (`analysis.stats.summaries`); verdicts rest on matched
+steps.
+
+Shape letters: S seeds, K settings, E evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from analysis.report import wording
+from analysis.results.table import Results
+from analysis.stats import summaries
+from analysis.verdicts.claims import Curve, curve, neutral_value
+from lab.mechanisms import knobs as registry
+from lab.study.spec import Study
+
+LEAST_SHARE = 0.01  # settings whose totals differ by less are matched as they are
+ROUNDING = 1e-9  # relative: sums of the same terms in another order
+PLACES = {1: "ahead of neutral", 0: "not told apart from neutral", -1: "behind neutral"}
+UNREAD = "can't be read at matched compute"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One ability at matched steps and at matched compute.
+
+    Attributes:
+      label, split: the ability.
+      at_steps: after the last step.
+      at_compute: at the budget; NaN where nothing was read around it.
+    """
+
+    label: str
+    split: str
+    at_steps: Curve
+    at_compute: Curve
+
+
+@dataclass(frozen=True)
+class Matched:
+    """One stratum at matched compute.
+
+    Attributes:
+      budget: training FLOPs.
+      knob_K: the settings.
+      total_K: float64[K], training FLOPs of each after its last step, mean over seeds.
+      step_K: float64[K], the step at which each had spent the budget, mean over seeds.
+      spent_SxKxE: training FLOPs at every evaluation.
+      pairs: the primary abilities.
+    """
+
+    budget: float
+    knob_K: np.ndarray
+    total_K: np.ndarray
+    step_K: np.ndarray
+    spent_SxKxE: np.ndarray
+    pairs: tuple[Pair, ...]
+
+
+def matched(results: Results, stratum: dict[str, Any]) -> Matched | None:
+    """A stratum at matched compute.
+
+    None where compute doesn't depend on the claim's knob, or where there is nothing to compare: a single checkpoint, or
+    none but neutral cells that were read around the budget.
+    """
+    study, count = results.study, len(results.step)
+    if results.costs is None or count < 2:
+        return None
+    curves = [curve(results, stratum, results.costs.training_flops, e) for e in range(count)]
+    knob_K, spent_SxKxE = curves[-1].knob_K, np.stack([one.values_SxK for one in curves], axis=-1)
+    totals_SxK = spent_SxKxE[..., -1]
+    totals = totals_SxK[np.isfinite(totals_SxK)]
+    if not len(totals) or totals.max() <= (1 + LEAST_SHARE) * totals.min():
+        return None
+    budget = float(totals.min())
+    neutral_K = knob_K == neutral_value(study)
+    joined_E, begun_E = _joined(results), _begun(results, stratum)
+
+    def at_budget(column: np.ndarray, everywhere: bool = False) -> np.ndarray:
+        """float64[S, K]; `everywhere` for what has no jump where the knob begins to act."""
+        values = np.stack([curve(results, stratum, column, e).values_SxK for e in range(count)], axis=-1)
+        values = np.where(begun_E | everywhere, values, np.nan)
+        found = [
+            [
+                read(spent, value, joined_E | everywhere | neutral, budget)
+                for spent, value, neutral in zip(*row, neutral_K, strict=True)
+            ]
+            for row in zip(spent_SxKxE, values, strict=True)
+        ]
+        return np.asarray(found, float)
+
+    pairs = []
+    for label, split in study.claim.abilities:
+        column = results.ability(label, split)
+        at_steps = curve(results, stratum, column)
+        at_compute = Curve(at_steps.knob_K, at_steps.seed_S, at_budget(column))
+        pairs.append(Pair(label, split, at_steps, at_compute))
+    if not any(np.isfinite(pair.at_compute.values_SxK[:, ~neutral_K]).any() for pair in pairs):
+        return None
+    steps = np.broadcast_to(results.step, results.costs.training_flops.shape).astype(float)
+    return Matched(
+        budget, knob_K, _mean(totals_SxK), _mean(at_budget(steps, everywhere=True)), spent_SxKxE, tuple(pairs)
+    )
+
+
+def read(spent_E: np.ndarray, value_E: np.ndarray, joined_E: np.ndarray, budget: float) -> float:
+    """A reading where a cell had spent the budget, on the straight line between the checkpoints around it.
+
+    Args:
+      spent_E: rising.
+      value_E: the readings.
+      joined_E: whether a line may be drawn to each from the one before.
+      budget: in the unit of `spent_E`.
+
+    Returns:
+      NaN before the first checkpoint, after the last one, and where no line may be drawn.
+    """
+    reached = np.flatnonzero(spent_E >= budget * (1 - ROUNDING))
+    if not len(reached):
+        return np.nan
+    after = int(reached[0])
+    if spent_E[after] <= budget * (1 + ROUNDING):
+        return float(value_E[after])
+    if after == 0 or not joined_E[after]:
+        return np.nan
+    share = (budget - spent_E[after - 1]) / (spent_E[after] - spent_E[after - 1])
+    return float(value_E[after - 1] + share * (value_E[after] - value_E[after - 1]))
+
+
+def _joined(results: Results) -> np.ndarray:
+    """bool[E]: False for the first evaluation after the claim's knob begins to act: abilities may have jumped there."""
+    study = results.study
+    numbers_E = np.asarray([[stage.name for stage in study.stages].index(name) for name in results.stage])
+    acts = study.acts_from[study.claim.knob]
+    before_E = np.concatenate([[-1], numbers_E[:-1]])
+    return ~((before_E < acts) & (numbers_E >= acts) & (acts > 0))
+
+
+def _begun(results: Results, stratum: dict[str, Any]) -> np.ndarray:
+    """bool[E]: whether all that sets a stratum off from its neutral one acts: before, it reads as that one does."""
+    study = results.study
+    names = [stage.name for stage in study.stages]
+    acting = [study.acts_from[knob] for knob, value in stratum.items() if value != registry.KNOBS[knob].neutral]
+    return np.asarray([names.index(name) for name in results.stage]) >= max(acting, default=0)
+
+
+def _mean(values_SxK: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(values_SxK)
+    sums_K = np.where(finite, values_SxK, 0.0).sum(axis=0)
+    return np.where(finite.any(axis=0), sums_K / np.maximum(finite.sum(axis=0), 1), np.nan)
+
+
+def differences(values: Curve, neutral: float) -> np.ndarray:
+    """Each cell's reading minus that of its seed's neutral cell: float64[S, K]."""
+    return values.values_SxK - values.values_SxK[:, values.knob_K == neutral]
+
+
+def signs(differences_SxK: np.ndarray) -> list[int | None]:
+    """For each setting whether the interval of its difference lies above 0, below, or around; None without one."""
+    low_K, high_K = summaries.interval(differences_SxK)
+    return [
+        None if not np.isfinite(low) else int(low > 0) - int(high < 0) for low, high in zip(low_K, high_K, strict=True)
+    ]
+
+
+def table(results: Results, one: Matched | None) -> dict[str, Any]:
+    """What a report prints of a stratum at matched compute."""
+    if one is None:
+        return {}
+    study = results.study
+    words = wording.phrase(study.claim.knob)
+    cheapest = float(one.knob_K[int(np.nanargmin(one.total_K))])
+    intro = (
+        f"The budget is {flops_text(one.budget)} FLOPs of training, the most that every cell has spent"
+        f" ({words.setting(cheapest)} is the cheapest setting, the dearest spends"
+        f" {np.nanmax(one.total_K) / np.nanmin(one.total_K):.3g} times as much in as many steps). Cells that spend more"
+        " a step are read where they had spent as much, on the straight line between the checkpoints around it."
+    )
+    return {
+        "intro": intro,
+        "sentences": [text for pair in one.pairs for text in _sentences(study, pair)],
+        "lines": [line for pair in one.pairs for line in _lines(study, one, pair)],
+        "schedule": schedule_text(study, one),
+    }
+
+
+def flops_text(value: float) -> str:
+    """A number of FLOPs, or of parameters, in three digits."""
+    return f"{value:.3g}" if value >= 1e6 else f"{value:,.0f}"
+
+
+def _lines(study: Study, one: Matched, pair: Pair) -> Iterator[dict[str, str]]:
+    neutral, words = neutral_value(study), wording.phrase(study.claim.knob)
+    shown = {}
+    for name, values in (("steps", pair.at_steps), ("compute", pair.at_compute)):
+        apart_SxK = differences(values, neutral)
+        apart_K, (low_K, high_K) = summaries.iqm(apart_SxK), summaries.interval(apart_SxK)
+        shown[name] = summaries.iqm(values.values_SxK), apart_K, low_K, high_K
+    for k, value in enumerate(pair.at_steps.knob_K):
+        line = {"ability": f"{pair.label}/{pair.split}", "setting": words.short(float(value))}
+        line |= {"total": flops_text(one.total_K[k]), "step": wording.number(one.step_K[k], ",.0f")}
+        for name, (iqm_K, apart_K, low_K, high_K) in shown.items():
+            line[name] = wording.number(iqm_K[k], ".3f")
+            apart = wording.number(apart_K[k], "+.3f")
+            between = f" [{low_K[k]:+.3f}, {high_K[k]:+.3f}]" if np.isfinite(low_K[k]) else ""
+            line[f"{name}_apart"] = "—" if value == neutral else f"{apart}{between}"
+        yield line
+
+
+def _sentences(study: Study, pair: Pair) -> Iterator[str]:
+    """Where each setting stands beside neutral, settings that stand alike together."""
+    neutral, words = neutral_value(study), wording.phrase(study.claim.knob)
+    steps, compute = (signs(differences(values, neutral)) for values in (pair.at_steps, pair.at_compute))
+    groups: dict[str, list[str]] = {}
+    for value, by_steps, by_compute in zip(pair.at_steps.knob_K, steps, compute, strict=True):
+        if value == neutral or by_steps is None:
+            continue
+        if by_compute is None:
+            told = f"{PLACES[by_steps]} at matched steps; {UNREAD}"
+        elif by_steps == by_compute:
+            told = f"{PLACES[by_steps]} at matched steps and at matched compute"
+        else:
+            told = f"{PLACES[by_steps]} at matched steps, {PLACES[by_compute]} at matched compute"
+        groups.setdefault(told, []).append(words.short(float(value)))
+    for told, settings in groups.items():
+        be = "is" if len(settings) == 1 else "are"
+        yield f"{pair.label}/{pair.split}: {wording.listed(settings)} {be} {told}."
+
+
+def schedule_text(study: Study, one: Matched) -> str:
+    """Whether cells at the budget are what runs of that length would have given."""
+    if study.schedule.name == "constant":
+        return "The learning rate is constant, so a cell at the budget is what a run of that length would have given."
+    steps = one.step_K[np.isfinite(one.step_K)]
+    early = [float(study.schedule(jnp.int32(round(step) - 1))) for step in steps if step < study.stages[-1].end]
+    if not early:
+        return (
+            f"The schedule '{study.schedule.name}' is that of the whole run; a constant one makes the fair comparison."
+        )
+    at = f"{min(early):.0%}" if f"{min(early):.0%}" == f"{max(early):.0%}" else f"{min(early):.0%} to {max(early):.0%}"
+    return (
+        f"The schedule '{study.schedule.name}' is that of the whole run: settings read before their last step are read"
+        f" at {at} of the learning rate, not yet decayed as in a run of that length, which counts against them. A"
+        " constant schedule makes the fair comparison."
+    )

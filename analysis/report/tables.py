@@ -1,0 +1,279 @@
+"""The tables of a report: rows of strings, computed from the study, its results and its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from analysis.diagnosis import lead_lag
+from analysis.report import wording
+from analysis.results.table import Results
+from analysis.stats import summaries
+from analysis.verdicts.claims import Bounds, Curve, Judged, curve, neutral_value
+from lab.engine.plan import Plan
+from lab.study.spec import Study, TaskUse, telling
+from tasks.base import trivial
+
+
+def claim_text(study: Study) -> str:
+    """The primary hypotheses in one sentence."""
+    claim = study.claim
+    gains = wording.listed(f"{'raises' if sign > 0 else 'lowers'} {name}" for name, sign in claim.gains)
+    names = wording.listed(f"{label}/{split}" for label, split in claim.abilities)
+    way = "up" if neutral_value(study) <= min(float(cell[claim.knob]) for cell in study.cells) else "down"
+    return f"Going {way} from its neutral value {claim.knob} {gains}, and does not cost {names}."
+
+
+ALWAYS_SAID = ("seed", "optimizer.learning_rate", "optimizer.name")
+
+
+def setting(plan: Plan) -> Iterator[tuple[str, str]]:
+    """(heading, text) of what was trained, evaluated and tested, and how."""
+    study, spec, layout = plan.study, plan.study.spec, plan.layout
+    grid = " × ".join(f"{len(axis.values)} values of {axis.knob}" for axis in study.axes if not axis.tuned)
+    tuned = f", each at the best {wording.listed(list(study.tuned))} of those tried" if study.tuned else ""
+    claim, rate, on_axis = study.claim, study.base["optimizer.learning_rate"], {a.knob for a in study.axes}
+    fixed = "" if "optimizer.learning_rate" in on_axis else f" {rate:g}"
+    optimizer = "optimizer as in the grid" if "optimizer.name" in on_axis else study.base["optimizer.name"]
+    used = {name for cell in study.cells for name in telling(cell)} - {*on_axis, *ALWAYS_SAID}
+    others = {name: value for name, value in study.base.items() if name in used}
+    everywhere = "".join(f"; {name} {value} in every cell" for name, value in others.items())
+    yield (
+        "Model",
+        f"decoder-only pre-norm transformer, {spec.layers} layers, width {spec.width}, {spec.heads} heads, MLP"
+        f" {spec.mlp_width} ({spec.activation}), {spec.positions} positions, {plan.parameters():,} parameters",
+    )
+    stages = ", then ".join(f"{s.name} ({s.end - s.start:,} steps)" for s in study.stages)
+    yield (
+        "Training",
+        f"{stages}; {optimizer}, learning rate{fixed} ({study.schedule.name}, {study.schedule.warmup} steps of warm-up)"
+        f"{everywhere};"
+        f" {wording.by_stage(study.examples)} fresh examples of up to {study.train_length} tokens a step",
+    )
+    yield "Grid", f"{grid} = {len(study.cells)} cells{tuned}; cells of one seed are compared with each other"
+    acts = study.stages[study.acts_from[claim.knob]].name
+    yield (
+        "Shared prefixes",
+        f"{claim.knob} acts from stage '{acts}'; what comes before is trained once a seed: {plan.steps_shared():,}"
+        f" model steps in place of {plan.steps_alone():,}",
+    )
+    yield (
+        "Evaluation",
+        f"{study.eval_examples} examples a task and split; greedy free-running answers, right as a whole or wrong",
+    )
+    yield (
+        "Latents",
+        f"{study.probe_examples} inputs a task, the same for all cells of a seed; layer {claim.layer} of {spec.layers}"
+        " at the task's first read position",
+    )
+    yield (
+        "Tests",
+        f"sign flips over paired seeds, level {claim.alpha:g}; δ is {100 * claim.delta:g}% of (neutral ability −"
+        " trivial baseline)",
+    )
+    yield "Layout", f"{layout.devices} {layout.platform} devices, at most {layout.chunk} cells a device and call"
+
+
+def examples(study: Study) -> dict[str, str]:
+    """A training example of each task as a person would read it."""
+
+    def sample(key: jax.Array) -> dict[str, Any]:
+        key_world, key_example = jax.random.split(key)
+        splits = {use.label: (use.task, use.task.splits["train"]) for use in study.tasks}
+        return {
+            label: task.sample(key_example, task.world(key_world), dict(split.difficulty), split.length)
+            for label, (task, split) in splits.items()
+        }
+
+    # One program for all tasks: compiling is all the time it takes.
+    examples = jax.tree.map(np.asarray, jax.jit(sample)(jax.random.key(0)))
+    return {use.label: use.task.render(examples[use.label]) for use in study.tasks}
+
+
+def task_row(study: Study, use: TaskUse, example: str) -> dict[str, Any]:
+    """One line about a task."""
+    task = use.task
+    return {
+        "label": use.label,
+        "name": task.name,
+        "family": task.family,
+        "about": (type(task).__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " "),
+        "examples": wording.by_stage(use.examples),
+        "factor": f"{use.factor} ({task.factor_sizes[use.factor]} values) on inputs of '{use.probe}'",
+        "example": example,
+        "splits": [
+            {
+                "name": name,
+                "about": one.about,
+                "primary": (use.label, name) in study.claim.abilities,
+                "trivial": wording.number(trivial(task, name).exact),
+            }
+            for name, one in use.splits.items()
+        ],
+    }
+
+
+def verdict_row(study: Study, one: Judged, primary: list[Bounds]) -> dict[str, Any]:
+    """A primary claim; its bounds are the ability's own, which no missing metric makes narrower."""
+    words, verdict = wording.phrase(study.claim.knob), one.verdict
+    bound = next(b for b in primary if (b.label, b.split) == (one.label, one.split))
+    tested = verdict.kind != "underpowered"
+    mark, symbol = wording.MARKS[verdict.kind]
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "metric": f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
+        "neutral": wording.number(verdict.neutral_ability, ".3f"),
+        "trivial": wording.number(one.trivial, ".3f"),
+        "kind": verdict.kind,
+        "mark": mark,
+        "symbol": symbol,
+        "break": wording.break_text(words, verdict),
+        "p": f"{wording.p_value(verdict.deciding_p)}" if tested else "—",
+        "adjusted": wording.p_value(one.adjusted_p) if tested else "—",
+        "rule": verdict.alpha_rule,
+        **_bounds_texts(study, bound),
+    }
+
+
+def sentences(judged: list[Judged]) -> list[tuple[str, str]]:
+    """(claims, sentence), claims about one ability that share a sentence together."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in judged:
+        groups.setdefault((f"{one.label}/{one.split}", one.verdict.sentence), []).append(one.metric)
+    return [(f"{ability} with {wording.listed(metrics)}", text) for (ability, text), metrics in groups.items()]
+
+
+def _bounds_texts(study: Study, bound: Bounds) -> dict[str, str]:
+    words = wording.phrase(study.claim.knob)
+    if not bound.learned:
+        return {"free": "—", "harmful": "—"}
+    free = "cannot be tested" if bound.free_until is None else words.short(bound.free_until)
+    if bound.free_until == neutral_value(study):
+        free = "neutral only"
+    return {"free": free, "harmful": "nowhere" if bound.harmful_from is None else words.short(bound.harmful_from)}
+
+
+def bounds_row(study: Study, bound: Bounds) -> dict[str, Any]:
+    """One evaluated split."""
+    neutral_S = bound.ability.values_SxK[:, bound.ability.knob_K == neutral_value(study)]
+    return {
+        "ability": f"{bound.label}/{bound.split}",
+        "primary": bound.primary,
+        "learned": wording.learned(study, bound),
+        "neutral": wording.number(
+            float(np.nanmean(neutral_S)) if np.isfinite(neutral_S).any() else float("nan"), ".3f"
+        ),
+        "trivial": wording.number(bound.trivial, ".3f"),
+        "delta": wording.number(bound.delta if bound.learned else None, ".3f"),
+        **_bounds_texts(study, bound),
+    }
+
+
+def latent_rows(
+    study: Study, results: Results, judged: list[Judged], primary: list[Bounds]
+) -> Iterator[dict[str, Any]]:
+    """Each claimed metric at neutral, at the last setting shown free, and at the far end, with the check at N/2."""
+    words, neutral = wording.phrase(study.claim.knob), neutral_value(study)
+    seen = set()
+    for one in judged:
+        if (one.label, one.metric) in seen:
+            continue
+        seen.add((one.label, one.metric))
+        values_K = one.gain.knob_K
+        end = float(values_K[-1] if neutral == values_K[0] else values_K[0])
+        bound = next(b for b in primary if (b.label, b.split) == (one.label, one.split))
+        free = bound.free_until if bound.learned else None
+        half = results.columns.get(f"{one.place}/{one.metric}_half")
+        halves = None if half is None else curve(results, one.stratum, half)
+        yield {
+            "label": one.label,
+            "metric": f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
+            "neutral": _at(one.gain, neutral),
+            "free": "—" if free is None else f"{_at(one.gain, free)} at {words.short(free)}",
+            "end": f"{_at(one.gain, end)} at {words.short(end)}",
+            "half": "—" if halves is None else f"{_at(halves, neutral, False)} → {_at(halves, end, False)}",
+        }
+
+
+def _at(values: Curve, knob: float, interval: bool = True) -> str:
+    """IQM and 95% interval at one setting."""
+    column_Sx1 = values.values_SxK[:, values.knob_K == knob]
+    text = _plain(float(summaries.iqm(column_Sx1)[0]))
+    low, high = summaries.interval(column_Sx1)
+    return f"{text} [{_plain(low[0])}, {_plain(high[0])}]" if interval and np.isfinite(low[0]) else text
+
+
+def _plain(value: float) -> str:
+    """Three digits; 1,234 in place of 1.23e+03."""
+    return wording.number(value, ",.0f" if 999.5 <= abs(value) < 1e6 else ".3g")
+
+
+def check_rows(results: Results, judged: list[Judged]) -> Iterator[dict[str, str]]:
+    """What the readings of each task rest on."""
+    for place in dict.fromkeys(one.place for one in judged):
+        stratum = next(one.stratum for one in judged if one.place == place)
+
+        def spread(name: str, form: str, place=place, stratum=stratum) -> str:
+            values = curve(results, stratum, results.columns[f"{place}/{name}"]).values_SxK
+            values = values[np.isfinite(values)]
+            if not len(values):
+                return "—"
+            low, high = format(values.min(), form), format(values.max(), form)
+            return low if low == high else f"{low} to {high}"
+
+        yield {
+            "place": f"{place.label}, {place.read} position, layer {place.layer}",
+            "kept": spread("two_nn_kept", ".0%"),
+            "classes": spread("classes_present", ".0f"),
+            "smallest": spread("class_count_min", ".0f"),
+            "largest": spread("class_count_max", ".0f"),
+            "probe": spread("probe_accuracy", ".2f"),
+            "control": spread("probe_control_accuracy", ".2f"),
+        }
+
+
+def order_rows(study: Study, found: list[lead_lag.Trajectory]) -> list[dict[str, str]]:
+    """What moves first: in the stretch that all settings share, at neutral and at the far end.
+
+    Stretches with too few checkpoints for any order are one row an ability.
+    """
+    words, rows = wording.phrase(study.claim.knob), []
+    for one in lead_lag.shown(found, neutral_value(study)):
+        few = {each.pattern for each in one.orders} == {lead_lag.TOO_FEW}
+        where = "all, before the knob acts" if one.setting is None else words.short(one.setting)
+        where = "each on its own" if few and one.setting is not None else where
+        head = {
+            "ability": f"{one.label}/{one.split}",
+            "setting": where,
+            "steps": f"{one.start:,} to {one.end:,}",
+            "plateau": wording.number(one.plateau, ".0%"),
+        }
+        silent = {"against": "—", "other": "—", "half": "—", "ratio": "—"}
+        if few:
+            row = {**head, **silent, "pattern": f"{lead_lag.TOO_FEW} ({one.checkpoints})"}
+            rows += [] if row in rows else [row]
+            continue
+        for each in one.orders:
+            said = np.isfinite(each.ratio)
+            rows.append(
+                {
+                    **head,
+                    "against": each.against,
+                    "other": wording.number(each.against_half, ",.0f"),
+                    "half": wording.number(each.ability_half, ",.0f"),
+                    "ratio": f"{each.ratio:.2f} [{each.low:.2f}, {each.high:.2f}]" if said else "—",
+                    "pattern": each.pattern,
+                }
+            )
+    return rows
+
+
+def diverged_rows(results: Results) -> Iterator[dict[str, str]]:
+    """The cells whose loss stopped being finite."""
+    study = results.study
+    for cell, step in zip(study.cells, results.diverged_at, strict=True):
+        if step >= 0:
+            yield {"cell": wording.settings_text({a.knob: cell[a.knob] for a in study.axes}), "step": f"{int(step):,}"}

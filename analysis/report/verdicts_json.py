@@ -1,0 +1,161 @@
+"""verdicts.json: what the study concluded, for programs to read. Its fields are documented in docs/verdicts.md.
+
+A pure function of the results: no clock, no versions, floats to seven significant digits, missing numbers null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from analysis.design import interim, selection
+from analysis.diagnosis import diagnose, lead_lag
+from analysis.results.recovery_record import Repairs, routes
+from analysis.results.table import Results
+from analysis.stats import break_test
+from analysis.verdicts.claims import Bounds, Judged, neutral_value
+
+SCHEMA = 1  # raised when a field changes its meaning or goes away; new fields don't raise it
+
+
+def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> dict[str, Any]:
+    """The file's content as plain JSON values."""
+    study, claim = results.study, results.study.claim
+    return plain(
+        {
+            "schema": SCHEMA,
+            "study": study.name,
+            "question": study.question,
+            "claim_hash": study.claim_hash(),
+            "alpha": claim.alpha,
+            "delta": claim.delta,
+            "layer": claim.layer,
+            "knob": {
+                "name": claim.knob,
+                "neutral": neutral_value(study),
+                "values": sorted({float(cell[claim.knob]) for cell in study.cells}),
+            },
+            "seeds": sorted({int(cell["seed"]) for cell in study.cells}),
+            "step": int(results.step[-1]),
+            "least_seeds": break_test.least_seeds(claim.alpha),
+            "cells": len(study.cells),
+            "diverged": [
+                {"cell": study.key(cell, len(study.stages) - 1), "step": int(step)}
+                for cell, step in zip(study.cells, results.diverged_at, strict=True)
+                if step >= 0
+            ],
+            "refinement": interim.document(results.looks, claim.alpha) if results.looks else None,
+            "tuned": selection.document(results.tuning) if results.tuning else [],
+            "claims": [_claim(one) for one in judged],
+            "bounds": [_bounds(one) for one in bounds],
+            "repairs": [] if results.repairs is None else list(_repairs(results.repairs, claim.alpha)),
+            "labels": [_label(one) for one in diagnose.diagnose(results, judged, bounds)],
+            "trajectories": [_trajectory(one) for one in lead_lag.trajectories(results, judged, bounds)],
+        }
+    )
+
+
+def text(results: Results, judged: list[Judged], bounds: list[Bounds]) -> str:
+    """The file's text: strict JSON."""
+    return json.dumps(document(results, judged, bounds), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _claim(one: Judged) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "metric": one.metric,
+        "sign": one.sign,
+        "place": str(one.place),
+        "stratum": one.stratum,
+        "adjusted_p": one.adjusted_p,
+        **asdict(one.verdict),
+    }
+
+
+def _bounds(one: Bounds) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "stratum": one.stratum,
+        "primary": one.primary,
+        "learned": one.learned,
+        "shown_free_until": one.free_until,
+        "shown_harmful_from": one.harmful_from,
+        "delta": one.delta,
+        "trivial": one.trivial,
+    }
+
+
+def _label(one: diagnose.Label) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "stratum": one.stratum,
+        "name": one.name,
+        "status": one.status,
+        "at": one.at,
+        "evidence": one.evidence,
+        "needs": one.needs,
+        "by": one.by,
+    }
+
+
+def _repairs(repairs: Repairs, alpha: float) -> Iterator[dict[str, Any]]:
+    for one in repairs.outcomes:
+        yield {
+            "ability": f"{one.label}/{one.split}",
+            "stratum": one.stratum,
+            "at": one.setting,
+            "arm": one.arm,
+            "about": repairs.arms[one.arm],
+            "steps": repairs.steps,
+            "seeds": one.seeds,
+            "lost": float(np.mean(one.lost_S)),
+            "recovered": float(np.mean(one.recovered_S)),
+            "interval": one.interval,
+            "share": one.share,
+            "outcome": one.kind(alpha),
+            "p_recovered": one.p("some"),
+            "p_half": one.p("half"),
+            "after": float(np.mean(one.after)),
+            "neutral_after": float(np.mean(one.neutral_after)),
+            "latents": [
+                {"metric": metric, "neutral": neutral, "unchanged": unchanged, "arm": arm}
+                for metric, (neutral, unchanged, arm) in one.latents.items()
+            ],
+            "second_routes": [
+                {"metric": route.metric, "gain": route.gain, "change": route.change, "told": route.told, "p": route.p}
+                for route in routes(one, alpha)
+            ],
+        }
+
+
+def _trajectory(one: lead_lag.Trajectory) -> dict[str, Any]:
+    return {
+        "ability": f"{one.label}/{one.split}",
+        "stratum": one.stratum,
+        "setting": one.setting,
+        "start": one.start,
+        "end": one.end,
+        "checkpoints": one.checkpoints,
+        "plateau": one.plateau,
+        "orders": [asdict(each) for each in one.orders],
+    }
+
+
+def plain(value: Any) -> Any:
+    """JSON values only: NumPy scalars unwrapped, tuples as lists, floats rounded, what is not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(one) for one in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value

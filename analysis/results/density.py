@@ -1,0 +1,93 @@
+"""How dense the kernels of a pruned study are at its end: counted in the checkpoints, not taken from the knobs.
+
+A weight that grew back and has not moved since counts as zero, as does one that training left at zero by chance.
+
+Shape letters: C cells, K kernels.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lab.engine.plan import Plan
+from lab.mechanisms import knobs
+from lab.mechanisms.pruning_masks import prunable
+from lab.storage import checkpoint
+from lab.storage.store import Store
+from lab.study.spec import Study
+
+PRUNING = {"prune", "structured"}
+
+
+@dataclass(frozen=True)
+class Density:
+    """Weights that aren't zero after the last step.
+
+    Attributes:
+      kernels: names, such as 'block_0/attention/qkv'.
+      size_K: int[K], weights of each.
+      nonzero_CxK: int[C, K], those of a cell that aren't zero.
+    """
+
+    kernels: tuple[str, ...]
+    size_K: np.ndarray
+    nonzero_CxK: np.ndarray
+
+
+def count(plan: Plan, store: Store) -> Density | None:
+    """The density of every cell's kernels; None for a study that doesn't prune."""
+    if not PRUNING & set(knobs.mechanisms_in_use(plan.study.cells)):
+        return None
+    trees: dict[Any, dict[str, np.ndarray]] = {}
+    counts = []
+    for row in plan.nodes_of_cells():
+        saved, index = store.final(row[-1].key)
+        if saved.path not in trees:
+            kernels = prunable(checkpoint.load(saved, "params"))
+            trees[saved.path] = {path: np.asarray(kernel) for path, kernel in kernels.items()}
+        counts.append([np.count_nonzero(kernel[index]) for kernel in trees[saved.path].values()])
+    kernels = next(iter(trees.values()))
+    names = tuple(path.strip("[]'").replace("']['", "/").removesuffix("/kernel") for path in kernels)
+    return Density(names, np.asarray([kernel[0].size for kernel in kernels.values()]), np.asarray(counts))
+
+
+def to_csv(study: Study, density: Density) -> str:
+    """A row for each cell and kernel: the axes' settings, the weights that aren't zero, and all of them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    axes = [axis.knob for axis in study.axes]
+    writer.writerow(["cell", *axes, "kernel", "nonzero", "weights"])
+    for cell, nonzero_K in zip(study.cells, density.nonzero_CxK, strict=True):
+        key, settings = study.key(cell, len(study.stages) - 1), [cell[name] for name in axes]
+        for kernel in zip(density.kernels, nonzero_K.tolist(), density.size_K.tolist(), strict=True):
+            writer.writerow([key, *settings, *kernel])
+    return out.getvalue()
+
+
+def table(study: Study, density: Density | None, stratum: Mapping[str, Any]) -> dict[str, Any]:
+    """A line for each kernel and one for all: the range of its density over the cells of each setting, in percent."""
+    if density is None:
+        return {}
+    mine = [i for i, cell in enumerate(study.cells) if all(cell[k] == v for k, v in stratum.items())]
+    knob_C = np.asarray([float(study.cells[i][study.claim.knob]) for i in mine])
+    values, lines = np.unique(knob_C), []
+    nonzero_CxK = density.nonzero_CxK[mine]
+    every_CxK = np.concatenate([nonzero_CxK, nonzero_CxK.sum(axis=1, keepdims=True)], axis=1)
+    sizes = [*density.size_K, density.size_K.sum()]
+    for index, (name, size) in enumerate(zip([*density.kernels, "all"], sizes, strict=True)):
+        shares_C = every_CxK[:, index] / size
+        lines.append(
+            {"kernel": name, "weights": f"{size:,}", "shares": [_range(shares_C[knob_C == v]) for v in values]}
+        )
+    return {"settings": [f"{value:g}" for value in values], "lines": lines}
+
+
+def _range(shares: np.ndarray) -> str:
+    low, high = (f"{100 * share:.4g}%" for share in (shares.min(), shares.max()))
+    return low if low == high else f"{low} to {high}"

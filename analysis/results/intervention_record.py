@@ -1,0 +1,61 @@
+"""What interventions found, kept beside a study: interventions.json, which its labels read where it is there.
+
+Cells are named by content, so that what was found on other checkpoints is never taken for these. The file can be
+deleted; `python -m analysis.causal` writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from analysis.activations.measure import Place, claim_place
+from lab.study.spec import Study
+
+FILE = "interventions.json"
+VERSION = 1  # raised whenever the same checkpoint would be judged otherwise
+
+
+def save(directory: Path, study: Study, place: Place, factor: str, readings: Mapping[str, np.ndarray]) -> None:
+    """Keep the readings of a study's last step, float64[cells] by name, beside those of other places.
+
+    Raises:
+      OSError: if the directory can't be written to.
+    """
+    kept = _read(directory / FILE)
+    cells = [study.key(cell, len(study.stages) - 1) for cell in study.cells]
+    of_cells = {name: dict(zip(cells, values.tolist(), strict=True)) for name, values in readings.items()}
+    kept[_name(place, factor)] = of_cells
+    partial = directory / f"{FILE}.partial"
+    partial.write_text(json.dumps({"version": VERSION, "places": kept}, indent=1))
+    partial.replace(directory / FILE)
+
+
+def load(directory: Path, study: Study) -> dict[str, np.ndarray]:
+    """`<label>/<reading>` -> float64[cells], where the claims are read and of the factor that the study probes.
+
+    NaN for cells on which nothing was tried; nothing at all where there is no such file, or one of another version.
+    """
+    kept, found = _read(directory / FILE), {}
+    cells = [study.key(cell, len(study.stages) - 1) for cell in study.cells]
+    for use in study.tasks:
+        for name, by_cell in kept.get(_name(claim_place(study, use.label), use.factor), {}).items():
+            values = np.asarray([by_cell.get(cell, np.nan) for cell in cells], float)
+            if np.isfinite(values).any():
+                found[f"{use.label}/{name}"] = values
+    return found
+
+
+def _name(place: Place, factor: str) -> str:
+    return f"{place}/{factor}"
+
+
+def _read(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    try:
+        record = json.loads(path.read_text())
+        return record["places"] if record["version"] == VERSION else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,199 @@
+"""One table of everything that was measured, read from the checkpoints: a row for each cell and evaluation."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from analysis.activations import linear_maps
+from analysis.activations.measure import Measurer, Place, places
+from analysis.design import interim as looks
+from analysis.design.controls import twins
+from analysis.design.interim import Looks
+from analysis.design.selection import Tuning
+from analysis.results import costs, intervention_record
+from analysis.results.costs import Costs
+from analysis.results.density import Density, count
+from analysis.results.recovery_record import Repairs, read
+from lab.engine.plan import Node, Plan
+from lab.mechanisms.knobs import telling
+from lab.storage import checkpoint
+from lab.storage.store import Store
+from lab.study.spec import Study
+
+
+@dataclass(frozen=True)
+class Results:
+    """Readings of every cell at every kept step.
+
+    Attributes:
+      study: the study.
+      step: int[E], the absolute steps of the evaluations, earliest first; the last one ends the study.
+      stage: the stage's name of each evaluation.
+      columns: name -> float64[cells, E]; abilities are '<task>/<split>/exact' and '/logprob', latents
+        '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the mean loss of the call that ended at the step. Where
+        claims are read, '<place>/image_r2' at the last evaluation: how far a cell's states and those of the neutral
+        cell of its seed are linear images of each other (see `analysis.activations.linear_maps`).
+      diverged_at: int[cells], the step at which a cell's loss was first not finite; -1 for the others.
+      shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix, ''
+        where there are none yet.
+      density: of the kernels at the end; None for a study that doesn't prune.
+      costs: parameters and FLOPs; None where there are no checkpoints to count them in.
+      repairs: what interventions recovered; None where none were run.
+      looks: at which seeds a refined study was looked at; None for one that wasn't.
+      tuning: what was chosen where a knob is tuned away: `study` then holds the chosen cells only.
+      interventions: `<label>/<reading>` -> float64[cells] at the last step, where any were tried;
+        `analysis.results.intervention_record`.
+    """
+
+    study: Study
+    step: np.ndarray
+    stage: tuple[str, ...]
+    columns: dict[str, np.ndarray]
+    diverged_at: np.ndarray
+    shared: tuple[tuple[str, ...], ...]
+    density: Density | None = None
+    costs: Costs | None = None
+    repairs: Repairs | None = None
+    looks: Looks | None = None
+    tuning: Tuning | None = None
+    interventions: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
+        """float64[cells, E]."""
+        return self.columns[f"{label}/{split}/{reading}"]
+
+    def latent(self, place: Place, metric: str) -> np.ndarray:
+        """float64[cells, E]."""
+        return self.columns[f"{place}/{metric}"]
+
+
+def shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
+    """How many of the first evaluations are the same numbers at every knob setting of the stratum."""
+    keys: dict[int, list[tuple[str, ...]]] = {}
+    for cell, row in zip(results.study.cells, results.shared, strict=True):
+        if all(cell[name] == value for name, value in stratum.items()):
+            keys.setdefault(cell["seed"], []).append(row)
+    same_E = [
+        all(len({row[e] for row in rows}) == 1 < len(rows) for rows in keys.values()) for e in range(len(results.step))
+    ]
+    return int(np.argmin([*same_E, False]))
+
+
+def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> Results:
+    """Read the histories of a study and measure the latents of every kept checkpoint.
+
+    Of a study that isn't finished: NaN where a cell's stage is still to come, and neither density nor costs.
+    """
+    study = plan.study
+    nodes = [[n for n in row if n.key in store.nodes] for row in plan.nodes_of_cells()]
+    finished = all(len(row) == len(study.stages) for row in nodes)
+    chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
+    saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
+    knobs = plan.knobs
+    readings = measurer.read(saved, knobs, on_progress)
+    histories = {path: checkpoint.load(chunk[-1], "history") for path, chunk in chunks.items()}
+
+    evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]
+    columns: dict[str, np.ndarray] = {}
+    diverged = np.full(len(study.cells), -1)
+    for cell, row in enumerate(nodes):
+        for at, (stage, step) in enumerate(evaluations):
+            if stage >= len(row):
+                break
+            final, index = store.final(row[stage].key)
+            values = _recorded(histories[str(final.path)], index, step, final.meta["abilities"])
+            values |= _measured(study, readings[row[stage].key, step])
+            for name, value in values.items():
+                columns.setdefault(name, np.full((len(nodes), len(evaluations)), np.nan))[cell, at] = value
+        for node in row:
+            final, index = store.final(node.key)
+            at_step = int(histories[str(final.path)]["diverged_at"][index, 0])
+            diverged[cell] = at_step if diverged[cell] < 0 else diverged[cell]
+    for name, values in _images(plan, nodes, store, measurer, knobs).items():
+        columns[name] = np.full((len(nodes), len(evaluations)), np.nan)
+        columns[name][:, -1] = values
+    return Results(
+        study=study,
+        step=np.asarray([step for _, step in evaluations]),
+        stage=tuple(study.stages[stage].name for stage, _ in evaluations),
+        columns=columns,
+        diverged_at=diverged,
+        shared=tuple(tuple(row[s].key if s < len(row) else "" for s, _ in evaluations) for row in nodes),
+        density=count(plan, store) if finished else None,
+        costs=costs.count(plan, store) if finished else None,
+        repairs=read(store.workdir, study) if finished else None,
+        looks=looks.of(looks.read(store.workdir), study),
+        interventions=intervention_record.load(store.workdir, study),
+    )
+
+
+def _images(
+    plan: Plan, nodes: list[list[Node]], store: Store, measurer: Measurer, knobs: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """{column: float64[cells]} of `analysis.activations.linear_maps`; NaN where one of two cells isn't done."""
+    study = plan.study
+    ends = [store.final(row[-1].key) if len(row) == len(study.stages) else None for row in nodes]
+    pairs = {
+        index: (end, other)
+        for index, (end, twin) in enumerate(zip(ends, twins(study), strict=True))
+        if twin is not None and end is not None and (other := ends[twin]) is not None
+    }
+    found = linear_maps.read(measurer, list(pairs.values()), knobs)
+    columns = {}
+    for name, values in found.items():
+        columns[name] = np.full(len(nodes), np.nan)
+        columns[name][list(pairs)] = values
+    return columns
+
+
+def _recorded(history: dict[str, np.ndarray], row: int, step: int, names: list[str]) -> dict[str, float]:
+    at = int(np.flatnonzero(history["step"][row] == step)[0])
+    call = int(np.flatnonzero(history["call_end"][row] == step)[0])
+    values = {"train/loss": float(history["loss"][row, call])}
+    for index, name in enumerate(names):
+        values[f"{name}/exact"], values[f"{name}/logprob"] = map(float, history["ability"][row, at, index])
+    return values
+
+
+def _measured(study: Study, readings: dict[str, np.ndarray]) -> dict[str, float]:
+    return {
+        f"{place}/{name}": float(values[index])
+        for index, place in enumerate(places(study))
+        for name, values in readings.items()
+    }
+
+
+def to_csv(results: Results) -> str:
+    """The table as text: knobs, seed, stage, step, divergence, costs, then every ability and latent reading.
+
+    Of the knobs, those that are an axis or do something in some cell.
+    """
+    study = results.study
+    turned = {axis.knob for axis in study.axes}.union(*(telling(cell) for cell in study.cells))
+    knobs = [name for name in study.base if name in turned and name != "seed"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    named = costs.COLUMNS if results.costs else ()
+    writer.writerow(["cell", *knobs, "seed", "stage", "step", "diverged_at", "trained_as", *named, *results.columns])
+    for index, cell in enumerate(study.cells):
+        key = study.key(cell, len(study.stages) - 1)
+        settings = [_text(cell[name]) for name in knobs]
+        for at, step in enumerate(results.step):
+            diverged = results.diverged_at[index] if 0 <= results.diverged_at[index] < step else ""
+            spent = results.costs.row(index, at) if results.costs else []
+            values = [*spent, *(_text(column[index, at]) for column in results.columns.values())]
+            writer.writerow(
+                [key, *settings, cell["seed"], results.stage[at], step, diverged, results.shared[index][at], *values]
+            )
+    return out.getvalue()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{float(value):.7g}"

@@ -1,0 +1,1 @@
+"""Error rates and power, measured on simulated and on planted truths."""

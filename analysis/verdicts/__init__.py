@@ -1,0 +1,1 @@
+"""A study's claims, judged; and the rounds of refinement that judging asks for."""

@@ -1,0 +1,208 @@
+"""The study's primary claims judged: every gain with every ability, at the last step, by the break test.
+
+What a study fixed before training is primary; every other split is judged for its bounds only and printed as
+exploratory. Axes besides the claim's knob and the seed become strata: the claims are judged within each of them.
+
+Shape letters: S seeds, K settings of the claim's knob.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.activations.measure import Place, claim_place
+from analysis.design.controls import neutral_value, strata
+from analysis.results.table import Results
+from analysis.stats import break_test
+from lab.errors import UserError
+from lab.study.spec import Study
+from tasks.base import trivial
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One reading over the claim's knob within a stratum: values[S, K], NaN where a cell is missing or diverged."""
+
+    knob_K: np.ndarray
+    seed_S: np.ndarray
+    values_SxK: np.ndarray
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One claim with its data and verdict.
+
+    Attributes:
+      metric, sign: the latent metric, and +1 if larger is the claimed gain, else -1.
+      place: where it is read.
+      label, split: the ability.
+      stratum: values of the grid's other axes; empty if there are none.
+      gain: the metric as it was read (not signed).
+      ability: exact accuracy.
+      logprob: mean log-probability of the answer, in nats.
+      trivial: the best trivial baseline's exact accuracy.
+      verdict: the break test's outcome.
+      adjusted_p: the deciding p-value adjusted for the number of primary claims (false discovery rate).
+    """
+
+    metric: str
+    sign: int
+    place: Place
+    label: str
+    split: str
+    stratum: dict[str, Any]
+    gain: Curve
+    ability: Curve
+    logprob: Curve
+    trivial: float
+    verdict: break_test.Verdict
+    adjusted_p: float
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far one ability is shown free of harm along the knob, whatever the metric.
+
+    Attributes:
+      label, split, stratum: as in Judged.
+      primary: whether the split is part of the claim.
+      ability, logprob: the curves.
+      trivial: the best trivial baseline's exact accuracy.
+      learned: whether the neutral cells are shown to beat it.
+      free_until: the last knob value up to which it is shown free; None where nothing can be tested.
+      harmful_from: the first knob value from which it is shown harmful, or None.
+      delta: the change that counts, in units of exact accuracy.
+      neutral: the knob value that the others are compared with, an end of the ability's settings.
+    """
+
+    label: str
+    split: str
+    stratum: dict[str, Any]
+    primary: bool
+    ability: Curve
+    logprob: Curve
+    trivial: float
+    learned: bool
+    free_until: float | None
+    harmful_from: float | None
+    delta: float
+    neutral: float
+
+
+def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluation: int = -1) -> Curve:
+    """One column of the results over knob and seed; diverged cells are missing.
+
+    Args:
+      results: the study's results.
+      stratum: values of the other axes.
+      column: float64[cells, E].
+      evaluation: which evaluation; the last by default.
+    """
+    study, knob = results.study, results.study.claim.knob
+    inside = [i for i, cell in enumerate(study.cells) if all(cell[k] == v for k, v in stratum.items())]
+    knob_K = np.asarray(sorted({float(study.cells[i][knob]) for i in inside}))
+    seed_S = np.asarray(sorted({int(study.cells[i]["seed"]) for i in inside}))
+    values = np.full((len(seed_S), len(knob_K)), np.nan)
+    for i in inside:
+        cell, step = study.cells[i], results.step[evaluation]
+        if results.diverged_at[i] < 0 or results.diverged_at[i] >= step:
+            place = np.searchsorted(seed_S, cell["seed"]), np.searchsorted(knob_K, float(cell[knob]))
+            values[place] = column[i, evaluation]
+    return Curve(knob_K, seed_S, values)
+
+
+def check(study: Study) -> None:
+    """Refuse, before training, a claim that the break test can't read.
+
+    Raises:
+      UserError: where the knob's neutral value isn't at an end of its axis.
+    """
+    knob = study.claim.knob
+    for stratum in strata(study):
+        values = sorted({float(c[knob]) for c in study.cells if all(c[k] == v for k, v in stratum.items())})
+        neutral = neutral_value(study)
+        if neutral not in (values[0], values[-1]):
+            raise UserError(
+                f"sweep(): axis '{knob}' must begin or end at {neutral:g}, its neutral value or else the study's base"
+                f" value, which the claim is compared with; it has {', '.join(f'{v:g}' for v in values)}."
+            )
+
+
+def judge(results: Results) -> list[Judged]:
+    """The verdict of every primary claim, strata outermost, then abilities, then gains."""
+    study, claim = results.study, results.study.claim
+    uses = {use.label: use for use in study.tasks}
+    found = []
+    for stratum in strata(study):
+        for label, split in claim.abilities:
+            floor = trivial(uses[label].task, split).exact
+            ability, logprob = _ability(results, stratum, label, split)
+            for metric, sign in claim.gains:
+                place = claim_place(study, label)
+                gain = curve(results, stratum, results.latent(place, metric))
+                verdict = _verdict(results, gain.values_SxK * sign, ability, floor)
+                found.append((metric, sign, place, label, split, stratum, gain, ability, logprob, floor, verdict))
+    adjusted = break_test.family([row[-1] for row in found])
+    return [Judged(*row, adjusted_p=float(p)) for row, p in zip(found, adjusted, strict=True)]
+
+
+def bounds(results: Results) -> list[Bounds]:
+    """Free and harmful bounds of every evaluated split, primary ones first."""
+    study, claim = results.study, results.study.claim
+    pairs = list(claim.abilities)
+    pairs += [(u.label, s) for u in study.tasks for s in u.splits if (u.label, s) not in claim.abilities]
+    uses = {use.label: use for use in study.tasks}
+    found = []
+    for stratum in strata(study):
+        for label, split in pairs:
+            floor = trivial(uses[label].task, split).exact
+            ability, logprob = _ability(results, stratum, label, split)
+            verdict, learned = bounds_verdict(ability, floor, **_options(results, ability))
+            found.append(
+                Bounds(
+                    label,
+                    split,
+                    stratum,
+                    (label, split) in claim.abilities,
+                    ability,
+                    logprob,
+                    floor,
+                    learned,
+                    verdict.shown_free_until,
+                    verdict.shown_harmful_from,
+                    verdict.delta,
+                    neutral_value(study),
+                )
+            )
+    return found
+
+
+def _ability(results: Results, stratum: dict[str, Any], label: str, split: str) -> tuple[Curve, Curve]:
+    exact = curve(results, stratum, results.ability(label, split))
+    return exact, curve(results, stratum, results.ability(label, split, "logprob"))
+
+
+def _verdict(results: Results, gain_SxK: np.ndarray, ability: Curve, floor: float) -> break_test.Verdict:
+    options = _options(results, ability)
+    return break_test.verdict(ability.knob_K, gain_SxK, ability.values_SxK, trivial=floor, **options)
+
+
+def _options(results: Results, ability: Curve) -> dict[str, Any]:
+    study, knob_K = results.study, ability.knob_K
+    neutral_index = 0 if neutral_value(study) == knob_K[0] else len(knob_K) - 1
+    options = {"neutral_index": neutral_index, "alpha": study.claim.alpha, "delta_share": study.claim.delta}
+    return options | (results.looks.options(knob_K, ability.seed_S) if results.looks else {})
+
+
+def bounds_verdict(ability: Curve, floor: float, *, alpha: float, **options: Any) -> tuple[break_test.Verdict, bool]:
+    """A verdict to read an ability's bounds off, and whether its neutral cells are shown to beat the trivial baseline.
+
+    The bounds don't look at the metric; the knob itself stands in for it.
+    """
+    stand_in = np.broadcast_to(np.arange(len(ability.knob_K), dtype=float), ability.values_SxK.shape)
+    values_SxK = ability.values_SxK
+    verdict = break_test.verdict(ability.knob_K, stand_in, values_SxK, trivial=floor, alpha=alpha, **options)
+    return verdict, verdict.kind != "not learned" and verdict.p_values.get("learned", 1.0) <= alpha

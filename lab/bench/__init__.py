@@ -1,0 +1,1 @@
+"""How fast the engine, the generators and the mechanisms are on this machine."""

@@ -1,0 +1,170 @@
+"""How fast the engine is on this machine, `python -m lab.bench`, and what mechanisms cost, with `--mechanisms`.
+
+The first prints, at the two reference shapes (2 layers, 4 heads, float32): cell-steps a second, the share of this
+machine's matrix-product ceiling measured in the same run, the generators' share of a step, compile seconds, and, where
+PyTorch is installed, the ratio to an eager PyTorch loop of the same model (the better of one process with all threads
+and one process a core). Contenders are timed in turns and the best of each is taken, so a ratio survives a noisy
+machine better than a time does. The second prints, for every mechanism at a value at which it acts, its milliseconds a
+cell-step as a ratio to the same program without it, the two timed in turns, and its compile seconds. `--cells` trains
+grids of 8 to 512 cells as studies are: milliseconds a cell-step, and memory.
+
+`--save=FILE` keeps the figures, `--compare=FILE` names what got slower since: exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from lab.bench import baseline, grid_size, mechanisms
+from lab.bench.baseline import TOLERANCE, Figure, Measured
+from lab.bench.programs import ROUNDS, SHAPES, STEPS, flops, generation, matrix_product, reference, seconds_of, training
+from lab.engine.device_grid import Layout, cores, local_layout, use_every_core
+from lab.engine.program_cache import Programs
+from lab.errors import UserError, run_command
+from lab.training.step import Program
+
+
+def torch_rates(program: Program) -> dict[str, float]:
+    """Cell-steps a second of eager PyTorch: one process with all threads, and one process a core."""
+    spec, (_, batch) = program.spec, program.counts[0]
+    sizes = [str(x) for x in (spec.vocab_size, program.length, batch, spec.width, spec.layers, spec.heads)]
+
+    def together(processes: int, threads: int) -> float:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, "-m", "lab.bench.torch_reference", *sizes, str(threads)]
+        running = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(processes)
+        ]
+        return sum(float(process.communicate()[0]) for process in running)
+
+    if jax.default_backend() != "cpu":
+        return {"one process": together(1, cores())}
+    return {"one process, all threads": together(1, cores()), "one process a core": together(cores(), 1)}
+
+
+def yardstick() -> float:
+    """CPU seconds of compiling something that has nothing to do with the lab: the gradient of 16 dense layers."""
+
+    def loss(kernels: jax.Array, x: jax.Array) -> jax.Array:
+        for kernel in kernels:
+            x = jnp.tanh(x @ kernel)
+        return jnp.sum(x)
+
+    begun = time.process_time()
+    jax.jit(jax.grad(loss)).lower(jnp.ones((16, 32, 32)), jnp.ones((8, 32))).compile()
+    return time.process_time() - begun
+
+
+def measure(width: int, tokens: int, batch: int, layout: Layout) -> Measured:
+    """The lines and figures of one reference shape."""
+    shape = f"d={width} T={tokens} B={batch}"
+    program, programs = reference(width, tokens, batch), Programs(layout)
+    begun = time.process_time()
+    step, cells = training(program, programs)
+    compiling, compile_seconds = time.process_time() - begun, programs.seconds
+    compiling /= min(yardstick() for _ in range(3))
+    make_data = generation(program, programs)
+    product, product_flops = matrix_product(layout)
+    times = {"step": [], "data": [], "product": []}
+    for _ in range(ROUNDS):  # in turns, so that a noisy neighbour hits all of them
+        for name, call in (("step", step), ("data", make_data), ("product", product)):
+            times[name].append(seconds_of(call))
+    best = {name: min(seconds) for name, seconds in times.items()}
+    rate = cells * STEPS / best["step"]
+    ceiling = product_flops / best["product"]
+    achieved = flops(program) * rate
+    figures = [
+        Figure(f"{shape}: rate", rate, "cell-steps/s", more=True),
+        Figure(f"{shape}: share of the ceiling", achieved / ceiling, more=True, judged=True),
+        Figure(f"{shape}: ceiling", ceiling / 1e9, "GFLOP/s", more=True),
+        Figure(f"{shape}: generators", best["data"] / best["step"], "of a step"),
+        Figure(f"{shape}: compile", compile_seconds, "s"),
+        Figure(f"{shape}: compile, beside 16 dense layers", compiling, "times as many CPU seconds", judged=True),
+    ]
+    lines = [
+        shape,
+        f"  cell-steps/s           {rate:,.1f}  ({1e3 / rate:.2f} ms a cell-step, {cells} cells in a call)",
+        f"  matrix products        {achieved / 1e9:,.1f} GFLOP/s, {achieved / ceiling:.0%} of the measured ceiling"
+        f" ({ceiling / 1e9:,.0f} GFLOP/s)",
+        f"  generators             {best['data'] / best['step']:.1%} of a step",
+        f"  compile                {compile_seconds:.1f} s (initialisation and training)",
+    ]
+    if importlib.util.find_spec("torch"):
+        rates = torch_rates(program)
+        fastest = max(rates.values())
+        told = ", ".join(f"{name} {value:,.1f}" for name, value in rates.items())
+        lines.append(f"  eager PyTorch          {told} cell-steps/s: ratio {rate / fastest:.2f}")
+        figures.append(Figure(f"{shape}: ratio to eager PyTorch", rate / fastest, more=True, judged=True))
+    else:
+        lines.append("  eager PyTorch          not installed: pip install -e '.[bench]'")
+    return Measured(lines, figures)
+
+
+def measures(kind: str, layout: Layout) -> Mapping[str, Callable[[], Measured]]:
+    """What a benchmark measures, by name, each on its own."""
+    if kind == "mechanisms":
+        return mechanisms.measures(layout)
+    if kind == "cells":
+        return {"cells": grid_size.measure}
+    return {str(shape): lambda shape=shape: measure(*shape, layout) for shape in SHAPES}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab.bench", description="How fast the engine is on this machine.")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--mechanisms", action="store_const", const="mechanisms", dest="kind", help="each one's cost")
+    kinds.add_argument("--cells", action="store_const", const="cells", dest="kind", help="grids of 8 to 512 cells")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep the figures")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="name what got slower since they were kept")
+    parser.add_argument(
+        "--tolerance", type=float, default=TOLERANCE, help="the share by which a figure may get worse (%(default)s)"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the benchmark of this machine. Exit status: 0, or 1 where something got slower than in a saved run."""
+    args, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        raise UserError(f"unknown arguments '{' '.join(unknown)}'; `python -m lab.bench --help` tells which there are.")
+    if args.tolerance <= 0:
+        raise UserError(f"--tolerance={args.tolerance:g} must be above 0: no two runs give quite the same figures.")
+    if args.save and not args.save.parent.is_dir():
+        raise UserError(f"--save={args.save} can't be written: there is no such directory.")
+    use_every_core()
+    layout = local_layout()
+    run = baseline.begun(args.kind or "shapes", layout)
+    before = baseline.read(args.compare) if args.compare else None
+    if before and (note := baseline.check_comparable(before, run, args.compare)):
+        print(note)
+    print(
+        f"{layout.devices} × {run.machine['device']}, jax {jax.__version__}, width {layout.width},"
+        f" chunk {layout.chunk}, load {run.load}"
+    )
+    figures: list[Figure] = []
+    for measuring in measures(run.kind, layout).values():
+        measured = baseline.measured_twice(measuring, before, args.tolerance)
+        print("\n".join(measured.lines), flush=True)
+        figures += measured.figures
+    run = replace(run, figures={figure.name: figure for figure in figures})
+    if args.save:
+        baseline.save(run, args.save)
+    if before is None:
+        return 0
+    print(*baseline.told(before, run, args.tolerance), sep="\n")
+    return 1 if baseline.slower(before, figures, args.tolerance) else 0
+
+
+if __name__ == "__main__":
+    run_command(main)

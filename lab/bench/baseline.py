@@ -1,0 +1,200 @@
+"""A benchmark's figures: kept in a file, and compared with those of an earlier run on the same machine.
+
+Judged are figures that are ratios to something timed in the same run: another load on the machine moves both. Plain
+times and rates are told beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from lab.engine.device_grid import Layout, cores
+from lab.engine.provenance import cpu_model
+from lab.errors import UserError
+
+TOLERANCE = 0.15
+VERSIONED = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a benchmark.
+
+    Attributes:
+      name: what was measured.
+      value: in `unit`.
+      unit: for people.
+      more: whether more of it is better.
+      judged: whether it is a ratio to something timed in the same run.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    more: bool = False
+    judged: bool = False
+
+
+class Measured(NamedTuple):
+    """What measuring one thing gave: lines for a person, and the figures in them."""
+
+    lines: Sequence[str]
+    figures: Sequence[Figure] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A benchmark that was run.
+
+    Attributes:
+      kind: which benchmark.
+      machine: what must agree for figures to be comparable.
+      versions: what may differ, but is said.
+      date: when, UTC.
+      load: of the machine as it began.
+      figures: by name.
+    """
+
+    kind: str
+    machine: Mapping[str, str | int]
+    versions: Mapping[str, str]
+    date: str
+    load: float | None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+def begun(kind: str, layout: Layout) -> Run:
+    """A run on this machine, before anything is measured."""
+    device = jax.local_devices()[0].device_kind
+    machine = {"device": device, "processor": cpu_model(), "cores": cores(), **asdict(layout)}
+    found = {name: _version(name) for name in VERSIONED}
+    versions = {"python": platform.python_version()} | {name: told for name, told in found.items() if told}
+    return Run(kind, machine, versions, datetime.now(UTC).isoformat(timespec="seconds"), load())
+
+
+def load() -> float | None:
+    """The machine's load of the last minute, where it tells."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def save(run: Run, file: Path) -> None:
+    """Write a run down.
+
+    Raises:
+      UserError: if that is not possible.
+    """
+    content = asdict(run) | {"figures": [asdict(figure) for figure in run.figures.values()]}
+    try:
+        file.write_text(json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"--save={file} can't be written: {error.strerror}; name another file.") from None
+
+
+def read(file: Path) -> Run:
+    """A run that was written down.
+
+    Raises:
+      UserError: if there is none, or it is not one.
+    """
+    try:
+        content = json.loads(file.read_text())
+        figures = [Figure(**figure) for figure in content.pop("figures")]
+        return Run(**content, figures={figure.name: figure for figure in figures})
+    except OSError as error:
+        raise UserError(f"--compare={file} can't be read: {error.strerror}; make one with --save={file}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"--compare={file} was not written by --save; make one with --save={file}.") from None
+
+
+def check_comparable(before: Run, now: Run, file: Path) -> str:
+    """A sentence on what else may have changed figures, or nothing.
+
+    Raises:
+      UserError: if the earlier run is of another benchmark or machine.
+    """
+    if before.kind != now.kind:
+        raise UserError(f"--compare={file} holds the benchmark '{before.kind}', this is '{now.kind}'; name another.")
+    names = sorted({*before.machine, *now.machine})
+    other = [name for name in names if before.machine.get(name) != now.machine.get(name)]
+    if other:
+        told = ", ".join(f"{name} {before.machine.get(name)} there and {now.machine.get(name)} here" for name in other)
+        raise UserError(f"--compare={file} is of another machine ({told}): figures don't compare; save a run here.")
+    packages = sorted({*before.versions, *now.versions})
+    changed = [
+        f"{name} {before.versions.get(name, 'none')}, now {now.versions.get(name, 'none')}"
+        for name in packages
+        if before.versions.get(name) != now.versions.get(name)
+    ]
+    return f"Other versions than in the saved run: {'; '.join(changed)}." if changed else ""
+
+
+def slowdown(before: Figure, now: Figure) -> float:
+    """How many times worse a figure is than it was; above 1 is worse."""
+    there, here = (before.value, now.value) if now.more else (now.value, before.value)
+    return there / here if here else float("inf")
+
+
+def slower(before: Run, figures: Sequence[Figure], tolerance: float) -> list[Figure]:
+    """The judged figures that got worse by more than the tolerance, a share."""
+    known = [figure for figure in figures if figure.judged and figure.name in before.figures]
+    return [figure for figure in known if slowdown(before.figures[figure.name], figure) > 1 + tolerance]
+
+
+def better_of(first: Sequence[Figure], again: Sequence[Figure]) -> list[Figure]:
+    """Figures that were measured twice, the judged ones at their better value."""
+    second = {figure.name: figure for figure in again if figure.judged}
+    return [min(figure, second.get(figure.name, figure), key=_badness) for figure in first]
+
+
+def _badness(figure: Figure) -> float:
+    return -figure.value if figure.more else figure.value
+
+
+def measured_twice(measure: Callable[[], Measured], before: Run | None, tolerance: float) -> Measured:
+    """What is slower than in an earlier run is measured again, and the better value of each figure counts."""
+    measured = measure()
+    if before is None or not slower(before, measured.figures, tolerance):
+        return measured
+    again = measure()
+    return Measured([*measured.lines, *again.lines], better_of(measured.figures, again.figures))
+
+
+def _value(figure: Figure) -> str:
+    return f"{figure.value:.4g} {figure.unit}".rstrip()
+
+
+def told(before: Run, now: Run, tolerance: float) -> Iterator[str]:
+    """The comparison: a line a figure, then what got slower in a sentence."""
+    worse = {figure.name for figure in slower(before, [*now.figures.values()], tolerance)}
+    yield f"compared with {before.date} (load {before.load}; now {now.load}): now ÷ then"
+    for name, figure in now.figures.items():
+        if name not in before.figures:
+            yield f"  {name}: {_value(figure)} (new)"
+            continue
+        there = before.figures[name]
+        ratio = figure.value / there.value if there.value else float("inf")
+        verdict = "SLOWER" if name in worse else "" if figure.judged else "(not judged)"
+        yield f"  {name}: {there.value:.4g} → {_value(figure)}, {ratio:.2f} {verdict}".rstrip()
+    for name in before.figures.keys() - now.figures.keys():
+        yield f"  {name}: no longer measured"
+    if worse:
+        yield f"Slower by more than {tolerance:.0%}: {', '.join(sorted(worse))}."
+    else:
+        yield f"Nothing got slower by more than {tolerance:.0%}."

@@ -1,0 +1,210 @@
+"""How many cells a device should train in one call, timed.
+
+    python -m lab.bench.chunk_size --config=ablations/pruning.py
+
+The program of a study that takes most memory is compiled for 1, 2, 4, … cells a call, as many as fit into a device, and
+timed in turns. The fixed rule's choice is marked; another one is passed to run.py as --chunk. Fields of the config are
+overridden as run.py does.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lab.bench.programs import ROUNDS, STEPS, seconds_of
+from lab.engine import device_grid
+from lab.engine.device_grid import Layout, local_layout, memory_budget, use_every_core
+from lab.engine.plan import Bucket, Plan, make_plan, traced_arguments
+from lab.engine.program_cache import Programs
+from lab.errors import UserError, run_command
+from lab.study import loader
+from lab.study.parse import parse
+from lab.training import step
+
+MOST = {"cpu": 16, "gpu": 1024, "tpu": 1024}  # cells a call that are tried
+WORTH = 0.05  # a smaller gain is not worth leaving the rule for, and hard to tell from noise
+
+
+@dataclass
+class Candidate:
+    """A number of cells a call that is tried.
+
+    Attributes:
+      layout: the layout with it.
+      timed: makes states, then trains them for a few steps; gives the seconds of training.
+      cell_steps: of one such call.
+      memory: bytes of one device: measured where it tells its peak, else as the compiler counts them.
+      seconds: of every round.
+    """
+
+    layout: Layout
+    timed: Callable[[], float]
+    cell_steps: int
+    memory: int
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def milliseconds(self) -> float:
+        """Of a cell-step, at best."""
+        return 1e3 * min(self.seconds) / self.cell_steps
+
+
+def largest(plan: Plan) -> Bucket:
+    """The bucket whose program takes most memory; of several the one that trains most."""
+    return max(plan.buckets, key=lambda b: (plan.memory_of(b.program.spec), plan.steps(b) * len(b.nodes)))
+
+
+def layouts(plan: Plan, bucket: Bucket, budget: int) -> list[Layout]:
+    """What is tried: powers of two while their estimated memory fits and cells are there, and what the plan has."""
+    layout, per_device = plan.layout, -(-len(bucket.nodes) // plan.layout.devices)
+    found, chunk = {layout.chunk: layout}, 1
+    while chunk <= MOST.get(layout.platform, 1024) and chunk < 2 * per_device:
+        one = replace(layout, chunk=chunk, width=1 if layout.platform == "cpu" else chunk)
+        if budget and replace(plan, layout=one).memory_of(bucket.program.spec) > budget:
+            break
+        found.setdefault(chunk, one)
+        chunk *= 2
+    return [found[chunk] for chunk in sorted(found)]
+
+
+def candidate(bucket: Bucket, layout: Layout) -> Candidate:
+    """A bucket's program compiled for a layout, with as many of its nodes as that takes, and run once.
+
+    States are made anew for every round, so that no two candidates' are in memory together.
+    """
+    programs, cells = Programs(layout), layout.devices * layout.chunk
+    nodes = (list(bucket.nodes) * -(-cells // len(bucket.nodes)))[:cells]
+    program = replace(bucket.program, call_steps=min(bucket.program.call_steps, STEPS))
+    seeds, knobs = device_grid.place(traced_arguments(nodes), layout)
+
+    def begun(seed: jax.Array, knobs: Any) -> step.State:
+        return step.begin(program, step.init(program, seed), knobs, seed, jnp.int32(0))
+
+    begin = programs.get("beginning", program, begun, (seeds, knobs))
+    arguments = (jnp.int32(0), seeds, knobs, begin(seeds, knobs))
+    call = programs.get(
+        "training",
+        program,
+        lambda t, s, k, x: step.train_call(program, t, s, k, x),
+        arguments,
+        shared=1,
+        donate=(3,),
+    )
+    jax.block_until_ready(call(*arguments))
+    del arguments
+
+    def timed() -> float:
+        state = jax.block_until_ready(begin(seeds, knobs))
+        return seconds_of(lambda: call(jnp.int32(0), seeds, knobs, state))
+
+    return Candidate(layout, timed, cells * program.call_steps, _peak() or compiled_bytes(call))
+
+
+def _peak() -> int:
+    """The most bytes that were in use on a device so far; 0 where it doesn't tell. Candidates come smallest first."""
+    return max((device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.local_devices())
+
+
+def compiled_bytes(call: Any) -> int:
+    """What a compiled program takes of a device while it runs: arguments, results and all in between."""
+    analysis = call.memory_analysis()
+    held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return held + analysis.temp_size_in_bytes
+
+
+def probed(bucket: Bucket, tried: Sequence[Layout], note: Callable[[str], None]) -> list[Candidate]:
+    """Every layout's candidate, timed in turns; those that don't fit after all are noted and left out."""
+    found = []
+    for layout in tried:
+        try:
+            found.append(candidate(bucket, layout))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            note(f"{layout.chunk} cells a call don't fit into a device.")
+            break
+    for _ in range(ROUNDS):
+        for one in found:
+            one.seconds.append(one.timed())
+    return found
+
+
+def told(found: Sequence[Candidate], rule: Layout) -> Iterator[str]:
+    """The table, and what to pass."""
+    yield "| cells a call | at a time | ms a cell-step | MiB a device | |"
+    yield "|---|---|---|---|---|"
+    for one in found:
+        mark = "the rule's" if one.layout == rule else f"--chunk={one.layout.chunk}"
+        yield (
+            f"| {one.layout.chunk} | {one.layout.width} | {one.milliseconds:.3f} | {one.memory / 2**20:,.1f} | {mark} |"
+        )
+    best = min(found, key=lambda one: one.milliseconds)
+    ruled = [one for one in found if one.layout == rule]
+    if ruled and ruled[0].milliseconds <= (1 + WORTH) * best.milliseconds:
+        yield f"Nothing is more than {WORTH:.0%} faster than the rule's {rule.chunk} cells a call."
+    else:
+        gain = f", {ruled[0].milliseconds / best.milliseconds:.2f} times as fast as the rule's" if ruled else ""
+        yield f"Fastest: --chunk={best.layout.chunk}{gain}. Pass it from the study's first run on."
+        if best.layout.width != rule.width:
+            yield "Another number of cells at a time rounds otherwise: every number's last bits change."
+
+
+def planned(arguments: Sequence[str]) -> tuple[Plan, int]:
+    """The plan of the study that the command line names, on the layout that the rule gives it, and the budget.
+
+    Raises:
+      UserError: for any mistake in the command line or the study.
+    """
+    options = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
+    given = options.pop("--config", "")
+    if not given:
+        raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
+    file, config = Path(given.partition(":")[0]), loader.get_config(given)
+    for name, value in options.items():
+        if not name.startswith("--config."):
+            raise UserError(f"unexpected argument '{name}'; a study's fields are set as --config.field=value.")
+        try:
+            config.update_from_flattened_dict({name.removeprefix("--config."): _literal(value)})
+        except (AttributeError, KeyError, ValueError, TypeError) as error:
+            raise UserError(f"{name}={value}: {str(error.args[0]).splitlines()[0]}") from None
+    module = loader.load(file)
+    with loader.blamed(file):
+        grid = module.sweep(config)
+    layout = local_layout()
+    budget = memory_budget(layout)
+    return make_plan(parse(config, grid, config.claim.gains), layout).within(budget), budget
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table."""
+    use_every_core()
+    plan, budget = planned(arguments)
+    bucket = largest(plan)
+    spec, layout = bucket.program.spec, plan.layout
+    print(
+        f"{layout.devices} × {jax.local_devices()[0].device_kind}, {budget / 2**20:,.0f} MiB each for cells; stage"
+        f" {plan.study.stages[bucket.stage].name}: {spec.layers} layers, width {spec.width},"
+        f" {sum(count for _, count in bucket.program.counts)} examples × {bucket.program.length} tokens a step",
+        flush=True,
+    )
+    found = probed(bucket, layouts(plan, bucket, budget), print)
+    print(*told(found, layout), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,190 @@
+"""Kills a study's run over and over and says whether it ends as if nothing had happened.
+
+    python -m lab.checks.kill_test --config=tests/tiny_study.py --workdir=runs/kills --kills=50
+
+The study is run once to its end, then again in another directory, where every process is killed (SIGKILL) at a random
+moment and the same command started anew. A run that gets to its end is compared with the first one, to the byte, and
+the next begins from nothing, until all kills are spent. Options that are not listed go to run.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lab.errors import UserError
+
+RUN = Path(__file__).resolve().parents[2] / "run.py"
+TEMPORARY = "checkpoints/*/*orbax-checkpoint-tmp*"  # Orbax renames a directory of another name when it is whole
+Watch = Callable[[Path], Callable[[], bool]]  # a work directory before a process starts -> whether it got there
+
+
+def fresh(pattern: str) -> Watch:
+    """A path of that pattern appeared, or was replaced."""
+
+    def watch(workdir: Path) -> Callable[[], bool]:
+        before = _stamps(workdir, pattern)
+        return lambda: any(before.get(path) != stamp for path, stamp in _stamps(workdir, pattern).items())
+
+    return watch
+
+
+def _stamps(workdir: Path, pattern: str) -> dict[Path, int]:
+    try:
+        return {path: path.stat().st_ino for path in workdir.glob(pattern)}
+    except FileNotFoundError:  # it went away while being looked at
+        return {}
+
+
+# What is waited for, and up to how many seconds longer.
+MOMENTS: Mapping[str, tuple[Watch, float]] = {
+    "start": (lambda workdir: lambda: True, 4.0),
+    "compile": (fresh("study.json"), 4.0),
+    "train": (fresh("checkpoints/*/*/params"), 4.0),
+    "chunk": (fresh("checkpoints/*"), 0.5),
+    "save": (fresh(TEMPORARY), 0.02),
+    "measure": (fresh("readings/*.json"), 2.0),
+    "views": (fresh("results.csv"), 0.5),
+}
+
+
+def start(command: Sequence[str], workdir: Path, output: int) -> subprocess.Popen[str]:
+    """The command on a work directory, as a process of its own."""
+    return subprocess.Popen([*command, f"--workdir={workdir}"], stdout=output, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(command: Sequence[str], workdir: Path) -> str:
+    """Run to the end; what was printed.
+
+    Raises:
+      UserError: if it fails.
+    """
+    process = start(command, workdir, subprocess.PIPE)
+    try:
+        out, _ = process.communicate()
+    finally:
+        process.kill()
+    if process.returncode:
+        last = out.strip().splitlines()[-1:] or ["nothing was printed"]
+        raise UserError(f"the run in {workdir} ended with exit status {process.returncode}: {last[0]}")
+    return out
+
+
+def killed_at(command: Sequence[str], workdir: Path, moment: str, later: float) -> bool:
+    """Start the command and kill it some seconds after a moment; False where it got to its end before.
+
+    Raises:
+      UserError: if it fails by itself.
+    """
+    there = MOMENTS[moment][0](workdir)
+    process = start(command, workdir, subprocess.DEVNULL)
+    try:
+        while process.poll() is None and not there():
+            time.sleep(0.005)
+        process.wait(later)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        process.kill()
+    status = process.wait()
+    if status > 0:
+        raise UserError(f"the run in {workdir} ended with exit status {status} by itself; rerun it to see why.")
+    return status < 0
+
+
+def numbers(workdir: Path) -> dict[str, bytes]:
+    """Everything that must not depend on kills: the results, the verdicts and the figures."""
+    figures = sorted((workdir / "figures").iterdir()) if (workdir / "figures").is_dir() else []
+    files = [workdir / "results.csv", workdir / "verdicts.json", *figures]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def differences(expected: Mapping[str, bytes], found: Mapping[str, bytes]) -> Iterator[str]:
+    """A line for each file that isn't the same, with the first line that differs."""
+    for name in sorted({*expected, *found}):
+        pair = [files.get(name, b"").splitlines() for files in (expected, found)]
+        lines = enumerate(itertools.zip_longest(*pair, fillvalue=b"(no such line)"), 1)
+        number, (there, here) = next(((n, both) for n, both in lines if both[0] != both[1]), (0, (b"", b"")))
+        if number or expected.get(name) != found.get(name):
+            yield f"{name}, line {number}: {there[:200]!r} without kills, {here[:200]!r} with them"
+
+
+def moments(seed: int) -> Iterator[tuple[str, float]]:
+    """Without end: a moment and the seconds after it; every moment once before any comes again."""
+    draw = random.Random(seed)
+    while True:
+        for moment in draw.sample(sorted(MOMENTS), len(MOMENTS)):
+            yield moment, draw.uniform(0.0, MOMENTS[moment][1])
+
+
+def loop(
+    command: Sequence[str], workdir: Path, kills: int, drawn: Iterator[tuple[str, float]], tell: Callable[[str], None]
+) -> list[str]:
+    """Spend the kills. Returns what differs, nothing where all runs ended in the same bytes.
+
+    Args:
+      command: without --workdir.
+      workdir: gets the directories `whole` and `killed`; both stay where something differs.
+      kills: how many.
+      drawn: moments, see `moments`.
+      tell: told what happens.
+    """
+    whole, killed = workdir / "whole", workdir / "killed"
+    finish(command, whole)
+    expected, hits, half_written, ended = numbers(whole), Counter[str](), 0, 0
+    while True:
+        moment, later = next(drawn)
+        if sum(hits.values()) < kills:
+            if killed_at(command, killed, moment, later):
+                hits[moment] += 1
+                half_written += any(killed.glob(TEMPORARY))
+                tell(f"kill {sum(hits.values())} of {kills}: {later:.2f} s after '{moment}'")
+                continue
+        else:
+            finish(command, killed)
+        ended += 1
+        if different := list(differences(expected, numbers(killed))):
+            return different
+        tell(f"run {ended} got to its end: the same bytes")
+        if sum(hits.values()) == kills:
+            break
+        shutil.rmtree(killed)
+    told = ", ".join(f"{moment} {hits[moment]}" for moment in MOMENTS)
+    tell(
+        f"{kills} kills in {ended} runs ({told}); a half-written checkpoint lay there after {half_written}: same bytes"
+    )
+    return []
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 the same bytes, 1 other bytes, 2 a user's mistake."""
+    parser = argparse.ArgumentParser(prog="python -m lab.checks.kill_test", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--config", required=True, help="the study")
+    parser.add_argument("--workdir", required=True, type=Path, help="a directory that doesn't exist yet")
+    parser.add_argument("--kills", type=int, default=50, help="how many (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments that are drawn (%(default)s)")
+    args, rest = parser.parse_known_args(arguments)
+    try:
+        if args.kills < 1:
+            raise UserError(f"--kills={args.kills} must be 1 or more.")
+        if args.workdir.exists():
+            raise UserError(f"--workdir={args.workdir} exists; name a directory that doesn't.")
+        command = [sys.executable, str(RUN), f"--config={args.config}", *rest]
+        different = loop(command, args.workdir, args.kills, moments(args.seed), lambda text: print(text, flush=True))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(*different, sep="\n", end="\n" if different else "")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""A branch: some cells of a study go on from their last checkpoints in one more stage, with other knobs or the same.
+
+    continued = branch(study, [(0, {}), (0, {"label_smoothing.rate": 0.0})], steps=800)
+
+is a study of two cells: the study's first cell as it is for 800 steps more, and without its label smoothing. All that
+cells did before is the study's: the keys are equal, so nothing of it is trained again. `{WEIGHTS: 300}` among the
+changes takes the weights back to those that the study kept after its 300th step, see `lab.training.step.rewound`.
+
+The learning rate's schedule begins again in the new stage and runs over its steps: at the end of a schedule that goes
+to zero nothing moves, and to continue would mean nothing. Learning-rate rewinding (Renda et al. 2020, arXiv 2003.02389)
+is the same. A constant rate just goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lab.errors import UserError
+from lab.mechanisms import knobs as registry
+from lab.study.spec import THEN, WEIGHTS, Stage, Study
+from lab.training.step import Schedule
+
+STAGE = "repair"  # what the stage is called
+WARMUP = 0.05  # share of its steps in which the rate warms up again, at most the study's own warm-up
+
+
+def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: int) -> Study:
+    """The study that continues some cells of another one.
+
+    Args:
+      study: the study.
+      cells: (index of one of its cells, {knob: the value that replaces the cell's in the new stage}); WEIGHTS for a
+        knob's name is the step of the first stage whose weights the new one begins from.
+      steps: of the new stage; a multiple of the study's call_steps.
+
+    Raises:
+      UserError: for a knob that can't change after the model was made, for settings that a mechanism objects to, or for
+        weights that were not kept.
+    """
+    if steps < 1 or steps % study.call_steps:
+        raise UserError(f"--repair_steps={steps} must be a multiple of config.call_steps={study.call_steps}.")
+    if STAGE in {stage.name for stage in study.stages}:
+        raise UserError(f"config.stages: '{STAGE}' is the name of the stage that --intervene adds; rename yours.")
+    end = study.stages[-1].end
+    stage = Stage(STAGE, end, end + steps, (end + steps,))
+    chosen = []
+    for index, changes in cells:
+        knobs = {name: value for name, value in changes.items() if name != WEIGHTS}
+        then = {name: registry.checked(name, value, f"arm: {name}") for name, value in knobs.items()}
+        cell = {**study.cells[index], THEN: then}
+        if WEIGHTS in changes:
+            cell[WEIGHTS] = changes[WEIGHTS]
+        _check(study, cell)
+        chosen.append(cell)
+    return replace(
+        study,
+        name=f"{study.name} ({STAGE})",
+        tasks=tuple(replace(use, examples=(*use.examples, use.examples[-1])) for use in study.tasks),
+        stages=(*study.stages, stage),
+        cells=tuple(chosen),
+        restart=_again(study.schedule, end, steps),
+        room=study.largest,
+    )
+
+
+def can_change(knob: str) -> bool:
+    """Whether a knob may take another value in a branch: not what sizes the model, nor what is compiled in."""
+    found = registry.KNOBS[knob]
+    return found.traced and not found.sizes and found.name != registry.SEED.name
+
+
+def _check(study: Study, cell: Mapping[str, Any]) -> None:
+    """Refuse what can't be: in one sentence, before anything compiles."""
+    for name in cell[THEN]:
+        if not can_change(name):
+            raise UserError(f"arm: {name} can't change after training began; its value is part of the program.")
+    if WEIGHTS in cell and cell[WEIGHTS] not in study.stages[0].saves:
+        kept = ", ".join(map(str, study.stages[0].saves))
+        raise UserError(f"arm: the weights of step {cell[WEIGHTS]} are not kept; those of {kept} are.")
+    then = {**cell, **cell[THEN]}
+    new = {*registry.mechanisms_in_use([then])} - {*registry.mechanisms_in_use([cell])}
+    for name in registry.mechanisms_in_use([then]):
+        mechanism = registry.MECHANISMS[name]
+        if name in new and mechanism.sized:
+            raise UserError(f"arm: {name} needs room in the model from the first step; no arm can bring it.")
+        counts = {use.label: use.examples[-1] for use in study.tasks if use.examples[-1]}
+        told = mechanism.objection(study.mixture, study.spec, then) or mechanism.uneven(counts, then)
+        if told:
+            raise UserError(f"arm: {told}")
+
+
+def _again(schedule: Schedule, begun: int, steps: int) -> Schedule:
+    """The same schedule over the new stage's steps."""
+    warmup = min(schedule.warmup, max(1, round(WARMUP * steps)))
+    return schedule if schedule.name == "constant" else Schedule(schedule.name, warmup, steps, begun)

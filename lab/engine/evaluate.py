@@ -1,0 +1,180 @@
+"""Abilities: per task and split, exact accuracy of the free-running answer and its teacher-forced log-probability.
+
+The same examples for every cell of a seed: they are addressed by the seed and the split, never by a knob. Splits no
+longer than training run in one compiled program, all longer ones in a second, so training never pays for their padding.
+
+Shape letters: S splits, N examples, L tokens.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lab.mechanisms.base import Knobs
+from lab.nn import model
+from lab.prng import address
+from lab.study.spec import Study
+from lab.training.active_mechanisms import Acting
+from tasks.base import NO_ANSWER, Example, fed_back
+from tasks.mixture import Mixture
+
+TUNING = "tuning"  # examples of `iid` apart from those that abilities are read on: tuned knobs are chosen on them
+Shown = Callable[[jax.Array, jax.Array], jax.Array]  # (tokens, where answers are fed back) -> tokens
+
+
+class Ability(NamedTuple):
+    """Both readings of one split: exact accuracy in [0, 1]; mean over examples of the mean answer-token log-prob."""
+
+    exact: jax.Array
+    logprob: jax.Array
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The splits that one compiled program evaluates.
+
+    Attributes:
+      spec, mixture: the model's sizes and the tasks.
+      examples: N, examples a split.
+      splits: (label, split) pairs.
+      length: their common padded length.
+      staying: names of the mechanisms that are part of the model, see `Mechanism.stays`.
+      static: (knob, value) of their static knobs.
+    """
+
+    spec: model.ModelSpec
+    mixture: Mixture
+    examples: int
+    splits: tuple[tuple[str, str], ...]
+    length: int
+    staying: tuple[str, ...] = ()
+    static: tuple[tuple[str, Any], ...] = ()
+
+
+def evaluations(study: Study) -> tuple[Evaluation, ...]:
+    """One evaluation at the training length, and one for all longer splits if there are any."""
+    mixture, longest = study.mixture, study.train_length
+    more = (TUNING,) if study.tuned else ()
+    lengths = {
+        (use.label, name): mixture.length({use.label: _drawn_as(name)})
+        for use in study.tasks
+        for name in (*use.splits, *more)
+    }
+    short = tuple(pair for pair, length in lengths.items() if length <= longest)
+    long = tuple(pair for pair, length in lengths.items() if length > longest)
+    found = []
+    for pairs, length in ((short, longest), (long, max(lengths.values()))):
+        if pairs:
+            found.append(Evaluation(study.spec, mixture, study.eval_examples, pairs, length))
+    return tuple(found)
+
+
+def _drawn_as(split: str) -> str:
+    return "iid" if split == TUNING else split
+
+
+def names(study: Study) -> list[str]:
+    """'label/split', in the order of the evaluations."""
+    return [f"{label}/{split}" for e in evaluations(study) for label, split in e.splits]
+
+
+def examples_of(evaluation: Evaluation, seed: jax.Array, worlds: Any, label: str, split: str) -> Example:
+    """The examples of one split for a seed, leaves leading with N: addressed, so the same at every evaluation."""
+    key = address(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
+    return evaluation.mixture.sample(
+        key, label, worlds[label], _drawn_as(split), evaluation.examples, evaluation.length
+    )
+
+
+def evaluate(
+    evaluation: Evaluation, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
+) -> dict[str, Ability]:
+    """The abilities of one cell: {'label/split': Ability of float32[]}.
+
+    Args:
+      evaluation: what is evaluated.
+      seed, params: the cell's.
+      knobs, trained: the cell's knobs and the steps that it was trained; read by mechanisms that stay.
+    """
+    mixture = evaluation.mixture
+    reading = Acting.reading(evaluation.staying, {**(knobs or {}), **dict(evaluation.static)}, trained)
+    worlds = mixture.worlds(address(seed, "world"))
+    examples = {
+        (label, split): examples_of(evaluation, seed, worlds, label, split) for label, split in evaluation.splits
+    }
+    results = {}
+    steps_of = {(label, s): mixture.task(label).splits[_drawn_as(s)].decode_steps for label, s in evaluation.splits}
+    for steps in sorted(set(steps_of.values())):
+        pairs = [pair for pair in evaluation.splits if steps_of[pair] == steps]
+        fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
+        answers, logprobs = lax.map(
+            lambda s, n=steps: answer(params, evaluation.spec, s[0], s[1], s[2], n, reading.touch, reading.shown),
+            stacked,
+        )
+        for index, (label, split) in enumerate(pairs):
+            right = jax.vmap(lambda e, a, label=label: mixture.score(label, e, a))(
+                examples[label, split], answers[index]
+            )
+            exact = jnp.mean(right.astype(jnp.float32))
+            # A diverged model predicts token 0 everywhere, which some split may call right: it has no ability.
+            finite = jnp.isfinite(logprobs[index])
+            results[f"{label}/{split}"] = Ability(jnp.where(finite, exact, jnp.nan), logprobs[index])
+    return results
+
+
+def answer(
+    params: Any,
+    spec: model.ModelSpec,
+    tokens_NxL: jax.Array,
+    targets_NxL: jax.Array,
+    weights_NxL: jax.Array,
+    decode_steps: int,
+    touch: model.Touch = model.untouched,
+    shown: Shown = lambda tokens, fed: tokens,
+) -> tuple[jax.Array, jax.Array]:
+    """Greedy free-running answers, and the mean log-probability of the right ones.
+
+    The first pass is teacher-forced. Because attention is causal it also gives the free-running prediction at the first
+    answer position (at all of them when no answer is fed back, decode_steps = 1). Each further pass puts the last
+    prediction where the teacher's token stood and reads the next answer position.
+
+    Args:
+      params, spec, touch: the model.
+      tokens_NxL, targets_NxL, weights_NxL: the examples.
+      decode_steps: passes that an answer takes; static.
+      shown: what the model is given in place of the tokens of any pass, see `Mechanism.shown`. Where it hides what is
+        fed back, all passes are the same one.
+
+    Returns:
+      int32[N, L] predicted tokens, NO_ANSWER where nothing is asked, and float32[] nats.
+    """
+    answering = weights_NxL > 0
+    order_NxL = jnp.cumsum(answering.astype(jnp.int32), axis=1) * answering.astype(jnp.int32)  # 1 for the first answer
+    question_N = jnp.argmax(answering, axis=1).astype(jnp.int32)
+    fed_NxL = fed_back(tokens_NxL, targets_NxL, weights_NxL) & (decode_steps > 1)
+    run = lambda tokens: model.run(params, shown(tokens, fed_NxL), spec, touch=touch, question_B=question_N)  # noqa: E731
+    logits = run(tokens_NxL).logits
+    logprob_NxL = jnp.take_along_axis(jax.nn.log_softmax(logits), targets_NxL[..., None], axis=-1)[..., 0]
+    judged_NxL = (weights_NxL >= 1).astype(jnp.float32)  # not the scratchpad
+    per_example = jnp.sum(logprob_NxL * judged_NxL, axis=1) / jnp.sum(judged_NxL, axis=1)
+    predicted = jnp.where(answering, jnp.argmax(logits, axis=-1).astype(jnp.int32), NO_ANSWER)
+
+    def decode(index: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        tokens, predicted = carry
+        fed_back = jnp.roll(jnp.where(order_NxL == index, predicted, NO_ANSWER), 1, axis=1)
+        tokens = jnp.where(fed_back >= 0, fed_back, tokens)
+        logits = run(tokens).logits
+        now = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        return tokens, jnp.where(order_NxL == index + 1, now, predicted)
+
+    if decode_steps > 1:
+        _, predicted = lax.fori_loop(1, decode_steps, decode, (tokens_NxL, predicted))
+    return predicted, jnp.mean(per_example)

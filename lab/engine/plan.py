@@ -1,0 +1,245 @@
+"""Cells to buckets, stages with shared prefixes, and chunks. Decides everything before anything compiles.
+
+A node is a stretch of training that is carried out once: a stage, for all the cells that agree on every knob acting so
+far. Nodes form trees, each node starting from its parent's end. Nodes of one stage that share every static knob form a
+bucket: they run in one compiled program.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lab.engine.device_grid import Layout, chunk_for, halved
+from lab.errors import UserError
+from lab.mechanisms import knobs as registry
+from lab.mechanisms.base import Knob
+from lab.nn import model
+from lab.study.spec import Course, Study
+from lab.training.step import Program
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of training carried out once.
+
+    Attributes:
+      key: content hash; also where its numbers are found on disk.
+      stage: index of the stage.
+      parent: key of the node it continues; None at the first stage.
+      cells: indices of the study's cells that share it.
+      knobs: every knob's value in force.
+      weights: the step of the first stage whose weights it begins from; None: its parent's.
+    """
+
+    key: str
+    stage: int
+    parent: str | None
+    cells: tuple[int, ...]
+    knobs: Mapping[str, Any]
+    weights: int | None = None
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The nodes of one stage that share a compiled program and the step of their weights."""
+
+    stage: int
+    program: Program
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be trained, and how it is laid out.
+
+    Attributes:
+      study, layout: whose plan it is, and on which devices.
+      buckets: earlier stages first.
+      beside: key -> knobs of cells that are not the study's but share chunks with its own.
+    """
+
+    study: Study
+    layout: Layout
+    buckets: tuple[Bucket, ...]
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def knobs(self) -> dict[str, Mapping[str, Any]]:
+        """The knobs in force of every node, by its key, and of those beside."""
+        return {**self.beside, **{node.key: node.knobs for bucket in self.buckets for node in bucket.nodes}}
+
+    def nodes_of_cells(self) -> list[list[Node]]:
+        """[cell][stage]: the node that holds a cell's numbers during a stage."""
+        found: list[dict[int, Node]] = [{} for _ in self.study.cells]
+        for node in (n for bucket in self.buckets for n in bucket.nodes):
+            for cell in node.cells:
+                found[cell][node.stage] = node
+        return [[stages[stage] for stage in sorted(stages)] for stages in found]
+
+    def steps_alone(self) -> int:
+        """Cell-steps if every cell were trained on its own."""
+        return len(self.study.cells) * self.study.stages[-1].end
+
+    def steps_shared(self, done: Collection[str] = ()) -> int:
+        """Cell-steps with shared prefixes, the nodes already trained left out."""
+        return sum(self.steps(b) for b in self.buckets for n in b.nodes if n.key not in done)
+
+    def cells_trained(self, done: Collection[str] | None = None) -> int:
+        """How many of the study's cells this plan carries to their end; with `done`, those of them that are there."""
+        last = [n for b in self.buckets for n in b.nodes if b.stage == len(self.study.stages) - 1]
+        return sum(len(n.cells) for n in last if done is None or n.key in done)
+
+    def steps(self, bucket: Bucket) -> int:
+        """Steps of one node of the bucket."""
+        stage = self.study.stages[bucket.stage]
+        return stage.end - stage.start
+
+    def chunk(self, done: Collection[str] = ()) -> int:
+        """Cells a device trains in one call, for what is left: one number, so that shapes, hence programs, repeat."""
+        left = [sum(n.key not in done for n in bucket.nodes) for bucket in self.buckets]
+        return min((chunk_for(count, self.layout) for count in left if count), default=0)
+
+    def compiles_of_axes(self) -> dict[str, int]:
+        """Axis with static values -> how many training programs fewer there were with one of its values only."""
+        programs_of = [set() for _ in self.study.cells]
+        for index, bucket in enumerate(self.buckets):
+            for node in bucket.nodes:
+                for cell in node.cells:
+                    programs_of[cell].add(index)
+        more = {}
+        for axis in (a for a in self.study.axes if a.knob in registry.STATIC and len(a.values) > 1):
+            alone = {value: set[int]() for value in axis.values}
+            for cell, programs in zip(self.study.cells, programs_of, strict=True):
+                alone[cell[axis.knob]] |= programs
+            more[axis.knob] = len(self.buckets) - max(len(programs) for programs in alone.values())
+        return more
+
+    def parameters(self) -> int:
+        """Parameters of the largest cell."""
+        return max(parameters(spec) for spec in {bucket.program.spec for bucket in self.buckets})
+
+    def memory_bytes(self) -> int:
+        """Estimated peak a device: its cells' states and gradients, and the activations of the cells run together."""
+        return max(self.memory_of(spec) for spec in {bucket.program.spec for bucket in self.buckets})
+
+    def memory_of(self, spec: model.ModelSpec) -> int:
+        """The same of the programs of one model."""
+        study = self.study
+        state = 4 * parameters(spec) * (self.layout.chunk * 4 + self.layout.width)
+        length = study.train_length + spec.slots + spec.registers
+        tokens = max(max(study.examples), study.eval_examples) * length
+        neurons = spec.mlp_width * max(spec.experts, 1)
+        passes = spec.turns * (spec.thoughts + 1)
+        per_token = spec.layers * passes * (12 * spec.width + 3 * neurons + 2 * spec.heads * length)
+        return state + 4 * tokens * per_token * self.layout.width
+
+    def within(self, budget: int) -> Plan:
+        """The plan with the chunk halved until its estimated memory fits into that of a device; else unchanged.
+
+        Args:
+          budget: bytes a device, `population.memory_budget`; 0 where that isn't known.
+
+        Raises:
+          UserError: if even one cell doesn't fit.
+        """
+        plan = self
+        while budget and (needed := plan.memory_bytes()) > budget:
+            if plan.layout.chunk == 1:
+                raise UserError(
+                    f"one cell takes about {needed / 2**20:,.0f} MiB and a device has {budget / 2**20:,.0f} for cells;"
+                    " make config.model, the tasks' examples or config.evaluation.examples smaller, or pass --chunk=1"
+                    " to try it all the same."
+                )
+            plan = replace(plan, layout=halved(plan.layout))
+        return plan
+
+
+@functools.cache
+def parameters(spec: model.ModelSpec) -> int:
+    """Parameters of a model of those sizes."""
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), spec))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def make_plan(study: Study, layout: Layout) -> Plan:
+    """Group a study's cells into nodes and buckets."""
+    buckets: list[Bucket] = []
+    courses = list(study.courses())
+    for stage in range(len(study.stages)):
+        groups: dict[Any, list[Node]] = {}
+        found: list[Bucket] = []
+        for node in _nodes(study, stage, courses):
+            cell = study.cells[node.cells[0]]
+            shared = courses[node.cells[0]].spec, _static(node.knobs), study.entering(cell, stage), node.weights
+            groups.setdefault(shared, []).append(node)
+        for (spec, static, entering, _), nodes in groups.items():
+            found.append(_bucket(study, stage, spec, static, entering, nodes, courses))
+        # What takes longest first: it tells early how long all takes, and whether it fits into memory.
+        buckets += sorted(found, key=lambda b: -parameters(b.program.spec) * len(b.nodes))
+    return Plan(study, layout, tuple(buckets))
+
+
+def _nodes(study: Study, stage: int, courses: Sequence[Course]) -> list[Node]:
+    members: dict[str, list[int]] = {}
+    for index, course in enumerate(courses):
+        members.setdefault(course.keys[stage], []).append(index)
+    nodes = []
+    for key, cells in members.items():
+        cell = study.cells[cells[0]]
+        parent = courses[cells[0]].keys[stage - 1] if stage else None
+        weights = study.weights_at(cell, stage)
+        nodes.append(Node(key, stage, parent, tuple(cells), study.knobs_at(cell, stage), weights))
+    return nodes
+
+
+def _static(knobs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, knobs[name]) for name in registry.STATIC if name in knobs)
+
+
+def _bucket(
+    study: Study,
+    stage: int,
+    spec: model.ModelSpec,
+    static: tuple[tuple[str, Any], ...],
+    entering: tuple[str, ...],
+    nodes: list[Node],
+    courses: Sequence[Course],
+) -> Bucket:
+    mechanisms = registry.mechanisms_in_use(told for n in nodes for told in courses[n.cells[0]].told[: stage + 1])
+    program = Program(
+        spec=spec,
+        mixture=study.mixture,
+        counts=tuple((use.label, use.examples[stage]) for use in study.tasks),
+        length=study.train_length,
+        schedule=study.schedule_at(stage),
+        mechanisms=mechanisms,
+        entering=tuple(name for name in mechanisms if name in entering),
+        static=tuple((k, v) for k, v in static if k.split(".")[0] in mechanisms),
+        call_steps=study.call_steps,
+        opening=study.stages[0].end,
+        optimizer=dict(static)[registry.OPTIMIZER.name],
+    )
+    return Bucket(stage, program, tuple(nodes))
+
+
+def traced_arguments(nodes: list[Node]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(seeds int32[G], {traced knob: float32[G]}): what distinguishes the cells of one call."""
+    seeds = jnp.asarray([n.knobs["seed"] for n in nodes], jnp.int32)
+    traced = [knob for knob in registry.KNOBS.values() if knob.traced and knob.name != "seed"]
+    return seeds, _columns(traced, [n.knobs for n in nodes])
+
+
+def arguments_of(mechanisms: tuple[str, ...], settings: Sequence[Mapping[str, Any]]) -> dict[str, jax.Array]:
+    """{traced knob of some mechanisms: float32[G]} for the settings of G cells."""
+    return _columns([k for name in mechanisms for k in registry.MECHANISMS[name].knobs if k.traced], settings)
+
+
+def _columns(knobs: Sequence[Knob], settings: Sequence[Mapping[str, Any]]) -> dict[str, jax.Array]:
+    return {k.name: jnp.asarray([k.number(s[k.name]) for s in settings], jnp.float32) for k in knobs}

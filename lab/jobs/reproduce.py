@@ -1,0 +1,161 @@
+"""One cell of a study trained again, alone, and compared with what the study saved, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lab.engine.plan import Node, Plan
+from lab.engine.provenance import made_with
+from lab.errors import UserError
+from lab.storage import checkpoint
+from lab.storage.checkpoint import Saved
+from lab.storage.store import Store
+from lab.study.spec import Study
+
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One kept step of one stage.
+
+    Attributes:
+      stage, step: which.
+      compared: how many numbers.
+      differ: (name of the array, numbers that differ, largest absolute difference); empty where all bits agree.
+      conditions: (name, then, now) of what the two were computed with, where it differs; 'not recorded' for checkpoints
+        of before it was.
+    """
+
+    stage: str
+    step: int
+    compared: int
+    differ: tuple[tuple[str, int, float], ...]
+    conditions: tuple[tuple[str, str, str], ...]
+
+
+def find(study: Study, told: str) -> int:
+    """The index of the cell that a user names: its key as in results.csv (or the beginning of it), or its settings.
+
+    Raises:
+      UserError: if no cell or more than one answers to it.
+    """
+    last, axes = len(study.stages) - 1, [a.knob for a in study.axes]
+    if "=" in told:
+        wanted = {knob.strip(): value for knob, _, value in (part.partition("=") for part in told.split(","))}
+        for knob in wanted:
+            if knob not in axes:
+                raise UserError(f"--reproduce: '{knob}' is not an axis of the study; its axes are {', '.join(axes)}.")
+        found = [i for i, c in enumerate(study.cells) if all(_same(c[knob], value) for knob, value in wanted.items())]
+    else:
+        found = [i for i, cell in enumerate(study.cells) if told and study.key(cell, last).startswith(told)]
+    if len({study.key(study.cells[i], last) for i in found}) != 1:
+        example = ",".join(f"{knob}={study.cells[0][knob]}" for knob in axes)
+        raise UserError(
+            f"--reproduce={told}: {len(found) or 'no'} cells answer to it; give one cell's key (column 'cell' of"
+            f" results.csv) or its value on every axis, such as {example}."
+        )
+    return found[0]
+
+
+def _same(value: Any, told: str) -> bool:
+    try:
+        return float(told) == value if isinstance(value, (int, float)) else told == str(value)
+    except ValueError:
+        return False
+
+
+def alone(plan: Plan, cell: int) -> Plan:
+    """The plan of one cell: its nodes in the programs of the whole study."""
+    mine = [replace(b, nodes=tuple(n for n in b.nodes if cell in n.cells)) for b in plan.buckets]
+    return replace(plan, buckets=tuple(bucket for bucket in mine if bucket.nodes))
+
+
+def nodes_of(plan: Plan) -> list[Node]:
+    """The nodes of a plan of one cell, earliest stage first."""
+    return sorted((node for bucket in plan.buckets for node in bucket.nodes), key=lambda node: node.stage)
+
+
+def compare(plan: Plan, before: Store, again: Store) -> list[Compared]:
+    """Everything that the study kept of a cell with everything of the same cell trained again.
+
+    Args:
+      plan: of the one cell.
+      before: the study's checkpoints.
+      again: those of the cell alone.
+
+    Raises:
+      UserError: for a checkpoint that can't be read.
+    """
+    found = []
+    for node in nodes_of(plan):
+        for step in plan.study.stages[node.stage].saves:
+            then, now = before.at(node.key, step), again.at(node.key, step)
+            if then and now:
+                try:
+                    found.append(_compared(plan, plan.study.stages[node.stage].name, step, then, now))
+                except checkpoint.DamagedCheckpoint as error:
+                    raise UserError(f"--reproduce: {error}; a rerun of the study trains it anew.") from None
+    return found
+
+
+def _compared(plan: Plan, stage: str, step: int, then: tuple[Saved, int], now: tuple[Saved, int]) -> Compared:
+    items = [name for name in checkpoint.ITEMS if name != "state" or (then[0].resumable and now[0].resumable)]
+    differ, compared = [], 0
+    for item in items:
+        old, new = (checkpoint.flat(checkpoint.gather([place], item)) for place in (then, now))
+        for path in sorted({*old, *new}):
+            a, b = (np.asarray(each.get(path, np.zeros(0))) for each in (old, new))
+            compared += b.size
+            if a.shape != b.shape or a.tobytes() != b.tobytes():
+                differ.append((f"{item}{path}", *_distance(a, b)))
+    recorded, here = then[0].meta.get("made_with", {}), made_with(plan.layout)
+    conditions = [(k, recorded.get(k, NOT_RECORDED), v) for k, v in here.items() if recorded.get(k) != v]
+    return Compared(stage, step, compared, tuple(differ), tuple(conditions))
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> tuple[int, float]:
+    """(numbers that differ, largest absolute difference); NaN where the shapes are not the same."""
+    if a.shape != b.shape:
+        return max(a.size, b.size), float("nan")
+    bits = f"u{a.dtype.itemsize}"
+    unlike = a.view(bits) != b.view(bits)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(np.where(unlike, a.astype(np.float64) - b.astype(np.float64), 0.0))
+    return int(unlike.sum()), float(np.nanmax(apart, initial=0.0))
+
+
+def missing(plan: Plan, compared: Sequence[Compared]) -> list[str]:
+    """The kept steps of a plan of one cell that the study doesn't hold, or not whole, in lines for a person."""
+    stages = [plan.study.stages[node.stage] for node in nodes_of(plan)]
+    kept = [(stage.name, step) for stage in stages for step in stage.saves]
+    there = {(one.stage, one.step) for one in compared}
+    return [f"{stage} {step}: not among the study's checkpoints" for stage, step in kept if (stage, step) not in there]
+
+
+def told(compared: Sequence[Compared]) -> list[str]:
+    """The comparison in lines for a person."""
+    lines = []
+    for one in compared:
+        if one.differ:
+            name, count, apart = max(one.differ, key=lambda each: each[2])
+            total = sum(each[1] for each in one.differ)
+            said = f"{total} of {one.compared:,} numbers differ, by at most {apart:.3g} in {name} ({count} there)"
+        else:
+            said = f"{one.compared:,} numbers, the same to the bit"
+        lines.append(f"{one.stage} {one.step}: {said}")
+    conditions = dict.fromkeys(condition for one in compared for condition in one.conditions)
+    unknown = [name for name, then, _ in conditions if then == NOT_RECORDED]
+    lines += [
+        f"not the same here: {name} was {then}, is {now}" for name, then, now in conditions if name not in unknown
+    ]
+    if any(one.differ for one in compared):
+        if unknown:
+            lines.append(f"not recorded then: {', '.join(unknown)}")
+        elif not conditions:
+            lines.append("Every recorded condition is the same: nothing that is known explains it.")
+    return lines

@@ -1,0 +1,280 @@
+"""A study's work directory: whose it is, and that only one process writes to it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from lab.engine.device_grid import Layout
+from lab.errors import UserError
+from lab.jobs.shards import Shard
+from lab.mechanisms.knobs import KNOBS
+from lab.study.grid import Axis, Grid, study_config
+from lab.study.parse import parse
+from lab.study.spec import FORMAT, Study, telling
+
+LATER = {"grid", "format", "earlier"}  # what study.json of earlier versions lacks
+
+
+class Workdir:
+    """The directory of one study.
+
+    Attributes:
+      path: the directory.
+      record: what study.json says: the config's own fields (not those that only sweep() reads), the cells, the grid
+        that they came from, the claim's hash, the layout, and the version's `FORMAT`; on disk all layouts so far, too,
+        and those of an earlier version, with its format. Enough to read the study back without its file.
+    """
+
+    def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
+        self.path = path
+        standard = set(study_config())
+        fields = {name: value for name, value in json.loads(config.to_json_best_effort()).items() if name in standard}
+        self.record = {
+            "config": fields,
+            "axes": {a.knob: a.stage or "" for a in study.axes},
+            "cells": [telling(cell) for cell in study.cells],
+            "claim_hash": study.claim_hash(),
+            "layout": asdict(layout),
+            "format": FORMAT,
+            "earlier": None,
+            "grid": {
+                "axes": [[a.knob, list(a.values), a.stage, *([True] if a.tuned else [])] for a in study.axes],
+                "points": [{a.knob: cell[a.knob] for a in study.axes} for cell in study.cells],
+            },
+        }
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process alone.
+
+        Raises:
+          UserError: if another process holds it, or a part of it, or it can't be made.
+        """
+        with self._lock(".lock") as lock:
+            if not _held(lock, fcntl.LOCK_EX):
+                raise self._in_use("another process")
+            yield
+
+    @contextlib.contextmanager
+    def shared(self, shard: Shard, division: str) -> Iterator[list[str]]:
+        """Hold one shard, beside the other shards of the same division, and claim the directory.
+
+        The shard's lock file stays behind: it tells later runs how the study is divided.
+
+        Args:
+          shard: which.
+          division: a hash of what each shard trains; two divisions at the same time could train the same cells.
+
+        Yields:
+          the notes of `claim`.
+
+        Raises:
+          UserError: if the directory, this shard or a shard of another division is held.
+        """
+        with contextlib.ExitStack() as held:
+            if not _held(held.enter_context(self._lock(".lock")), fcntl.LOCK_SH):
+                raise self._in_use("a process that isn't a shard")
+            with self._lock("shards/.claim") as turn:  # one at a time, for the moment
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                for other in self.path.glob("shards/*-of-*"):
+                    with other.open() as theirs:
+                        if not other.name.endswith(division) and not _held(theirs, fcntl.LOCK_EX):
+                            raise self._in_use("shards that divide the study otherwise")
+                notes = self.claim()
+                if not _held(held.enter_context(self._lock(shard.file(division))), fcntl.LOCK_EX):
+                    raise self._in_use(f"another process that trains shard {shard}")
+                os.utime(self.path / shard.file(division))
+            yield notes
+
+    @contextlib.contextmanager
+    def _lock(self, name: str) -> Iterator[IO[str]]:
+        """A file to lock, which is made where there is none."""
+        try:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / name).open("a")
+        except OSError as error:
+            raise UserError(f"--workdir={self.path} can't be used: {error.strerror}; name another.") from None
+        with lock:
+            yield lock
+
+    def _in_use(self, whom: str) -> UserError:
+        return UserError(f"--workdir={self.path} is in use by {whom}; wait for it or name another directory.")
+
+    def check(self) -> list[str]:
+        """Whether what is there is this study, perhaps with fewer values or seeds.
+
+        Returns:
+          notes for a person.
+
+        Raises:
+          UserError: if it is another study, with the difference.
+        """
+        known = self._known()
+        if known is None:
+            return []
+        differences = list(_differences(known["config"], self.record["config"], "config"))
+        differences += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
+        lost = [cell for cell in known["cells"] if cell not in self.record["cells"]]
+        if not differences and lost:
+            knobs = [name for name in lost[0] if len({str(cell.get(name)) for cell in known["cells"]}) > 1]
+            told = ", ".join(f"{name}={lost[0][name]}" for name in knobs)
+            differences.append(f"{len(lost)} of its cells are not in this grid, such as {told}")
+        if differences:
+            raise UserError(
+                f"--workdir={self.path} holds another study ({'; '.join(differences[:5])}). Values and seeds may be"
+                " added to a study, nothing else changed: repeat the overrides that it was made with, or name another"
+                " --workdir."
+            )
+        notes = []
+        if self._earlier(known):
+            notes.append(
+                f"{self.path} holds checkpoints of an earlier version of the lab, too, which trained to other numbers:"
+                " they are not used here, and stay. That version reads them."
+            )
+        layouts = self._layouts(known)
+        if len({layout.rounding() for layout in layouts}) > 1:
+            told = "; ".join(_told(layout) for layout in layouts)
+            notes.append(
+                f"This study has been on more than one device layout ({told}): its numbers may differ from an"
+                " uninterrupted run on the first in the last bits, which training amplifies."
+            )
+        return notes
+
+    def claim(self) -> list[str]:
+        """`check`, then write down what this study is, before anything trains."""
+        notes = self.check()
+        known = self._known()
+        layouts = self._layouts(known) if known else [Layout(**self.record["layout"])]
+        record = self.record | {
+            "layout": asdict(layouts[0]),
+            "layouts": [asdict(layout) for layout in layouts],
+            "earlier": self._earlier(known) if known else None,
+        }
+        partial = self.path / "study.json.partial"
+        partial.write_text(json.dumps(record, indent=1, sort_keys=True))
+        partial.replace(self.path / "study.json")
+        return notes
+
+    def _earlier(self, known: dict[str, Any]) -> dict[str, Any] | None:
+        """What an earlier version has left here: its format, where it told one, and its layouts."""
+        if known.get("format") == FORMAT:
+            return known.get("earlier")
+        return {"format": known.get("format"), "layouts": known.get("layouts", [known["layout"]])}
+
+    def _layouts(self, known: dict[str, Any]) -> list[Layout]:
+        """The layouts that round otherwise, of the runs so far and of this one, earliest first."""
+        found: dict[Any, Layout] = {}
+        earlier = known.get("layouts", [known["layout"]]) if known.get("format") == FORMAT else []
+        for one in [*earlier, self.record["layout"]]:
+            found.setdefault(Layout(**one).rounding(), Layout(**one))
+        return list(found.values())
+
+    def _known(self) -> dict[str, Any] | None:
+        path = self.path / "study.json"
+        try:
+            if not path.exists():
+                if (self.path / "checkpoints").exists():
+                    raise UserError(
+                        f"--workdir={self.path} holds checkpoints but no study.json; name another directory."
+                    )
+                return None
+            known = json.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            raise UserError(f"{path} can't be read; restore it, or name another --workdir.") from None
+        if not isinstance(known, dict) or not set(self.record) - LATER <= set(known):
+            raise UserError(f"{path} is not a study's record; restore it, or name another --workdir.")
+        standard = json.loads(study_config().to_json_best_effort())
+        known["config"] = _filled(known["config"], standard)
+        return known
+
+
+def _filled(known: Any, standard: dict[str, Any]) -> Any:
+    """A record's fields, with the default of those that a later version brought."""
+    if not isinstance(known, dict):
+        return known
+    sections = [name for name, one in standard.items() if isinstance(one, dict) and name in known]
+    return {**standard, **known, **{name: _filled(known[name], standard[name]) for name in sections}}
+
+
+def _held(lock: IO[str], kind: int) -> bool:
+    """Take a lock of that kind; False where another process holds one that excludes it."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _told(layout: Layout) -> str:
+    return f"{layout.devices} {layout.platform} devices, chunk {layout.chunk}, width {layout.width}"
+
+
+def _differences(there: Any, here: Any, field: str) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in sorted(set(there) | set(here)):
+            yield from _differences(there.get(name), here.get(name), f"{field}.{name}")
+    elif there != here:
+        yield f"{field} is {there!r} there and {here!r} here"
+
+
+def read_study(path: Path, metrics: Collection[str]) -> Study:
+    """The study of a work directory, from its study.json alone. Takes no lock and writes nothing.
+
+    Args:
+      path: the directory.
+      metrics: names of the registered latent metrics.
+
+    Raises:
+      UserError: if there is none, or it can't be read back as the study that was claimed.
+    """
+    file = path / "study.json"
+    if not file.is_file():
+        raise UserError(f"{path} is no work directory: it has no study.json; name one, such as runs/pruning.")
+    try:
+        record = json.loads(file.read_text())
+        axes = record["axes"]
+        points = record["grid"]["points"] if "grid" in record else [_point(axes, cell) for cell in record["cells"]]
+        config = study_config()
+        with config.unlocked():
+            config.update(_frozen(record["config"]))
+        grid = Grid(_axes(record, points), tuple(tuple(point.items()) for point in points))
+        study, claimed = parse(config, grid, metrics), record["claim_hash"]
+    except UserError as error:
+        raise UserError(f"{file} can't be read back by this version: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{file} is not a study's record; restore it, or name another directory.") from None
+    if study.claim_hash() != claimed:
+        raise UserError(f"{file} reads back as another claim than was hashed before training; restore it.")
+    return study
+
+
+def _axes(record: dict[str, Any], points: list[dict[str, Any]]) -> tuple[Axis, ...]:
+    if "grid" in record:
+        return tuple(Axis(knob, tuple(values), *rest) for knob, values, *rest in record["grid"]["axes"])
+    return tuple(
+        Axis(knob, tuple(dict.fromkeys(point[knob] for point in points)), stage or None)
+        for knob, stage in record["axes"].items()
+    )
+
+
+def _point(axes: dict[str, str], cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell's values on the axes, from a record that leaves out what does nothing."""
+    for knob in axes:
+        needs = KNOBS[knob].needs
+        if knob not in cell and needs and cell.get(needs, KNOBS[needs].neutral) == KNOBS[needs].neutral:
+            raise UserError(f"it doesn't say what '{knob}' is where it does nothing; rerun the study's command once.")
+    return {knob: cell.get(knob, KNOBS[knob].neutral) for knob in axes}
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's arrays as tuples, which sizes of tasks are."""
+    if isinstance(value, dict):
+        return {name: _frozen(one) for name, one in value.items()}
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value

@@ -1,0 +1,72 @@
+"""`python -m lab.mechanisms.knob_table` writes docs/knobs.md: every knob, from the registry."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lab.mechanisms.base import NEVER, Knob
+from lab.mechanisms.knobs import MECHANISMS, OF_EVERY_PROGRAM
+
+HERE = Path(__file__).resolve().parents[2]
+INTRO = """# The knobs
+
+Written by `python -m lab.mechanisms.knob_table` from the registry; a test holds it. `python run.py --list=knobs` prints
+the same.
+
+A *traced* knob is a value that the compiled program is given: all of an axis's values train in one program. A *static*
+one changes the program. A knob acts from the first or the last stage unless its axis names another. Where there is no
+neutral value the default stands in its place. Every strength with a `relax_from` can be brought back to neutral: at
+once (`relax_over=1`) or in a straight line over that many steps.
+"""
+
+
+def shown(value: object) -> str:
+    """A knob's value, for a person."""
+    if value == NEVER:
+        return "never"
+    if value is None:
+        return "each value its own"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def span(knob: Knob, between: str = " to ", either: str = " | ") -> str:
+    """The valid values."""
+    if knob.choices:
+        return either.join(knob.choices)
+    return between.join(shown(int(end) if knob.integer else float(end)) for end in (knob.low, knob.high))
+
+
+def rows(knobs: list[Knob]) -> list[str]:
+    """The lines of a table, its head included."""
+    lines = ["| knob | values | neutral | kind | acts from | what it does |", "|---|---|---|---|---|---|"]
+    for knob in knobs:
+        neutral = f"({shown(knob.base)})" if knob.neutral is None else shown(knob.neutral)
+        neutral += f", default {shown(knob.default)}" if knob.default is not None and knob.neutral is not None else ""
+        kind = ("traced" if knob.traced else "static") + (", whole" if knob.integer else "")
+        values = span(knob, either=r" \| ")
+        about = f"{knob.about}." + (f" Only with `{knob.needs}`." if knob.needs else "")
+        lines.append(f"| `{knob.name}` | {values} | {neutral} | {kind} | {knob.stage} | {about} |")
+    return lines
+
+
+def table() -> str:
+    """The whole document."""
+    parts = [INTRO, "## Every program", "", *rows(list(OF_EVERY_PROGRAM))]
+    for name, mechanism in MECHANISMS.items():
+        file = f"lab/{type(mechanism).__module__.removeprefix('lab.').replace('.', '/')}.py"
+        sources = dict.fromkeys(source for knob in mechanism.knobs for source in knob.source.split("; "))
+        parts += ["", f"## {name}", "", f"[{file}](../{file}). {'; '.join(sources)}.", "", *rows(list(mechanism.knobs))]
+    return "\n".join(parts) + "\n"
+
+
+def main() -> int:
+    """Write the table."""
+    path = HERE / "docs" / "knobs.md"
+    path.write_text(table())
+    print(f"wrote {path.relative_to(HERE)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The registry of knobs: what each one is, its range, its neutral value, and the stage from which it acts.
+
+A mechanism's own knobs are declared beside its functions, in lab/mechanisms; the knobs that every program has
+(seed, learning rate, optimizer) are declared here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lab.errors import UserError, nearest
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Knob
+from lab.nn.optimizers import OPTIMIZERS
+
+SEED = Knob(
+    name="seed",
+    low=0,
+    high=2**31 - 1,
+    neutral=None,
+    stage="first",
+    integer=True,
+    pinned=True,
+    about="initial weights, worlds and batches of a cell; cells that differ only in other knobs share them",
+    source="—",
+)
+LEARNING_RATE = Knob(
+    name="optimizer.learning_rate",
+    low=0.0,
+    high=1.0,
+    neutral=None,
+    stage="first",
+    default=2e-3,
+    about="step size of the optimizer after warm-up",
+    source="Loshchilov & Hutter 2019, arXiv 1711.05101",
+)
+OPTIMIZER = Knob(
+    name="optimizer.name",
+    neutral="adamw",
+    stage="first",
+    choices=tuple(OPTIMIZERS),
+    pinned=True,
+    about="AdamW, SGD with momentum .9, Lion, or Muon on the blocks' kernels; each needs a learning rate of its own",
+    source="Chen et al. 2023, arXiv 2302.06675 (Lion); Jordan et al. 2024, kellerjordan.github.io/posts/muon (Muon)",
+)
+
+OF_EVERY_PROGRAM = (SEED, LEARNING_RATE, OPTIMIZER)
+KNOBS: dict[str, Knob] = {
+    knob.name: knob for knob in (*OF_EVERY_PROGRAM, *(knob for m in MECHANISMS.values() for knob in m.knobs))
+}
+NEUTRAL = {name: knob.neutral for name, knob in KNOBS.items()}
+STATIC = tuple(name for name, knob in KNOBS.items() if not knob.traced)
+DECIDES = {knob.name: name for name, mechanism in MECHANISMS.items() for knob in mechanism.deciding}
+
+
+def find(name: str, where: str) -> Knob:
+    """The knob of that name.
+
+    Raises:
+      UserError: for an unknown name, with the nearest valid ones.
+    """
+    if name not in KNOBS:
+        raise UserError(f"{where}: unknown knob '{name}'. {nearest(name, KNOBS)}")
+    return KNOBS[name]
+
+
+def checked(name: str, value: Any, where: str) -> Any:
+    """`value` as the knob's own type.
+
+    Raises:
+      UserError: if the value is of another kind or out of range.
+    """
+    knob = find(name, where)
+    if knob.choices:
+        if value not in knob.choices:
+            raise UserError(f"{where}: {name}={value!r} must be one of {', '.join(map(str, knob.choices))}.")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"{where}: {name}={value!r} must be a number in [{knob.low:g}, {knob.high:g}].")
+    if not knob.low <= value <= knob.high:  # also refuses NaN
+        raise UserError(f"{where}: {name}={value!r} is out of range; it must lie in [{knob.low:g}, {knob.high:g}].")
+    if knob.integer and value != int(value):
+        raise UserError(f"{where}: {name}={value!r} must be a whole number.")
+    return int(value) if knob.integer else float(value)
+
+
+def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs that do something: off their neutral value, as is the knob that they need, if any.
+
+    The others decide no number, nor do those that a later version brings.
+    """
+
+    off = {name: value for name, value in knobs.items() if value != NEUTRAL.get(name, value)}
+    return {name: value for name, value in off.items() if not KNOBS[name].needs or KNOBS[name].needs in off}
+
+
+def mechanisms_in_use(settings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of the mechanisms that some of the settings use: one of their traced knobs does something."""
+    used = {DECIDES.get(name) for knobs in settings for name in telling(knobs)}
+    return tuple(name for name in MECHANISMS if name in used)

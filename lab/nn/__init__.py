@@ -1,0 +1,1 @@
+"""The transformer: its layers, its loss and its optimizers, for one cell."""

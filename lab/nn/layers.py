@@ -1,0 +1,382 @@
+"""The layers of the model: linear maps, norms, mixing of tokens, feed-forward, written for one cell.
+
+Shape letters: B batch, L tokens, D width, H heads, K dimensions a head, M neurons, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Touch = Callable[[str, int, Any], Any]  # (site, layer, activations) -> activations, see SITES
+Features = Callable[[jax.Array], jax.Array]
+
+# Where a mechanism may change activations. Layers count as in `Forward.hidden`: 0 after the embedding, then the blocks.
+SITES = {
+    "embedding": "[B, L, D], layer 0: tokens and positions added up",
+    "onward": "[B, L, D]: the residual stream of a layer as the next block or the final norm takes it over",
+    "norm_size": "number: how many coordinates, D, a norm of a block or the final one takes its statistics over",
+    "attention_in": "[B, L, D]: what the kernel of queries, keys and values reads",
+    "qkv": "[B, L, 3, H, K]: queries, keys and values, K dimensions a head, before positions turn them",
+    "attention": "[B, H, L, L]: attention probabilities",
+    "mixed": "[B, L, D]: what the heads gathered, which the attention's output kernel reads",
+    "attention_out": "[B, L, D]: what attention writes to the residual stream",
+    "mlp_in": "[B, L, D]: what the feed-forward layer's first kernel reads",
+    "neurons": "[B, L, M], of experts [B, L, E, M]: the feed-forward layer after its activation",
+    "mlp_out": "[B, L, D]: what the feed-forward layer writes to the residual stream",
+    "residual": "[B, L, D]: the residual stream after a block, as `Forward.hidden` keeps it",
+    "features": "[B, L, 2, H, K]: what a linear mixer makes of queries and keys",
+    "thoughts": "[B, S, D]: the hidden vectors that are fed back as inputs, S the most of them",
+    "quantized": "[L]: which tokens go on from a layer as their nearest codes, above 0",
+    # Numbers, which may be traced. Each is given as it is without a mechanism.
+    "turns": "number: how often the blocks are gone through, at most `ModelSpec.turns`",
+    "injection": "number: how much of the embedding is added to the stream before each further turn",
+    "registers": "number: learned vectors in front of the tokens, at most `ModelSpec.registers`",
+    "thought_steps": "number: hidden vectors that are fed back before the first answer, at most `ModelSpec.thoughts`",
+    "memories": "number: learned vectors after those, each its own, at most `ModelSpec.memories`",
+    "pauses": "number: copies of one learned vector after those, at most `ModelSpec.pauses`",
+    "compressed": "number: whether what comes after the memories sees the question through them alone",
+    "experts": "number: experts that are there, at most `ModelSpec.experts`",
+    "top_k": "number: experts that a token is sent to",
+    "router_temperature": "number: what the router's logits are divided by",
+    "codes": "number: entries of the codebook that are there, at most `ModelSpec.codes`",
+}
+
+POSITIONS = ("learned", "rotary", "none")
+MIXERS = ("softmax", "linear")
+NORM_EPSILON = 1e-6
+COMPUTE = ("float32", "bfloat16")
+PRODUCTS = ("highest", "high", "default")
+ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Static sizes of a model.
+
+    Attributes:
+      vocab_size: V.
+      max_length: the longest sequence it will ever see; sizes the learned position table.
+      width: D.
+      layers: number of blocks.
+      heads: H; divides `width`.
+      mlp_width: hidden units of the feed-forward layer.
+      positions: 'learned', 'rotary' (arXiv 2104.09864) or 'none' (the causal mask alone tells order).
+      activation: 'relu' or 'gelu'.
+      compute: of matrix products: 'float32', or 'bfloat16': both factors rounded to it, sums in float32. All else
+        (parameters, residual stream, norms, softmax, loss, optimizer) is float32 in both.
+      products: how a GPU or TPU takes a float32 product: 'highest' (float32 throughout), 'high' (TF32, three passes of
+        bfloat16) or 'default' (the device's fastest). A CPU knows one way only.
+      mixer: 'softmax' attention, or 'linear' (arXiv 2006.16236), which has a recurrent form with a fixed state.
+      turns, registers, thoughts, memories, pauses, experts, codes: room for the most that a cell may use, see SITES.
+        A model without experts has one plain feed-forward layer a block.
+      ahead: further answer tokens that are predicted at every answer position while training.
+    """
+
+    vocab_size: int
+    max_length: int
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    mlp_width: int = 256
+    positions: str = "learned"
+    activation: str = "relu"
+    compute: str = "float32"
+    products: str = "highest"
+    mixer: str = "softmax"
+    turns: int = 1
+    registers: int = 0
+    thoughts: int = 0
+    memories: int = 0
+    pauses: int = 0
+    experts: int = 0
+    codes: int = 0
+    ahead: int = 0
+
+    @property
+    def slots(self) -> int:
+        """Room for vectors between question and answer."""
+        return self.thoughts + self.memories + self.pauses
+
+
+class View(NamedTuple):
+    """Where tokens stand and which others they may look at; None for those in a row, each after all before it.
+
+    Attributes:
+      positions: int32[B, L].
+      allowed: bool[B, 1, L, L], query by key.
+    """
+
+    positions: jax.Array | None = None
+    allowed: jax.Array | None = None
+
+
+def untouched(site: str, layer: int, x: jax.Array) -> jax.Array:
+    """The touch of no mechanism."""
+    del site, layer
+    return x
+
+
+class Precision(NamedTuple):
+    """How matrix products are taken, see `ModelSpec.compute` and `ModelSpec.products`."""
+
+    compute: str = "float32"
+    products: str = "highest"
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Precision:
+        """Of a model."""
+        return cls(spec.compute, spec.products)
+
+    def product(self, dot: Callable[..., jax.Array], a: jax.Array, b: jax.Array) -> jax.Array:
+        """`dot(a, b)` so taken: float32, whatever the factors are rounded to."""
+        if self.compute == "bfloat16":
+            # A CPU lacks some products of bfloat16; those of factors rounded to it are the same numbers.
+            return lax.platform_dependent(
+                a,
+                b,
+                cpu=lambda a, b: dot(lax.reduce_precision(a, 8, 7), lax.reduce_precision(b, 8, 7)),
+                default=lambda a, b: dot(
+                    a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32
+                ),
+            )
+        # 'highest' is what every program is compiled with, see lab.engine.program_cache.
+        return dot(a, b) if self.products == "highest" else dot(a, b, precision=self.products)
+
+    def einsum(self, subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
+        """Two terms whose letters all stand in two of the three.
+
+        The gradient is written out: JAX's own would take its products in float32 where these are of bfloat16, and the
+        barrier makes a CPU's step faster (docs/benchmarks.md; on other platforms nobody has looked).
+        """
+        product: Any = _einsum(subscripts, self, a, b)
+        return product
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _einsum(subscripts, precision, a, b):
+    return precision.product(partial(jnp.einsum, subscripts), a, b)
+
+
+def _einsum_backward(subscripts, precision, saved, dy):
+    (of_a, of_b), of_y = subscripts.split("->")[0].split(","), subscripts.split("->")[1]
+    dy = lax.optimization_barrier(dy)
+    da = _einsum(f"{of_y},{of_b}->{of_a}", precision, dy, saved[1])
+    return da, _einsum(f"{of_y},{of_a}->{of_b}", precision, dy, saved[0])
+
+
+_einsum.defvjp(lambda subscripts, precision, a, b: (_einsum(subscripts, precision, a, b), (a, b)), _einsum_backward)
+
+
+def linear(x: jax.Array, kernel: jax.Array, precision: Precision = Precision()) -> jax.Array:  # noqa: B008 (immutable)
+    """`x[..., I] @ kernel[I, O]`, with the weight gradient written out.
+
+    XLA's CPU back end otherwise fuses the activation's backward pass into a transposed layout for the weight gradient,
+    which costs 1.5 to 2 times as much (docs/benchmarks.md). A barrier keeps the incoming gradient out of that fusion,
+    and the token axis is contracted directly (on a CPU see `_over_tokens_on_cpu`).
+    """
+    product: Any = _linear(x, kernel, precision)
+    return product
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _linear(x, kernel, precision):
+    return precision.product(jnp.dot, x, kernel)
+
+
+def _linear_forward(x, kernel, precision):
+    return _linear(x, kernel, precision), (x, kernel)
+
+
+def _linear_backward(precision, saved, dy):
+    x, kernel = saved
+    dy = lax.optimization_barrier(dy)
+    x_TxI = x.reshape(-1, x.shape[-1])
+    dy_TxO = dy.reshape(-1, dy.shape[-1])
+    dkernel = lax.platform_dependent(
+        x_TxI, dy_TxO, cpu=partial(_over_tokens_on_cpu, precision), default=partial(_over_tokens, precision)
+    )
+    over_features = partial(lax.dot_general, dimension_numbers=(((dy.ndim - 1,), (1,)), ((), ())))
+    return precision.product(over_features, dy, kernel), dkernel
+
+
+_linear.defvjp(_linear_forward, _linear_backward)
+
+
+def _over_tokens(precision: Precision, x_TxI: jax.Array, dy_TxO: jax.Array) -> jax.Array:
+    """float32[I, O], the sum over tokens."""
+    return precision.product(partial(lax.dot_general, dimension_numbers=(((0,), (0,)), ((), ()))), x_TxI, dy_TxO)
+
+
+def _over_tokens_on_cpu(precision: Precision, x_TxI: jax.Array, dy_TxO: jax.Array) -> jax.Array:
+    """The same with the narrower factor, which comes first, written out the other way round.
+
+    XLA's CPU back end hands a product over both first axes to a slower library, which splits the sum by the number of
+    devices. The barriers keep it from turning the product round again.
+    """
+    if x_TxI.shape[1] > dy_TxO.shape[1]:
+        return _over_tokens_on_cpu(precision, dy_TxO, x_TxI).T
+    turned_IxT = lax.optimization_barrier(x_TxI.T)
+    return lax.optimization_barrier(precision.product(jnp.dot, turned_IxT, dy_TxO))
+
+
+class Linear(nn.Module):
+    """A bias-free linear layer, initialised with variance `scale`/fan-in."""
+
+    features: int
+    precision: Precision
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x):
+        """x[..., I] -> [..., features]."""
+        initializer = nn.initializers.variance_scaling(self.scale, "fan_in", "normal")
+        return linear(x, self.param("kernel", initializer, (x.shape[-1], self.features)), self.precision)
+
+
+def rotate(x_BxLxHxK: jax.Array, positions_BxL: jax.Array) -> jax.Array:
+    """Rotary position embedding: pairs (i, i + K/2) turned by position times a geometric range of frequencies."""
+    half = x_BxLxHxK.shape[-1] // 2
+    frequency_K = 10000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle_BxLxK = positions_BxL.astype(jnp.float32)[..., None] * frequency_K[None, None]
+    cos, sin = (f(angle_BxLxK)[:, :, None, :] for f in (jnp.cos, jnp.sin))
+    first, second = x_BxLxHxK[..., :half], x_BxLxHxK[..., half:]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+class Norm(nn.Module):
+    """Layer norm, bit for bit Flax's unless a mechanism says that only some coordinates are there."""
+
+    layer: int
+
+    @nn.compact
+    def __call__(self, x, touch):
+        """x[..., D] -> [..., D]."""
+        width = x.shape[-1]
+        scale_D = self.param("scale", nn.initializers.ones, (width,))
+        bias_D = self.param("bias", nn.initializers.zeros, (width,))
+        size, row = touch("norm_size", self.layer, width), (1,) * (x.ndim - 1) + (-1,)
+        squares = jnp.square(x)
+        mean, mean_square = jnp.mean(x, axis=-1), jnp.mean(squares, axis=-1)
+        if size is not width:
+            # Coordinates that aren't there are 0 and add nothing to a sum, so only its divisor is another.
+            mean, mean_square = mean * (width / size), mean_square * (width / size)
+        variance = jnp.maximum(0.0, mean_square - jnp.square(mean))
+        centred = x - mean[..., None]
+        return centred * (lax.rsqrt(variance[..., None] + NORM_EPSILON) * scale_D.reshape(row)) + bias_D.reshape(row)
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention: softmax, or the parallel form of a linear recurrence."""
+
+    spec: ModelSpec
+    layer: int
+
+    @nn.compact
+    def __call__(self, x_BxLxD, touch, view=View()):  # noqa: B008 (immutable)
+        """[B, L, D] -> [B, L, D]."""
+        spec = self.spec
+        batch, length, _ = x_BxLxD.shape
+        precision = Precision.of(spec)
+        qkv = Linear(3 * spec.width, precision, name="qkv")(touch("attention_in", self.layer, x_BxLxD)).reshape(
+            batch, length, 3, spec.heads, -1
+        )
+        qkv = touch("qkv", self.layer, qkv)
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        if spec.positions == "rotary":
+            positions_BxL = jnp.arange(length)[None] if view.positions is None else view.positions
+            q, k = rotate(q, positions_BxL), rotate(k, positions_BxL)
+        allowed = jnp.tril(jnp.ones((length, length), bool))[None, None] if view.allowed is None else view.allowed
+        gather = linear_shares if spec.mixer == "linear" else softmax_shares
+        features = partial(touch, "features", self.layer)
+        shares_BxHxLxM = touch("attention", self.layer, gather(q, k, allowed, features, precision))
+        mixed = precision.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v).reshape(batch, length, spec.width)
+        # Residual writes start small in deep models (variance / 2·layers), as in GPT-2.
+        return Linear(spec.width, precision, 0.5 / spec.layers, name="out")(touch("mixed", self.layer, mixed))
+
+
+def softmax_shares(
+    q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features, precision: Precision
+) -> jax.Array:
+    """What share each key has in what a query gathers: float32[B, H, L, L] of q, k [B, L, H, K]."""
+    del features
+    scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", q, k) * (q.shape[-1] ** -0.5)
+    return jax.nn.softmax(jnp.where(allowed, scores_BxHxLxM, jnp.float32(-1e30)), axis=-1)
+
+
+def linear_shares(
+    q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features, precision: Precision
+) -> jax.Array:
+    """The same where the share is a product of positive features of query and key (elu + 1, arXiv 2006.16236).
+
+    Sums over keys can then be carried along the tokens: a state of K·K numbers and K for the divisor, a head.
+    """
+    mapped = features(jax.nn.elu(jnp.stack([q, k], axis=2)) + 1)
+    scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", mapped[:, :, 0], mapped[:, :, 1])
+    scores_BxHxLxM = jnp.where(allowed, scores_BxHxLxM, 0.0)
+    return scores_BxHxLxM / (jnp.sum(scores_BxHxLxM, axis=-1, keepdims=True) + NORM_EPSILON)
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward layer, each on a normalised copy of the residual stream."""
+
+    spec: ModelSpec
+    layer: int
+
+    @nn.compact
+    def __call__(self, x_BxLxD, touch, view=View()):  # noqa: B008 (immutable)
+        """[B, L, D] -> ([B, L, D], neurons [B, L, M], router's probabilities [B, L, E])."""
+        spec, layer = self.spec, self.layer
+        normal = Norm(layer, name="norm_attention")(x_BxLxD, touch)
+        attention = Attention(spec, layer, name="attention")(normal, touch, view)
+        x_BxLxD = x_BxLxD + touch("attention_out", layer, attention)
+        normal = touch("mlp_in", layer, Norm(layer, name="norm_mlp")(x_BxLxD, touch))
+        if spec.experts:
+            mlp, neurons, routing = Experts(spec, layer, name="mixture")(normal, touch)
+        else:
+            precision = Precision.of(spec)
+            before = Linear(spec.mlp_width, precision, name="mlp_in")(normal)
+            neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
+            mlp = Linear(spec.width, precision, 0.5 / spec.layers, name="mlp_out")(neurons)
+            routing = jnp.zeros((*x_BxLxD.shape[:2], 0))
+        return touch("residual", layer, x_BxLxD + touch("mlp_out", layer, mlp)), neurons, routing
+
+
+class Experts(nn.Module):
+    """Several feed-forward layers, of which each token is sent to a few (arXiv 1701.06538).
+
+    All are computed for every token and those it isn't sent to get no weight: what is sparse here is what is learned.
+    """
+
+    spec: ModelSpec
+    layer: int
+
+    @nn.compact
+    def __call__(self, x_BxLxD, touch):
+        """[B, L, D] -> ([B, L, D], neurons [B, L, M] weighted by the gates, router's probabilities [B, L, E])."""
+        spec, layer = self.spec, self.layer
+        drawn = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
+        small = nn.initializers.variance_scaling(0.5 / spec.layers, "fan_in", "normal", batch_axis=0)
+        in_ExDxM = self.param("experts_in", drawn, (spec.experts, spec.width, spec.mlp_width))
+        out_ExMxD = self.param("experts_out", small, (spec.experts, spec.mlp_width, spec.width))
+        precision = Precision.of(spec)
+        logits_BxLxE = Linear(spec.experts, precision, name="router")(x_BxLxD) / touch("router_temperature", layer, 1.0)
+        there_E = jnp.arange(spec.experts, dtype=jnp.float32) < touch("experts", layer, spec.experts)
+        probability_BxLxE = jax.nn.softmax(jnp.where(there_E[None, None], logits_BxLxE, -1e30), axis=-1)
+        # The place of each expert in a token's order, by two sorts.
+        rank_BxLxE = jnp.argsort(jnp.argsort(-probability_BxLxE, axis=-1), axis=-1).astype(jnp.float32)
+        gates_BxLxE = jnp.where(rank_BxLxE < touch("top_k", layer, spec.experts), probability_BxLxE, 0.0)
+        # All experts' neurons side by side: two plain matrix products, as fast as one wide layer's.
+        before = linear(x_BxLxD, in_ExDxM.transpose(1, 0, 2).reshape(spec.width, -1), precision)
+        before = before.reshape(*x_BxLxD.shape[:2], spec.experts, spec.mlp_width)
+        neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
+        weighted = neurons * gates_BxLxE[..., None]
+        mlp = linear(weighted.reshape(*x_BxLxD.shape[:2], -1), out_ExMxD.reshape(-1, spec.width), precision)
+        return mlp, jnp.sum(weighted, axis=2), probability_BxLxE

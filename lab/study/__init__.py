@@ -1,0 +1,1 @@
+"""A study's file, read and checked: axes, grids, the frozen specification."""

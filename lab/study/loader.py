@@ -1,0 +1,70 @@
+"""A study's file: loaded, with its author's mistakes said by file and line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lab.errors import UserError, nearest
+
+ABLATIONS = Path(__file__).resolve().parents[2] / "ablations"
+
+
+def get_config(given: str) -> Any:
+    """The config of 'file.py' or 'file.py:variant', before any override.
+
+    Raises:
+      UserError: as `load`, and if get_config() fails or returns something else.
+    """
+    file, _, variant = given.partition(":")
+    module = load(Path(file))
+    with blamed(Path(file)):
+        config = module.get_config(*([variant] if variant else []))
+    if not hasattr(config, "items"):
+        raise UserError(f"{file}: get_config() must return the config; it returns {config!r}.")
+    return config
+
+
+def load(path: Path) -> ModuleType:
+    """A study's module, with the two functions that make it one.
+
+    Raises:
+      UserError: if there is no such file, it can't be run, or it lacks one of them.
+    """
+    if not path.is_file():
+        studies = [f"ablations/{p.name}" for p in sorted(ABLATIONS.glob("[!_]*.py"))]
+        raise UserError(f"--config: there is no file '{path}' below {Path.cwd()}. {nearest(str(path), studies)}")
+    spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path.resolve())
+    if path.suffix != ".py" or spec is None or spec.loader is None:
+        raise UserError(f"--config: '{path}' is not a Python file; name a study, such as ablations/pruning.py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    with blamed(path):
+        spec.loader.exec_module(module)
+    for name in ("get_config", "sweep"):
+        if not hasattr(module, name):
+            raise UserError(f"--config: '{path}' has no {name}(); see ablations/pruning.py for the form of a study.")
+    return module
+
+
+@contextlib.contextmanager
+def blamed(path: Path) -> Iterator[None]:
+    """An error inside a study's own code is its author's: said with file and line, without a traceback."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename) == path.resolve()
+        ]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
+        raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from None

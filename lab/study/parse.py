@@ -1,0 +1,318 @@
+"""From a study file's ConfigDict to a frozen, checked Study; what is wrong with it is said here, before compiling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from lab.errors import UserError, nearest
+from lab.mechanisms import knobs as registry
+from lab.mechanisms.base import Mechanism
+from lab.nn.model import ACTIVATIONS, COMPUTE, POSITIONS, PRODUCTS, ModelSpec
+from lab.study.grid import Grid
+from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
+from lab.training.step import SCHEDULES, Schedule
+from tasks import TaskError, make
+from tasks.mixture import Mixture
+
+
+def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
+    """Check a study's config and grid and freeze them.
+
+    Args:
+      config: the ConfigDict of get_config(), overrides applied.
+      grid: what sweep(config) returned.
+      metrics: names of the registered latent metrics.
+
+    Raises:
+      UserError: one sentence with the field and the fix.
+    """
+    if not isinstance(grid, Grid):
+        raise UserError("sweep() must return a grid: axis(...), or a product, zipped or chain of such.")
+    tasks = _tasks(config)
+    stages = _stages(config)
+    for index, stage in enumerate(stages):
+        if not any(use.examples[index] for use in tasks):
+            raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")
+    acts_from, base = _knob_settings(config, grid, [s.name for s in stages])
+    longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
+    spec = _model(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
+    cells = _cells(grid, base)
+    study = Study(
+        name=str(config.name) or "study",
+        question=str(config.question),
+        spec=spec,
+        tasks=tasks,
+        stages=stages,
+        schedule=_schedule(config, stages[-1].end),
+        axes=grid.axes,
+        acts_from=acts_from,
+        base=base,
+        cells=cells,
+        notes=_repeated(grid, cells),
+        call_steps=config.call_steps,
+        eval_examples=_positive(config.evaluation.examples, "config.evaluation.examples"),
+        probe_examples=_positive(config.probe.examples, "config.probe.examples"),
+        probe_layers=_layers(config.probe.layers, spec.layers, "config.probe.layers"),
+        claim=_claim(config, grid, tasks, spec, metrics),
+    )
+    needed = max(1024, 8 * spec.width)
+    if study.probe_examples < needed:
+        raise UserError(
+            f"config.probe.examples={study.probe_examples} is too few for width {spec.width}: the latent metrics are"
+            f" biased below max(1024, 8·width) = {needed}; raise it."
+        )
+    if study.claim.layer not in study.probe_layers:
+        raise UserError(
+            f"config.claim.layer={config.claim.layer} is not measured; add it to"
+            f" config.probe.layers={config.probe.layers}."
+        )
+    mixture = study.mixture
+    for cell in study.cells:
+        for name in registry.mechanisms_in_use([cell]):
+            mechanism = registry.MECHANISMS[name]
+            told = mechanism.objection(mixture, study.spec, cell)
+            for stage in range(len(study.stages)):
+                counts = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
+                told = told or mechanism.uneven(counts, study.knobs_at(cell, stage))
+            if told:
+                raise UserError(told)
+    return study
+
+
+def _positive(value: Any, field: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{field}={value!r} must be a whole number of at least 1.")
+    return value
+
+
+def _plain_name(name: Any, where: str) -> None:
+    """Names become parts of paths and columns."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise UserError(f"{where}: the name {name!r} must be made of letters, digits and _, and begin with a letter.")
+
+
+def _model(config: Any, vocab_size: int, longest: int) -> ModelSpec:
+    m = config.model
+    for field in ("width", "layers", "heads", "mlp_width"):
+        _positive(m[field], f"config.model.{field}")
+    if m.width % m.heads:
+        raise UserError(f"config.model.heads={m.heads} must divide config.model.width={m.width}.")
+    if m.positions not in POSITIONS:
+        raise UserError(f"config.model.positions={m.positions!r} must be one of {', '.join(POSITIONS)}.")
+    if m.positions == "rotary" and (m.width // m.heads) % 2:
+        raise UserError("config.model.positions='rotary' needs an even width per head; change width or heads.")
+    if m.activation not in ACTIVATIONS:
+        raise UserError(f"config.model.activation={m.activation!r} must be one of {', '.join(ACTIVATIONS)}.")
+    for field, valid in (("compute", COMPUTE), ("products", PRODUCTS)):
+        if m[field] not in valid:
+            raise UserError(f"config.model.{field}={m[field]!r} must be one of {', '.join(valid)}.")
+    if m.compute == "bfloat16" and m.products != "highest":
+        raise UserError("config.model.products says how float32 products are taken; leave it out beside bfloat16.")
+    sizes = (m.width, m.layers, m.heads, m.mlp_width)
+    return ModelSpec(vocab_size, longest, *sizes, m.positions, m.activation, m.compute, m.products)
+
+
+def _tasks(config: Any) -> tuple[TaskUse, ...]:
+    if not len(config.tasks):
+        raise UserError("config.tasks is empty; name at least one task.")
+    uses = []
+    for label, fields in config.tasks.items():
+        where = f"config.tasks.{label}"
+        if not hasattr(fields, "items"):
+            raise UserError(f"{where}={fields!r} must be a section, such as dict(task={fields!r}, examples=16).")
+        fields = dict(fields)
+        name, examples = fields.pop("task", label), fields.pop("examples", 16)
+        factor, probe = fields.pop("factor", ""), fields.pop("probe", "iid")
+        examples = _examples(examples, config.stages, f"{where}.examples")
+        _plain_name(label, where)
+        try:
+            task = make(name, **fields)
+        except TaskError as error:
+            raise UserError(f"{where}: {error}") from None
+        factor = factor or next(iter(task.factor_sizes))
+        if factor not in task.factor_sizes:
+            raise UserError(f"{where}.factor: unknown factor '{factor}'. {nearest(factor, task.factor_sizes)}")
+        short = [name for name, s in task.splits.items() if s.length <= task.splits["train"].length]
+        if probe not in short:
+            raise UserError(f"{where}.probe: no split '{probe}' no longer than training. {nearest(probe, short)}")
+        uses.append(TaskUse(label, task, examples, factor, probe))
+    return tuple(uses)
+
+
+def _examples(value: Any, stages: Sequence[str], field: str) -> tuple[int, ...]:
+    """Examples a step in each stage: one number for all, or a section with a number for each, which may be 0."""
+    if not hasattr(value, "items"):
+        return (_positive(value, field),) * len(stages)
+    given = dict(value)
+    for name in given:
+        if name not in stages:
+            raise UserError(f"{field}.{name}: no such stage. {nearest(name, stages)}")
+    for name in stages:
+        if name not in given:
+            raise UserError(f"{field}.{name} is missing; every stage in config.stages needs it.")
+        if given[name] != 0 or type(given[name]) is not int:
+            _positive(given[name], f"{field}.{name}")
+    return tuple(given[name] for name in stages)
+
+
+def _stages(config: Any) -> tuple[Stage, ...]:
+    call = _positive(config.call_steps, "config.call_steps")
+    if not config.stages:
+        raise UserError("config.stages is empty; name at least one stage.")
+    for name in config.stages:
+        _plain_name(name, f"config.stages={config.stages}")
+    if len(set(config.stages)) < len(config.stages):
+        raise UserError(f"config.stages={config.stages} names a stage twice; rename one.")
+    for field in ("steps", "saves"):
+        for name in set(config[field]) - set(config.stages):
+            raise UserError(f"config.{field}.{name}: no such stage. {nearest(name, config.stages)}")
+        for name in set(config.stages) - set(config[field]):
+            raise UserError(f"config.{field}.{name} is missing; every stage in config.stages needs it.")
+    stages, start = [], 0
+    for name in config.stages:
+        steps = _positive(config.steps[name], f"config.steps.{name}")
+        if steps % call:
+            raise UserError(f"config.steps.{name}={steps} must be a multiple of config.call_steps={call}.")
+        saves = save_points(steps, _positive(config.saves[name], f"config.saves.{name}"), call)
+        stages.append(Stage(name, start, start + steps, tuple(start + s for s in saves)))
+        start += steps
+    return tuple(stages)
+
+
+def save_points(steps: int, count: int, call_steps: int) -> tuple[int, ...]:
+    """At most `count` log-spaced multiples of `call_steps`, the last one `steps`."""
+    if count == 1:
+        return (steps,)
+    points = np.geomspace(call_steps, steps, count)
+    return tuple(sorted({min(steps, call_steps * math.ceil(round(p / call_steps, 6))) for p in points}))
+
+
+def _schedule(config: Any, total: int) -> Schedule:
+    if config.schedule.name not in SCHEDULES:
+        raise UserError(f"config.schedule.name={config.schedule.name!r} must be one of {', '.join(SCHEDULES)}.")
+    return Schedule(config.schedule.name, _positive(config.schedule.warmup, "config.schedule.warmup"), total)
+
+
+def _flatten(fields: Any, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in fields.items():
+        flat.update(_flatten(value, f"{prefix}{name}.") if hasattr(value, "items") else {f"{prefix}{name}": value})
+    return flat
+
+
+def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str, int], dict[str, Any]]:
+    base = {name: knob.base for name, knob in registry.KNOBS.items()} | {"seed": 0}
+    for name, value in _flatten(config.knobs).items():
+        base[name] = registry.checked(name, value, f"config.knobs.{name}")
+    acts_from = {name: stage_index(knob.stage, len(stages)) for name, knob in registry.KNOBS.items()}
+    for a in grid.axes:
+        registry.find(a.knob, "sweep()")
+        if a.tuned and a.knob in ("seed", config.claim.knob):
+            raise UserError(f"sweep(): '{a.knob}' can't be tuned away: the claim is read along it; drop tuned().")
+        if a.stage is not None:
+            if not isinstance(a.stage, str):
+                raise UserError(
+                    f"sweep(): axis '{a.knob}': stage={a.stage!r} must be a name of config.stages={stages}."
+                )
+            if a.stage not in stages:
+                raise UserError(
+                    f"sweep(): axis '{a.knob}' acts from unknown stage '{a.stage}'. {nearest(a.stage, stages)}"
+                )
+            acts_from[a.knob] = stages.index(a.stage)
+    for mechanism in registry.MECHANISMS.values():
+        _same_stage(mechanism, grid, acts_from, stages)
+    for knob in (k for k in registry.KNOBS.values() if k.pinned):
+        if acts_from[knob.name] != stage_index(knob.stage, len(stages)):
+            raise UserError(f"sweep(): {knob.name} acts from the {knob.stage} stage; drop stage= from its axis.")
+    return acts_from, base
+
+
+def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], stages: list[str]) -> None:
+    """A mechanism begins once: its static knobs act from the stage of its traced ones, whichever the axis names."""
+    begins = min(acts_from[k.name] for k in mechanism.deciding)
+    for knob in (k for k in mechanism.knobs if not k.traced):
+        told = next((a.stage for a in grid.axes if a.knob == knob.name), None)
+        if told is not None and stages.index(told) != begins:
+            raise UserError(
+                f"sweep(): axis '{knob.name}' acts from stage '{told}', but its mechanism begins at '{stages[begins]}';"
+                " give both the same stage."
+            )
+        acts_from[knob.name] = begins
+    for knob in (k for k in mechanism.knobs if k.needs):  # what shapes another knob acts as soon as that one does
+        if all(a.stage is None for a in grid.axes if a.knob == knob.name):
+            acts_from[knob.name] = min(acts_from[knob.name], acts_from[knob.needs])
+
+
+def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    if not grid.points:
+        raise UserError("sweep() returned no cells; give it at least one axis with a value.")
+    points: dict[Any, None] = {}
+    for point in grid.points:
+        values = {name: registry.checked(name, value, f"sweep(): axis '{name}'") for name, value in point}
+        points.setdefault(tuple(values.get(a.knob, base[a.knob]) for a in grid.axes))
+    names = [a.knob for a in grid.axes]
+    cells = [base | dict(zip(names, values, strict=True)) for values in points]
+    for knob in (registry.KNOBS[a.knob] for a in grid.axes):
+        if knob.needs and all(cell[knob.needs] == registry.KNOBS[knob.needs].neutral for cell in cells):
+            raise UserError(
+                f"sweep(): axis '{knob.name}' does nothing while {knob.needs} is {base[knob.needs]!r}; set"
+                f" config.knobs.{knob.needs}, or make it an axis."
+            )
+    return tuple(cells)
+
+
+def _repeated(grid: Grid, cells: Sequence[Any]) -> tuple[str, ...]:
+    more = len(grid.points) - len(cells)
+    told = f"sweep(): {more} of {len(grid.points)} cells repeat another one of the grid; every cell is trained once."
+    return (told,) if more else ()
+
+
+def _layers(layers: Any, count: int, field: str) -> tuple[int, ...]:
+    resolved = []
+    for layer in layers:
+        if not isinstance(layer, int) or not -count - 1 <= layer <= count:
+            raise UserError(f"{field}: layer {layer!r} must lie in [{-count - 1}, {count}] (0 is the embedding).")
+        resolved.append(layer % (count + 1))
+    return tuple(sorted(set(resolved)))
+
+
+def _claim(config: Any, grid: Grid, tasks: tuple[TaskUse, ...], spec: ModelSpec, metrics: Collection[str]) -> Claim:
+    claim = config.claim
+    axes = {a.knob: a for a in grid.axes}
+    if claim.knob not in axes:
+        raise UserError(f"config.claim.knob: '{claim.knob}' is not an axis of sweep(). {nearest(claim.knob, axes)}")
+    if claim.knob == "seed" or registry.KNOBS[claim.knob].choices:
+        raise UserError(
+            f"config.claim.knob: '{claim.knob}' has no order to break along; name a knob with numbers, not the seed."
+        )
+    gains = []
+    for metric, sign in claim.gains.items():
+        if metric not in metrics:
+            raise UserError(f"config.claim.gains: unknown metric '{metric}'. {nearest(metric, metrics)}")
+        if sign not in (1, -1):
+            raise UserError(
+                f"config.claim.gains.{metric}={sign!r} must be 1 (the claim is that it rises) or -1 (falls)."
+            )
+        gains.append((metric, int(sign)))
+    uses = {use.label: use for use in tasks}
+    abilities = []
+    for name in claim.abilities:
+        label, _, split = str(name).partition("/")
+        if label not in uses:
+            raise UserError(f"config.claim.abilities: '{name}': no task '{label}'. {nearest(label, uses)}")
+        if split not in uses[label].splits:
+            raise UserError(
+                f"config.claim.abilities: '{name}': no split '{split}'. {nearest(split, uses[label].splits)}"
+            )
+        abilities.append((label, split))
+    if not gains or not abilities:
+        raise UserError("config.claim needs at least one entry in gains and one in abilities.")
+    for field in ("alpha", "delta"):
+        if not 0 < claim[field] < 1:
+            raise UserError(f"config.claim.{field}={claim[field]!r} must lie between 0 and 1.")
+    (layer,) = _layers((claim.layer,), spec.layers, "config.claim.layer")
+    return Claim(claim.knob, tuple(gains), tuple(abilities), layer, float(claim.alpha), float(claim.delta))

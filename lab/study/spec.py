@@ -1,0 +1,303 @@
+"""A checked study, frozen: everything that the plan, the engine and the analysis need. `lab.study.parse` makes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from lab.mechanisms import knobs as registry
+from lab.mechanisms.knobs import telling
+from lab.nn.model import ModelSpec
+from lab.study.grid import Axis
+from lab.training.step import Schedule
+from tasks import sizes_of
+from tasks.base import Split, Task
+from tasks.mixture import Mixture
+
+FORMAT = 4  # raised whenever the same config would train to other numbers
+THEN = "then"  # in a cell of a branch, beside its knobs: {knob: value that replaces the cell's in the last stage}
+WEIGHTS = "weights"  # beside them, too: the step of the first stage whose weights the last stage begins from
+
+
+@dataclass(frozen=True)
+class TaskUse:
+    """One task of a study's mixture.
+
+    Attributes:
+      label: its name in the study.
+      task: the task.
+      examples: of a training step, a number for each stage.
+      factor: the ground-truth variable that probes look for.
+      probe: the split whose inputs latents are read on.
+    """
+
+    label: str
+    task: Task
+    examples: tuple[int, ...]
+    factor: str
+    probe: str
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that are evaluated: all but `train`."""
+        return {name: split for name, split in self.task.splits.items() if name != "train"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training.
+
+    Attributes:
+      name: for people and for axes that act from it.
+      start, end: absolute steps; the stage trains steps start … end-1.
+      saves: absolute steps after which a checkpoint is kept, the last one `end`.
+    """
+
+    name: str
+    start: int
+    end: int
+    saves: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The primary hypotheses: every gain with every ability.
+
+    Attributes:
+      knob: the axis along which the gain is claimed.
+      gains: (latent metric, +1 or -1): whether it is claimed to rise or to fall as the knob leaves its neutral value.
+      abilities: (label, split).
+      layer: index into the residual stream, 0 after the embedding, negative from the end.
+      alpha: significance level.
+      delta: share of (neutral - trivial) within which an ability counts as unchanged.
+    """
+
+    knob: str
+    gains: tuple[tuple[str, int], ...]
+    abilities: tuple[tuple[str, str], ...]
+    layer: int
+    alpha: float
+    delta: float
+
+
+class Course(NamedTuple):
+    """What a cell is trained with.
+
+    Attributes:
+      spec: the sizes of its model.
+      told: for each stage, the knobs that do something.
+      keys: for each stage, see `Study.key`.
+    """
+
+    spec: ModelSpec
+    told: tuple[Mapping[str, Any], ...]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study: everything that the plan, the engine and the analysis need."""
+
+    name: str
+    question: str
+    spec: ModelSpec
+    tasks: tuple[TaskUse, ...]
+    stages: tuple[Stage, ...]
+    schedule: Schedule
+    axes: tuple[Axis, ...]
+    acts_from: Mapping[str, int]  # knob -> index of the stage from which its axis or base value acts
+    base: Mapping[str, Any]  # knob -> value where no axis says otherwise
+    cells: tuple[Mapping[str, Any], ...]  # one full setting of all knobs a cell
+    call_steps: int
+    eval_examples: int
+    probe_examples: int
+    probe_layers: tuple[int, ...]
+    claim: Claim
+    restart: Schedule | None = None  # of the last stage, where it has a schedule of its own; see lab.engine.branch
+    room: Mapping[str, int] | None = None  # of a branch: the largest values of the study that it goes on from
+    notes: tuple[str, ...] = ()  # what a person should know of how it was read
+
+    @property
+    def mixture(self) -> Mixture:
+        """The tasks as one vocabulary."""
+        return Mixture(tuple((use.label, use.task) for use in self.tasks))
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The knobs that are tuned away."""
+        return tuple(a.knob for a in self.axes if a.tuned)
+
+    @property
+    def examples(self) -> tuple[int, ...]:
+        """Examples of all tasks a training step, a number for each stage."""
+        return tuple(sum(each) for each in zip(*(use.examples for use in self.tasks), strict=True))
+
+    @property
+    def train_length(self) -> int:
+        """Padded length of a training batch."""
+        return self.mixture.length({use.label: "train" for use in self.tasks})
+
+    def knobs_at(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        """The value of every knob in force for a cell during a stage."""
+        values = {**cell, **self._before_acting[stage]}
+        then = values.pop(THEN, {})
+        values.pop(WEIGHTS, None)
+        return values | then if stage == len(self.stages) - 1 else values
+
+    @cached_property
+    def _before_acting(self) -> tuple[dict[str, Any], ...]:
+        """[stage]: the values of the knobs that don't act yet; the same for all cells."""
+        on_axis = {a.knob for a in self.axes}
+        found = []
+        for stage in range(len(self.stages)):
+            waiting = {}
+            for name, knob in registry.KNOBS.items():
+                if stage < self.acts_from[name]:
+                    begun = name in on_axis and stage >= stage_index(knob.stage, len(self.stages))
+                    waiting[name] = self.base[name] if begun or knob.neutral is None else knob.neutral
+            found.append(waiting)
+        return tuple(found)
+
+    def weights_at(self, cell: Mapping[str, Any], stage: int) -> int | None:
+        """The step of the first stage whose weights a stage begins from; None: from where the cell is."""
+        return cell.get(WEIGHTS) if stage == len(self.stages) - 1 else None
+
+    def schedule_at(self, stage: int) -> Schedule:
+        """The learning rate's schedule during a stage."""
+        return self.restart if self.restart and stage == len(self.stages) - 1 else self.schedule
+
+    def entering(self, cell: Mapping[str, Any], stage: int) -> tuple[str, ...]:
+        """Mechanisms that begin to act at a stage, or that a branch changes there: what they choose, they choose anew.
+
+        A mechanism that chooses nothing on entry is left out where a branch changes it.
+        """
+        begins = self._beginning[stage]
+        changed = cell.get(THEN, {}) if stage == len(self.stages) - 1 else {}
+        chooses = {name.split(".")[0] for name in changed if "." in name}
+        return (
+            begins
+            if not chooses
+            else begins
+            + tuple(
+                name
+                for name in registry.MECHANISMS
+                if name in chooses - {*begins} and registry.MECHANISMS[name].chooses
+            )
+        )
+
+    @cached_property
+    def _beginning(self) -> tuple[tuple[str, ...], ...]:
+        """[stage]: names of the mechanisms that begin to act there."""
+        first = {
+            name: min(self.acts_from[k.name] for k in mechanism.deciding)
+            for name, mechanism in registry.MECHANISMS.items()
+        }
+        return tuple(tuple(name for name in first if first[name] == stage) for stage in range(len(self.stages)))
+
+    def spec_of(self, cell: Mapping[str, Any]) -> ModelSpec:
+        """The sizes of a cell's model: the study's, with room for what its mechanisms need."""
+        spec = self.spec
+        for name in registry.mechanisms_in_use([cell]):
+            spec = registry.MECHANISMS[name].shape(spec, {**cell, **self.largest})
+        return spec
+
+    @cached_property
+    def largest(self) -> Mapping[str, int]:
+        """The largest value in any cell of every knob that models need room for."""
+        if self.room is not None:
+            return self.room
+        return {k.name: max(cell[k.name] for cell in self.cells) for k in registry.KNOBS.values() if k.sizes}
+
+    def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
+        own = [{"knobs": telling(self.knobs_at(cell, i)), **self._rewound(cell, i)} for i in range(stage + 1)]
+        return self._content(self.spec_of(cell), own)
+
+    def _content(self, spec: ModelSpec, own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """`content` of a cell with a model of those sizes, given what each of its stages has of its own."""
+        stages = [{**s, **mine} for s, mine in zip(self._content_of_stages, own, strict=False)]
+        return self._content_of_all | {"model": _model_content(spec), "stages": stages}
+
+    @cached_property
+    def _content_of_stages(self) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            {
+                "steps": s.end - s.start,
+                "saves": list(s.saves),
+                "examples": [use.examples[i] for use in self.tasks],
+                **self._restarted(i),
+            }
+            for i, s in enumerate(self.stages)
+        )
+
+    @cached_property
+    def _content_of_all(self) -> dict[str, Any]:
+        """The part of `content` that all cells share."""
+        schedule = dataclasses.asdict(self.schedule)
+        schedule.pop("begun")
+        if self.schedule.name == "constant":
+            schedule.pop("total")  # a constant rate does not care how long the study goes on
+        return {
+            "format": FORMAT,
+            "tasks": [_task_content(use) for use in self.tasks],
+            "schedule": schedule,
+            "call_steps": self.call_steps,
+            "evaluation": self.eval_examples,
+            **({"tuning": True} if self.tuned else {}),  # then abilities have columns more
+        }
+
+    def _restarted(self, stage: int) -> dict[str, Any]:
+        schedule = self.schedule_at(stage)
+        return {} if schedule is self.schedule else {"schedule": dataclasses.asdict(schedule)}
+
+    def _rewound(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        step = self.weights_at(cell, stage)
+        return {} if step is None else {WEIGHTS: step}
+
+    def key(self, cell: Mapping[str, Any], stage: int) -> str:
+        """The content's hash: equal for cells that agree on all knobs acting up to this stage."""
+        return digest(self.content(cell, stage))
+
+    def courses(self) -> Iterator[Course]:
+        """The course of each cell, in order; a prefix that cells share is hashed once."""
+        hashed: dict[Any, str] = {}
+        for cell in self.cells:
+            spec, told = self.spec_of(cell), tuple(telling(self.knobs_at(cell, i)) for i in range(len(self.stages)))
+            own = [{"knobs": knobs, **self._rewound(cell, i)} for i, knobs in enumerate(told)]
+            same = [spec, *((tuple(knobs.items()), self.weights_at(cell, i)) for i, knobs in enumerate(told))]
+            keys = []
+            for stage in range(len(self.stages)):
+                prefix = tuple(same[: stage + 2])
+                if prefix not in hashed:
+                    hashed[prefix] = digest(self._content(spec, own[: stage + 1]))
+                keys.append(hashed[prefix])
+            yield Course(spec, told, tuple(keys))
+
+    def claim_hash(self) -> str:
+        """Hash of the primary hypotheses, written down before training."""
+        return digest(dataclasses.asdict(self.claim))
+
+
+def digest(content: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _model_content(spec: ModelSpec) -> dict[str, Any]:
+    """Sizes off their default: a size that a later version brings changes no key."""
+    return {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if getattr(spec, f.name) != f.default}
+
+
+def _task_content(use: TaskUse) -> dict[str, Any]:
+    splits = {name: [dict(s.difficulty), s.length] for name, s in use.task.splits.items()}
+    return {"label": use.label, "task": use.task.name, **sizes_of(use.task), "splits": splits}
+
+
+def stage_index(name: str, count: int) -> int:
+    """The index of a knob's own stage, 'first' or 'last', of so many."""
+    return 0 if name == "first" else count - 1

@@ -1,0 +1,117 @@
+"""The mechanisms of a program at one step of one cell: what they do to a forward pass and to its loss, in their order.
+
+Shape letters: B examples of a batch, L tokens, A answer positions, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Knobs, Mechanism, Params, Seen
+from lab.nn import model
+from lab.nn.loss import over_answers
+from lab.nn.model import Forward, ModelSpec, Touch
+from lab.prng import address
+from tasks.mixture import Batch
+
+
+@dataclass(frozen=True)
+class Acting:
+    """Iterating gives (name, mechanism, its knobs in force at this step).
+
+    Attributes:
+      members: (name, knobs in force).
+      key: of this step, shared by all mechanisms; each folds its own name in. None where the model is only read.
+    """
+
+    members: tuple[tuple[str, Knobs], ...]
+    key: jax.Array | None
+
+    @classmethod
+    def reading(cls, names: tuple[str, ...], knobs: Knobs, trained: jax.Array) -> Acting:
+        """Mechanisms at a model that is read after `trained` steps: as at the last of them."""
+        return cls(tuple((n, MECHANISMS[n].at(knobs, trained - 1)) for n in names), None)
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], knobs: Knobs, seed: jax.Array, step: jax.Array) -> Acting:
+        """The mechanisms of those names at absolute `step`."""
+        return cls(tuple((n, MECHANISMS[n].at(knobs, step)) for n in names), address(seed, "mechanism", step))
+
+    def __iter__(self) -> Iterator[tuple[str, Mechanism, Knobs]]:
+        return ((name, MECHANISMS[name], now) for name, now in self.members)
+
+    def touch(self, site: str, layer: int, x: jax.Array) -> jax.Array:
+        """What mechanisms make of the activations at a site, see `lab.nn.model.SITES`."""
+        for name, mechanism, now in self:
+            if site in mechanism.sites and (self.key is not None or mechanism.stays):
+                key = None if self.key is None else _key(self.key, f"{name} {site} {layer}")
+                x = mechanism.touch(site, layer, x, now, key)
+        return x
+
+    def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array) -> jax.Array:
+        """What a model that is read is given in place of tokens, see `Mechanism.shown`."""
+        for _, mechanism, now in self:
+            tokens_BxL = mechanism.shown(tokens_BxL, fed_BxL, now)
+        return tokens_BxL
+
+    def pulled(self, gradient: Params, params: Params, batch: Batch, spec: ModelSpec, step: jax.Array) -> Params:
+        """The gradient with what mechanisms add to it."""
+        found = [mechanism.pull(params, self.seen(name, batch, spec, step), now) for name, mechanism, now in self]
+        pulls = [pull for pull in found if pull is not None]
+        if not pulls:
+            return gradient
+
+        def added(_: jax.Array, gradient: Params) -> Params:
+            return jax.tree.map(lambda g, *pulls: sum(pulls, g), gradient, *pulls)
+
+        # A loop of one turn, whose length XLA can't see: otherwise the sum is fused with the optimizer's, which then
+        # rounds otherwise even where nothing is added (on a CPU, XLA drops optimization barriers before it fuses).
+        return lax.fori_loop(step, step + 1, added, gradient)
+
+    def penalized(self, loss: jax.Array, forward: Forward, batch: Batch, spec: ModelSpec, step: jax.Array) -> jax.Array:
+        """The loss with every penalty added: float32[]."""
+        for name, mechanism, now in self:
+            penalty = mechanism.penalty(forward, self.seen(name, batch, spec, step), now)
+            for added in (penalty, _of_answers(mechanism, now, forward.logits, batch)):
+                loss = loss if added is None else loss + added
+        return loss
+
+    def key_of(self, name: str) -> jax.Array:
+        """A mechanism's own key of this step."""
+        assert self.key is not None, "a model that is only read draws nothing"
+        return _key(self.key, name)
+
+    def seen(self, name: str, batch: Batch, spec: ModelSpec, step: jax.Array, before: Touch | None = None) -> Seen:
+        """This step as a mechanism sees it; further passes are touched by `before`, or as the training one is."""
+
+        def forward(params: Params, after: Touch) -> Forward:
+            def touch(site: str, layer: int, x: jax.Array) -> jax.Array:
+                return after(site, layer, (before or self.touch)(site, layer, x))
+
+            return model.run(params, batch.tokens, spec, batch.answers, touch, batch.question)
+
+        return Seen(batch, self.key_of(name), step, forward)
+
+
+def staying(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of some mechanisms that are part of the model wherever it runs."""
+    return tuple(name for name in names if MECHANISMS[name].stays)
+
+
+def _of_answers(mechanism: Mechanism, now: Knobs, logits_BxAxV: jax.Array, batch: Batch) -> Any:
+    """The mean over examples of what a mechanism adds to the loss of their answer tokens, or None."""
+    targets_BxA = jnp.take_along_axis(batch.targets, batch.answers, axis=1)
+    added_BxA = mechanism.answer_penalty(jax.nn.log_softmax(logits_BxAxV), targets_BxA, now)
+    return None if added_BxA is None else jnp.mean(over_answers(added_BxA, batch))
+
+
+def _key(key: jax.Array, name: str) -> jax.Array:
+    return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)

@@ -1,0 +1,244 @@
+"""The training step and loop, for one cell. Nothing here knows that there is a grid.
+
+Every draw is addressed: it comes from the cell's seed, a purpose and the absolute step, never from a carried key. Cells
+that differ only in a knob therefore see the same initial weights, worlds and batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import Context, Extra, Knobs, Params, Update
+from lab.mechanisms.knobs import LEARNING_RATE
+from lab.nn import model
+from lab.nn.loss import answer_logprob, task_loss
+from lab.nn.optimizers import OPTIMIZERS
+from lab.prng import address
+from lab.training.active_mechanisms import Acting
+from tasks.mixture import Batch, Mixture
+
+SCHEDULES = ("constant", "cosine", "wsd")
+DECAY_SHARE = 0.2  # of the total steps, at the end of a 'wsd' schedule
+
+
+class State(NamedTuple):
+    """What one cell carries from step to step.
+
+    Attributes:
+      params: the model's parameters.
+      moments: optax's state of the optimizer.
+      extra: mechanism name -> what the mechanism keeps.
+    """
+
+    params: Params
+    moments: Any
+    extra: dict[str, Extra]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning-rate multiplier as a function of the absolute step.
+
+    Attributes:
+      name: 'constant', 'cosine' (down to zero at `total`) or 'wsd' (warm-up, stable, then linearly to zero over the
+        last DECAY_SHARE of `total`: arXiv 2404.06395).
+      warmup: steps of linear warm-up.
+      total: the study's steps over all stages; a constant rate doesn't read it.
+      begun: the absolute step from which a schedule that begins again counts; 0 for the study's own.
+    """
+
+    name: str = "constant"
+    warmup: int = 100
+    total: int = 0
+    begun: int = 0
+
+    def __call__(self, step: jax.Array) -> jax.Array:
+        """float32[] for int32[] step."""
+        step = (step - self.begun).astype(jnp.float32)
+        scale = jnp.minimum(1.0, (step + 1.0) / max(self.warmup, 1))
+        left = jnp.clip(1.0 - step / max(self.total, 1), 0.0, 1.0)  # share of all steps still to come
+        if self.name == "cosine":
+            return scale * 0.5 * (1.0 - jnp.cos(jnp.pi * left))
+        if self.name == "wsd":
+            return scale * jnp.minimum(1.0, left / DECAY_SHARE)
+        return scale
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything static about a compiled training program.
+
+    Attributes:
+      spec: the model's sizes.
+      mixture: the tasks, and their order in the vocabulary.
+      counts: (label, examples a step) for each task.
+      length: padded length of a training batch.
+      schedule: the learning-rate multiplier.
+      mechanisms: names compiled in.
+      entering: those of them that begin to act at this stage.
+      static: (knob, value) of the static knobs.
+      call_steps: steps of one call: the length of the inner scan.
+      opening: steps of the study's first stage.
+      optimizer: one of lab.nn.optimizers.
+    """
+
+    spec: model.ModelSpec
+    mixture: Mixture
+    counts: tuple[tuple[str, int], ...]
+    length: int
+    schedule: Schedule
+    mechanisms: tuple[str, ...] = ()
+    entering: tuple[str, ...] = ()
+    static: tuple[tuple[str, Any], ...] = ()
+    call_steps: int = 50
+    opening: int = 0
+    optimizer: str = "adamw"
+
+    @property
+    def context(self) -> Context:
+        """What its mechanisms may know of it."""
+        return Context(self.mixture, self.counts, self.opening, self.spec, self.static)
+
+
+def init(program: Program, seed: jax.Array) -> State:
+    """The state of a cell before its first step; mechanisms add theirs in `begin`."""
+    params = model.init(address(seed, "init"), program.spec)
+    return State(params, OPTIMIZERS[program.optimizer].init(params), {})
+
+
+def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
+    """Enter a stage at absolute `step`: mechanisms compiled in for the first time set up, those that begin act.
+
+    What they choose, they choose from the parameters as they are and from the batch that `step` will train on.
+    """
+    knobs = {**knobs, **dict(program.static)}
+    params, extra = state.params, dict(state.extra)
+    entering = Acting.of(program.entering, knobs, seed, step)
+    acting, worlds = Acting.of(program.mechanisms, knobs, seed, step), program.mixture.worlds(address(seed, "world"))
+    for name in program.mechanisms:
+        if name not in extra:
+            extra[name] = MECHANISMS[name].init(params, program.context)
+    model_itself = Acting.reading(program.mechanisms, knobs, step + 1).touch
+    for name, mechanism, now in entering:
+        batch = batch_at(program, acting, worlds, seed, step)
+        seen = entering.seen(name, batch, program.spec, step, before=model_itself)
+        extra[name] = mechanism.enter(params, extra[name], now, seen)
+        params = mechanism.project(params, extra[name], now)
+    return State(params, state.moments, extra)
+
+
+def rewound(program: Program, state: State, early: Params, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
+    """A cell's state at absolute `step` with early weights in place of its own, and fresh moments.
+
+    What mechanisms keep stays, and is put on the early weights as after any update: masks that were chosen later hold.
+    Weight rewinding: Frankle et al. 2020, arXiv 1912.05671; Renda et al. 2020, arXiv 2003.02389. Moments begin at zero,
+    for early checkpoints keep parameters only.
+    """
+    params = early
+    for name, mechanism, now in Acting.of(program.mechanisms, {**knobs, **dict(program.static)}, seed, step):
+        params = mechanism.project(params, state.extra[name], now)
+    return State(params, OPTIMIZERS[program.optimizer].init(params), state.extra)
+
+
+def batch_at(
+    program: Program, acting: Acting, worlds: Any, seed: jax.Array, step: jax.Array, levels: Any = None
+) -> Batch:
+    """The batch of absolute `step` as mechanisms make it, at the difficulty of training unless `levels` says otherwise.
+
+    Args:
+      program, seed, step: whose batch.
+      acting: the program's mechanisms at that step.
+      worlds: of the labels.
+      levels: label -> float32[count], see `Mechanism.levels`.
+    """
+    drawn = step
+    further: dict[str, dict[str, jax.Array]] = {}
+    for name, mechanism, now in acting:
+        drawn = mechanism.drawn_at(drawn, now)
+        for label, values in mechanism.difficulty(now, program.context, acting.key_of(name)).items():
+            further[label] = {**further.get(label, {}), **values}
+    key, counts = address(seed, "batch", drawn), dict(program.counts)
+    batch = program.mixture.batch(key, worlds, counts, program.length, levels, further)
+    for name, mechanism, now in acting:
+        batch = mechanism.batch(batch, now, acting.key_of(name), program.context)
+    return batch
+
+
+def train_step(
+    program: Program, worlds: Any, seed: jax.Array, knobs: Knobs, state: State, step: jax.Array
+) -> tuple[State, jax.Array]:
+    """One update at absolute `step`, its batch included. Returns the new state and the task's loss float32[]."""
+    acting = Acting.of(program.mechanisms, knobs, seed, step)
+    levels = {}
+    for name, mechanism, now in acting:
+        levels |= mechanism.levels(state.extra[name], now, program.context, seed, step)
+    batch = batch_at(program, acting, worlds, seed, step, levels)
+
+    def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        forward = model.run(params, batch.tokens, program.spec, batch.answers, acting.touch, batch.question)
+        loss = task_loss(forward.logits, batch)
+        return acting.penalized(loss, forward, batch, program.spec, step), (loss, forward.logits)
+
+    (_, (loss, logits_BxAxV)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+    for _, mechanism, now in acting:
+        if mechanism.looks_ahead:
+            # In a loop of one turn, see `Acting.pulled`: kept apart from the pass that follows.
+            move = lambda _, p, m=mechanism, g=gradient, k=now: m.perturbed(p, g, k)  # noqa: E731
+            ahead = lax.fori_loop(step, step + 1, move, state.params)
+            gradient, _ = jax.grad(objective, has_aux=True)(ahead)
+    gradient = acting.pulled(gradient, state.params, batch, program.spec, step)
+    extra = learned(program, state.extra, acting, levels, batch, logits_BxAxV) if levels else state.extra
+    with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power; our own code is strict
+        direction, moments = OPTIMIZERS[program.optimizer].update(gradient, state.moments, state.params)
+    for _, mechanism, now in acting:
+        direction = mechanism.direction(direction, state.params, now)
+    time = step
+    for name, mechanism, now in acting:
+        if not program.schedule.begun:  # a schedule that begins again is not turned back
+            time = mechanism.clock(time, extra[name], now)
+    rate = knobs[LEARNING_RATE.name] * program.schedule(time)
+    for _, mechanism, now in acting:
+        rate = mechanism.rate(rate, now, step)
+    params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+    extra = dict(extra)
+    for name, mechanism, now in acting:
+        update = Update(gradient, acting.key_of(name), step, rate)
+        extra[name] = mechanism.follow(params, extra[name], now, update)
+        params = mechanism.project(params, extra[name], now)
+    return State(params, moments, extra), loss
+
+
+def learned(
+    program: Program,
+    extra: dict[str, Extra],
+    acting: Acting,
+    levels: dict[str, jax.Array],
+    batch: Batch,
+    logits_BxAxV: jax.Array,
+) -> dict[str, Extra]:
+    """What mechanisms keep, after they saw how each example of a batch with levels was answered."""
+    # The barrier keeps the loss itself compiled as it is where nobody looks at single examples.
+    losses_B = -answer_logprob(lax.optimization_barrier(logits_BxAxV), batch)
+    losses = program.mixture.by_label(losses_B, dict(program.counts))
+    told = {name: mechanism.learn(extra[name], now, levels, losses) for name, mechanism, now in acting}
+    return extra | told
+
+
+def train_call(
+    program: Program, start: jax.Array, seed: jax.Array, knobs: Knobs, state: State
+) -> tuple[State, jax.Array]:
+    """`program.call_steps` updates from absolute step `start`: one scan, the data made inside.
+
+    Returns:
+      the state after the last step, and the losses float32[call_steps].
+    """
+    knobs = {**knobs, **dict(program.static)}
+    worlds = program.mixture.worlds(address(seed, "world"))
+    steps = start + jnp.arange(program.call_steps, dtype=jnp.int32)
+    return lax.scan(lambda carry, step: train_step(program, worlds, seed, knobs, carry, step), state, steps)

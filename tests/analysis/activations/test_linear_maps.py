@@ -1,0 +1,81 @@
+"""R² between a cell's states and its neutral cell's, from checkpoints: the right pair, kept, and read again."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from analysis.activations import linear_maps
+from analysis.activations.measure import Measurer, claim_place, hidden_states, places
+from analysis.design.controls import twins
+from analysis.metrics.similarity import linear_image
+from analysis.results.table import collect
+from lab.storage import checkpoint
+from lab.study.grid import axis, product
+from tests.lab.conftest import PROGRAMS, study_of
+
+
+def test_a_cell_is_compared_with_the_neutral_one_of_its_seed_and_stratum():
+    study = study_of(
+        grid=product(
+            axis("prune.scope", ("global", "layerwise"), stage="prune"),
+            axis("prune.sparsity", (0.0, 0.5, 0.8), stage="prune"),
+            axis("seed", range(2)),
+        )
+    )
+    for cell, twin in zip(study.cells, twins(study), strict=True):
+        if cell["prune.sparsity"] == 0.0:
+            assert twin is None
+        else:
+            assert study.cells[twin] == {**cell, "prune.sparsity": 0.0}
+
+
+def states_of(study, saved, row, seed):
+    params = checkpoint.rows(checkpoint.load(saved, "params"), [row])
+    one = jax.tree.map(lambda leaf: leaf[0], params)
+    return jax.jit(lambda s, p: hidden_states(study, s, p))(jnp.int32(seed), one)[0]
+
+
+def test_the_table_has_r2_against_the_neutral_cell_at_the_end(trained, tmp_path):
+    plan, store, _ = trained
+    study, nodes = plan.study, plan.nodes_of_cells()
+    results = collect(plan, store, Measurer(study, PROGRAMS, tmp_path), lambda *_: None)
+    names = {f"{claim_place(study, use.label)}/image_r2" for use in study.tasks}
+    assert {name for name in results.columns if name.endswith("image_r2")} == names
+    for name in names:
+        assert np.isnan(results.columns[name][:, :-1]).all()
+
+    cell = next(i for i, twin in enumerate(twins(study)) if twin is not None and study.cells[i]["seed"] == 1)
+    pair = [store.final(nodes[i][-1].key) for i in (cell, twins(study)[cell])]
+    at = [str(place) for place in places(study)].index(str(claim_place(study, "word")))
+    ours, neutral = (states_of(study, saved, row, 1)[at] for saved, row in pair)
+    expected = float(min(jax.jit(linear_image)(ours, neutral)))
+    column = results.columns[f"{claim_place(study, 'word')}/image_r2"][:, -1]
+    assert column[cell] == pytest.approx(expected, abs=1e-4)
+    assert np.isnan(column[[i for i, twin in enumerate(twins(study)) if twin is None]]).all()
+
+
+def test_what_was_read_is_kept_and_a_damaged_file_is_read_again(trained, tmp_path):
+    plan, store, _ = trained
+    nodes = plan.nodes_of_cells()
+    knobs = {n.key: n.knobs for row in nodes for n in row}
+    ends = [store.final(row[-1].key) for row in nodes]
+    pairs = [(ends[i], ends[twin]) for i, twin in enumerate(twins(plan.study)) if twin is not None]
+    measurer = Measurer(plan.study, PROGRAMS, tmp_path)
+    first = linear_maps.read(measurer, pairs, knobs)
+    (file,) = (tmp_path / "readings").iterdir()
+    whole = file.read_text()
+    file.write_text(json.dumps([[0.25] * len(first)] * len(pairs)))
+    assert all((values == 0.25).all() for values in linear_maps.read(measurer, pairs, knobs).values())
+    file.write_text(whole[:20])
+    for name, values in linear_maps.read(measurer, pairs, knobs).items():
+        np.testing.assert_array_equal(values, first[name])
+    assert file.read_text() == whole
+    silent = Measurer(plan.study, PROGRAMS, tmp_path / "other", keep=False)
+    assert linear_maps.read(silent, pairs, knobs).keys() == first.keys()
+    assert not (tmp_path / "other").exists()
+    assert all(values.shape == (0,) for values in linear_maps.read(silent, [], knobs).values())

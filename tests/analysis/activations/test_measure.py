@@ -1,0 +1,93 @@
+"""Hidden states and readings from checkpoints: the right inputs, the right place, nothing from the training process."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from analysis.activations.measure import Measurer, Place, claim_place, hidden_states, places
+from analysis.metrics.registry import METRICS
+from lab.nn import model
+from lab.prng import address
+from lab.storage import checkpoint
+from tests.lab.conftest import PROGRAMS, study_of
+
+
+@pytest.fixture(scope="module")
+def study():
+    return study_of()
+
+
+def params_of(study, seed):
+    return model.init(address(jnp.int32(seed), "init"), study.spec)
+
+
+def test_hidden_states_are_the_residual_stream_at_the_read_position(study):
+    seed = jnp.int32(2)
+    params = params_of(study, 2)
+    states, labels, _ = jax.jit(lambda s, p: hidden_states(study, s, p))(seed, params)
+    assert states.shape == (len(places(study)), study.probe_examples, study.spec.width)
+    worlds = study.mixture.worlds(address(seed, "world"))
+    at = [str(place) for place in places(study)].index("facts/layer1/answer")
+    # In the mixture a fact is [task token, key, PAD…]: the key's position is 1, the label the value of that key.
+    probe_token = study.mixture.task_token("facts")
+    for row in range(5):
+        keys = np.flatnonzero(np.asarray(worlds["facts"].value_of_key) == int(labels[at, row]))
+        candidates = []
+        for key in keys:
+            tokens = jnp.asarray([[probe_token, 1 + key] + [0] * (study.train_length - 2)], jnp.int32)
+            candidates.append(np.asarray(model.apply(params, tokens, study.spec)[1])[1, 0, 1])
+        distance = min(np.abs(np.asarray(states[at, row]) - c).max() for c in candidates)
+        assert distance < 1e-5
+
+
+def test_all_cells_of_a_seed_see_the_same_inputs(study):
+    """Labels depend on the inputs and the world only, so they agree for other parameters of the same seed."""
+    run = jax.jit(lambda s, p: hidden_states(study, s, p))
+    first, other, another_seed = (run(jnp.int32(s), params_of(study, p)) for s, p in ((0, 0), (0, 1), (1, 0)))
+    np.testing.assert_array_equal(first[1], other[1])
+    np.testing.assert_array_equal(first[2], other[2])
+    assert (np.asarray(first[0]) != np.asarray(other[0])).any()
+    assert (np.asarray(first[1]) != np.asarray(another_seed[1])).any()
+
+
+def test_claims_are_read_where_the_first_answer_is_still_to_be_made(study):
+    assert claim_place(study, "word") == Place("word", study.claim.layer, "last")
+
+
+def test_readings_are_kept_and_reread(trained, tmp_path):
+    plan, store, _ = trained
+    node = plan.buckets[-1].nodes[0]
+    saved, row = store.final(node.key)
+    knobs = {n.key: n.knobs for b in plan.buckets for n in b.nodes}
+    told = []
+    measurer = Measurer(plan.study, PROGRAMS, tmp_path)
+    first = measurer.read([saved], knobs, lambda done, total: told.append((done, total)))
+    again = measurer.read([saved], knobs, lambda done, total: told.append((done, total)))
+    assert told[0] == (0, len(saved.meta["cells"]))
+    assert told[-1] == (0, 0)  # nothing was left to measure
+    for key in first:
+        for name in METRICS:
+            np.testing.assert_array_equal(first[key][name], again[key][name])
+    # and they are those of the checkpoint's parameters
+    params = checkpoint.rows(checkpoint.load(saved, "params"), [row])
+    one = jax.tree.map(lambda leaf: leaf[0], params)
+    states, _, _ = jax.jit(lambda s, p: hidden_states(plan.study, s, p))(jnp.int32(node.knobs["seed"]), one)
+    centred = np.asarray(states[0], np.float64) - np.asarray(states[0], np.float64).mean(0)
+    eigenvalues = np.linalg.eigvalsh(centred.T @ centred)
+    expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+    assert first[node.key, saved.step]["participation_ratio"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_damaged_file_of_readings_is_measured_again(trained, tmp_path):
+    plan, store, _ = trained
+    saved, _ = store.final(plan.buckets[-1].nodes[0].key)
+    knobs = {n.key: n.knobs for b in plan.buckets for n in b.nodes}
+    measurer = Measurer(plan.study, PROGRAMS, tmp_path)
+    first = measurer.read([saved], knobs, lambda *_: None)
+    (file,) = (tmp_path / "readings").iterdir()
+    file.write_text(file.read_text()[:100])
+    again = measurer.read([saved], knobs, lambda *_: None)
+    assert all(np.array_equal(first[k][n], again[k][n], equal_nan=True) for k in first for n in first[k])

@@ -1,0 +1,291 @@
+"""Each label is given to the results in which its truth was planted, and not to those in which it wasn't."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from analysis.activations.measure import claim_place
+from analysis.diagnosis import diagnose, rules
+from analysis.metrics.geometry import participation_ratio
+from analysis.metrics.probes import probe_accuracy
+from analysis.metrics.separation import fisher_trace
+from analysis.metrics.similarity import linear_image
+from analysis.metrics.v_information import v_information
+from analysis.verdicts.claims import bounds, judge
+from lab.mechanisms import MECHANISMS
+from tests.analysis import synthetic_study
+
+
+def planted(change=None, interventions=None, **options):
+    """{(ability, label): its record} of a synthetic study whose columns `change(columns, far)` may alter.
+
+    Facts hold, then fall; Z6 falls down a cliff; addition never moves. `far` marks the cells off neutral.
+    """
+    one = synthetic_study.study(**options)
+    results = synthetic_study.results(one, diverged=False)
+    columns = {name: values.copy() for name, values in results.columns.items()}
+    far = np.asarray([cell[one.claim.knob] > 0 for cell in one.cells])
+    if change:
+        change(columns, far)
+    results = replace(results, columns=columns, interventions=interventions(far) if interventions else {})
+    found = diagnose.diagnose(results, judge(results), bounds(results))
+    assert {each.status for each in found} <= set(diagnose.STATUSES)
+    assert {each.name for each in found} <= set(diagnose.LABELS)
+    return {(f"{each.label}/{each.split}", each.name): each for each in found}
+
+
+def blur_information(columns, far):
+    """V-information is neither shown to fall nor to stay."""
+    for name in columns:
+        if name.endswith("/v_information"):
+            columns[name][far] += 0.3 * np.sin(np.arange(far.sum()))[:, None]
+
+
+def test_where_nothing_is_planted_a_fall_stays_unresolved_and_what_held_is_refuted():
+    found = planted(blur_information)
+    assert found["facts/iid", "unresolved"].status == "holds"
+    assert ("z6/iid", "unresolved") not in found
+    for ability in ("facts/iid", "z6/iid"):
+        for name in ("metric artefact", "undertrained"):
+            assert found[ability, name].status == "refuted", name
+        for name in ("collapse", "compression", "elicitation gap"):
+            assert found[ability, name].status == "not shown", name
+        for name in ("ceiling", "shortcut", "over-regularization"):
+            assert found[ability, name].status == "not testable", name
+    assert found["facts/iid", "over-pruning"].status == "not shown"
+    assert found["z6/iid", "over-pruning"].status == "suspected"  # it has neither head nor tail
+    assert not [ability for ability, _ in found if ability.startswith("path_star")]  # not learned: nothing to lose
+
+
+def test_where_the_dimension_falls_and_the_information_does_not_it_is_compression_and_perhaps_a_readout_that_lost_it():
+    found = planted()
+    for ability in ("facts/iid", "z6/iid"):
+        assert found[ability, "collapse"].status == "refuted"
+        assert found[ability, "compression"].status == "holds"
+        assert found[ability, "elicitation gap"].status == "suspected"
+
+
+def test_a_break_of_exact_accuracy_alone_is_an_artefact_of_the_metric():
+    def keep_logprob(columns, far):
+        columns["facts/iid/logprob"][far] = columns["facts/iid/logprob"][~far].mean(axis=0)
+
+    found = planted(keep_logprob)
+    assert found["facts/iid", "metric artefact"].status == "holds"
+    assert "logprob_falls_from" not in found["facts/iid", "metric artefact"].evidence
+    assert found["z6/iid", "metric artefact"].status == "refuted"
+    assert "logprob_falls_from" not in found["z6/iid", "metric artefact"].evidence
+    assert ("facts/iid", "unresolved") not in found
+
+
+def test_an_artefact_of_the_metric_says_from_where_on_log_probability_falls_as_well():
+    one = synthetic_study.study()
+    knob_C = np.asarray([cell[one.claim.knob] for cell in one.cells])
+    but_one = sorted({*knob_C})[-2]
+
+    def lose_it_at_the_end(columns, far):
+        logprob = columns["facts/iid/logprob"]
+        logprob[far] = logprob[~far].mean(axis=0)
+        logprob[knob_C >= but_one] -= 2.0
+
+    label = planted(lose_it_at_the_end)["facts/iid", "metric artefact"]
+    assert label.status == "holds"
+    assert label.at < but_one
+    assert label.evidence["logprob_falls_from"] == but_one
+
+
+@jax.jit
+def readings(z, y):
+    return {
+        "participation_ratio": participation_ratio(z),
+        "v_information": v_information(z, y, 4),
+        "probe_accuracy": probe_accuracy(z, y, 4),
+        "fisher_trace": fisher_trace(z, y, 4),
+    }
+
+
+def states(seed, change):
+    """Four classes in 12 columns, and what a knob has made of them: other states, or the same in other coordinates."""
+    rng = np.random.default_rng(seed)
+    y = (np.arange(400) % 4).astype(np.int32)
+    z = rng.normal(size=(4, 12))[y] * 0.7 + rng.normal(size=(400, 12))
+    left, right = (np.linalg.qr(rng.normal(size=(12, 12)))[0] for _ in range(2))
+    stretched = z @ left @ np.diag(np.geomspace(1, 30, 12)) @ right  # an invertible map of condition 30
+    after = {"mapped": stretched, "bent": np.sign(stretched) * stretched**2, "same": z, "cut": z * (np.arange(12) < 3)}
+    return z.astype(np.float32), after[change].astype(np.float32), y
+
+
+@pytest.mark.parametrize(
+    ("change", "status"), [("mapped", "holds"), ("bent", "refuted"), ("cut", "refuted"), ("same", "not shown")]
+)
+def test_a_gain_that_an_invertible_map_makes_is_an_artefact_of_the_latents(change, status):
+    one = synthetic_study.study()
+    seed_C = np.asarray([cell["seed"] for cell in one.cells])
+
+    def act(columns, far):
+        place = claim_place(one, "facts")
+        columns[f"{place}/two_nn"][:] = 5  # so that the dimension is the only gain
+        for seed in range(8):
+            before, after, y = states(seed, change)
+            for cells, z in ((~far, before), (far, after)):
+                for name, value in readings(z, y).items():
+                    columns[f"{place}/{name}"][cells & (seed_C == seed), -1] = value
+            columns[f"{place}/image_r2"][far & (seed_C == seed), -1] = min(jax.jit(linear_image)(before, after))
+
+    found = planted(act)
+    assert found["facts/iid", "latent artefact"].status == status
+    assert found["z6/iid", "latent artefact"].status == "refuted"
+
+
+def test_states_that_lose_information_or_say_too_little_are_no_artefact():
+    def keep(columns, far):
+        for name in columns:
+            if name.endswith("/image_r2"):
+                columns[name][far] = 0.99
+            if name.startswith("facts/") and name.endswith("/v_information"):
+                columns[name][far] *= 0.9
+            if name.startswith("z6/") and name.endswith("/image_r2"):
+                columns[name][:] = np.nan  # too few distinct inputs
+
+    found = planted(keep)
+    assert found["facts/iid", "latent artefact"].status == "not shown"
+    assert found["z6/iid", "latent artefact"].status == "not testable"
+
+
+def test_a_fall_of_dimension_and_information_is_a_collapse():
+    def lose_information(columns, far):
+        for name in columns:
+            if name.startswith("facts/") and name.endswith("/v_information"):
+                columns[name][far] *= 0.5
+
+    found = planted(lose_information)
+    assert found["facts/iid", "collapse"].status == "holds"
+    assert found["facts/iid", "compression"].status == "not shown"
+    assert found["z6/iid", "collapse"].status == "refuted"
+
+
+@pytest.mark.parametrize(("intact", "status", "at"), [((), "holds", 0.7), ((0.8,), "refuted", None)])
+def test_a_collapse_that_comes_after_the_first_harm_is_told_with_where_it_begins(intact, status, at):
+    """Z6 is harmed from .4 on; its information is lost from .7 on, where it is not kept at the far end."""
+    one = synthetic_study.study()
+    results = synthetic_study.results(one, diverged=False)
+    sparsity_C = np.asarray([cell["prune.sparsity"] for cell in one.cells])
+    lost = (sparsity_C > 0.65) & ~np.isin(np.round(sparsity_C, 6), intact)
+    for name, column in results.columns.items():
+        if name.startswith("z6/") and name.endswith("/v_information"):
+            column[lost] *= 0.5
+    judged, found = judge(results), bounds(results)
+    (bound,) = [each for each in found if (each.label, each.split) == ("z6", "iid")]
+    assert bound.harmful_from < 0.5
+    told = diagnose.diagnose(results, judged, found)
+    (collapse,) = [each for each in told if (each.label, each.split, each.name) == ("z6", "iid", "collapse")]
+    assert collapse.status == status
+    assert collapse.at == pytest.approx(at or bound.harmful_from)
+    ((_, text),) = [each for each in diagnose.told(told, "{:g}".format) if each[0] == "z6/iid"]
+    assert (", from 0.7 on." in text) == (at is not None)
+    assert text.startswith(f"{bound.harmful_from:g} against neutral.")
+
+
+def test_a_fall_of_information_without_dimension_is_none():
+    def lose_information_alone(columns, far):
+        for name in columns:
+            if name.startswith("facts/") and name.endswith("/v_information"):
+                columns[name][far] *= 0.5
+            if name.startswith("facts/") and name.endswith("/participation_ratio"):
+                columns[name][far] = columns[name][~far].mean(axis=0) + 1.0
+
+    assert planted(lose_information_alone)["facts/iid", "collapse"].status == "not shown"
+
+
+@pytest.mark.parametrize(("before", "status"), [(0.2, "holds"), (0.0, "refuted")])
+def test_neutral_cells_that_still_rise_are_undertrained(before, status):
+    def rise(columns, far):
+        columns["facts/iid/exact"][:, -2] = columns["facts/iid/exact"][:, -1] - before
+
+    assert planted(rise)["facts/iid", "undertrained"].status == status
+
+
+@pytest.mark.parametrize(("level", "status"), [(0.995, "holds"), (0.9, "not shown")])
+def test_where_a_latent_gain_leaves_an_ability_behind_there_may_be_no_room(level, status):
+    def hold(columns, far):
+        columns["addition/iid/exact"][:] = level + 1e-3 * np.sin(np.arange(len(far)))[:, None]
+
+    found = planted(hold)
+    assert found["addition/iid", "ceiling"].status == status
+    assert found["addition/iid", "collapse"].status == "not testable"  # nothing is harmed
+
+
+def test_where_the_tail_falls_first_over_pruning_is_suspected():
+    def lose_the_tail(columns, far):
+        columns["facts/tail/exact"][far] -= 0.3
+
+    one = planted(lose_the_tail)["facts/iid", "over-pruning"]
+    assert one.status == "suspected"
+    assert one.needs
+
+
+@pytest.mark.parametrize(("rise", "status"), [(0.5, "suspected"), (0.0, "not shown")])
+def test_where_the_tasks_loss_rises_over_regularization_is_suspected(rise, status):
+    def pull(columns, far):
+        columns["train/loss"][far] = columns["train/loss"][~far].mean(axis=0) + rise
+
+    found = planted(pull, knob="label_smoothing.rate")
+    assert found["facts/iid", "over-regularization"].status == status
+    assert found["facts/iid", "over-pruning"].status == "not testable"
+
+
+@pytest.mark.parametrize(("held", "status"), [(True, "suspected"), (False, "not shown")])
+def test_where_only_the_cue_holds_a_shortcut_is_suspected(held, status):
+    def learn_the_cue(columns, far):
+        iid = columns["facts/iid/exact"]
+        columns["facts/uncued/exact"][:] = np.where(far[:, None], 0.5, 0.95) + 0.01 * iid
+        iid[:] = 0.95 + 0.01 * iid if held else columns["facts/uncued/exact"]
+
+    assert planted(learn_the_cue, spurious=0.9)["facts/uncued", "shortcut"].status == status
+
+
+@pytest.mark.parametrize(
+    ("right", "lost", "selective", "status"),
+    [
+        (0.95, 0.0, 0.5, "holds"),  # decodable and not used
+        (0.95, 0.3, 0.5, "suspected"),  # used
+        (0.95, 0.0, 0.0, "suspected"),  # no probe finds it
+        (0.05, 0.0, 0.5, "suspected"),  # nothing is answered that removing could hurt
+    ],
+)
+def test_a_shortcut_holds_where_what_a_probe_reads_is_not_used(right, lost, selective, status):
+    def learn_the_cue(columns, far):
+        iid = columns["facts/iid/exact"]
+        columns["facts/uncued/exact"][:] = np.where(far[:, None], 0.5, 0.95) + 0.01 * iid
+        iid[:] = 0.95 + 0.01 * iid
+        name = next(name for name in columns if name.startswith("facts/") and name.endswith("probe_selectivity"))
+        columns[name][:] = selective + 0.01 * np.sin(np.arange(len(far)))[:, None]
+
+    def tried(far):
+        noise = 0.001 * np.cos(np.arange(len(far)))
+        kinds = {"none": right + noise, "random": right - 0.01 + noise, "factor": right - 0.01 - lost - noise}
+        return {f"facts/remove/{kind}/exact": np.where(far, values, right) for kind, values in kinds.items()}
+
+    found = planted(learn_the_cue, tried, spurious=0.9)["facts/uncued", "shortcut"]
+    assert found.status == status
+    assert (found.needs == "") == (status == "holds")
+    assert found.evidence["lost_beyond_random"] == pytest.approx(lost, abs=0.01)
+    assert found.evidence["selectivity"] == pytest.approx(selective, abs=0.02)
+
+
+def test_what_prunes_and_what_regularizes():
+    assert set(rules.PRUNING) <= set(MECHANISMS)
+    regularizers = {name for name, mechanism in MECHANISMS.items() if rules.regularizes(mechanism.knobs[0].name)}
+    assert {"weight_decay", "label_smoothing", "residual_dropout", "isotropy", "vib"} <= regularizers
+    assert not regularizers & {*rules.PRUNING, "fsq", "width", "memory", "loop", "curriculum"}
+    assert not rules.regularizes("optimizer.learning_rate")
+
+
+def test_every_ability_is_told_in_one_paragraph_without_empty_parts():
+    told = diagnose.told(list(planted(blur_information).values()), lambda value: f"{value:g}")
+    assert [ability for ability, _ in told][:2] == ["facts/iid", "z6/iid"]
+    assert "Unresolved" in told[0][1]
+    for _, text in told[:2]:
+        assert "Refuted: metric artefact" in text
+        assert "()" not in text

@@ -1,0 +1,194 @@
+"""From a diagnosis to a branch and its outcomes, on the tiny study: what goes on, from where, and what is read."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.activations.measure import Measurer
+from analysis.repair import branch_study
+from analysis.repair.arms import ARMS
+from analysis.results.table import collect
+from analysis.verdicts.claims import bounds
+from lab.engine.plan import make_plan
+from lab.engine.trainer import Trainer
+from lab.errors import UserError
+from lab.storage import checkpoint
+from lab.storage.store import open_store
+from lab.study.grid import axis, product
+from lab.study.spec import WEIGHTS
+from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
+
+SPARSEST = 0.5
+
+
+ARMS_TRIED = ("continue", "relax", "rewind", "readout", "curriculum")
+
+
+@pytest.fixture(scope="module")
+def read(trained, tmp_path_factory):
+    """The tiny study's results, and bounds that say its first ability is lost at the last sparsity."""
+    plan, store, _ = trained
+    directory = tmp_path_factory.mktemp("readings")
+    results = collect(plan, store, Measurer(plan.study, PROGRAMS, directory), lambda done, total: None)
+    planted = [
+        replace(bound, learned=True, harmful_from=SPARSEST if bound.primary else None) for bound in bounds(results)
+    ]
+    return results, planted
+
+
+@pytest.fixture(scope="module")
+def repaired(trained, read, tmp_path_factory):
+    """Everything that `--intervene` does after the verdicts."""
+    _, store, _ = trained
+    results, planted = read
+    course = branch_study.course(results, planted, [], "relax,rewind,readout,curriculum", 6)
+    plan, directory = make_plan(course.study, LAYOUT), tmp_path_factory.mktemp("repair")
+    there = open_store(directory, course.study, print)
+    there.nodes |= store.nodes
+    Trainer(plan, there, Silent(), PROGRAMS).run()
+    measurer = Measurer(course.study, PROGRAMS, directory)
+    found = branch_study.outcomes(results, plan, there, measurer, course, lambda done, total: None)
+    return course, plan, there, found
+
+
+def test_every_arm_goes_on_from_the_broken_cells_and_neutral_ones_unchanged(read, repaired):
+    results, _ = read
+    course, *_ = repaired
+    seeds = {cell["seed"] for cell in results.study.cells}
+    expected = {(0.0, seed, "continue") for seed in seeds}
+    expected |= {(SPARSEST, seed, arm) for seed in seeds for arm in ARMS_TRIED}
+    assert {(setting, seed, arm) for _, setting, seed, arm in course.cells} == expected
+    assert list(course.arms) == list(ARMS_TRIED)
+
+
+def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
+    results, planted = read
+    course, plan, store, found = repaired
+    primary = [bound for bound in planted if bound.primary]
+    assert [(o.label, o.split, o.arm) for o in found.outcomes] == [
+        (bound.label, bound.split, arm) for bound in primary for arm in course.arms
+    ]
+    nodes = [row[-1] for row in plan.nodes_of_cells()]
+    for one in found.outcomes:
+        for index, seed in enumerate(one.seeds):
+            cell = course.cells.index(({}, SPARSEST, seed, one.arm))
+            saved, row = store.final(nodes[cell].key)
+            history = checkpoint.load(saved, "history")
+            column = saved.meta["abilities"].index(f"{one.label}/{one.split}")
+            assert one.after[index] == history["ability"][row, -1, column, 0]
+            before = next(
+                i for i, c in enumerate(results.study.cells) if c["seed"] == seed and c["prune.sparsity"] == SPARSEST
+            )
+            assert one.before[index] == results.ability(one.label, one.split)[before, -1]
+        # The claim's knob stands still in these arms: what they do to the latents is a second route.
+        assert {*one.moved} == ({"participation_ratio"} if one.arm in ("rewind", "curriculum") else set())
+        _, unchanged, arm = one.latents["participation_ratio"]
+        if one.moved:
+            np.testing.assert_allclose(np.mean(one.moved["participation_ratio"]), unchanged - arm, rtol=1e-5)
+        assert all(np.isfinite(one.latents[metric]).all() for metric, _ in results.study.claim.gains)
+
+
+def test_a_cell_that_diverged_takes_its_seed_out_of_the_pairs(read):
+    results, planted = read
+    lost = next(i for i, c in enumerate(results.study.cells) if c["seed"] == 1 and c["prune.sparsity"] == SPARSEST)
+    diverged = results.diverged_at.copy()
+    diverged[lost] = 15
+    course = branch_study.course(replace(results, diverged_at=diverged), planted, [], "relax", 6)
+    assert (SPARSEST, 1) not in {(setting, seed) for _, setting, seed, _ in course.cells}
+
+
+def test_arms_are_run_where_labels_ask_for_them(read):
+    results, planted = read
+    assert [*branch_study.course(results, planted, [], "", 6).arms] == ["continue", "relax", "rewind", "readout"]
+    label = type("Label", (), {"name": "collapse", "status": "holds"})()
+    assert "variance_covariance" in branch_study.course(results, planted, [label], "", 6).arms
+    label.name = "undertrained"
+    asked = branch_study.course(results, planted, [label], "", 6).arms
+    assert {"curriculum", "mixed_difficulty"} <= {*asked}  # never one without its control
+
+
+def test_a_curriculum_fills_the_first_half_of_the_arms_steps():
+    knobs = ARMS["curriculum"].knobs(study_of(), 18, 6)
+    assert knobs == {"curriculum.order": "ramp", "curriculum.begins": 18, "curriculum.share": 3 / 12}
+    assert ARMS["mixed_difficulty"].knobs(study_of(), 18, 6) == knobs | {"curriculum.order": "random"}
+    assert ARMS["curriculum"].fits(study_of())
+    config = tiny_config()
+    config.knobs = dict(curriculum=dict(order="ramp"))
+    assert not ARMS["curriculum"].fits(study_of(config))
+
+
+def test_rewinding_says_to_which_step_and_is_left_out_with_a_sentence_where_no_early_checkpoint_is(read):
+    results, planted = read
+    rewind, told = ARMS["rewind"], branch_study.course(results, planted, [], "rewind", 6)
+    assert rewind.knobs(results.study, 18, 6) == {WEIGHTS: 3}  # of the kept 3 and 12
+    assert "go back to those of step 3," in told.arms["rewind"]
+    config = tiny_config()
+    config.saves.train = 1
+    late = study_of(config)
+    course = branch_study.course(replace(results, study=late), planted, [], "", 6)
+    assert "rewind" not in course.arms
+    (note,) = course.notes
+    assert re.fullmatch(
+        r"The arm 'rewind' is left out: no checkpoint is kept .*; raise config\.saves\.train .*\.", note
+    )
+    with pytest.raises(UserError, match=r"--arms=rewind: no checkpoint is kept"):
+        branch_study.check(late, "rewind", 6)
+    config = tiny_config()
+    config.knobs = dict(prune=dict(regrow="set"))
+    with pytest.raises(UserError, match=r"--arms=rewind: prune\.regrow moves the masks"):
+        branch_study.check(study_of(config), "rewind", 6)
+
+
+def test_only_a_knob_that_prunes_can_be_rewound():
+    config = tiny_config()
+    config.claim.knob = "weight_decay.rate"
+    study = study_of(config, product(axis("weight_decay.rate", (0.0, 1.0)), axis("seed", range(3))))
+    assert not ARMS["rewind"].fits(study)
+    with pytest.raises(UserError, match=r"--arms=rewind means nothing for a study of weight_decay\.rate"):
+        branch_study.check(study, "rewind", 6)
+
+
+def test_hidden_states_are_asked_where_a_shortcut_is_suspected(read):
+    results, _ = read
+
+    def label(task, name, status):
+        return type("Label", (), {"label": task, "name": name, "status": status})()
+
+    told = [
+        label("facts", "shortcut", "suspected"),
+        label("word", "shortcut", "not shown"),
+        label("word", "collapse", "suspected"),
+    ]
+    assert branch_study.probes(results, told) == ["facts"]
+    tried = replace(results, interventions={"facts/remove/factor/exact": np.zeros(len(results.study.cells))})
+    assert branch_study.probes(tried, told) == []
+
+
+def test_by_default_an_arm_has_a_fifth_of_the_studys_steps(read):
+    results, planted = read
+    assert branch_study.course(results, planted, []).steps == 3  # of 18, in calls of 3
+
+
+@pytest.mark.parametrize(
+    ("arms", "steps", "told"),
+    [
+        ("relex", 6, "there is no arm 'relex'.*relax"),
+        ("anneal", 6, "--arms=anneal means nothing for a study of prune.sparsity"),
+        ("relax", 7, "--repair_steps=7 must be a multiple of config.call_steps=3"),
+        ("teacherless", 6, "--arms=teacherless: .*no task .* feeds answers back"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_trains(arms, steps, told):
+    with pytest.raises(UserError, match=told):
+        branch_study.check(study_of(), arms, steps)
+
+
+def test_a_knob_that_sizes_the_model_cannot_be_relaxed():
+    config = tiny_config()
+    config.claim.knob = "memory.tokens"
+
+    study = study_of(config, product(axis("memory.tokens", (0, 2)), axis("seed", range(3))))
+    with pytest.raises(UserError, match=r"--arms=relax means nothing for a study of memory\.tokens"):
+        branch_study.check(study, "relax", 6)

@@ -1,0 +1,107 @@
+"""What TensorBoard's own reader finds in the files that the writer makes, and that rebuilding gives the same bytes."""
+
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from analysis.report.event_files import CellRun, Chart, Series, Sweep, write
+
+
+def a_png(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(3 * width) for _ in range(height))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def a_sweep():
+    tags = ("facts iqm/u=0.5", "facts low/u=0.5", "facts high/u=0.5")
+    return Sweep(
+        series=[Series(tag, (50, 100, 200), (0.1, float("nan"), 0.3)) for tag in tags],
+        charts=[Chart("abilities", "facts", tags, margin=True), Chart("abilities", "all", tags)],
+        images={"figures/one": a_png(7, 5)},
+        texts={"verdicts": "| a | b |\n|---|---|\n| 1 | 2 |"},
+        step=200,
+    )
+
+
+def cells(count):
+    return [
+        CellRun(f"cell{i}", {"u": i / 10, "scope": "global", "seed": i}, {"final/facts": 0.1 * i, "final/z": np.nan})
+        for i in range(count)
+    ]
+
+
+def read(directory):
+    found = EventAccumulator(str(directory), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
+    found.Reload()
+    return found
+
+
+def files(directory):
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+def test_sweep_reads_back(tmp_path):
+    write(tmp_path / "tb", a_sweep(), cells(3), step=200)
+    found = read(tmp_path / "tb" / "sweep")
+    assert found.Tags()["scalars"] == ["facts iqm/u=0.5", "facts low/u=0.5", "facts high/u=0.5"]
+    points = found.Scalars("facts iqm/u=0.5")
+    assert [(p.step, pytest.approx(p.value)) for p in points] == [(50, 0.1), (200, 0.3)]  # NaN is left out
+    (image,) = found.Images("figures/one")
+    assert (image.width, image.height, image.encoded_image_string) == (7, 5, a_png(7, 5))
+    (text,) = found.Tensors("verdicts/text_summary")
+    assert text.tensor_proto.string_val[0].startswith(b"| a | b |")
+    assert "custom_scalars__config__" in found.Tags()["tensors"]
+
+
+def test_cells_read_back(tmp_path):
+    write(tmp_path / "tb", a_sweep(), cells(3), step=200)
+    found = read(tmp_path / "tb" / "cells" / "cell2")
+    assert found.Scalars("final/facts")[0].step == 200
+    assert "final/z" not in found.Tags()["scalars"]
+    content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    assert start.hparams["u"].number_value == pytest.approx(0.2)
+    assert start.hparams["scope"].string_value == "global"
+    sweep = read(tmp_path / "tb" / "sweep")
+    content = sweep.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
+    assert [info.name for info in experiment.hparam_infos] == ["u", "scope", "seed"]
+    assert [v.number_value for v in experiment.hparam_infos[0].domain_discrete.values] == [0.0, 0.1, 0.2]
+    assert [info.name.tag for info in experiment.metric_infos] == ["final/facts", "final/z"]
+
+
+def test_rebuilding_replaces_and_gives_the_same_bytes(tmp_path):
+    write(tmp_path / "tb", a_sweep(), cells(4), step=200)
+    write(tmp_path / "tb", a_sweep(), cells(3), step=200)
+    first = files(tmp_path / "tb")
+    assert len(first) == 4
+    assert not (tmp_path / "tb.old").exists()
+    (tmp_path / "tb.partial" / "left over").mkdir(parents=True)  # a rebuild that was killed
+    write(tmp_path / "tb", a_sweep(), cells(3), step=200)
+    assert files(tmp_path / "tb") == first
+    assert [p.name for p in tmp_path.iterdir()] == ["tb"]
+
+
+def test_a_failed_build_leaves_the_old_files(tmp_path):
+    write(tmp_path / "tb", a_sweep(), cells(1), step=200)
+    before = files(tmp_path / "tb")
+    with pytest.raises(TypeError):
+        write(tmp_path / "tb", Sweep(series=[Series("x", (1,), ("a",))]), cells(1), step=1)  # type: ignore[arg-type]
+    assert files(tmp_path / "tb") == before
+
+
+def test_seventy_two_cells_are_quick(tmp_path):
+    many = [CellRun(c.name, c.hparams, {f"final/{i}": 0.5 for i in range(24)}) for c in cells(72)]
+    series = [Series(f"ability/{i}", range(10), [0.5] * 10) for i in range(1000)]
+    begun = time.perf_counter()
+    write(tmp_path / "tb", Sweep(series=series, images={"a": a_png(1100, 800)}), many, step=9)
+    assert time.perf_counter() - begun < 5

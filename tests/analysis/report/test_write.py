@@ -1,0 +1,232 @@
+"""The views of planted results: every awkward case appears in words, and the same results give the same bytes."""
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from analysis.design import selection
+from analysis.design.interim import document, first
+from analysis.design.selection import Choice, Tuning
+from analysis.report import figure_list, tensorboard, verdicts_json, wording, write
+from analysis.stats.break_test import VERDICTS, Verdict
+from analysis.verdicts.claims import bounds, judge
+from tests.analysis import synthetic_study
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "verdicts.md"
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory):
+    """Everything about one written study."""
+    plan, results, judged, found = synthetic_study.everything()
+    workdir = tmp_path_factory.mktemp("views")
+    write.write_views(workdir, plan, results, judged, found, synthetic_study.FACTS)
+    return workdir, plan, results, judged, found
+
+
+def contents(workdir):
+    return {str(p.relative_to(workdir)): p.read_bytes() for p in sorted(workdir.rglob("*")) if p.is_file()}
+
+
+def test_every_view_is_written_and_nothing_else(views):
+    workdir = views[0]
+    assert {p.name for p in workdir.iterdir()} == {
+        "report.html", "report.md", "verdicts.json", "results.csv", "figures", "tb"
+    }  # fmt: skip
+    files = {f"{name}.{kind}" for name in (*figure_list.FIGURES, "repairs") for kind in ("svg", "csv")}
+    assert {p.name for p in (workdir / "figures").iterdir()} == files
+    assert len(list((workdir / "tb" / "cells").iterdir())) == 72
+
+
+def test_rebuilding_gives_the_same_bytes(views, tmp_path):
+    workdir, plan, results, judged, found = views
+    facts = synthetic_study.FACTS | {"seconds": {"train": 1.0}}  # another run of the same results
+    write.write_views(tmp_path, plan, results, judged, found, facts)
+    before, after = contents(workdir), contents(tmp_path)
+    pages = [files.pop("report.html") for files in (before, after)]
+    assert pages[0] != pages[1]
+    assert len({re.sub(rb"\d+ training programs compiled.*|Wall time.*", b"", page) for page in pages}) == 1
+    assert before == after
+
+
+def test_html_is_self_contained_and_names_everything(views):
+    html = (views[0] / "report.html").read_text()
+    assert not re.search(r"""(?:src|href)=["'](?!#|figures/)""", html)
+    links = re.findall(r'href="(figures/[^"]+)"', html)
+    assert len(links) == 2 * (len(figure_list.FIGURES) + 1)
+    assert all((views[0] / link).is_file() for link in links)
+    assert "url(http" not in html
+    assert "@import" not in html
+    assert html.count("<svg ") == len(figure_list.FIGURES) + 1  # and the repairs
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    for text in ("path_star/iid", "not learned", "reversal", "never transferred", "exploratory", "Limits", "Reproduce"):
+        assert text in html
+    assert views[1].study.claim_hash() in html
+    assert "312" not in (views[0] / "report.md").read_text(), "seconds belong to the HTML only"
+    assert "5 min 12 s" in html
+
+
+def test_every_series_of_a_figure_is_documented(views):
+    text = DOCUMENT.with_name("figures.md").read_text()
+    for path in (views[0] / "figures").glob("*.csv"):
+        table = list(csv.DictReader(io.StringIO(path.read_text())))
+        assert table, path.name
+        for name in {line["series"] for line in table}:
+            general = re.sub(r"seed \d+", "seed *s*", re.sub(r"prune\.sparsity = .*", "*knob* = *v*", name))
+            if path.stem == "repairs" and name not in ("before", "neutral ± δ"):
+                general = re.sub("^[^,]+", "*arm*", name)
+            assert f"“{general}”" in text, (path.name, name)
+
+
+def test_answers_are_the_bounds_in_words(views):
+    _, plan, _, judged, found = views
+    answers = wording.answers(plan.study, [b for b in found if b.primary], judged)
+    text = " ".join(answers)
+    assert "Pruning is shown free for facts/iid up to 40% sparsity and shown harmful from 50%; between them" in text
+    assert "free for addition/iid at every setting tried, up to 80% sparsity" in text
+    assert "Not learned: path_star/iid" in text
+    assert "Latent gain stops becoming ability for facts/iid at 40%" in text
+
+
+def test_few_distinct_inputs_are_pointed_out(views):
+    _, plan, results, judged, _ = views
+    (caution,) = wording.cautions(plan.study, results, judged)
+    assert "inputs of facts (128), against 8 × width = 512" in caution
+    assert caution in (views[0] / "report.md").read_text()
+
+
+def test_few_seeds_say_underpowered_and_never_not_learned():
+    plan, _, judged, found = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.3, 0.6))
+    text = " ".join(wording.answers(plan.study, [b for b in found if b.primary], judged))
+    # path_star is planted at its trivial baseline: its three seeds may fall on either side of it.
+    assert re.search(r"Underpowered: facts/iid, z6/iid(,| and) addition/iid", text)
+    assert not re.search(r"Not learned: [^.]*(facts|z6|addition)/iid", text)
+    assert "is underpowered: no break is shown" in text
+
+
+def test_strata_have_a_section_each_and_html_is_escaped(tmp_path):
+    plan, results, judged, found = synthetic_study.everything(seeds=5, sparsities=(0.0, 0.4, 0.8), strata=True)
+    study = dataclasses.replace(plan.study, question="<script>alert(1)</script> | a & b?")
+    plan, results = dataclasses.replace(plan, study=study), dataclasses.replace(results, study=study)
+    write.write_views(tmp_path, plan, results, judged, found, synthetic_study.FACTS)
+    html, markdown = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
+    for text in ("prune.scope = global", "prune.scope = layerwise"):
+        assert f"<h2>Verdicts: {text}</h2>" in html
+        assert f"## Verdicts: {text}" in markdown
+    assert html.count("<svg ") == 2 * len(figure_list.FIGURES) + 1, "and one of the whole grid"
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; | a &amp; b?" in html
+    strata = [record["stratum"] for record in json.loads((tmp_path / "verdicts.json").read_text())["bounds"]]
+    assert {"prune.scope": "global"} in strata
+    assert {"prune.scope": "layerwise"} in strata
+
+
+def test_markdown_tables_have_whole_rows(views):
+    lines = (views[0] / "report.md").read_text().splitlines()
+    for above, line in itertools.pairwise(lines):
+        if above.startswith("|") and line.startswith("|"):
+            assert above.count("|") - above.count("\\|") == line.count("|") - line.count("\\|")
+    assert not any("{{" in line or "{%" in line for line in lines)
+
+
+def documented():
+    """The paths of docs/verdicts.md."""
+    return set(re.findall(r"^\| `([^`]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
+
+
+def paths(value, prefix=""):
+    """The paths of every leaf, in the notation of docs/verdicts.md."""
+    free_form = prefix.rpartition(".")[2] in (
+        "stratum",
+        "p_values",
+        "components",
+        "least_seeds",
+        "components.{}",
+        "evidence",
+        "chosen",
+        "values",
+    )
+    if isinstance(value, dict):
+        for name, one in value.items():
+            step = "{}" if free_form or prefix.endswith("components.{}") else name
+            yield from paths(one, f"{prefix}.{step}" if prefix else step)
+    elif isinstance(value, list):
+        for one in value:
+            yield from paths(one, f"{prefix}[]")
+    else:
+        yield prefix
+
+
+def test_verdicts_file_is_strict_and_documented(views):
+    text = (views[0] / "verdicts.json").read_text()
+    content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    found = set(paths(content)) - {"claims[].break_interval"}  # null, where the list itself is missing
+    # empty without further axes
+    strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "trajectories", "bounds", "repairs")}
+    looks = dataclasses.replace(
+        first((0.0, 1.0), (0, 1), 2), added=(({"prune.scope": "global"}, 0.5),)
+    )  # null where not refined
+    rate = {"optimizer.learning_rate": 0.1}
+    told = Tuning((*rate,), (Choice({"prune.scope": "global"}, 0.5, rate, (*rate,), ((rate, -1.0, 0),)),), 2)
+    extra = {"refinement": document(looks, 0.05), "tuned": selection.document(told)}
+    found |= set(paths(verdicts_json.plain(extra)))
+    assert found | strata == documented()
+    fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
+    assert fields <= {re.split(r"(?<=claims\[\])\.([a-z_]+)", path)[0] + "." + path.split(".")[1].rstrip("[]")
+                      for path in documented() if path.startswith("claims[].")}  # fmt: skip
+    assert content["schema"] == verdicts_json.SCHEMA
+    assert {claim["kind"] for claim in content["claims"]} <= set(VERDICTS)
+    assert len(content["claims"]) == 12
+    assert [one["step"] for one in content["diverged"]] == [2040, 2040]
+
+
+def test_plain_json_has_no_numpy_and_no_nan():
+    given = {"a": np.float32(1 / 3), "b": (np.int64(2), np.nan), "c": np.inf, "d": np.bool_(True), "e": None}
+    assert verdicts_json.plain(given) == {"a": 0.3333333, "b": [2, None], "c": None, "d": True, "e": None}
+
+
+def test_results_table_has_a_row_a_cell_and_evaluation(views):
+    rows = list(csv.DictReader(io.StringIO((views[0] / "results.csv").read_text())))
+    assert len(rows) == 72 * 7
+    assert "nan" not in (views[0] / "results.csv").read_text()
+
+
+def test_tensorboard_sweep_holds_the_iqm_of_every_setting(views):
+    workdir, _, results, _, _ = views
+    sweep = EventAccumulator(str(workdir / "tb" / "sweep"), size_guidance={"scalars": 0, "images": 0})
+    sweep.Reload()
+    tags = sweep.Tags()
+    assert len(tags["scalars"]) <= tensorboard.MAX_TAGS
+    points = sweep.Scalars("ability facts iid accuracy/prune.sparsity=0.5 iqm")
+    assert [p.step for p in points] == results.step.tolist()
+    mine = [i for i, cell in enumerate(results.study.cells) if cell["prune.sparsity"] == 0.5]
+    values = np.sort(results.columns["facts/iid/exact"][mine, -1])
+    assert points[-1].value == pytest.approx(values[2:-2].mean())
+    assert len(tags["images"]) == len(figure_list.FIGURES) + 1  # and the repairs
+    assert "answer and verdicts/text_summary" in tags["tensors"]
+
+
+def test_too_many_readings_drop_the_unclaimed_first(views, monkeypatch):
+    monkeypatch.setattr(tensorboard, "MAX_TAGS", 100)
+    sweep = tensorboard.sweep(views[2], {}, {})
+    assert 0 < len(sweep.series) <= 100
+    assert all(("iid accuracy" in s.tag or "latent" in s.tag) for s in sweep.series[:81])
+
+
+def test_a_study_of_diverged_cells_still_has_a_report(tmp_path):
+    one = synthetic_study.study(seeds=2, sparsities=(0.0, 0.8))
+    results = synthetic_study.results(one)
+    nothing = {name: np.where(results.step < 2000, column, np.nan) for name, column in results.columns.items()}
+    results = dataclasses.replace(results, columns=nothing, diverged_at=np.full(len(one.cells), 1900))
+    plan = synthetic_study.everything(seeds=2, sparsities=(0.0, 0.8))[0]
+    write.write_views(tmp_path, plan, results, judge(results), bounds(results), synthetic_study.FACTS)
+    assert "4 of 4 cells diverged" in (tmp_path / "report.md").read_text()

@@ -1,0 +1,51 @@
+"""The density that a person is shown is what the checkpoints hold."""
+
+import csv
+import dataclasses
+import io
+
+import numpy as np
+
+from analysis.report import write
+from analysis.results import density
+from lab.engine.device_grid import local_layout
+from lab.engine.plan import make_plan
+from lab.study.grid import axis, product
+from tests.analysis import synthetic_study
+from tests.lab.conftest import carry_out, study_of, tiny_config, tiny_sweep
+
+
+def test_counts_are_those_of_the_masks(tmp_path):
+    config = tiny_config()
+    config.knobs = dict(prune=dict(scope="layerwise"))
+    plan, store, _ = carry_out(study_of(config, tiny_sweep((0.0, 0.3), 1)), tmp_path)
+    found = density.count(plan, store)
+    assert found.kernels[0] == "block_0/attention/out"
+    assert found.size_K.tolist() == [16 * 16, 16 * 48, 16 * 32, 16 * 32]
+    removed = [[round(cell["prune.sparsity"] * size) for size in found.size_K] for cell in plan.study.cells]
+    np.testing.assert_array_equal(found.size_K - found.nonzero_CxK, removed)
+    rows = list(csv.DictReader(io.StringIO(density.to_csv(plan.study, found))))
+    assert len(rows) == 2 * 4
+    assert {int(row["weights"]) - int(row["nonzero"]) for row in rows} == {n for row in removed for n in row}
+
+
+def test_a_study_that_does_not_prune_has_none():
+    config = tiny_config()
+    config.claim.knob = "l2.rate"
+    study = study_of(config, product(axis("l2.rate", (0.0, 0.1)), axis("seed", (0,))))
+    assert density.count(make_plan(study, local_layout()), None) is None
+
+
+def test_the_views_show_it(tmp_path):
+    plan, results, judged, found = synthetic_study.everything()
+    cells = results.study.cells
+    kept = [[round((1 - cell["prune.sparsity"]) * 1000) - cell["seed"], 500] for cell in cells]
+    planted = density.Density(("block_0/mlp_in", "block_0/mlp_out"), np.asarray([1000, 500]), np.asarray(kept))
+    shown = dataclasses.replace(results, density=planted)
+    write.write_views(tmp_path, plan, shown, judged, found, synthetic_study.FACTS)
+    text = (tmp_path / "report.md").read_text()
+    assert "| block_0/mlp_in | 1,000 | 99.3% to 100% | 89.3% to 90% |" in text
+    assert "| block_0/mlp_out | 500 | 100% |" in text
+    assert text.count("| all | 1,500 |") == 1
+    assert "<h3>Density</h3>" in (tmp_path / "report.html").read_text()
+    assert len((tmp_path / "density.csv").read_text().splitlines()) == 1 + 2 * len(cells)

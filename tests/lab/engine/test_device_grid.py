@@ -1,0 +1,448 @@
+"""Cells are independent: no collectives, a NaN cell harms nobody, neutral knobs are baseline."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from lab.engine import device_grid
+from lab.engine.device_grid import Layout, local_layout
+from lab.engine.plan import make_plan, traced_arguments
+from lab.mechanisms import knobs as registry
+from lab.mechanisms.base import Mechanism
+from lab.mechanisms.pruning_masks import prunable
+from lab.nn import model
+from lab.prng import address
+from lab.study.grid import axis, product
+from lab.training import step
+from lab.training.active_mechanisms import Acting
+from tests.lab.conftest import study_of, tiny_config, tiny_sweep
+
+ROOT = Path(__file__).parents[3]
+COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(study_of(), local_layout())
+
+
+def lifted(program, layout):
+    call = lambda start, seed, knobs, state: step.train_call(program, start, seed, knobs, state)  # noqa: E731
+    return device_grid.over_cells(call, layout, shared=1, own=3)
+
+
+def arguments(plan, program, cells=4, **changed):
+    nodes = device_grid.padded(list(plan.buckets[-1].nodes), cells)[:cells]
+    seeds, knobs = traced_arguments(nodes)
+    for name, values in changed.items():
+        knobs[name] = jnp.asarray(values, jnp.float32)
+    begin = device_grid.over_cells(lambda s, k, x: step.begin(program, x, k, s, jnp.int32(0)), plan.layout, own=3)
+    plain = replace(program, mechanisms=(), entering=(), static=())
+    return jnp.int32(0), seeds, knobs, begin(seeds, knobs, fresh(plain, plan.layout)(seeds))
+
+
+@functools.cache
+def fresh(program, layout):
+    """The initial states of a program's cells, compiled once for all tests."""
+    return device_grid.over_cells(lambda s: step.init(program, s), layout, own=1)
+
+
+def assert_trees_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.as_shipped
+def test_no_collectives_in_the_compiled_training_program(plan):
+    program = plan.buckets[-1].program
+    args = arguments(plan, program)
+    text = lifted(program, plan.layout).lower(*args).compile().as_text()
+    assert "while" in text  # the scan is there, so the text is of the training program
+    assert not COLLECTIVES.search(text)
+
+
+TRAINED = """
+import hashlib, sys, jax, numpy as np
+from dataclasses import replace
+from lab import bench_programs, population
+from lab.programs import Programs
+jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+program = replace(bench_programs.reference(64, 32, 64), call_steps=2)
+step, _ = bench_programs.training(program, Programs(population.Layout("cpu", int(sys.argv[1]), 1, 1)))
+state = jax.device_get(step())
+print(hashlib.sha256(b"".join(np.asarray(leaf)[0].tobytes() for leaf in jax.tree.leaves(state))).hexdigest())
+"""
+
+
+READ = """
+import hashlib, sys, jax, numpy as np
+from analysis.geometry import over_points
+from lab.population import Layout, place
+from lab.programs import Programs
+jax.config.update("jax_num_cpu_devices", devices := int(sys.argv[1]))
+layout = Layout("cpu", devices, 1, 1)
+points = np.random.default_rng(0).standard_normal((1, 4096, 64), np.float32)
+points = place(np.repeat(points, devices, axis=0), layout)
+read = Programs(layout).get("read", (), lambda z: over_points(z, z), (points,))
+print(hashlib.sha256(np.asarray(read(points))[0].tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("program", [TRAINED, READ], ids=["trained", "read"])
+def test_a_cell_is_the_same_to_the_bit_on_2_cpu_devices_and_on_5(program):
+    # At a size where XLA would split a product over the threads that devices bring along.
+    def on(devices):
+        command, environment = [sys.executable, "-c", program, devices], os.environ | {"XLA_FLAGS": ""}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert on("2") == on("5")
+
+
+def test_programs_are_compiled_with_their_platforms_options(monkeypatch):
+    seen = []
+    monkeypatch.setattr(jax, "jit", lambda function, **options: seen.append(options["compiler_options"]))
+    for platform in ("cpu", "gpu"):
+        device_grid.over_cells(jnp.sin, Layout(platform, 1, 1, 1))
+    assert seen == [{"xla_cpu_multi_thread_eigen": False}, None]
+
+
+@pytest.mark.as_shipped
+def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
+    program = plan.buckets[-1].program
+    call = lifted(program, plan.layout)
+    rate = [2e-3] * 4
+    well, well_loss = call(*arguments(plan, program, **{"optimizer.learning_rate": rate}))
+    rate[1] = float("nan")
+    ill, ill_loss = call(*arguments(plan, program, **{"optimizer.learning_rate": rate}))
+    assert np.isnan(np.asarray(ill_loss)[1, -1])
+    others = np.asarray([0, 2, 3])
+    assert_trees_equal(np.asarray(well_loss)[others], np.asarray(ill_loss)[others])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(np.asarray(a)[others], np.asarray(b)[others]),
+        well.params,
+        ill.params,
+    )
+
+
+EVERY = tuple(name for name, mechanism in registry.MECHANISMS.items() if not mechanism.sized)
+SIZED = tuple(name for name, mechanism in registry.MECHANISMS.items() if mechanism.sized)
+ROOM = 15  # for what needs room in the model, where several share it
+VALUES = 16  # of every knob, over its range
+# Where a mechanism's numbers meet the step's. What `init` and `enter` do is not compiled together with a step.
+HOOKS = (
+    "levels",
+    "drawn_at",
+    "difficulty",
+    "batch",
+    "penalty",
+    "answer_penalty",
+    "perturbed",
+    "pull",
+    "direction",
+    "follow",
+    "project",
+)
+
+
+def places(name):
+    """The places of a step at which a mechanism acts."""
+    mechanism = registry.MECHANISMS[name]
+    return {hook for hook in HOOKS if getattr(type(mechanism), hook) is not getattr(Mechanism, hook)} | {
+        f"touch {site}" for site in mechanism.sites
+    }
+
+
+def companies():
+    """All mechanisms in as few companies as there are mechanisms at the busiest place, about as many in each.
+
+    A program is compiled for each company and not for each mechanism: compiling is all that these tests cost. In its
+    company a mechanism is the only one at each of its places, so XLA sees there what it sees where it is alone.
+    """
+    busiest = max(Counter(place for name in EVERY for place in places(name)).values())
+    found = [[] for _ in range(busiest)]
+    for name in sorted(EVERY, key=lambda name: -len(places(name))):
+        fitting = [c for c in found if not any(places(name) & places(other) for other in c)]
+        if not fitting:
+            fitting = [[]]
+            found += fitting
+        min(fitting, key=len).append(name)
+    return tuple(tuple(name for name in EVERY if name in company) for company in found)
+
+
+COMPANIES = companies()
+# Each of those that need room, with room for its knob's largest value, beside a company of the others.
+SPACIOUS = {name: (name, *COMPANIES[turn % len(COMPANIES)]) for turn, name in enumerate(SIZED)}
+# And all of them together, but thoughts: a thought's pass is a loop around the loop of turns, which compiles slowly.
+CROWD = tuple(name for name in SIZED if name != "thoughts")
+PAIRS = 16
+
+
+def cells_in(mechanisms):
+    """Cells of a program: few that make pairs, or one number for all companies, a multiple of the widths below."""
+    if mechanisms in (EVERY, CROWD):
+        return 2 * PAIRS
+    if mechanisms in SPACIOUS.values():
+        return 1 + VALUES + PAIRS
+    return -(-(1 + VALUES * max(map(len, COMPANIES))) // 4) * 4
+
+
+def resting(knob):
+    """The value of a knob that does nothing, or has nothing to shape."""
+    return knob.number(knob.base if knob.needs else knob.neutral)
+
+
+def traced(mechanisms):
+    return [knob for name in mechanisms for knob in registry.MECHANISMS[name].knobs if knob.traced]
+
+
+def cells_of(name, mechanisms):
+    """Those cells of a company in which only this mechanism's knobs move."""
+    start = 1 + VALUES * mechanisms.index(name)
+    return slice(start, start + VALUES)
+
+
+def most(knob, mechanisms):
+    """The largest value that is tried."""
+    return min(knob.high, ROOM) if knob.sizes and mechanisms == CROWD else knob.high
+
+
+def spread(name, mechanisms, found):
+    """In a mechanism's cells its knobs go over their whole range, out of step."""
+    for turn, knob in enumerate(traced((name,))):
+        values = np.roll(np.linspace(knob.low, knob.high, VALUES), turn)
+        found[knob.name][cells_of(name, mechanisms)] = np.round(values) if knob.integer or knob.choices else values
+
+
+def pairs(mechanisms, found, first, ones, others):
+    """From the first cell on, one knob of each of two kinds a cell has some value; only strengths."""
+    random = np.random.default_rng(0)
+    for cell in range(first, cells_in(mechanisms)):
+        one = random.choice(np.array([knob for knob in traced(ones) if not knob.needs], object))
+        rest = [knob for knob in traced(others) if not knob.needs and knob is not one]
+        for knob in (one, random.choice(np.array(rest, object))):
+            value = knob.low + random.uniform(0.05, 0.5) * (most(knob, mechanisms) - knob.low)
+            found[knob.name][cell] = np.round(value) if knob.integer or knob.choices else value
+
+
+def tried(mechanisms):
+    """{knob: a value for each cell}: at rest in the first cell; then one mechanism's knobs move at a time, or pairs."""
+    found = {knob.name: np.full(cells_in(mechanisms), resting(knob)) for knob in traced(mechanisms)}
+    if mechanisms in (EVERY, CROWD):
+        pairs(mechanisms, found, 1, mechanisms, mechanisms)
+    elif mechanisms in SPACIOUS.values():
+        spread(mechanisms[0], mechanisms, found)
+        ones = mechanisms[:1] if traced(mechanisms[:1]) else mechanisms[1:]  # what is static acts in every cell
+        pairs(mechanisms, found, 1 + VALUES, ones, mechanisms[1:])
+    else:
+        for name in mechanisms:
+            spread(name, mechanisms, found)
+    return found
+
+
+@functools.cache
+def program_with(mechanisms):
+    """(a program with some mechanisms compiled in, the plan it is taken from)."""
+    config = tiny_config()
+    del config.tasks.facts  # one task compiles faster
+    del config.tasks.word
+    config.tasks.copy = dict(
+        task="copy", shortest=2, length=3, longer=4, symbols=6, ngram=1, examples=4
+    )  # several answers, each fed to the next
+    config.claim.abilities = ("copy/iid",)
+    plan = make_plan(study_of(config), local_layout())
+    knobs = [knob for name in mechanisms for knob in registry.MECHANISMS[name].knobs]
+    sized = set(mechanisms) & set(SIZED)
+    kinds = {"mixer.kind": "linear"} if "mixer" in sized else {}
+    static = {k.name: kinds.get(k.name, k.neutral) for k in knobs if not k.traced}
+    spec = replace(plan.study.spec, layers=1) if sized else plan.study.spec  # compiles faster
+    for name in mechanisms:
+        largest = {k.name: most(k, mechanisms) for k in traced((name,))}
+        spec = registry.MECHANISMS[name].shape(spec, largest | static)
+    pinned = tuple(static.items())
+    return replace(plan.buckets[0].program, spec=spec, mechanisms=mechanisms, entering=mechanisms, static=pinned), plan
+
+
+@functools.cache
+def trained(mechanisms, width):
+    """(state, losses) of many cells, with some mechanisms compiled in, and the knobs' values: see `tried`."""
+    program, plan = program_with(mechanisms)
+    layout = Layout("cpu", 1, width, cells_in(mechanisms))
+    values = tried(mechanisms)
+    given = arguments(replace(plan, layout=layout), program, cells_in(mechanisms), **values)
+    return *jax.tree.map(np.asarray, lifted(program, layout)(*given)), values
+
+
+def assert_neutral(mechanisms, width=1):
+    """The neutral cell is bitwise that of the program without mechanisms."""
+    (without, loss_without, _), (with_it, loss_with, _) = trained((), width), trained(mechanisms, width)
+    # Where a curriculum makes the number of answers a variable, XLA rounds the vmapped mean of the losses otherwise:
+    # the record of the loss may differ in its last bit, nothing that is trained does.
+    slack = 3e-7 if "curriculum" in mechanisms and width > 1 else 0
+    np.testing.assert_allclose(loss_without[0], loss_with[0], rtol=slack, atol=0)
+    first = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)  # noqa: E731
+    assert_trees_equal(first(without.params), first(with_it.params))
+    assert_trees_equal(first(without.moments), first(with_it.moments))
+
+
+def assert_sound(mechanisms, width, cells):
+    """In those cells of a program all numbers are finite, and as much is gone as width and pruning say."""
+    with_it, _, values = trained(mechanisms, width)
+    assert all(np.isfinite(leaf[cells]).all() for leaf in jax.tree.leaves(with_it.params))
+    everywhere = range(cells_in(mechanisms))[cells]
+    for cell in everywhere if "width" in mechanisms else ():
+        embedding_VxD = with_it.params["embedding"][cell]
+        active = max(1, np.round(np.float32(values["width.active"][cell]) * embedding_VxD.shape[1]))
+        there_D = np.arange(embedding_VxD.shape[1]) < active
+        assert (embedding_VxD[:, ~there_D] == 0).all()
+        assert embedding_VxD[:, there_D].any(axis=0).all()
+    pruned = everywhere if "prune" in mechanisms else ()
+    for cell in pruned:  # whatever else pulls at the weights
+        cut = [name for name in values if name.startswith(("structured.", "width.", "head_dim."))]
+        if any(values[name][cell] != values[name][0] for name in cut):
+            continue  # these set weights to zero as well
+        grown = values["prune.over"][cell] == 1  # else it grows after these few steps
+        sparsity = values["prune.sparsity"][cell] if grown else 0.0
+        kernels = [kernel[cell] for kernel in prunable(with_it.params).values()]
+        size = sum(kernel.size for kernel in kernels)
+        assert sum((kernel == 0).sum() for kernel in kernels) == np.round(np.float32(sparsity) * np.float32(size))
+
+
+def assert_causal(mechanisms):
+    """In no cell does the first answer depend on tokens that come after the one that it is read at."""
+    program, plan = program_with(mechanisms)
+    cells = cells_in(mechanisms)
+    state, _, values = trained(mechanisms, 1)
+
+    def first_answers(seed, knobs, params):
+        acting = Acting.of(program.mechanisms, knobs | dict(program.static), seed, jnp.int32(5))
+        batch = step.batch_at(program, acting, program.mixture.worlds(address(seed, "world")), seed, jnp.int32(5))
+        later_BxL = jnp.arange(batch.tokens.shape[1])[None] > batch.answers[:, :1]
+        other_BxL = jnp.where(later_BxL, (batch.tokens + 1) % program.spec.vocab_size, batch.tokens)
+        tokens = jnp.stack([batch.tokens, other_BxL])
+        read = lambda t: model.run(params, t, program.spec, batch.answers, acting.touch, batch.question)  # noqa: E731
+        return jax.vmap(read)(tokens).logits[:, :, 0], later_BxL.any()
+
+    nodes = device_grid.padded(list(plan.buckets[-1].nodes), cells)[:cells]
+    seeds, knobs = traced_arguments(nodes)
+    knobs |= {name: jnp.asarray(each, jnp.float32) for name, each in values.items()}
+    layout = Layout("cpu", 1, 1, cells)
+    logits, changed = device_grid.over_cells(first_answers, layout, own=3)(seeds, knobs, state.params)
+    assert np.asarray(changed).all()
+    np.testing.assert_allclose(logits[:, 0], logits[:, 1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_mechanism_is_the_only_one_of_its_company_at_each_of_its_places():
+    assert sorted(name for company in COMPANIES for name in company) == sorted(EVERY)
+    for company in COMPANIES:
+        assert max(Counter(place for name in company for place in places(name)).values()) == 1
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize(
+    ("name", "company"), [pytest.param(name, company, id=name) for company in COMPANIES for name in company]
+)
+def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(name, company):
+    """And one compiled program serves sixteen values over the whole range of its every traced knob."""
+    try:
+        assert_neutral(company)
+    except AssertionError:
+        assert_neutral((name,))  # whose fault it is
+        pytest.fail(f"{name} is neutral when alone; together with some of {company} it isn't, or another isn't")
+    assert_sound(company, 1, slice(0, 1))
+    assert_sound(company, 1, cells_of(name, company))
+
+
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("width", [1, 4])
+def test_neutral_knobs_are_bitwise_the_program_without_all_mechanisms(width):
+    """And one compiled program serves many pairs of their strengths."""
+    assert_neutral(EVERY, width)
+    assert_sound(EVERY, width, slice(None))
+    if width == 1:
+        assert_causal(EVERY)
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_where_a_mechanism_that_needs_room_is_neutral_it_is_not_compiled_in(name):
+    knob = registry.MECHANISMS[name].deciding[0]
+    values = knob.choices[:2] if knob.choices else (knob.neutral, knob.neutral + 1, knob.neutral + 3)
+    config = tiny_config()
+    plain = study_of(config)
+    study = study_of(config, product(tiny_sweep(), axis(knob.name, values)))
+    for bucket in make_plan(study, local_layout()).buckets:
+        settings = {node.knobs[knob.name] for node in bucket.nodes}
+        assert (settings == {knob.neutral}) or (knob.neutral not in settings and name in bucket.program.mechanisms)
+        if settings == {knob.neutral}:
+            assert bucket.program == make_plan(plain, local_layout()).buckets[bucket.stage].program
+            cells = [study.cells[node.cells[0]] for node in bucket.nodes]
+            keys = {plain.key(cell, bucket.stage) for cell in plain.cells}
+            assert {study.key(cell, bucket.stage) for cell in cells} == keys
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_one_program_serves_sixteen_values_of_what_needs_room(name):
+    """Over its whole range; and pairs of it and of the strengths of what needs none."""
+    assert_sound(SPACIOUS[name], 1, slice(None))
+    assert_causal(SPACIOUS[name])
+
+
+def test_one_program_serves_pairs_of_what_needs_room():
+    assert_sound(CROWD, 1, slice(None))
+    assert_causal(CROWD)
+
+
+@pytest.mark.as_shipped
+def test_cells_rerun_alone_are_bitwise_the_same(plan):
+    program = plan.buckets[-1].program
+    start, seeds, knobs, state = arguments(plan, program)
+    call = lifted(program, plan.layout)
+    together, _ = call(start, seeds, knobs, state)
+    pick = np.asarray([3, 0])
+    rows = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[pick]), (seeds, knobs, state))
+    alone, _ = call(start, *rows)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(np.asarray(a)[pick], np.asarray(b)), together.params, alone.params
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "layout", "chunk"),
+    [
+        (72, Layout("cpu", 2, 1, 4), 4),
+        (18, Layout("cpu", 2, 1, 4), 3),
+        (1, Layout("cpu", 2, 1, 4), 1),
+        (8, Layout("gpu", 1, 32, 32), 32),
+        (33, Layout("gpu", 1, 32, 32), 32),
+        (200, Layout("tpu", 8, 32, 32), 32),
+    ],
+)
+def test_chunks_fill_calls_with_the_least_padding(cells, layout, chunk):
+    assert device_grid.chunk_for(cells, layout) == chunk
+    assert chunk % layout.width == 0
+
+
+def test_lapack_stays_on_the_thread_of_its_device():
+    def blas_threads():
+        return {one["filepath"]: one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    with device_grid.lapack_on_one_thread():  # loads what JAX calls
+        pass
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with device_grid.lapack_on_one_thread():
+            assert set(blas_threads().values()) <= {1}
+        assert blas_threads() == before  # a notebook's own threads are given back
+        device_grid.use_every_core()
+        assert set(blas_threads().values()) <= {1}
