@@ -375,7 +375,7 @@ def _look(
 
     Returns the plan of the cells that are judged, the store, the results, the verdicts and the bounds.
     """
-    from analysis.design import selection
+    from analysis.design import controls, selection
     from analysis.report import console as summary
     from analysis.verdicts import claims
     from lab.jobs import shards
@@ -392,7 +392,7 @@ def _look(
     results = replace(results, tuning=choices)
     timings["measure"] += seconds
     judged, bounds = claims.judge(results), claims.bounds(results)
-    console.print(summary.verdict_table(judged, bounds, claims.neutral_value(plan.study)))
+    console.print(summary.verdict_table(judged, bounds, controls.neutral_value(plan.study)))
     return plan, store, results, judged, bounds
 
 
@@ -417,15 +417,15 @@ def _intervene(
     from analysis.repair import branch_study
 
     diagnosis = diagnose.diagnose(replace(results, repairs=None), judged, bounds)
-    course = branch_study.course(results, bounds, diagnosis, FLAGS.arms, FLAGS.repair_steps)
-    for note in course.notes:
+    repair_plan = branch_study.repair_plan(results, bounds, diagnosis, FLAGS.arms, FLAGS.repair_steps)
+    for note in repair_plan.notes:
         console.print(note, style="yellow", highlight=False)
-    places = ", ".join(f"{b.label}/{b.split} at {b.harmful_from:g}" for b in course.targets)
-    console.print(f"repairing {places}: {', '.join(course.arms)}; {course.steps} steps each", highlight=False)
+    places = ", ".join(f"{b.label}/{b.split} at {b.harmful_from:g}" for b in repair_plan.targets)
+    console.print(f"repairing {places}: {', '.join(repair_plan.arms)}; {repair_plan.steps} steps each", highlight=False)
     with _counter(console, "measuring repairs") as tell:
         return branch_study.carry_out(
             results,
-            course,
+            repair_plan,
             store,
             programs,
             root,

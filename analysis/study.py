@@ -56,7 +56,7 @@ class Hidden:
 
     cells: tuple[int, ...]
     step: int
-    place: measure.Place
+    place: measure.ProbeSite
     states_CxNxD: np.ndarray
     labels_CxN: np.ndarray
 
@@ -237,7 +237,7 @@ class OpenStudy:
                 raise UserError(f"no cell has {knob}={one!r}; there are {', '.join(map(str, known))}.")
         return values
 
-    def place(self, label: str | None, layer: int | None, read: str | None) -> measure.Place:
+    def place(self, label: str | None, layer: int | None, read: str | None) -> measure.ProbeSite:
         """Where hidden states are read; what is None as in `hidden`.
 
         Raises:
@@ -255,7 +255,7 @@ class OpenStudy:
         names = uses[label].task.read_names
         if read is not None and read not in names:
             raise UserError(f"read={read!r}: no such read position of '{label}'. {nearest(read, names)}")
-        return measure.Place(label, int(layer) % (top + 1), read or names[0])
+        return measure.ProbeSite(label, int(layer) % (top + 1), read or names[0])
 
     def _blocks(self, found: Iterator[tuple[tuple[int, ...], Any]]) -> Iterator[tuple[tuple[int, ...], Any]]:
         try:

@@ -7,7 +7,7 @@ import jax
 PURPOSES = ("init", "world", "batch", "evaluation", "curriculum", "mechanism")
 
 
-def address(seed: jax.Array, purpose: str, index: jax.Array | int = 0) -> jax.Array:
+def derive_key(seed: jax.Array, purpose: str, index: jax.Array | int = 0) -> jax.Array:
     """The PRNG key of (seed, purpose, index); index is the absolute step for what is drawn anew each step."""
     key = jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
     return jax.random.fold_in(key, index)

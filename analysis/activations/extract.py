@@ -20,12 +20,12 @@ from lab.errors import UserError
 from lab.storage.checkpoint import Saved
 from lab.storage.store import Store
 from lab.study.spec import Study
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 
 Members = dict[Path, list[tuple[int, Saved, int]]]
 """{checkpoint: (cell, checkpoint, row) of the cells in it}."""
 
-OfCell = Callable[[measure.Staying, Acting, Any, Any], Any]
+OfCell = Callable[[measure.InferenceModel, ActiveMechanisms, Any, Any], Any]
 """(the model beside its parameters, the mechanisms in it, seed, parameters) -> arrays; see `each`."""
 
 
@@ -91,28 +91,28 @@ def each(
     """
     size = programs.layout.devices * programs.layout.width
     for cells in members.values():
-        stays = measure.model_of(study, cells[0][1], knobs)
+        inference = measure.model_of(study, cells[0][1], knobs)
         for start in range(0, len(cells), size):
             block = cells[start : start + size]
             rows = device_grid.padded([(saved, row) for _, saved, row in block], size)
-            arguments = measure.cells_to_read(rows, stays, knobs, programs.layout)
+            arguments = measure.cells_to_read(rows, inference, knobs, programs.layout)
 
-            def of_cell(seed: Any, params: Any, knobs: Any = None, trained: Any = 0, stays: Any = stays) -> Any:
-                return function(stays, measure.acting_in(stays, knobs, trained), seed, params)
+            def of_cell(seed: Any, params: Any, knobs: Any = None, trained: Any = 0, inference: Any = inference) -> Any:
+                return function(inference, measure.active_in(inference, knobs, trained), seed, params)
 
-            call = programs.get(name, (stays._replace(values=()), content), of_cell, arguments)
+            call = programs.get(name, (inference._replace(values=()), content), of_cell, arguments)
             arrays = device_grid.fetch(call(*arguments))
             count = len(block)
             yield tuple(cell for cell, _, _ in block), jax.tree.map(lambda leaf, n=count: leaf[:n], arrays)
 
 
-def at(study: Study, places: tuple[measure.Place, ...]) -> OfCell:
+def at(study: Study, places: tuple[measure.ProbeSite, ...]) -> OfCell:
     """Of one cell: its states float32[M, N, D] and the task's factor int32[M, N] at some places, all at one layer."""
     at_layer = replace(study, probe_layers=(places[0].layer,))
-    index_M = np.asarray([measure.places(at_layer).index(place) for place in places])
+    index_M = np.asarray([measure.probe_sites(at_layer).index(place) for place in places])
 
-    def states(stays: measure.Staying, acting: Acting, seed: Any, params: Any) -> tuple[Any, Any]:
-        hidden, labels, _ = measure.hidden_states(at_layer, seed, params, acting.touch, stays.spec, acting.shown)
+    def states(inference: measure.InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> tuple[Any, Any]:
+        hidden, labels, _ = measure.hidden_states(at_layer, seed, params, active.hook, inference.spec, active.shown)
         return hidden[index_M], labels[index_M]
 
     return states
@@ -123,7 +123,7 @@ def read(
     programs: Programs,
     knobs: Mapping[str, Mapping[str, Any]],
     members: Members,
-    places: tuple[measure.Place, ...],
+    places: tuple[measure.ProbeSite, ...],
 ) -> Iterator[Block]:
     """The cells' states, block by block; arguments as of `each`, places as of `at`."""
     for cells, arrays in each(study, programs, knobs, members, "hidden states", places, at(study, places)):

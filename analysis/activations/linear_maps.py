@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from analysis.activations import extract, measure
-from analysis.activations.measure import Measurer, Staying, cells_to_read, model_of
+from analysis.activations.measure import InferenceModel, Measurer, cells_to_read, model_of
 from analysis.metrics.similarity import linear_image
 from lab.engine import device_grid
 from lab.mechanisms.base import Knobs
@@ -59,8 +59,8 @@ def _content(measurer: Measurer) -> tuple[Any, ...]:
     return (VERSION, measurer.study.claim.layer, *measurer.settings())
 
 
-def _claim_places(study: Study) -> list[measure.Place]:
-    return [measure.claim_place(study, use.label) for use in study.tasks]
+def _claim_places(study: Study) -> list[measure.ProbeSite]:
+    return [measure.claim_site(study, use.label) for use in study.tasks]
 
 
 def _measured(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -> list[list[float]]:
@@ -68,27 +68,27 @@ def _measured(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: Knobs
     study, programs, content = measurer.study, measurer.programs, _content(measurer)
     others = list({_address(other): other for _, other in pairs}.values())
     states_of: dict[tuple[Path, int], np.ndarray] = {}
-    for stays, block in _blocks(measurer, others, knobs):
+    for inference, block in _blocks(measurer, others, knobs):
         cells = device_grid.padded([others[i] for i in block], _size(measurer))
-        arguments = cells_to_read(cells, stays, knobs, programs.layout)
+        arguments = cells_to_read(cells, inference, knobs, programs.layout)
         call = programs.get(
-            "neutral states", (stays, *content), lambda *cell, s=stays: _states(study, s, *cell), arguments
+            "neutral states", (inference, *content), lambda *cell, s=inference: _states(study, s, *cell), arguments
         )
         states_GxPxNxD = device_grid.fetch(call(*arguments))
         states_of |= {_address(others[i]): states_GxPxNxD[g] for g, i in enumerate(block)}
 
     found: list[list[float]] = [[] for _ in pairs]
-    for stays, block in _blocks(measurer, [cell for cell, _ in pairs], knobs):
+    for inference, block in _blocks(measurer, [cell for cell, _ in pairs], knobs):
         chosen = device_grid.padded([pairs[i] for i in block], _size(measurer))
         neutral_GxPxNxD = np.stack([states_of[_address(other)] for _, other in chosen])
         arguments = (
-            device_grid.place(neutral_GxPxNxD, programs.layout),
-            *cells_to_read([cell for cell, _ in chosen], stays, knobs, programs.layout),
+            device_grid.to_devices(neutral_GxPxNxD, programs.layout),
+            *cells_to_read([cell for cell, _ in chosen], inference, knobs, programs.layout),
         )
         call = programs.get(
             "linear images",
-            (stays, *content),
-            lambda neutral_PxNxD, *cell, s=stays: _image_r2(_states(study, s, *cell), neutral_PxNxD),
+            (inference, *content),
+            lambda neutral_PxNxD, *cell, s=inference: _image_r2(_states(study, s, *cell), neutral_PxNxD),
             arguments,
         )
         r2_GxP = device_grid.fetch(call(*arguments))
@@ -106,22 +106,22 @@ def _address(where: Where) -> tuple[Path, int]:
     return where[0].path, where[1]
 
 
-def _blocks(measurer: Measurer, cells: list[Where], knobs: KnobsOf) -> Iterator[tuple[Staying, list[int]]]:
+def _blocks(measurer: Measurer, cells: list[Where], knobs: KnobsOf) -> Iterator[tuple[InferenceModel, list[int]]]:
     """Indices of cells that one program reads in one call, and what their models have beside the parameters."""
-    alike: dict[Staying, list[int]] = {}
+    alike: dict[InferenceModel, list[int]] = {}
     for index, (one, _) in enumerate(cells):
         alike.setdefault(model_of(measurer.study, one, knobs)._replace(values=()), []).append(index)
-    for stays, members in alike.items():
+    for inference, members in alike.items():
         for start in range(0, len(members), _size(measurer)):
-            yield stays, members[start : start + _size(measurer)]
+            yield inference, members[start : start + _size(measurer)]
 
 
 def _states(
-    study: Study, stays: Staying, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
+    study: Study, inference: InferenceModel, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
 ) -> jax.Array:
     """One cell's hidden states where claims are read, float32[P, N, D]."""
-    acting = measure.acting_in(stays, knobs, trained)
-    return extract.at(study, tuple(_claim_places(study)))(stays, acting, seed, params)[0]
+    active = measure.active_in(inference, knobs, trained)
+    return extract.at(study, tuple(_claim_places(study)))(inference, active, seed, params)[0]
 
 
 def _image_r2(states_PxNxD: jax.Array, neutral_PxNxD: jax.Array) -> jax.Array:

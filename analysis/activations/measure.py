@@ -30,11 +30,11 @@ from lab.engine.program_cache import Programs
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knobs
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from lab.storage import checkpoint
 from lab.storage.checkpoint import Saved
 from lab.study.spec import Study, TaskUse, digest
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import Example, World, fed_back
 
 VERSION = 4  # raised whenever the same checkpoint would read otherwise
@@ -42,7 +42,7 @@ PROBE_SEED = 0x5EED
 
 
 @dataclass(frozen=True)
-class Place:
+class ProbeSite:
     """Where hidden states are read: a task's probe inputs, a layer of the residual stream, a read position."""
 
     label: str
@@ -53,24 +53,24 @@ class Place:
         return f"{self.label}/layer{self.layer}/{self.read}"
 
 
-def places(study: Study) -> tuple[Place, ...]:
+def probe_sites(study: Study) -> tuple[ProbeSite, ...]:
     """Every place that is measured, task by task."""
     return tuple(
-        Place(use.label, layer, read)
+        ProbeSite(use.label, layer, read)
         for use in study.tasks
         for layer in study.probe_layers
         for read in use.task.read_names
     )
 
 
-def claim_place(study: Study, label: str) -> Place:
+def claim_site(study: Study, label: str) -> ProbeSite:
     """Where the claims about a task are read: the claim's layer, at the task's first read position.
 
     First, because there the first answer is still to be computed: at a later one, an answer already given is the
     input, and any network that keeps its input reads as if it had solved the task.
     """
     task = next(use.task for use in study.tasks if use.label == label)
-    return Place(label, study.claim.layer, task.read_names[0])
+    return ProbeSite(label, study.claim.layer, task.read_names[0])
 
 
 def probe_set(study: Study, use: TaskUse, world: World) -> Example:
@@ -83,7 +83,7 @@ def hidden_states(
     study: Study,
     seed: jax.Array,
     params: Any,
-    touch: model.Touch = model.untouched,
+    hook: model.Hook = model.untouched,
     spec: model.ModelSpec | None = None,
     shown: Callable[[jax.Array, jax.Array], jax.Array] = lambda tokens, fed: tokens,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -99,14 +99,14 @@ def hidden_states(
     Returns:
       float32[M, N, D] states, int32[M, N] labels (the task's factor) and int32[M, N] control labels.
     """
-    worlds = study.mixture.worlds(address(seed, "world"))
+    worlds = study.mixture.worlds(derive_key(seed, "world"))
     states, labels, controls = [], [], []
     for use in study.tasks:
         examples = probe_set(study, use, worlds[use.label])
         question_N = jnp.argmax(examples.weights > 0, axis=1).astype(jnp.int32)
         fed_NxL = fed_back(examples.tokens, examples.targets, examples.weights)
         tokens_NxL = shown(examples.tokens, fed_NxL & (use.task.splits[use.probe].decode_steps > 1))
-        forward = model.run(params, tokens_NxL, spec or study.spec, examples.read, touch, question_N)
+        forward = model.run(params, tokens_NxL, spec or study.spec, examples.read, hook, question_N)
         label_N = examples.factors[use.factor]
         control_N = control_labels(examples.tokens, label_N)
         for layer in study.probe_layers:
@@ -119,7 +119,7 @@ def hidden_states(
 
 
 def measure_cell(
-    study: Study, stays: Staying, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
+    study: Study, inference: InferenceModel, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
 ) -> dict[str, jax.Array]:
     """All readings of one cell: name -> float32[M].
 
@@ -130,17 +130,17 @@ def measure_cell(
       knobs, trained: the cell's knobs and the steps that it was trained; read by those mechanisms.
     """
     n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
-    acting = acting_in(stays, knobs, trained)
-    states = hidden_states(study, seed, params, acting.touch, stays.spec, acting.shown)
+    active = active_in(inference, knobs, trained)
+    states = hidden_states(study, seed, params, active.hook, inference.spec, active.shown)
     readings = lax.map(lambda place: measure(*place, n_classes=n_classes), states)
-    layers_M = jnp.asarray([place.layer for place in places(study)], jnp.float32)
-    for _, mechanism, now in acting:
+    layers_M = jnp.asarray([place.layer for place in probe_sites(study)], jnp.float32)
+    for _, mechanism, now in active:
         own = lax.map(lambda m, one=mechanism, k=now: one.readings(m[0], m[1], params, k), (states[0], layers_M))
         readings |= {f"{mechanism.name}_{name}": values for name, values in own.items()}
     return readings
 
 
-class Staying(NamedTuple):
+class InferenceModel(NamedTuple):
     """What is part of the models of a checkpoint beside their parameters.
 
     Attributes:
@@ -156,11 +156,11 @@ class Staying(NamedTuple):
     values: tuple[tuple[int, str, Any], ...] = ()
 
 
-def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> Staying:
+def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> InferenceModel:
     """What is part of the models of a checkpoint, from its cells' knobs (node key -> knobs)."""
     settings = [knobs[key] for key in saved.meta["cells"]]
     in_use = registry.mechanisms_in_use(settings)
-    names = tuple(n for n in in_use if registry.MECHANISMS[n].stays or registry.MECHANISMS[n].reads)
+    names = tuple(n for n in in_use if registry.MECHANISMS[n].active_at_inference or registry.MECHANISMS[n].reads)
     values = [
         (row, knob, value)
         for row, each in enumerate(settings)
@@ -168,16 +168,16 @@ def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]])
         if knob.split(".")[0] in names and registry.KNOBS[knob].traced
     ]
     static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.MECHANISMS[n].knobs if not k.traced)
-    return Staying(study.spec_of(settings[0]), names, static, tuple(values))
+    return InferenceModel(study.spec_of(settings[0]), names, static, tuple(values))
 
 
-def acting_in(stays: Staying, knobs: Knobs | None, trained: Any) -> Acting:
+def active_in(inference: InferenceModel, knobs: Knobs | None, trained: Any) -> ActiveMechanisms:
     """The mechanisms of a cell that is read after `trained` steps."""
-    return Acting.reading(stays.names, {**(knobs or {}), **dict(stays.static)}, trained)
+    return ActiveMechanisms.reading(inference.names, {**(knobs or {}), **dict(inference.static)}, trained)
 
 
 def cells_to_read(
-    places: list[tuple[Saved, int]], stays: Staying, knobs: Mapping[str, Mapping[str, Any]], layout: Layout
+    places: list[tuple[Saved, int]], inference: InferenceModel, knobs: Mapping[str, Mapping[str, Any]], layout: Layout
 ) -> tuple[Any, ...]:
     """On the devices, a leading axis over cells: seeds, parameters and, where mechanisms stay, knobs and steps.
 
@@ -190,10 +190,10 @@ def cells_to_read(
     settings = [knobs[one.meta["cells"][row]] for one, row in places]
     seeds_G = np.asarray([each["seed"] for each in settings], np.int32)
     arguments = (seeds_G, checkpoint.gather(places, "params"))
-    if stays.names:
+    if inference.names:
         trained_G = np.asarray([one.step for one, _ in places], np.int32)
-        arguments = (*arguments, arguments_of(stays.names, settings), trained_G)
-    return device_grid.place(arguments, layout)
+        arguments = (*arguments, arguments_of(inference.names, settings), trained_G)
+    return device_grid.to_devices(arguments, layout)
 
 
 class Measurer:
@@ -228,13 +228,13 @@ class Measurer:
         layout, rows = self.programs.layout, {one.path: [] for one in todo}
         size = layout.devices * layout.chunk
         programs = {models[one.path]._replace(values=()): None for one in todo}  # a program each, in order
-        for stays in programs:
-            alike = [one for one in todo if models[one.path]._replace(values=()) == stays]
+        for inference in programs:
+            alike = [one for one in todo if models[one.path]._replace(values=()) == inference]
             places_left = [(one, row) for one in alike for row in range(len(one.meta["cells"]))]
             for start in range(0, len(places_left), size):
                 on_progress(done, total)
                 block = places_left[start : start + size]
-                for (one, _), readings in zip(block, self._measured(block, size, stays, knobs), strict=False):
+                for (one, _), readings in zip(block, self._measured(block, size, inference, knobs), strict=False):
                     rows[one.path].append(readings)
                     if len(rows[one.path]) == len(one.meta["cells"]):
                         kept[one.path] = rows[one.path]
@@ -251,15 +251,15 @@ class Measurer:
         self,
         block: list[tuple[Saved, int]],
         size: int,
-        stays: Staying,
+        inference: InferenceModel,
         knobs: Mapping[str, Mapping[str, Any]],
     ) -> list[dict[str, list[float]]]:
         """Readings of up to `size` cells in which those mechanisms stay, a dict a cell."""
-        arguments = cells_to_read(device_grid.padded(block, size), stays, knobs, self.programs.layout)
+        arguments = cells_to_read(device_grid.padded(block, size), inference, knobs, self.programs.layout)
         call = self.programs.get(
             "latent metrics",
-            (stays, *self.settings()),
-            lambda *cell: measure_cell(self.study, stays, *cell),
+            (inference, *self.settings()),
+            lambda *cell: measure_cell(self.study, inference, *cell),
             arguments,
         )
         readings = device_grid.fetch(call(*arguments))
@@ -271,8 +271,8 @@ class Measurer:
         tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
         return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
 
-    def _path(self, saved: Saved, stays: Staying) -> Path:
-        settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], repr(stays)])
+    def _path(self, saved: Saved, inference: InferenceModel) -> Path:
+        settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], repr(inference)])
         return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
 
     def kept(self, path: Path) -> Any:

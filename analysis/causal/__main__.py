@@ -20,9 +20,9 @@ import numpy as np
 
 from analysis.causal.activation_edits import Cut, intervene, reparametrize
 from analysis.causal.effects import Tried, bases_csv, figure, table, to_csv
+from analysis.design.controls import neutral_value
 from analysis.results import intervention_record
 from analysis.study import OpenStudy, open_study
-from analysis.verdicts.claims import neutral_value
 from lab.engine import device_grid
 from lab.errors import UserError, nearest
 

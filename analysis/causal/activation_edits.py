@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from analysis.activations.measure import Place, Staying, probe_set
+from analysis.activations.measure import InferenceModel, ProbeSite, probe_set
 from analysis.causal.subspaces import Basis, bases, factor_removal, matched_removal, random_removal
 from analysis.metrics.geometry import Array, centre, matmul, or_nan, spectrum
 from analysis.metrics.probes import accuracy_of, control_labels, whitened_halves
@@ -28,9 +28,9 @@ from analysis.metrics.registry import METRICS, measure
 from analysis.metrics.separation import classes
 from lab.engine import evaluate
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from lab.study.spec import Study, TaskUse
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import Example, fed_back
 
 DRAWS = 4  # random subspaces of each kind
@@ -50,12 +50,12 @@ class Cut:
       read: index of the place's read position.
     """
 
-    place: Place
+    place: ProbeSite
     use: TaskUse
     read: int
 
     @classmethod
-    def at(cls, place: Place, use: TaskUse) -> Cut:
+    def at(cls, place: ProbeSite, use: TaskUse) -> Cut:
         """At a place of a task."""
         return cls(place, use, use.task.read_names.index(place.read))
 
@@ -72,7 +72,7 @@ class _Asked(NamedTuple):
 
     params: Any
     spec: model.ModelSpec
-    acting: Acting
+    active: ActiveMechanisms
     examples: Example
     at_N: Array
     feeds: bool
@@ -80,13 +80,13 @@ class _Asked(NamedTuple):
     def rows(self, first: int | None, last: int | None) -> _Asked:
         return self._replace(examples=jax.tree.map(lambda x: x[first:last], self.examples), at_N=self.at_N[first:last])
 
-    def run(self, touch: model.Touch) -> model.Forward:
+    def run(self, hook: model.Hook) -> model.Forward:
         """Teacher-forced, logits at the read position only: [N, 1, V]."""
         tokens, targets, weights = self.examples[:3]
         fed_NxL = fed_back(tokens, targets, weights) & self.feeds
         question_N = jnp.argmax(weights > 0, axis=1).astype(jnp.int32)
-        tokens_NxL = self.acting.shown(tokens, fed_NxL)
-        return model.run(self.params, tokens_NxL, self.spec, self.at_N[:, None], touch, question_N)
+        tokens_NxL = self.active.shown(tokens, fed_NxL)
+        return model.run(self.params, tokens_NxL, self.spec, self.at_N[:, None], hook, question_N)
 
 
 class _Seen(NamedTuple):
@@ -99,7 +99,9 @@ class _Seen(NamedTuple):
     n_classes: int
 
 
-def intervene(study: Study, cut: Cut, stays: Staying, acting: Acting, seed: Array, params: Any) -> dict[str, Array]:
+def intervene(
+    study: Study, cut: Cut, inference: InferenceModel, active: ActiveMechanisms, seed: Array, params: Any
+) -> dict[str, Array]:
     """Removal and interchange in one cell at one place: name -> float32[].
 
     Names: `dimension` of what is removed; `remove/<one of REMOVED>/<reading>` with the readings exact and logprob (as
@@ -110,7 +112,7 @@ def intervene(study: Study, cut: Cut, stays: Staying, acting: Acting, seed: Arra
     `LEAST_PAIRS` of them, and where the answer at the read position isn't a function of the factor alone. NaN
     throughout for a cell that diverged.
     """
-    seen = _see(study, cut, stays, acting, seed, params)
+    seen = _see(study, cut, inference, active, seed, params)
     asked, states_NxD, labels_N, n_classes = seen.asked, seen.states_NxD, seen.labels_N, seen.n_classes
     h, width = labels_N.shape[0] // 2, states_NxD.shape[1]
 
@@ -142,14 +144,14 @@ def intervene(study: Study, cut: Cut, stays: Staying, acting: Acting, seed: Arra
 
 
 def reparametrize(
-    study: Study, cut: Cut, stays: Staying, acting: Acting, seed: Array, params: Any
+    study: Study, cut: Cut, inference: InferenceModel, active: ActiveMechanisms, seed: Array, params: Any
 ) -> dict[str, dict[str, Array]]:
     """One cell's latent metrics in several bases of the same function: basis -> metric -> float32[].
 
     Beside `METRICS`, `output`: the largest change of a logit at the read position, over their RMS; what rounding does.
     The basis `none` is the cell as it is. NaN for a cell that diverged.
     """
-    seen = _see(study, cut, stays, acting, seed, params)
+    seen = _see(study, cut, inference, active, seed, params)
     asked, layer = seen.asked, cut.place.layer
     cloud = centre(seen.states_NxD)
     factor = factor_removal(cloud, classes(seen.labels_N, seen.n_classes))
@@ -161,7 +163,7 @@ def reparametrize(
     size = jnp.sqrt(jnp.mean(jnp.square(seen.forward.logits)))
 
     def read(basis: Basis) -> dict[str, Array]:
-        forward = asked.run(rebased(acting.touch, layer, basis))
+        forward = asked.run(rebased(active.hook, layer, basis))
         readings = measure(_at(forward.hidden[layer], asked.at_N), seen.labels_N, control_N, seen.n_classes)
         output = jnp.max(jnp.abs(forward.logits - seen.forward.logits)) / size
         return {name: readings[name] for name in METRICS} | {"output": output}
@@ -171,12 +173,12 @@ def reparametrize(
     return {name: {metric: values[i] for metric, values in found.items()} for i, name in enumerate(changes)}
 
 
-def edited(touch: model.Touch, layer: int, at_N: Array, map_DxD: Array, towards_NxD: Array) -> model.Touch:
-    """`touch`, after which the state x at one position of each example is x + (towards − x)·map."""
+def edited(hook: model.Hook, layer: int, at_N: Array, map_DxD: Array, towards_NxD: Array) -> model.Hook:
+    """`hook`, after which the state x at one position of each example is x + (towards − x)·map."""
 
-    def after(site: str, index: int, x: Any) -> Any:
-        x = touch(site, index, x)
-        if (site, index) != site_of(layer):
+    def after(hook_point: str, index: int, x: Any) -> Any:
+        x = hook(hook_point, index, x)
+        if (hook_point, index) != site_of(layer):
             return x
         rows_N = jnp.arange(x.shape[0])
         return x.at[rows_N, at_N].add(matmul(towards_NxD - x[rows_N, at_N], map_DxD))
@@ -184,14 +186,14 @@ def edited(touch: model.Touch, layer: int, at_N: Array, map_DxD: Array, towards_
     return after
 
 
-def rebased(touch: model.Touch, layer: int, basis: Basis) -> model.Touch:
-    """`touch`, with the layer's states in another basis until the next block, or the final norm, takes them over."""
+def rebased(hook: model.Hook, layer: int, basis: Basis) -> model.Hook:
+    """`hook`, with the layer's states in another basis until the next block, or the final norm, takes them over."""
 
-    def after(site: str, index: int, x: Any) -> Any:
-        if (site, index) == ("onward", layer):
+    def after(hook_point: str, index: int, x: Any) -> Any:
+        if (hook_point, index) == ("onward", layer):
             x = matmul(x, basis.back_DxD)
-        x = touch(site, index, x)
-        return matmul(x, basis.there_DxD) if (site, index) == site_of(layer) else x
+        x = hook(hook_point, index, x)
+        return matmul(x, basis.there_DxD) if (hook_point, index) == site_of(layer) else x
 
     return after
 
@@ -201,12 +203,14 @@ def site_of(layer: int) -> tuple[str, int]:
     return ("residual" if layer else "embedding"), layer
 
 
-def _see(study: Study, cut: Cut, stays: Staying, acting: Acting, seed: Array, params: Any) -> _Seen:
-    use, world = cut.use, study.mixture.worlds(address(seed, "world"))[cut.use.label]
+def _see(
+    study: Study, cut: Cut, inference: InferenceModel, active: ActiveMechanisms, seed: Array, params: Any
+) -> _Seen:
+    use, world = cut.use, study.mixture.worlds(derive_key(seed, "world"))[cut.use.label]
     examples = probe_set(study, use, world)
     feeds = use.task.splits[use.probe].decode_steps > 1
-    asked = _Asked(params, stays.spec, acting, examples, examples.read[:, cut.read], feeds)
-    forward = asked.run(acting.touch)
+    asked = _Asked(params, inference.spec, active, examples, examples.read[:, cut.read], feeds)
+    forward = asked.run(active.hook)
     states_NxD = _at(forward.hidden[cut.place.layer], asked.at_N)
     return _Seen(asked, forward, states_NxD, examples.factors[use.factor], use.task.factor_sizes[use.factor])
 
@@ -231,9 +235,9 @@ def _removal(study: Study, cut: Cut, asked: _Asked, edits: Edits) -> dict[str, A
     steps = cut.use.task.splits[cut.use.probe].decode_steps
 
     def ability(map_DxD: Array) -> tuple[Array, Array]:
-        touch = edited(asked.acting.touch, cut.place.layer, asked.at_N, map_DxD, edits.towards_MxD)
+        hook = edited(asked.active.hook, cut.place.layer, asked.at_N, map_DxD, edits.towards_MxD)
         answers, logprob = evaluate.answer(
-            asked.params, asked.spec, tokens, targets, weights, steps, touch, asked.acting.shown
+            asked.params, asked.spec, tokens, targets, weights, steps, hook, asked.active.shown
         )
         right_M = jax.vmap(lambda e, a: study.mixture.score(cut.use.label, e, a))(asked.examples, answers)
         return jnp.mean(right_M.astype(jnp.float32)), logprob
@@ -269,8 +273,8 @@ def _interchange(
     told = jnp.all(weight_M >= 1) & jnp.all(token_of_C[labels_M] == due_M)  # the factor alone tells the answer
 
     def said(map_DxD: Array) -> Array:
-        touch = edited(asked.acting.touch, cut.place.layer, asked.at_N, map_DxD, donors.towards_MxD)
-        return jnp.argmax(asked.run(touch).logits[:, 0], axis=-1).astype(jnp.int32)
+        hook = edited(asked.active.hook, cut.place.layer, asked.at_N, map_DxD, donors.towards_MxD)
+        return jnp.argmax(asked.run(hook).logits[:, 0], axis=-1).astype(jnp.int32)
 
     said_ExM = lax.map(said, donors.map_ExDxD)
     wanted_M, right_M = jnp.roll(due_M, -1), said_ExM[0] == due_M

@@ -15,12 +15,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.causal.activation_edits import Cut
+from analysis.design.controls import neutral_value, strata
 from analysis.plots import style
 from analysis.plots.recorded_figure import Picture, panels, styled
+from analysis.results.curves import Curve, curve
 from analysis.results.table import Results
 from analysis.stats import summaries
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
-from analysis.verdicts.claims import Curve, curve, neutral_value, strata
 from lab.study.spec import Study
 
 Bases = dict[int, dict[str, dict[str, float]]]  # cell -> basis -> metric -> reading

@@ -48,7 +48,7 @@ def neutral_value(study: Study) -> float:
     return float(knob.neutral if knob.neutral in settings and not shaped else base)
 
 
-def twins(study: Study) -> list[int | None]:
+def matched_controls(study: Study) -> list[int | None]:
     """For each cell the index of the neutral cell that it is compared with; None for neutral cells and without one."""
     knob, neutral = study.claim.knob, neutral_value(study)
     names = ["seed", *(strata(study)[0])]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.stats.break_test import Look
+from analysis.stats.break_test import InterimLook
 from lab.errors import UserError
 from lab.study.grid import Grid, grown
 from lab.study.spec import Study
@@ -29,7 +29,7 @@ Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Looks:
+class InterimAnalyses:
     """The looks at a study, so far and planned.
 
     Attributes:
@@ -54,7 +54,7 @@ class Looks:
     def options(self, knob_K: np.ndarray, seed_S: np.ndarray) -> dict[str, Any]:
         """What `transfer.verdict` is to know of a curve's settings and seeds."""
         spent = zip(self.seeds, self.shares, strict=False)
-        looks = tuple(Look(np.isin(seed_S, seeds), share) for seeds, share in spent)
+        looks = tuple(InterimLook(np.isin(seed_S, seeds), share) for seeds, share in spent)
         return {"looks": looks, "designed_K": np.isin(knob_K, self.designed)}
 
 
@@ -63,34 +63,34 @@ def designed_seeds(study: Study) -> tuple[int, ...]:
     return tuple(sorted({int(cell["seed"]) for cell in study.cells}))
 
 
-def begin(study: Study, count: int, asked_late: bool = False) -> Looks:
+def begin(study: Study, count: int, asked_late: bool = False) -> InterimAnalyses:
     """The first look at a study as it was designed, of `count` planned."""
     designed = tuple(sorted({float(cell[study.claim.knob]) for cell in study.cells}))
     return replace(first(designed, designed_seeds(study), count), asked_late=asked_late)
 
 
-def first(designed: tuple[float, ...], seeds: tuple[int, ...], count: int) -> Looks:
+def first(designed: tuple[float, ...], seeds: tuple[int, ...], count: int) -> InterimAnalyses:
     """The first of `count` looks planned, at these settings and seeds."""
     more = math.ceil(MORE * len(seeds))
     final = len(seeds) + (count - 1) * more
-    return Looks(designed, (len(seeds) / final, *(more / final for _ in range(count - 1))), (seeds,))
+    return InterimAnalyses(designed, (len(seeds) / final, *(more / final for _ in range(count - 1))), (seeds,))
 
 
-def next_seeds(looks: Looks) -> tuple[int, ...]:
+def next_seeds(looks: InterimAnalyses) -> tuple[int, ...]:
     """The seeds of the look after the last: half as many again as were designed, counted on from the largest."""
     last = looks.seeds[-1]
     more = math.ceil(MORE * len(looks.seeds[0]))
     return (*last, *range(max(last) + 1, max(last) + 1 + more))
 
 
-def write(workdir: Path, looks: Looks) -> None:
+def write(workdir: Path, looks: InterimAnalyses) -> None:
     """Keep the record in the work directory, before anything that it asks for is trained."""
     partial = workdir / f"{FILE}.partial"
     partial.write_text(json.dumps(asdict(looks), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(workdir / FILE)
 
 
-def read(workdir: Path) -> Looks | None:
+def read(workdir: Path) -> InterimAnalyses | None:
     """The record of a work directory; None where the study was never refined.
 
     Raises:
@@ -104,12 +104,12 @@ def read(workdir: Path) -> Looks | None:
         added = tuple((dict(stratum), float(value)) for stratum, value in found["added"])
         seeds = tuple(tuple(int(seed) for seed in look) for look in found["seeds"])
         shares = tuple(float(share) for share in found["shares"])
-        return Looks(tuple(map(float, found["designed"])), shares, seeds, added, bool(found["asked_late"]))
+        return InterimAnalyses(tuple(map(float, found["designed"])), shares, seeds, added, bool(found["asked_late"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path} can't be read; restore it: it says how much of alpha was spent.") from None
 
 
-def grid_of(looks: Looks, study: Study) -> Grid:
+def grid_of(looks: InterimAnalyses, study: Study) -> Grid:
     """The grid of a study as its file has it, with the seeds and settings that looks have added.
 
     Raises:
@@ -126,7 +126,7 @@ def grid_of(looks: Looks, study: Study) -> Grid:
     return grown(Grid(study.axes, points), knob, looks.added, looks.seeds[-1])
 
 
-def of(looks: Looks | None, study: Study) -> Looks | None:
+def of(looks: InterimAnalyses | None, study: Study) -> InterimAnalyses | None:
     """The looks whose seeds a study has: one that was killed as it began to grow was not looked at again yet."""
     if looks is None:
         return None
@@ -134,7 +134,7 @@ def of(looks: Looks | None, study: Study) -> Looks | None:
     return replace(looks, seeds=tuple(seeds for seeds in looks.seeds if {*seeds} <= there))
 
 
-def sentence(looks: Looks | None, alpha: float) -> str:
+def sentence(looks: InterimAnalyses | None, alpha: float) -> str:
     """What a reader must know of the looks; '' for a study that was not refined."""
     if looks is None:
         return ""
@@ -154,7 +154,7 @@ def sentence(looks: Looks | None, alpha: float) -> str:
     return told
 
 
-def document(looks: Looks, alpha: float) -> Mapping[str, Any]:
+def document(looks: InterimAnalyses, alpha: float) -> Mapping[str, Any]:
     """For verdicts.json."""
     return {
         "seeds": [len(seeds) for seeds in looks.seeds],

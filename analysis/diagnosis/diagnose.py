@@ -12,7 +12,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable
 
-from analysis.diagnosis.rules import OF_ANY, RULES, UNCUED, Case, Label, ability_of
+from analysis.diagnosis.rules import OF_ANY, RULES, UNCUED, BrokenAbility, Label, ability_of
 from analysis.results.table import Results
 from analysis.verdicts.claims import Bounds, Judged
 
@@ -55,7 +55,7 @@ def diagnose(results: Results, judged: list[Judged], bounds: list[Bounds]) -> li
         asked = bound.primary or bound.split == UNCUED
         if not (asked and bound.learned and (bound.harmful_from is not None or left_behind)):
             continue
-        case = Case(results, bound)
+        case = BrokenAbility(results, bound)
         labels = [rule(case) if case.harmed or rule in OF_ANY else case.untestable(rule) for rule in RULES]
         labels.sort(key=lambda one: not (one.by and one.status == "holds"))
         if not any(one.status in ("holds", "suspected") and one.name != "compression" for one in labels):

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from analysis.results.curves import curve
 from analysis.results.table import Results, shared_evaluations
 from analysis.stats.sign_flip import sign_flip_p, sign_flips, without_rounding
-from analysis.verdicts.claims import Bounds, Judged, curve
+from analysis.verdicts.claims import Bounds, Judged
 
 MIN_CHECKPOINTS = 4  # of a stretch: fewer leave no gap between its ends in which an order could show
 LONG = 2.0  # grokking: the ability takes more than this many times the steps of the accuracy on training problems

@@ -1,6 +1,6 @@
 """The rules behind `analysis.diagnosis.diagnose`: what is compared where an ability breaks, and when each label holds.
 
-A rule is a function of a `Case` that returns a `Label`; `RULES` has them in the order in which they are told.
+A rule is a function of a `BrokenAbility` that returns a `Label`; `RULES` has them in the order in which they are told.
 
 Shape letters: S seeds, K settings, E evaluations.
 """
@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from analysis.design.controls import neutral_value
+from analysis.results.curves import curve
 from analysis.results.recovery_record import UNCHANGED
 from analysis.results.table import Results
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
-from analysis.verdicts.claims import Bounds, claim_place, curve, neutral_value
+from analysis.verdicts.claims import Bounds, claim_site
 from lab.mechanisms import MECHANISMS
 from lab.study.spec import Study
 from tasks.base import trivial
@@ -58,7 +60,7 @@ def ability_of(bound: Bounds) -> tuple[str, str, dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Case:
+class BrokenAbility:
     """An ability that breaks, and how to compare any column at its break with neutral."""
 
     results: Results
@@ -150,7 +152,7 @@ class Case:
 
     def latent(self, metric: str) -> str:
         """The name of a latent reading at the claim's place."""
-        return f"{claim_place(self.study, self.bound.label)}/{metric}"
+        return f"{claim_site(self.study, self.bound.label)}/{metric}"
 
     @property
     def splits(self) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def _mean(values_S: np.ndarray) -> float:
     return float(present_S.mean()) if present_S.size else float("nan")
 
 
-def metric_artefact(case: Case) -> Label:
+def metric_artefact(case: BrokenAbility) -> Label:
     """Log-probability is shown not to fall by δ of its own range where exact accuracy is shown to.
 
     Where many answers must all be right, that may be true of the onset of any break: the evidence says from which
@@ -187,7 +189,7 @@ def metric_artefact(case: Case) -> Label:
     return case.label_of("metric artefact", status, **numbers, **further)
 
 
-def latent_artefact(case: Case) -> Label:
+def latent_artefact(case: BrokenAbility) -> Label:
     """A claimed metric gains, R² to and from the neutral states is above `IMAGE_R2`, and `INVARIANT` stays within δ.
 
     Says nothing about the ability, and nothing about what directions of little variance hold beyond those readings.
@@ -218,7 +220,7 @@ def latent_artefact(case: Case) -> Label:
     )
 
 
-def ceiling(case: Case) -> Label:
+def ceiling(case: BrokenAbility) -> Label:
     """The room above the neutral cells is shown to be below δ: why an ability doesn't rise, never why it falls."""
     if case.harmed:
         return case.label_of("ceiling", "not testable")
@@ -227,7 +229,7 @@ def ceiling(case: Case) -> Label:
     return case.label_of("ceiling", "holds" if within else "not shown", room=_mean(room_S), p=p)
 
 
-def undertrained(case: Case) -> Label:
+def undertrained(case: BrokenAbility) -> Label:
     """The neutral cells' rise between the last two kept checkpoints, against δ.
 
     Or what was lost comes back, at least by half, with further training at the same setting (of a pruned cell that is
@@ -247,17 +249,17 @@ def undertrained(case: Case) -> Label:
     return case.label_of("undertrained", status, rise=_mean(rise_S), steps=steps, p_rises=p_rises, p_rests=p_rests)
 
 
-def _margin(case: Case, metric: str) -> float:
+def _margin(case: BrokenAbility, metric: str) -> float:
     """δ of what the neutral cells have of a metric."""
     return case.study.claim.delta * max(_mean(case.neutral(case.latent(metric))), 0.0)
 
 
-def _information(case: Case) -> tuple[np.ndarray, float]:
+def _information(case: BrokenAbility) -> tuple[np.ndarray, float]:
     """V-information's change at the break, and δ of what the neutral cells have."""
     return case.change(case.latent("v_information")), _margin(case, "v_information")
 
 
-def collapse(case: Case) -> Label:
+def collapse(case: BrokenAbility) -> Label:
     """Participation ratio and V-information both fall, the latter by more than δ of what it was.
 
     At the first setting shown harmful, where little is lost by construction; where it isn't shown there, from the
@@ -274,7 +276,7 @@ def collapse(case: Case) -> Label:
     return found
 
 
-def _collapse_at(case: Case) -> Label:
+def _collapse_at(case: BrokenAbility) -> Label:
     rank_S, (information_S, margin) = case.change(case.latent("participation_ratio")), _information(case)
     both, p = case.shown(-rank_S, -information_S - margin)
     holds_on, p_stays = case.shown(information_S + margin)
@@ -284,7 +286,7 @@ def _collapse_at(case: Case) -> Label:
     )
 
 
-def compression(case: Case) -> Label:
+def compression(case: BrokenAbility) -> Label:
     """Participation ratio falls and V-information is shown to stay within δ of what it was."""
     rank_S, (information_S, margin) = case.change(case.latent("participation_ratio")), _information(case)
     both, p = case.shown(-rank_S, information_S + margin)
@@ -292,7 +294,7 @@ def compression(case: Case) -> Label:
     return case.label_of("compression", status, rank=_mean(rank_S), information=_mean(information_S), p=p)
 
 
-def shortcut(case: Case) -> Label:
+def shortcut(case: BrokenAbility) -> Label:
     """A study with a planted cue: `iid` is free of harm where `uncued`, in which the cue tells nothing, is harmed.
 
     It holds where interventions were tried and show that a selective probe reads what the answers don't rest on.
@@ -311,7 +313,7 @@ def shortcut(case: Case) -> Label:
     return case.label_of("shortcut", status, needs, **numbers, **tried)
 
 
-def _unused(case: Case) -> tuple[bool, dict[str, float]]:
+def _unused(case: BrokenAbility) -> tuple[bool, dict[str, float]]:
     """Whether at the break a selective probe's subspace is shown to carry less than δ of the answers, and the numbers.
 
     Less than δ more than a random subspace of its dimension does, of answers that are above the trivial baseline by
@@ -327,7 +329,7 @@ def _unused(case: Case) -> tuple[bool, dict[str, float]]:
     return unused, numbers
 
 
-def elicitation_gap(case: Case) -> Label:
+def elicitation_gap(case: BrokenAbility) -> Label:
     """V-information is shown to stay within δ of what it was, and training the readout alone recovers half."""
     information_S, margin = _information(case)
     stays, p = case.shown(information_S + margin)
@@ -345,7 +347,7 @@ def elicitation_gap(case: Case) -> Label:
     return case.decided("elicitation gap", status, needs, arm, evidence)
 
 
-def over_pruning(case: Case) -> Label:
+def over_pruning(case: BrokenAbility) -> Label:
     """Fine-tuning, rewinding or regrowth recovers half; where facts have frequencies the tail falls beyond the head.
 
     Fine-tuning under the masks is what cells that went on unchanged do: what it recovers was lost to optimization, and
@@ -377,7 +379,7 @@ def regularizes(knob: str) -> bool:
     return mechanism is not None and any(each.relaxes for each in mechanism.knobs)
 
 
-def over_regularization(case: Case) -> Label:
+def over_regularization(case: BrokenAbility) -> Label:
     """Under a regularizer, the task's loss on the batches of the last call is shown to be above neutral's.
 
     And relaxing it recovers half of what was lost.

@@ -23,9 +23,9 @@ import numpy as np
 
 from analysis.external import schema
 from analysis.report import verdicts_json, wording
+from analysis.results.curves import Curve
 from analysis.stats import break_test
 from analysis.verdicts import claims
-from analysis.verdicts.claims import Curve
 from lab.errors import UserError
 
 

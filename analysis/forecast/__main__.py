@@ -23,8 +23,8 @@ from rich.table import Table
 
 from analysis.comparison.read import names_of
 from analysis.forecast import views
-from analysis.forecast.features import LOST_SO_FAR, Case, cases, early_evaluation, few_seeds
-from analysis.forecast.predictors import LEAST_MECHANISMS, PREDICTORS, break_errors, foretell, left_out, mechanisms
+from analysis.forecast.features import LOST_SO_FAR, ForecastCase, cases, early_evaluation, few_seeds
+from analysis.forecast.predictors import LEAST_MECHANISMS, PREDICTORS, break_errors, left_out, mechanisms, predict
 from analysis.report import wording
 from analysis.study import OpenStudy, open_study
 from lab.errors import UserError
@@ -34,7 +34,7 @@ from lab.errors import UserError
 class Found:
     """What the directories hold: the cases to learn from, and why the rest is left out, a sentence each."""
 
-    cases: list[Case]
+    cases: list[ForecastCase]
     notes: list[str]
 
 
@@ -103,7 +103,7 @@ def open_asked(path: Path) -> OpenStudy:
     return opened
 
 
-def asked_cases(opened: OpenStudy, path: Path, share: float) -> list[Case]:
+def asked_cases(opened: OpenStudy, path: Path, share: float) -> list[ForecastCase]:
     """The cases of the study to foretell, cut to the settings that were read.
 
     Raises:
@@ -120,7 +120,7 @@ def asked_cases(opened: OpenStudy, path: Path, share: float) -> list[Case]:
     return found
 
 
-def _seen(case: Case) -> Case:
+def _seen(case: ForecastCase) -> ForecastCase:
     seen_K = np.isfinite(case.readings[LOST_SO_FAR])
     readings = {name: values_K[seen_K] for name, values_K in case.readings.items()}
     return replace(
@@ -128,7 +128,7 @@ def _seen(case: Case) -> Case:
     )
 
 
-def warn(found: Sequence[Case], opened: OpenStudy, path: Path, share: float) -> Table:
+def warn(found: Sequence[ForecastCase], opened: OpenStudy, path: Path, share: float) -> Table:
     """The table of `--of`: studies of the same mechanism are left out of the fit, as they are in the scores.
 
     Raises:
@@ -141,7 +141,7 @@ def warn(found: Sequence[Case], opened: OpenStudy, path: Path, share: float) -> 
             f"--of={path}: beside its own mechanism, {asked[0].mechanism}, there are"
             f" {len(mechanisms(others))} others and {LEAST_MECHANISMS} are the least; name studies of other knobs."
         )
-    told = {name: foretell(others, asked, name) for name in PREDICTORS}
+    told = {name: predict(others, asked, name) for name in PREDICTORS}
     errors = {name: float(break_errors(others, left_out(others, name)).mean()) for name in PREDICTORS}
     return views.warning_table(asked, told, errors, bool(opened.finished.all()))
 
@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _written(found: Sequence[Case], told: views.Told, folder: Path) -> list[Path]:
+def _written(found: Sequence[ForecastCase], told: views.Told, folder: Path) -> list[Path]:
     try:
         return views.write(found, told, folder)
     except OSError as error:

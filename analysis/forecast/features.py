@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.activations.measure import claim_place
+from analysis.activations.measure import claim_site
 from analysis.design.controls import neutral_value
+from analysis.results.curves import curve
 from analysis.results.table import Results
 from analysis.stats import break_test
-from analysis.verdicts.claims import Bounds, bounds, curve
+from analysis.verdicts.claims import Bounds, bounds
 from lab.study.spec import Study
 from tasks.base import trivial
 
@@ -40,7 +41,7 @@ KIN = {"structured": "prune", "rewind": "prune"}
 
 
 @dataclass(frozen=True)
-class Case:
+class ForecastCase:
     """One primary ability of a study, along its knob.
 
     Attributes:
@@ -92,7 +93,7 @@ def mechanism_of(study: Study) -> str:
     return KIN.get(name, name)
 
 
-def cases(name: str, results: Results, share: float) -> list[Case]:
+def cases(name: str, results: Results, share: float) -> list[ForecastCase]:
     """A study's primary abilities, strata outermost; empty where nothing early was evaluated.
 
     Args:
@@ -104,7 +105,7 @@ def cases(name: str, results: Results, share: float) -> list[Case]:
     return [] if early is None else [_case(name, results, bound, *early) for bound in bounds(results) if bound.primary]
 
 
-def _case(name: str, results: Results, bound: Bounds, evaluation: int, share: float) -> Case:
+def _case(name: str, results: Results, bound: Bounds, evaluation: int, share: float) -> ForecastCase:
     study, knob_K = results.study, bound.ability.knob_K
     # Neutral first, as in the break test; it is at one end.
     order_K = np.argsort(np.abs(knob_K - neutral_value(study)))
@@ -120,14 +121,14 @@ def _case(name: str, results: Results, bound: Bounds, evaluation: int, share: fl
     loss_SxK = -now(results.ability(bound.label, bound.split, "logprob"))
     readings["log-probability"] = _ratio(loss_SxK, FLOOR * abs(floor.logprob))
     readings["training loss"] = _ratio(now(results.columns["train/loss"]), FLOOR * abs(floor.logprob))
-    place = claim_place(study, bound.label)
+    place = claim_site(study, bound.label)
     for metric in LATENTS:
         if f"{place}/{metric}" in results.columns:
             values_SxK = now(results.latent(place, metric))
             readings[metric] = _difference(values_SxK) if metric in MAY_BE_NEGATIVE else _ratio(values_SxK, TINY)
     end_SxK = bound.ability.values_SxK[:, order_K]
     at = [k for k, value in enumerate(knob_K[order_K]) if value == bound.harmful_from]
-    return Case(
+    return ForecastCase(
         study=name,
         mechanism=mechanism_of(study),
         knob=study.claim.knob,

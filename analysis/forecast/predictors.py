@@ -1,6 +1,6 @@
 """Is what comes told by what is seen early? Predictors of few parameters, scored on mechanisms that they never saw.
 
-Two things are foretold of each case (`early_readings.Case`): the share of the ability lost at every setting, and the
+Two things are foretold of each case (`features.ForecastCase`): the share of the ability lost at every setting, and the
 break, the first setting shown harmful. For the first: ridge regression (Hoerl & Kennard 1970) on standardized early
 readings. For the second: the first setting from which on the foretold loss stays above a threshold. Where no harm is
 shown the break is taken to lie at the far end, u = 1, and whether harm is shown at all is scored beside it.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.forecast.features import ABILITIES, LATENTS, LOST_SO_FAR, POSITION, Case
+from analysis.forecast.features import ABILITIES, LATENTS, LOST_SO_FAR, POSITION, ForecastCase
 
 MEAN, NONE, NOW = "mean", "no harm", "as it stands"
 # predictor -> the readings it looks at. `MEAN` foretells the mean of the mechanisms it is fitted on, `NONE` what a
@@ -39,7 +39,7 @@ DRAWS = 4000
 
 
 @dataclass(frozen=True)
-class Foretold:
+class Prediction:
     """What one predictor says of one case.
 
     Attributes:
@@ -123,7 +123,9 @@ def ridge(x_RxF: np.ndarray, y_R: np.ndarray, weight_R: np.ndarray, penalty: flo
     return Linear(fill_F, scale_F, slope_F, level)
 
 
-def foretell(known: Sequence[Case], asked: Sequence[Case], predictor: str) -> list[Foretold]:
+def predict(
+    train_cases: Sequence[ForecastCase], test_cases: Sequence[ForecastCase], predictor: str
+) -> list[Prediction]:
     """What a predictor that was fitted on some cases says of others, of which it sees the early readings alone.
 
     Args:
@@ -132,41 +134,41 @@ def foretell(known: Sequence[Case], asked: Sequence[Case], predictor: str) -> li
       predictor: one of `PREDICTORS`.
     """
     if predictor == NONE:
-        return [Foretold(np.zeros(len(case.u_K)), 1.0, False) for case in asked]
+        return [Prediction(np.zeros(len(case.u_K)), 1.0, False) for case in test_cases]
     if predictor == MEAN:
-        weight_C = _weights([case.mechanism for case in known])
-        level = _fitted(known, (), 1.0)
-        broke = float(weight_C @ [_break(case) for case in known])
-        often = float(weight_C @ [case.broke is not None for case in known]) > 0.5
-        return [Foretold(level(case), broke, often) for case in asked]
-    penalty = None if predictor == NOW else _penalty(known, predictor)
-    threshold = _threshold(known, _left_out(known, predictor, penalty))
-    curves = [_model(known, predictor, penalty)(case) for case in asked]
-    found = [crossing(case.u_K, lost_K, threshold) for case, lost_K in zip(asked, curves, strict=True)]
-    return [Foretold(lost_K, 1.0 if u is None else u, u is not None) for lost_K, u in zip(curves, found, strict=True)]
+        weight_C = _weights([case.mechanism for case in train_cases])
+        level = _fitted(train_cases, (), 1.0)
+        broke = float(weight_C @ [_break(case) for case in train_cases])
+        often = float(weight_C @ [case.broke is not None for case in train_cases]) > 0.5
+        return [Prediction(level(case), broke, often) for case in test_cases]
+    penalty = None if predictor == NOW else _penalty(train_cases, predictor)
+    threshold = _threshold(train_cases, _left_out(train_cases, predictor, penalty))
+    curves = [_model(train_cases, predictor, penalty)(case) for case in test_cases]
+    found = [crossing(case.u_K, lost_K, threshold) for case, lost_K in zip(test_cases, curves, strict=True)]
+    return [Prediction(lost_K, 1.0 if u is None else u, u is not None) for lost_K, u in zip(curves, found, strict=True)]
 
 
-def left_out(cases: Sequence[Case], predictor: str) -> list[Foretold]:
+def left_out(cases: Sequence[ForecastCase], predictor: str) -> list[Prediction]:
     """Every case foretold from the cases of all other mechanisms, in the order given."""
-    found: dict[int, Foretold] = {}
+    found: dict[int, Prediction] = {}
     for mechanism in mechanisms(cases):
         own = [i for i, case in enumerate(cases) if case.mechanism == mechanism]
         others = [case for case in cases if case.mechanism != mechanism]
-        found |= dict(zip(own, foretell(others, [cases[i] for i in own], predictor), strict=True))
+        found |= dict(zip(own, predict(others, [cases[i] for i in own], predictor), strict=True))
     return [found[i] for i in range(len(cases))]
 
 
-def lost_errors(cases: Sequence[Case], told: Sequence[Foretold]) -> np.ndarray:
+def lost_errors(cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> np.ndarray:
     """float64[G]: mean absolute error of the share lost, over each mechanism's settings."""
     return _by_mechanism(cases, [np.abs(one.lost_K - case.lost_K) for case, one in zip(cases, told, strict=True)])
 
 
-def break_errors(cases: Sequence[Case], told: Sequence[Foretold]) -> np.ndarray:
+def break_errors(cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> np.ndarray:
     """float64[G]: mean absolute error of the break in u, over each mechanism's cases."""
     return _by_mechanism(cases, [abs(one.broke - _break(case)) for case, one in zip(cases, told, strict=True)])
 
 
-def harm_rights(cases: Sequence[Case], told: Sequence[Foretold]) -> np.ndarray:
+def harm_rights(cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> np.ndarray:
     """float64[G]: share of each mechanism's cases whose being harmed at all is foretold rightly."""
     pairs = zip(cases, told, strict=True)
     return _by_mechanism(cases, [float(one.harmful == (case.broke is not None)) for case, one in pairs])
@@ -185,7 +187,7 @@ def score(error_G: np.ndarray, other_G: np.ndarray, rng_seed: int = 0) -> Score:
     return Score(error_G, other_G, float(low), float(high))
 
 
-def mechanisms(cases: Sequence[Case]) -> list[str]:
+def mechanisms(cases: Sequence[ForecastCase]) -> list[str]:
     """Their names, each once, in order of appearance."""
     return list(dict.fromkeys(case.mechanism for case in cases))
 
@@ -197,7 +199,7 @@ def crossing(u_K: np.ndarray, lost_K: np.ndarray, threshold: float) -> float | N
     return float(u_K[-count]) if count else None
 
 
-def _break(case: Case) -> float:
+def _break(case: ForecastCase) -> float:
     return 1.0 if case.broke is None else case.broke
 
 
@@ -207,7 +209,7 @@ def _weights(names: Sequence[str]) -> np.ndarray:
     return 1.0 / (len(count) * count[at])
 
 
-def _by_mechanism(cases: Sequence[Case], values: Sequence[np.ndarray | float]) -> np.ndarray:
+def _by_mechanism(cases: Sequence[ForecastCase], values: Sequence[np.ndarray | float]) -> np.ndarray:
     """Mean of the values that are known, over each mechanism's cases; what is left of rounding counts as 0."""
     found = []
     for mechanism in mechanisms(cases):
@@ -217,56 +219,60 @@ def _by_mechanism(cases: Sequence[Case], values: Sequence[np.ndarray | float]) -
     return np.round(found, 12)
 
 
-def _readings(case: Case, names: Sequence[str]) -> np.ndarray:
+def _readings(case: ForecastCase, names: Sequence[str]) -> np.ndarray:
     """float64[K, F]; NaN for a reading that the study doesn't have."""
     missing_K = np.full(len(case.u_K), np.nan)
     columns = [case.readings.get(name, missing_K) for name in names]
     return np.asarray(columns, float).reshape(len(names), len(case.u_K)).T
 
 
-def _fitted(known: Sequence[Case], names: Sequence[str], penalty: float) -> Callable[[Case], np.ndarray]:
+def _fitted(
+    train_cases: Sequence[ForecastCase], names: Sequence[str], penalty: float
+) -> Callable[[ForecastCase], np.ndarray]:
     """The curve of shares lost that a ridge fit on some cases foretells of another."""
-    x_RxF = np.concatenate([_readings(case, names) for case in known])
-    y_R = np.concatenate([case.lost_K for case in known])
-    mechanism_R = np.concatenate([np.repeat(case.mechanism, len(case.lost_K)) for case in known])
+    x_RxF = np.concatenate([_readings(case, names) for case in train_cases])
+    y_R = np.concatenate([case.lost_K for case in train_cases])
+    mechanism_R = np.concatenate([np.repeat(case.mechanism, len(case.lost_K)) for case in train_cases])
     there_R = np.isfinite(y_R)
     line = ridge(x_RxF[there_R], y_R[there_R], _weights(mechanism_R[there_R].tolist()), penalty)
     return lambda case: line(_readings(case, names))
 
 
-def _model(known: Sequence[Case], predictor: str, penalty: float | None) -> Callable[[Case], np.ndarray]:
+def _model(
+    train_cases: Sequence[ForecastCase], predictor: str, penalty: float | None
+) -> Callable[[ForecastCase], np.ndarray]:
     if penalty is None:
         return lambda case: np.clip(np.nan_to_num(case.readings[LOST_SO_FAR]), 0, 1)
-    return _fitted(known, PREDICTORS[predictor], penalty)
+    return _fitted(train_cases, PREDICTORS[predictor], penalty)
 
 
-def _left_out(known: Sequence[Case], predictor: str, penalty: float | None) -> list[np.ndarray]:
+def _left_out(train_cases: Sequence[ForecastCase], predictor: str, penalty: float | None) -> list[np.ndarray]:
     """The foretold curve of each case, from a fit without its mechanism."""
     models = {
-        name: _model([case for case in known if case.mechanism != name], predictor, penalty)
-        for name in mechanisms(known)
+        name: _model([case for case in train_cases if case.mechanism != name], predictor, penalty)
+        for name in mechanisms(train_cases)
     }
-    return [models[case.mechanism](case) for case in known]
+    return [models[case.mechanism](case) for case in train_cases]
 
 
-def _penalty(known: Sequence[Case], predictor: str) -> float:
+def _penalty(train_cases: Sequence[ForecastCase], predictor: str) -> float:
     """The one with the least error on mechanisms left out; of equal ones the strongest."""
 
     def error(penalty: float) -> float:
-        curves = _left_out(known, predictor, penalty)
-        told = [Foretold(lost_K, 1.0, False) for lost_K in curves]
-        return float(lost_errors(known, told).mean())
+        curves = _left_out(train_cases, predictor, penalty)
+        told = [Prediction(lost_K, 1.0, False) for lost_K in curves]
+        return float(lost_errors(train_cases, told).mean())
 
     return min(reversed(PENALTIES), key=error)
 
 
-def _threshold(known: Sequence[Case], curves: Sequence[np.ndarray]) -> float:
+def _threshold(train_cases: Sequence[ForecastCase], curves: Sequence[np.ndarray]) -> float:
     """The one that puts breaks nearest; the middle one of equal ones."""
 
     def error(threshold: float) -> float:
-        found = [crossing(case.u_K, lost_K, threshold) for case, lost_K in zip(known, curves, strict=True)]
-        told = [Foretold(np.zeros(0), 1.0 if u is None else u, u is not None) for u in found]
-        return float(break_errors(known, told).mean())
+        found = [crossing(case.u_K, lost_K, threshold) for case, lost_K in zip(train_cases, curves, strict=True)]
+        told = [Prediction(np.zeros(0), 1.0 if u is None else u, u is not None) for u in found]
+        return float(break_errors(train_cases, told).mean())
 
     errors = np.asarray([error(threshold) for threshold in THRESHOLDS])
     best = np.flatnonzero(errors <= errors.min() + 1e-12)

@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 from rich.table import Table
 from rich.text import Text
 
-from analysis.forecast.features import ABILITIES, LATENTS, Case
+from analysis.forecast.features import ABILITIES, LATENTS, ForecastCase
 from analysis.forecast.predictors import (
     MEAN,
     NONE,
     NOW,
-    Foretold,
+    Prediction,
     Score,
     break_errors,
     harm_rights,
@@ -40,15 +40,15 @@ SIDESTEP = 0.065  # between points that would hide each other
 STEPS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1))
 TITLE = "What was foretold of mechanisms left out, and what came"
 
-Told = Mapping[str, Sequence[Foretold]]  # predictor -> what it says of each case, in the cases' order
+Told = Mapping[str, Sequence[Prediction]]  # predictor -> what it says of each case, in the cases' order
 
 
-def title(case: Case) -> str:
+def title(case: ForecastCase) -> str:
     """The ability, and its stratum where there are several."""
     return case.ability + (f" [{wording.settings_text(case.stratum)}]" if case.stratum else "")
 
 
-def scores(found: Sequence[Case], told: Told, other: str = MEAN) -> dict[str, tuple[Score, Score]]:
+def scores(found: Sequence[ForecastCase], told: Told, other: str = MEAN) -> dict[str, tuple[Score, Score]]:
     """predictor -> its score on the share lost, and on the break, beside another predictor."""
     return {
         name: (
@@ -59,7 +59,7 @@ def scores(found: Sequence[Case], told: Told, other: str = MEAN) -> dict[str, tu
     }
 
 
-def score_table(found: Sequence[Case], told: Told) -> Table:
+def score_table(found: Sequence[ForecastCase], told: Told) -> Table:
     """A predictor a row: errors and skills on mechanisms left out."""
     made, count = Table(), len(mechanisms(found))
     made.add_column("predictor", no_wrap=True)
@@ -77,7 +77,7 @@ def _skill(one: Score, count: int, itself: bool = False) -> tuple[str, str]:
     return f"{one.skill:+.2f} [{one.low:+.2f}, {one.high:+.2f}]", f"{one.better} of {count}"
 
 
-def break_table(found: Sequence[Case], told: Told) -> Table:
+def break_table(found: Sequence[ForecastCase], told: Told) -> Table:
     """An ability a row: where it broke, and where it was foretold to by fits without its mechanism."""
     made = Table()
     for name in ("study", "mechanism", "ability", "read at", "broke at", *SHOWN):
@@ -95,7 +95,7 @@ def _place(u: float, harmful: bool) -> str:
     return f"{u:.0%}" if harmful else "nowhere"
 
 
-def notes(cases: Sequence[Case], told: Told, share: float) -> list[str]:
+def notes(cases: Sequence[ForecastCase], told: Told, share: float) -> list[str]:
     """What a reader of the tables must know."""
     count, settings = len(mechanisms(cases)), sum(len(case.u_K) for case in cases)
     lines = [
@@ -119,7 +119,7 @@ def notes(cases: Sequence[Case], told: Told, share: float) -> list[str]:
     return lines
 
 
-def warning_table(asked: Sequence[Case], told: Told, errors: dict[str, float], finished: bool) -> Table:
+def warning_table(asked: Sequence[ForecastCase], told: Told, errors: dict[str, float], finished: bool) -> Table:
     """Where the abilities of one study are expected to break, in its knob's units."""
     made = Table(
         title=f"{asked[0].study}: break of {asked[0].knob} expected at",
@@ -139,7 +139,7 @@ def warning_table(asked: Sequence[Case], told: Told, errors: dict[str, float], f
     return made
 
 
-def _setting(case: Case, u: float, harmful: bool) -> str:
+def _setting(case: ForecastCase, u: float, harmful: bool) -> str:
     if not harmful:
         return f"nowhere up to {case.knob_K[-1]:.3g}"
     return f"{case.knob_K[int(np.argmin(np.abs(case.u_K - u)))]:.3g} ({u:.0%})"
@@ -150,7 +150,7 @@ SETTING_COLUMNS = (
 )
 
 
-def to_csv(cases: Sequence[Case], told: Told) -> str:
+def to_csv(cases: Sequence[ForecastCase], told: Told) -> str:
     """A row for each setting of each case; empty where there is nothing."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -173,7 +173,7 @@ def _number(value: float | None) -> str:
 
 
 @styled
-def figure(cases: Sequence[Case], told: Told) -> Picture:
+def figure(cases: Sequence[ForecastCase], told: Told) -> Picture:
     """Foretold against actual, a column a predictor: the share lost at every setting above, the breaks below."""
     drawn, axes = panels(2, len(SHOWN), 2.65, sharex="row", sharey="row")
     for column, name in enumerate(SHOWN):
@@ -193,7 +193,7 @@ def figure(cases: Sequence[Case], told: Told) -> Picture:
     return drawn
 
 
-def _losses(ax: Axes, cases: Sequence[Case], told: Sequence[Foretold]) -> None:
+def _losses(ax: Axes, cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> None:
     for case, one in zip(cases, told, strict=True):
         colour, marker = _marks(cases)[case.mechanism]
         ax.plot(case.lost_K, one.lost_K, color=colour, marker=marker, linestyle="", markersize=3.5, alpha=0.65,
@@ -201,7 +201,7 @@ def _losses(ax: Axes, cases: Sequence[Case], told: Sequence[Foretold]) -> None:
     _square(ax)
 
 
-def _breaks(ax: Axes, cases: Sequence[Case], told: Sequence[Foretold]) -> None:
+def _breaks(ax: Axes, cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> None:
     """Points that would lie on one another are set around one another."""
     ax.axvspan(NOWHERE - 0.17, NOWHERE + 0.17, color=BAND_TINT, linewidth=0, zorder=0)
     ax.axhspan(NOWHERE - 0.17, NOWHERE + 0.17, color=BAND_TINT, linewidth=0, zorder=0)
@@ -226,12 +226,12 @@ def _square(ax: Axes, beyond: float | None = None) -> None:
         ticks(at if beyond is None else [*at, beyond], names if beyond is None else [*names, "none"])
 
 
-def _marks(cases: Sequence[Case]) -> dict[str, tuple[str, str]]:
+def _marks(cases: Sequence[ForecastCase]) -> dict[str, tuple[str, str]]:
     names = mechanisms(cases)
     return {name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
 
 
-def write(cases: Sequence[Case], told: Told, folder: Path) -> list[Path]:
+def write(cases: Sequence[ForecastCase], told: Told, folder: Path) -> list[Path]:
     """Write early.csv and early.svg into a folder, made where it is missing; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     table, picture = folder / "early.csv", folder / "early.svg"

@@ -19,8 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.plots.style import BLACK, STYLE, WIDTH, KnobAxis
+from analysis.results.curves import Curve
 from analysis.stats import summaries
-from analysis.verdicts.claims import Curve
 
 
 class Point(NamedTuple):

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.design.controls import neutral_value
 from analysis.diagnosis.rules import prunes
 from analysis.results.recovery_record import UNCHANGED
-from analysis.verdicts.claims import neutral_value
 from lab.engine.branch import can_change
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry

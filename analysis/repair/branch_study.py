@@ -16,11 +16,12 @@ import numpy as np
 
 from analysis.activations import measure
 from analysis.activations.measure import Measurer
+from analysis.design.controls import neutral_value
 from analysis.repair.arms import ARMS, Settings
 from analysis.results import recovery_record
 from analysis.results.recovery_record import UNCHANGED, Outcome, Repairs
 from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds, claim_place, neutral_value
+from analysis.verdicts.claims import Bounds, claim_site
 from lab.engine.branch import branch
 from lab.engine.plan import Plan, make_plan
 from lab.engine.program_cache import Programs
@@ -37,7 +38,7 @@ SHARE_OF_STEPS = 0.2  # of the study's steps: what an arm has, unless it is told
 
 
 @dataclass(frozen=True)
-class Course:
+class RepairPlan:
     """Where arms go on from, and what they are.
 
     Attributes:
@@ -82,7 +83,9 @@ def _steps(study: Study) -> int:
     return max(1, round(SHARE_OF_STEPS * study.stages[-1].end / study.call_steps)) * study.call_steps
 
 
-def course(results: Results, bounds: Sequence[Bounds], labels: Sequence[Any], arms: str = "", steps: int = 0) -> Course:
+def repair_plan(
+    results: Results, bounds: Sequence[Bounds], labels: Sequence[Any], arms: str = "", steps: int = 0
+) -> RepairPlan:
     """Plan a repair.
 
     Args:
@@ -106,7 +109,7 @@ def course(results: Results, bounds: Sequence[Bounds], labels: Sequence[Any], ar
             chosen.append(name)
     branched, cells = _branch(results, broken, chosen, steps)
     words = {name: ARMS[name].words(study, steps) for name in chosen}
-    return Course(branched, cells, words, broken, steps, tuple(notes))
+    return RepairPlan(branched, cells, words, broken, steps, tuple(notes))
 
 
 def probes(results: Results, labels: Sequence[Any]) -> list[str]:
@@ -158,7 +161,7 @@ def _branch(
 
 def carry_out(
     results: Results,
-    course: Course,
+    repair_plan: RepairPlan,
     store: Store,
     programs: Programs,
     root: Path,
@@ -177,19 +180,19 @@ def carry_out(
       note: told of damaged checkpoints.
       tell: told (cells measured, cells to measure).
     """
-    plan, directory = make_plan(course.study, programs.layout), root / recovery_record.FILE.parent
+    plan, directory = make_plan(repair_plan.study, programs.layout), root / recovery_record.FILE.parent
     directory.mkdir(exist_ok=True)
     checkpoint.sweep_up(directory)
-    there = open_store(directory, course.study, note)
+    there = open_store(directory, repair_plan.study, note)
     there.nodes |= {key: place for key, place in store.nodes.items() if key not in there.nodes}
     train(plan, there)
-    found = outcomes(results, plan, there, Measurer(course.study, programs, directory), course, tell)
+    found = outcomes(results, plan, there, Measurer(repair_plan.study, programs, directory), repair_plan, tell)
     recovery_record.write(root, found)
     return found
 
 
 def outcomes(
-    results: Results, plan: Plan, store: Store, measurer: Measurer, course: Course, on_progress: Any
+    results: Results, plan: Plan, store: Store, measurer: Measurer, repair_plan: RepairPlan, on_progress: Any
 ) -> Repairs:
     """Read what every arm came to from the branch's last checkpoints.
 
@@ -208,7 +211,7 @@ def outcomes(
     known = [saved[path] for path in sorted(saved) if knobs.keys() >= {*saved[path].meta["cells"]}]
     readings = measurer.read(known, knobs, on_progress)
     histories = {path: checkpoint.load(one, "history") for path, one in saved.items()}
-    at_places = {str(place): index for index, place in enumerate(measure.places(course.study))}
+    at_places = {str(place): index for index, place in enumerate(measure.probe_sites(repair_plan.study))}
 
     def after(cell: int) -> Callable[[str], float]:
         one, row = final[nodes[cell].key]
@@ -226,12 +229,12 @@ def outcomes(
 
         return value
 
-    finals = {_key(*where): after(cell) for cell, where in enumerate(course.cells)}
+    finals = {_key(*where): after(cell) for cell, where in enumerate(repair_plan.cells)}
     last = len(study.stages) - 1
-    used = {(tuple(stratum.items()), setting) for stratum, setting, _, _ in course.cells}
+    used = {(tuple(stratum.items()), setting) for stratum, setting, _, _ in repair_plan.cells}
     parents = sorted(study.key(c, last) for c in study.cells if _place(study, c, used))
-    found = tuple(one for bound in course.targets for one in _outcomes(results, course, finals, bound))
-    return Repairs(course.steps, course.arms, found, tuple(parents))
+    found = tuple(one for bound in repair_plan.targets for one in _outcomes(results, repair_plan, finals, bound))
+    return Repairs(repair_plan.steps, repair_plan.arms, found, tuple(parents))
 
 
 def _place(study: Study, cell: Settings, used: set[tuple[Any, float]]) -> bool:
@@ -244,15 +247,15 @@ def _key(stratum: Settings, setting: float, seed: int, arm: str) -> tuple[Any, .
 
 
 def _outcomes(
-    results: Results, course: Course, finals: Mapping[tuple[Any, ...], Callable[[str], float]], bound: Bounds
+    results: Results, repair_plan: RepairPlan, finals: Mapping[tuple[Any, ...], Callable[[str], float]], bound: Bounds
 ) -> Iterator[Outcome]:
     """One ability's outcomes, an arm after the other, over the seeds that have all the cells an arm needs."""
     study, neutral, broken = results.study, neutral_value(results.study), bound.harmful_from
     assert broken is not None, "only abilities that are lost are repaired"
-    column, place = f"{bound.label}/{bound.split}", claim_place(study, bound.label)
+    column, place = f"{bound.label}/{bound.split}", claim_site(study, bound.label)
     curve = bound.ability
     at = {value: int(np.argmin(np.abs(curve.knob_K - value))) for value in (neutral, broken)}
-    for arm in course.arms:
+    for arm in repair_plan.arms:
         rows, moved = [], []
         for s, seed in enumerate(curve.seed_S):
             needed = [(neutral, UNCHANGED), (broken, UNCHANGED), (broken, arm)]
@@ -272,7 +275,7 @@ def _outcomes(
         by_other_means = {
             metric: tuple(float(sign * (cells[i][2] - cells[i][1])) for cells in moved)
             for i, (metric, sign) in enumerate(study.claim.gains)
-            if arm != UNCHANGED and not _turns_the_knob(study, arm, course.steps)
+            if arm != UNCHANGED and not _turns_the_knob(study, arm, repair_plan.steps)
         }
         yield Outcome(
             bound.label,

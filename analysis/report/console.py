@@ -27,7 +27,9 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     seeds = len({cell["seed"] for cell in study.cells})
     axes = " × ".join(f"{len(a.values)} {a.knob}{' (tuned away)' if a.tuned else ''}" for a in study.axes)
     stages = ", ".join(f"{s.name} {s.end - s.start}" for s in study.stages)
-    nodes = " → ".join(str(sum(len(b.nodes) for b in plan.buckets if b.stage == i)) for i in range(len(study.stages)))
+    nodes = " → ".join(
+        str(sum(len(b.nodes) for b in plan.program_groups if b.stage == i)) for i in range(len(study.stages))
+    )
     starts = {stage.name: stage.start for stage in study.stages}
     cut_off = sum(len(c[-1].meta["cells"]) * (c[-1].step - starts[c[-1].meta["stage"]]) for c in store.unfinished)
     saved = shared - left + cut_off
@@ -54,7 +56,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
 
 def _programs_text(plan: Plan) -> str:
     """How many training programs are compiled, and which axes make them more."""
-    count = len(plan.buckets)
+    count = len(plan.program_groups)
     static = ", ".join(f"{more} of them for {knob}" for knob, more in plan.compiles_of_axes().items())
     told = f"{count} training program{'s' if count > 1 else ''} to compile"
     return told + (f" ({static}, whose values are compiled in)" if static else "")

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.design.controls import strata
 from analysis.plots.recorded_figure import Picture
 from analysis.report import figures, heatmaps, matched_compute, repair_section, training_figures, wording
 from analysis.report.projections import Embedding
 from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds, Judged, strata
+from analysis.verdicts.claims import Bounds, Judged
 
 # name -> (title, caption); {knob} and {layer} are filled in. Every stratum has these.
 FIGURES = {

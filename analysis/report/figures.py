@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analysis.design.controls import neutral_value
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import (
     BAND_TINT,
@@ -27,9 +28,10 @@ from analysis.plots.style import (
     range_handles,
 )
 from analysis.report import wording
+from analysis.results.curves import Curve, curve
 from analysis.results.table import Results
 from analysis.stats import summaries
-from analysis.verdicts.claims import Bounds, Curve, Judged, curve, neutral_value
+from analysis.verdicts.claims import Bounds, Judged
 from lab.study.spec import Study
 from tasks.base import trivial
 

@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from analysis.design.controls import neutral_value, strata
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BLACK, BLUE, GREY, VERMILLION
 from analysis.report import wording
 from analysis.report.figures import setting_series
 from analysis.report.projections import Embedding, View
 from analysis.stats import summaries
-from analysis.verdicts.claims import Bounds, Judged, neutral_value, strata
+from analysis.verdicts.claims import Bounds, Judged
 from lab.study.spec import Study
 
 POINTS = 256  # inputs drawn a panel: the first ones, which are as random as any

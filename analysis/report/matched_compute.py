@@ -17,10 +17,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from analysis.design.controls import neutral_value
 from analysis.report import wording
+from analysis.results.curves import Curve, curve
 from analysis.results.table import Results
 from analysis.stats import summaries
-from analysis.verdicts.claims import Curve, curve, neutral_value
 from lab.mechanisms import knobs as registry
 from lab.study.spec import Study
 
@@ -150,8 +151,8 @@ def _begun(results: Results, stratum: dict[str, Any]) -> np.ndarray:
     """bool[E]: whether all that sets a stratum off from its neutral one acts: before, it reads as that one does."""
     study = results.study
     names = [stage.name for stage in study.stages]
-    acting = [study.acts_from[knob] for knob, value in stratum.items() if value != registry.KNOBS[knob].neutral]
-    return np.asarray([names.index(name) for name in results.stage]) >= max(acting, default=0)
+    active = [study.acts_from[knob] for knob, value in stratum.items() if value != registry.KNOBS[knob].neutral]
+    return np.asarray([names.index(name) for name in results.stage]) >= max(active, default=0)
 
 
 def _mean(values_SxK: np.ndarray) -> np.ndarray:

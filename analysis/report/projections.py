@@ -19,9 +19,10 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
 from analysis.activations import extract
-from analysis.activations.measure import claim_place
+from analysis.activations.measure import claim_site
+from analysis.design.controls import neutral_value, strata
 from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds, Judged, neutral_value, strata
+from analysis.verdicts.claims import Bounds, Judged
 from lab.engine.plan import Plan
 from lab.engine.program_cache import Programs
 from lab.storage.store import Store
@@ -143,7 +144,7 @@ def read(
     chosen = [one for stratum in strata(study) for one in _chosen(results, stratum, judged, bounds)]
     wanted = sorted({cell for _, _, cells in chosen for _, _, cell in cells})
     labels = list(dict.fromkeys(bound.label for bound, _, _ in chosen))
-    places = tuple(claim_place(study, label) for label in labels)
+    places = tuple(claim_site(study, label) for label in labels)
     members = extract.find(study, store, wanted, int(results.step[-1]))
     knobs = plan.knobs
     planes: dict[tuple[int, str], tuple[Plane, np.ndarray]] = {}

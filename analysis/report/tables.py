@@ -8,11 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from analysis.design.controls import neutral_value
 from analysis.diagnosis import lead_lag
 from analysis.report import wording
+from analysis.results.curves import Curve, curve
 from analysis.results.table import Results
 from analysis.stats import summaries
-from analysis.verdicts.claims import Bounds, Curve, Judged, curve, neutral_value
+from analysis.verdicts.claims import Bounds, Judged
 from lab.engine.plan import Plan
 from lab.study.spec import Study, TaskUse, telling
 from tasks.base import trivial

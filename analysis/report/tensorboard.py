@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.activations.measure import Place, claim_place
+from analysis.activations.measure import ProbeSite, claim_site
+from analysis.design.controls import strata
 from analysis.report.event_files import CellRun, Chart, Series, Sweep
 from analysis.report.wording import settings_text
+from analysis.results.curves import curve
 from analysis.results.table import Results
 from analysis.stats import summaries
-from analysis.verdicts.claims import curve, strata
 from lab.study.spec import Study
 
 MAX_TAGS = 1000  # the scalars page gets slow beyond
@@ -57,11 +58,11 @@ def _readings(study: Study) -> Iterator[_Reading]:
     yield _Reading("training loss", "train/loss", False)
 
 
-def _claimed(study: Study) -> Iterator[tuple[Place, str]]:
+def _claimed(study: Study) -> Iterator[tuple[ProbeSite, str]]:
     """Every place and metric that a primary claim is about."""
     for label in dict.fromkeys(label for label, _ in study.claim.abilities):
         for metric, _ in study.claim.gains:
-            yield claim_place(study, label), metric
+            yield claim_site(study, label), metric
 
 
 def _group(results: Results, stratum: dict[str, Any], reading: _Reading) -> tuple[list[Series], list[Chart]]:

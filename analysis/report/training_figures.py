@@ -12,9 +12,10 @@ from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BLACK, GREY, knob_colours
 from analysis.report.figures import COLUMNS, TRIVIAL, claimed, knob_axis, knob_legend, metric_label, setting_series
 from analysis.report.matched_compute import Matched
+from analysis.results.curves import curve
 from analysis.results.table import Results, shared_evaluations
 from analysis.stats import summaries
-from analysis.verdicts.claims import Bounds, Judged, curve
+from analysis.verdicts.claims import Bounds, Judged
 from lab.study.spec import Study
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from analysis.design import interim, selection
+from analysis.design.controls import neutral_value
 from analysis.diagnosis import diagnose, lead_lag
 from analysis.results.recovery_record import Repairs, routes
 from analysis.results.table import Results
 from analysis.stats import break_test
-from analysis.verdicts.claims import Bounds, Judged, neutral_value
+from analysis.verdicts.claims import Bounds, Judged
 
 SCHEMA = 1  # raised when a field changes its meaning or goes away; new fields don't raise it
 

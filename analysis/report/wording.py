@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.design import interim, selection
+from analysis.design.controls import neutral_value
 from analysis.metrics.registry import METRICS
 from analysis.results.table import Results
 from analysis.stats import break_test
-from analysis.verdicts.claims import Bounds, Judged, neutral_value
+from analysis.verdicts.claims import Bounds, Judged
 from lab.engine.plan import Plan
 from lab.mechanisms import knobs as registry
 from lab.study.spec import Study

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from markupsafe import escape as escape_html
 
 from analysis.design import selection
+from analysis.design.controls import strata
 from analysis.diagnosis import diagnose, lead_lag
 from analysis.metrics.registry import METRICS
 from analysis.plots import style
@@ -34,7 +35,7 @@ from analysis.report.projections import Embedding
 from analysis.results import costs, density
 from analysis.results.recovery_record import KINDS
 from analysis.results.table import Results, to_csv
-from analysis.verdicts.claims import Bounds, Judged, strata
+from analysis.verdicts.claims import Bounds, Judged
 from lab.engine.plan import Plan
 from lab.engine.progress import duration
 

@@ -65,7 +65,7 @@ def count(plan: Plan, store: Store) -> Costs:
 def _read(plan: Plan, store: Store) -> dict[tuple[str, int], tuple[int, int, float]]:
     """(node, step) -> (parameters, those that aren't zero, FLOPs an example); each checkpoint is loaded once."""
     study, found = plan.study, {}
-    nodes = {node.key: node for bucket in plan.buckets for node in bucket.nodes}
+    nodes = {node.key: node for group in plan.program_groups for node in group.nodes}
     chunks = {saves[0].path: saves for saves, _ in (store.nodes[key] for key in nodes)}
     for saves in chunks.values():
         for saved in saves:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.activations.measure import Place, claim_place
+from analysis.activations.measure import ProbeSite, claim_site
 from lab.study.spec import Study
 
 FILE = "interventions.json"
 VERSION = 1  # raised whenever the same checkpoint would be judged otherwise
 
 
-def save(directory: Path, study: Study, place: Place, factor: str, readings: Mapping[str, np.ndarray]) -> None:
+def save(directory: Path, study: Study, place: ProbeSite, factor: str, readings: Mapping[str, np.ndarray]) -> None:
     """Keep the readings of a study's last step, float64[cells] by name, beside those of other places.
 
     Raises:
@@ -42,14 +42,14 @@ def load(directory: Path, study: Study) -> dict[str, np.ndarray]:
     kept, found = _read(directory / FILE), {}
     cells = [study.key(cell, len(study.stages) - 1) for cell in study.cells]
     for use in study.tasks:
-        for name, by_cell in kept.get(_name(claim_place(study, use.label), use.factor), {}).items():
+        for name, by_cell in kept.get(_name(claim_site(study, use.label), use.factor), {}).items():
             values = np.asarray([by_cell.get(cell, np.nan) for cell in cells], float)
             if np.isfinite(values).any():
                 found[f"{use.label}/{name}"] = values
     return found
 
 
-def _name(place: Place, factor: str) -> str:
+def _name(place: ProbeSite, factor: str) -> str:
     return f"{place}/{factor}"
 
 

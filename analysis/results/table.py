@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from analysis.activations import linear_maps
-from analysis.activations.measure import Measurer, Place, places
+from analysis.activations.measure import Measurer, ProbeSite, probe_sites
 from analysis.design import interim as looks
-from analysis.design.controls import twins
-from analysis.design.interim import Looks
+from analysis.design.controls import matched_controls
+from analysis.design.interim import InterimAnalyses
 from analysis.design.selection import Tuning
 from analysis.results import costs, intervention_record
 from analysis.results.costs import Costs
@@ -59,7 +59,7 @@ class Results:
     density: Density | None = None
     costs: Costs | None = None
     repairs: Repairs | None = None
-    looks: Looks | None = None
+    looks: InterimAnalyses | None = None
     tuning: Tuning | None = None
     interventions: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -67,7 +67,7 @@ class Results:
         """float64[cells, E]."""
         return self.columns[f"{label}/{split}/{reading}"]
 
-    def latent(self, place: Place, metric: str) -> np.ndarray:
+    def latent(self, place: ProbeSite, metric: str) -> np.ndarray:
         """float64[cells, E]."""
         return self.columns[f"{place}/{metric}"]
 
@@ -140,8 +140,8 @@ def _images(
     ends = [store.final(row[-1].key) if len(row) == len(study.stages) else None for row in nodes]
     pairs = {
         index: (end, other)
-        for index, (end, twin) in enumerate(zip(ends, twins(study), strict=True))
-        if twin is not None and end is not None and (other := ends[twin]) is not None
+        for index, (end, control) in enumerate(zip(ends, matched_controls(study), strict=True))
+        if control is not None and end is not None and (other := ends[control]) is not None
     }
     found = linear_maps.read(measurer, list(pairs.values()), knobs)
     columns = {}
@@ -163,7 +163,7 @@ def _recorded(history: dict[str, np.ndarray], row: int, step: int, names: list[s
 def _measured(study: Study, readings: dict[str, np.ndarray]) -> dict[str, float]:
     return {
         f"{place}/{name}": float(values[index])
-        for index, place in enumerate(places(study))
+        for index, place in enumerate(probe_sites(study))
         for name, values in readings.items()
     }
 

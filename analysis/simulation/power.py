@@ -35,7 +35,7 @@ ENOUGH = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class PowerPlan:
     """A truth and the test that is to find it.
 
     Attributes:
@@ -109,7 +109,7 @@ def ability_curve(kind: str, base: float, at: float, rise: float, fall: float, w
     return lambda u_K: base + np.interp(u_K, u, change)
 
 
-def measure(plan: Plan, n_seeds: int, repetitions: int, rng_seed: int = 0) -> Power:
+def measure(plan: PowerPlan, n_seeds: int, repetitions: int, rng_seed: int = 0) -> Power:
     """Judges `repetitions` simulated claims with `n_seeds` seeds each."""
     rng = np.random.default_rng([rng_seed, n_seeds])
     u_K, metrics, abilities = simulate(
@@ -159,7 +159,7 @@ def enough(powers: Sequence[Power], field: str) -> int | None:
     return few
 
 
-def sentence(plan: Plan, powers: Sequence[Power]) -> str:
+def sentence(plan: PowerPlan, powers: Sequence[Power]) -> str:
     """How many seeds reach a power of .8, in one sentence."""
     most = max(p.n_seeds for p in powers)
     verdict_seeds, bound_seeds = enough(powers, "verdict"), enough(powers, "bound")

@@ -21,7 +21,17 @@ import numpy as np
 from analysis.plots import style
 from analysis.plots.recorded_figure import Picture, panels, styled
 from analysis.simulation import pilot_noise
-from analysis.simulation.power import ABOUT, ENOUGH, EXPECTED, Plan, Power, ability_curve, interval, measure, sentence
+from analysis.simulation.power import (
+    ABOUT,
+    ENOUGH,
+    EXPECTED,
+    Power,
+    PowerPlan,
+    ability_curve,
+    interval,
+    measure,
+    sentence,
+)
 from analysis.simulation.simulator import TRIVIAL, Truth, settings
 from analysis.stats.break_test import MIN_SETTINGS
 from lab.errors import UserError
@@ -31,7 +41,7 @@ FALL = {"fall": 0.1, "free": 0.2, "cliff": 0.9}
 SEEDS = (5, 6, 8, 10, 12, 16)
 
 
-def to_csv(plan: Plan, powers: Sequence[Power]) -> str:
+def to_csv(plan: PowerPlan, powers: Sequence[Power]) -> str:
     """A row for each number of seeds, shares with their 95% Monte Carlo intervals."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -46,7 +56,7 @@ def to_csv(plan: Plan, powers: Sequence[Power]) -> str:
 
 
 @styled
-def figure(plan: Plan, powers: Sequence[Power]) -> Picture:
+def figure(plan: PowerPlan, powers: Sequence[Power]) -> Picture:
     """Power against seeds with Monte Carlo intervals, and beside it how far off the break is located."""
     drawn, axes = panels(1, 2, 3.0)
     left, right = axes[0]
@@ -120,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def plan_of(args: argparse.Namespace) -> tuple[Plan, str]:
+def plan_of(args: argparse.Namespace) -> tuple[PowerPlan, str]:
     """The plan that the command line asks for, and a sentence that says where its noise is from.
 
     Raises:
@@ -165,7 +175,7 @@ def plan_of(args: argparse.Namespace) -> tuple[Plan, str]:
         f"neutral ability {base:.3g}, trivial {trivial:.3g}, delta {share * (base - trivial):.3g}\n"
         f"noise: seed {sds.seed_sd:.3g}, slope {sds.slope_sd:.3g}, cell {sds.cell_sd:.3g} ({source})"
     )
-    return Plan(truth, EXPECTED[kind], reach, args.settings, trivial, alpha, share), told
+    return PowerPlan(truth, EXPECTED[kind], reach, args.settings, trivial, alpha, share), told
 
 
 def _with_values(about: str, args: argparse.Namespace, fall: float) -> str:
@@ -207,7 +217,7 @@ def _numbers(text: str) -> list[int]:
     return seeds
 
 
-def _write(path: Path, plan: Plan, powers: Sequence[Power]) -> None:
+def _write(path: Path, plan: PowerPlan, powers: Sequence[Power]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = figure(plan, powers)
     if path.suffix == ".png":

@@ -11,12 +11,13 @@ from collections.abc import Collection
 
 import numpy as np
 
-from analysis.activations.measure import Place
-from analysis.design.interim import Looks, first
+from analysis.activations.measure import ProbeSite
+from analysis.design.interim import InterimAnalyses, first
+from analysis.results.curves import Curve
 from analysis.simulation.scenarios import RIGHT, SILENT, too_often
 from analysis.simulation.simulator import TRIVIAL, TRUTHS, Truth
 from analysis.stats.break_test import Verdict, verdict
-from analysis.verdicts.claims import Bounds, Curve, Judged, bounds_verdict
+from analysis.verdicts.claims import Bounds, Judged, bounds_verdict
 from analysis.verdicts.refinement import grow
 from lab.mechanisms.knobs import KNOBS
 
@@ -81,7 +82,7 @@ class Study:
 
 def refined(
     truth: Truth, rng: np.random.Generator, n_seeds: int, n_settings: int, count: int, precision: float
-) -> tuple[Looks, tuple[Verdict, Bounds], tuple[Verdict, Bounds]]:
+) -> tuple[InterimAnalyses, tuple[Verdict, Bounds], tuple[Verdict, Bounds]]:
     """One study from its first look to its last.
 
     Returns:
@@ -99,7 +100,7 @@ def refined(
         looks = step.looks
 
 
-def _judged(study: Study, looks: Looks) -> tuple[Judged, Bounds]:
+def _judged(study: Study, looks: InterimAnalyses) -> tuple[Judged, Bounds]:
     """A study judged as `analysis.verdicts.claims` judges one."""
     knob_K = np.asarray(sorted({*looks.designed, *(value for _, value in looks.added)}))
     seed_S = np.asarray(looks.seeds[-1])
@@ -109,7 +110,7 @@ def _judged(study: Study, looks: Looks) -> tuple[Judged, Bounds]:
     gain, ability = Curve(knob_K, seed_S, metric_SxK), Curve(knob_K, seed_S, ability_SxK)
     options = {"neutral_index": 0, "alpha": 0.05, "delta_share": 0.05} | looks.options(knob_K, seed_S)
     told = verdict(knob_K, metric_SxK, ability_SxK, trivial=TRIVIAL, draws=DRAWS, **options)
-    place = Place("task", 0, "answer")
+    place = ProbeSite("task", 0, "answer")
     one = Judged("metric", 1, place, "task", "iid", {}, gain, ability, ability, TRIVIAL, told, told.deciding_p)
     free, learned = bounds_verdict(ability, TRIVIAL, **options)
     bound = Bounds(

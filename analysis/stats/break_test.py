@@ -123,7 +123,7 @@ def family(verdicts: Sequence[Verdict], method: str = "bh") -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class InterimLook:
     """One look at a study that grows.
 
     Attributes:
@@ -348,7 +348,7 @@ def verdict(
     strict: bool = False,
     draws: int = 400,
     rng_seed: int = 0,
-    looks: Sequence[Look] = (),
+    looks: Sequence[InterimLook] = (),
     designed_K: Sequence[bool] | None = None,
 ) -> Verdict:
     """Judges whether a latent gain along a knob becomes ability, and where it stops.
@@ -387,7 +387,7 @@ def verdict(
         return _prepare(*data, trivial, 0 if neutral_index == 0 else -1, delta_share, delta)
 
     claim = _prepare(knob_K, metric_SxK, ability_SxK, trivial, neutral_index, delta_share, delta)
-    looks = looks or (Look(np.ones(len(claim.ability_SxK), bool), 1.0),)
+    looks = looks or (InterimLook(np.ones(len(claim.ability_SxK), bool), 1.0),)
     designed = [(seen(look.seeds_S, known_K), look.share) for look in looks]
     contrasts = designed[-1][0].contrasts
     tests = _tests_over(designed, rho, rng_seed)

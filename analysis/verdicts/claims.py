@@ -13,22 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from analysis.activations.measure import Place, claim_place
+from analysis.activations.measure import ProbeSite, claim_site
 from analysis.design.controls import neutral_value, strata
+from analysis.results.curves import Curve, curve
 from analysis.results.table import Results
 from analysis.stats import break_test
 from lab.errors import UserError
 from lab.study.spec import Study
 from tasks.base import trivial
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One reading over the claim's knob within a stratum: values[S, K], NaN where a cell is missing or diverged."""
-
-    knob_K: np.ndarray
-    seed_S: np.ndarray
-    values_SxK: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Judged:
 
     metric: str
     sign: int
-    place: Place
+    place: ProbeSite
     label: str
     split: str
     stratum: dict[str, Any]
@@ -92,28 +84,6 @@ class Bounds:
     neutral: float
 
 
-def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluation: int = -1) -> Curve:
-    """One column of the results over knob and seed; diverged cells are missing.
-
-    Args:
-      results: the study's results.
-      stratum: values of the other axes.
-      column: float64[cells, E].
-      evaluation: which evaluation; the last by default.
-    """
-    study, knob = results.study, results.study.claim.knob
-    inside = [i for i, cell in enumerate(study.cells) if all(cell[k] == v for k, v in stratum.items())]
-    knob_K = np.asarray(sorted({float(study.cells[i][knob]) for i in inside}))
-    seed_S = np.asarray(sorted({int(study.cells[i]["seed"]) for i in inside}))
-    values = np.full((len(seed_S), len(knob_K)), np.nan)
-    for i in inside:
-        cell, step = study.cells[i], results.step[evaluation]
-        if results.diverged_at[i] < 0 or results.diverged_at[i] >= step:
-            place = np.searchsorted(seed_S, cell["seed"]), np.searchsorted(knob_K, float(cell[knob]))
-            values[place] = column[i, evaluation]
-    return Curve(knob_K, seed_S, values)
-
-
 def check(study: Study) -> None:
     """Refuse, before training, a claim that the break test can't read.
 
@@ -141,7 +111,7 @@ def judge(results: Results) -> list[Judged]:
             floor = trivial(uses[label].task, split).exact
             ability, logprob = _ability(results, stratum, label, split)
             for metric, sign in claim.gains:
-                place = claim_place(study, label)
+                place = claim_site(study, label)
                 gain = curve(results, stratum, results.latent(place, metric))
                 verdict = _verdict(results, gain.values_SxK * sign, ability, floor)
                 found.append((metric, sign, place, label, split, stratum, gain, ability, logprob, floor, verdict))

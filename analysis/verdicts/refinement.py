@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.design import controls
 from analysis.design import interim as record
-from analysis.design.interim import Looks, Settings
+from analysis.design.interim import InterimAnalyses, Settings
 from analysis.stats.break_test import MIN_SETTINGS
 from analysis.verdicts.claims import Bounds, Judged, check
 from lab.errors import UserError
@@ -50,7 +50,7 @@ class Round:
       why: a sentence for a person.
     """
 
-    looks: Looks
+    looks: InterimAnalyses
     settings: tuple[tuple[Settings, float], ...]
     seeds: int
     why: str
@@ -93,7 +93,11 @@ def _even(study: Study) -> bool:
 
 
 def next_round(
-    study: Study, looks: Looks, judged: Sequence[Judged], bounds: Sequence[Bounds], precision: float = PRECISION
+    study: Study,
+    looks: InterimAnalyses,
+    judged: Sequence[Judged],
+    bounds: Sequence[Bounds],
+    precision: float = PRECISION,
 ) -> Round | None:
     """What a study trains next; None where nothing is open, or nothing is left to spend. See `grow`.
 
@@ -113,7 +117,7 @@ def _admits(study: Study, stratum: Settings, value: float) -> bool:
 
 def grow(
     knob: Knob,
-    looks: Looks,
+    looks: InterimAnalyses,
     judged: Sequence[Judged],
     bounds: Sequence[Bounds],
     precision: float,
@@ -151,7 +155,7 @@ def grow(
     )
 
 
-def why_over(study: Study, looks: Looks, judged: Sequence[Judged], bounds: Sequence[Bounds]) -> str:
+def why_over(study: Study, looks: InterimAnalyses, judged: Sequence[Judged], bounds: Sequence[Bounds]) -> str:
     """Why nothing more is trained, for a person."""
     still = {f"{one.label}/{one.split}" for one in judged if is_open(one)}
     still |= {f"{b.label}/{b.split}" for b in bounds if b.primary and b.learned and undetermined(b)}

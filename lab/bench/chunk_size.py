@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from lab.bench.programs import ROUNDS, STEPS, seconds_of
 from lab.engine import device_grid
 from lab.engine.device_grid import Layout, local_layout, memory_budget, use_every_core
-from lab.engine.plan import Bucket, Plan, make_plan, traced_arguments
+from lab.engine.plan import Plan, ProgramGroup, make_plan, traced_arguments
 from lab.engine.program_cache import Programs
 from lab.errors import UserError, run_command
 from lab.study import loader
@@ -56,33 +56,33 @@ class Candidate:
         return 1e3 * min(self.seconds) / self.cell_steps
 
 
-def largest(plan: Plan) -> Bucket:
+def largest(plan: Plan) -> ProgramGroup:
     """The bucket whose program takes most memory; of several the one that trains most."""
-    return max(plan.buckets, key=lambda b: (plan.memory_of(b.program.spec), plan.steps(b) * len(b.nodes)))
+    return max(plan.program_groups, key=lambda b: (plan.memory_of(b.program.spec), plan.steps(b) * len(b.nodes)))
 
 
-def layouts(plan: Plan, bucket: Bucket, budget: int) -> list[Layout]:
+def layouts(plan: Plan, group: ProgramGroup, budget: int) -> list[Layout]:
     """What is tried: powers of two while their estimated memory fits and cells are there, and what the plan has."""
-    layout, per_device = plan.layout, -(-len(bucket.nodes) // plan.layout.devices)
+    layout, per_device = plan.layout, -(-len(group.nodes) // plan.layout.devices)
     found, chunk = {layout.chunk: layout}, 1
     while chunk <= MOST.get(layout.platform, 1024) and chunk < 2 * per_device:
         one = replace(layout, chunk=chunk, width=1 if layout.platform == "cpu" else chunk)
-        if budget and replace(plan, layout=one).memory_of(bucket.program.spec) > budget:
+        if budget and replace(plan, layout=one).memory_of(group.program.spec) > budget:
             break
         found.setdefault(chunk, one)
         chunk *= 2
     return [found[chunk] for chunk in sorted(found)]
 
 
-def candidate(bucket: Bucket, layout: Layout) -> Candidate:
+def candidate(group: ProgramGroup, layout: Layout) -> Candidate:
     """A bucket's program compiled for a layout, with as many of its nodes as that takes, and run once.
 
     States are made anew for every round, so that no two candidates' are in memory together.
     """
     programs, cells = Programs(layout), layout.devices * layout.chunk
-    nodes = (list(bucket.nodes) * -(-cells // len(bucket.nodes)))[:cells]
-    program = replace(bucket.program, call_steps=min(bucket.program.call_steps, STEPS))
-    seeds, knobs = device_grid.place(traced_arguments(nodes), layout)
+    nodes = (list(group.nodes) * -(-cells // len(group.nodes)))[:cells]
+    program = replace(group.program, call_steps=min(group.program.call_steps, STEPS))
+    seeds, knobs = device_grid.to_devices(traced_arguments(nodes), layout)
 
     def begun(seed: jax.Array, knobs: Any) -> step.State:
         return step.begin(program, step.init(program, seed), knobs, seed, jnp.int32(0))
@@ -119,12 +119,12 @@ def compiled_bytes(call: Any) -> int:
     return held + analysis.temp_size_in_bytes
 
 
-def probed(bucket: Bucket, tried: Sequence[Layout], note: Callable[[str], None]) -> list[Candidate]:
+def probed(group: ProgramGroup, tried: Sequence[Layout], note: Callable[[str], None]) -> list[Candidate]:
     """Every layout's candidate, timed in turns; those that don't fit after all are noted and left out."""
     found = []
     for layout in tried:
         try:
-            found.append(candidate(bucket, layout))
+            found.append(candidate(group, layout))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -193,15 +193,15 @@ def main(arguments: Sequence[str]) -> int:
     """Print the table."""
     use_every_core()
     plan, budget = planned(arguments)
-    bucket = largest(plan)
-    spec, layout = bucket.program.spec, plan.layout
+    group = largest(plan)
+    spec, layout = group.program.spec, plan.layout
     print(
         f"{layout.devices} × {jax.local_devices()[0].device_kind}, {budget / 2**20:,.0f} MiB each for cells; stage"
-        f" {plan.study.stages[bucket.stage].name}: {spec.layers} layers, width {spec.width},"
-        f" {sum(count for _, count in bucket.program.counts)} examples × {bucket.program.length} tokens a step",
+        f" {plan.study.stages[group.stage].name}: {spec.layers} layers, width {spec.width},"
+        f" {sum(count for _, count in group.program.counts)} examples × {group.program.length} tokens a step",
         flush=True,
     )
-    found = probed(bucket, layouts(plan, bucket, budget), print)
+    found = probed(group, layouts(plan, group, budget), print)
     print(*told(found, layout), sep="\n")
     return 0
 

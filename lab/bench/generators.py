@@ -109,7 +109,7 @@ def alone(task: Task, layout: Layout) -> Callable[[], Any]:
         return lax.scan(batch, jnp.float32(0), keys)[0]
 
     programs = Programs(Layout(layout.platform, layout.devices, 1, 1))
-    seeds = device_grid.place(jnp.arange(layout.devices, dtype=jnp.int32), layout)
+    seeds = device_grid.to_devices(jnp.arange(layout.devices, dtype=jnp.int32), layout)
     call = programs.get("examples alone", task, many, (seeds,))
     return lambda: call(seeds)
 

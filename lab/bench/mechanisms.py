@@ -70,7 +70,7 @@ def with_mechanism(plain: Program, mechanism: str, values: dict[str, Any]) -> Pr
 def stepping(program: Program, values: dict[str, Any], programs: Programs) -> tuple[Callable[[], Any], float]:
     """A call that trains one cell a device for STEPS steps from the first on, and the seconds its compilation took."""
     cells = programs.layout.devices
-    placed = lambda tree: device_grid.place(tree, programs.layout)  # noqa: E731
+    placed = lambda tree: device_grid.to_devices(tree, programs.layout)  # noqa: E731
     seeds = placed(np.arange(cells, dtype=np.int32))
     traced = [name for name, knob in KNOBS.items() if knob.traced and name != "seed"]
     knobs = placed({name: np.full(cells, KNOBS[name].number(values[name]), np.float32) for name in traced})

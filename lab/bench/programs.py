@@ -16,7 +16,7 @@ from lab.engine.device_grid import Layout
 from lab.engine.plan import traced_arguments
 from lab.engine.program_cache import Programs
 from lab.nn.model import ModelSpec
-from lab.prng import address
+from lab.prng import derive_key
 from lab.training import step as train
 from lab.training.step import Program, Schedule
 from tasks import make
@@ -62,7 +62,7 @@ def seconds_of(call: Callable[[], Any]) -> float:
 def matrix_product(layout: Layout) -> tuple[Callable[[], Any], float]:
     """A call that multiplies matrices on every device at once, and its floating-point operations."""
     repeats = 10
-    x = device_grid.place(np.ones((layout.devices, MATRIX, MATRIX), np.float32), layout)
+    x = device_grid.to_devices(np.ones((layout.devices, MATRIX, MATRIX), np.float32), layout)
 
     def many(a: jax.Array) -> jax.Array:
         return lax.fori_loop(0, repeats, lambda _, y: jnp.dot(a, y) * jnp.float32(1e-3), a)
@@ -76,9 +76,9 @@ def training(program: Program, programs: Programs) -> tuple[Callable[[], Any], i
     """A call that trains a full chunk a device for STEPS steps, and the number of cells."""
     layout = programs.layout
     cells = layout.devices * layout.chunk
-    seeds = device_grid.place(np.arange(cells, dtype=np.int32), layout)
+    seeds = device_grid.to_devices(np.arange(cells, dtype=np.int32), layout)
     _, knobs = traced_arguments([])
-    knobs = device_grid.place({name: np.full(cells, 1e-3, np.float32) for name in knobs}, layout)
+    knobs = device_grid.to_devices({name: np.full(cells, 1e-3, np.float32) for name in knobs}, layout)
     state = programs.get("initialisation", program, lambda s: train.init(program, s), (seeds,))(seeds)
     arguments = (jnp.int32(0), seeds, knobs, state)
     call = programs.get(
@@ -90,13 +90,13 @@ def training(program: Program, programs: Programs) -> tuple[Callable[[], Any], i
 def generation(program: Program, programs: Programs) -> Callable[[], Any]:
     """A call that only makes the batches of the same cells and steps."""
     layout, (label, _) = programs.layout, program.counts[0]
-    seeds = device_grid.place(np.arange(layout.devices * layout.chunk, dtype=np.int32), layout)
+    seeds = device_grid.to_devices(np.arange(layout.devices * layout.chunk, dtype=np.int32), layout)
 
     def batches(seed: jax.Array) -> jax.Array:
-        worlds = program.mixture.worlds(address(seed, "world"))
+        worlds = program.mixture.worlds(derive_key(seed, "world"))
 
         def one(total: jax.Array, step: jax.Array) -> tuple[jax.Array, None]:
-            key = address(seed, "batch", step)
+            key = derive_key(seed, "batch", step)
             batch = program.mixture.batch(key, worlds, dict(program.counts), program.length)
             return total + sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in batch), None
 

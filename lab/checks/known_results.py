@@ -56,7 +56,7 @@ def train(study: Study) -> Curves:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder), study, print)
         Trainer(plan, store, Quiet(), Programs(plan.layout)).run()
-        found = [store.final(node.key) for node in plan.buckets[-1].nodes]
+        found = [store.final(node.key) for node in plan.program_groups[-1].nodes]
         histories = [checkpoint.rows(checkpoint.load(saved, "history"), [row]) for saved, row in found]
         names = found[0][0].meta["abilities"]
     curves = {

@@ -160,7 +160,7 @@ def over_cells(
     return jax.jit(mapped, donate_argnums=donate, compiler_options=OPTIONS.get(layout.platform))
 
 
-def place(tree: Any, layout: Layout) -> Any:
+def to_devices(tree: Any, layout: Layout) -> Any:
     """Put host arrays with a leading grid axis onto the devices, split over them."""
     sharding = NamedSharding(mesh_of(layout), P(GRID))
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)

@@ -19,9 +19,9 @@ from jax import lax
 
 from lab.mechanisms.base import Knobs
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from lab.study.spec import Study
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import NO_ANSWER, Example, fed_back
 from tasks.mixture import Mixture
 
@@ -45,7 +45,7 @@ class Evaluation:
       examples: N, examples a split.
       splits: (label, split) pairs.
       length: their common padded length.
-      staying: names of the mechanisms that are part of the model, see `Mechanism.stays`.
+      staying: names of the mechanisms that are part of the model, see `Mechanism.active_at_inference`.
       static: (knob, value) of their static knobs.
     """
 
@@ -54,7 +54,7 @@ class Evaluation:
     examples: int
     splits: tuple[tuple[str, str], ...]
     length: int
-    staying: tuple[str, ...] = ()
+    at_inference: tuple[str, ...] = ()
     static: tuple[tuple[str, Any], ...] = ()
 
 
@@ -87,7 +87,7 @@ def names(study: Study) -> list[str]:
 
 def examples_of(evaluation: Evaluation, seed: jax.Array, worlds: Any, label: str, split: str) -> Example:
     """The examples of one split for a seed, leaves leading with N: addressed, so the same at every evaluation."""
-    key = address(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
+    key = derive_key(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
     return evaluation.mixture.sample(
         key, label, worlds[label], _drawn_as(split), evaluation.examples, evaluation.length
     )
@@ -104,8 +104,8 @@ def evaluate(
       knobs, trained: the cell's knobs and the steps that it was trained; read by mechanisms that stay.
     """
     mixture = evaluation.mixture
-    reading = Acting.reading(evaluation.staying, {**(knobs or {}), **dict(evaluation.static)}, trained)
-    worlds = mixture.worlds(address(seed, "world"))
+    reading = ActiveMechanisms.reading(evaluation.at_inference, {**(knobs or {}), **dict(evaluation.static)}, trained)
+    worlds = mixture.worlds(derive_key(seed, "world"))
     examples = {
         (label, split): examples_of(evaluation, seed, worlds, label, split) for label, split in evaluation.splits
     }
@@ -116,7 +116,7 @@ def evaluate(
         fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fields)
         answers, logprobs = lax.map(
-            lambda s, n=steps: answer(params, evaluation.spec, s[0], s[1], s[2], n, reading.touch, reading.shown),
+            lambda s, n=steps: answer(params, evaluation.spec, s[0], s[1], s[2], n, reading.hook, reading.shown),
             stacked,
         )
         for index, (label, split) in enumerate(pairs):
@@ -137,7 +137,7 @@ def answer(
     targets_NxL: jax.Array,
     weights_NxL: jax.Array,
     decode_steps: int,
-    touch: model.Touch = model.untouched,
+    hook: model.Hook = model.untouched,
     shown: Shown = lambda tokens, fed: tokens,
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy free-running answers, and the mean log-probability of the right ones.
@@ -160,7 +160,7 @@ def answer(
     order_NxL = jnp.cumsum(answering.astype(jnp.int32), axis=1) * answering.astype(jnp.int32)  # 1 for the first answer
     question_N = jnp.argmax(answering, axis=1).astype(jnp.int32)
     fed_NxL = fed_back(tokens_NxL, targets_NxL, weights_NxL) & (decode_steps > 1)
-    run = lambda tokens: model.run(params, shown(tokens, fed_NxL), spec, touch=touch, question_B=question_N)  # noqa: E731
+    run = lambda tokens: model.run(params, shown(tokens, fed_NxL), spec, hook=hook, question_B=question_N)  # noqa: E731
     logits = run(tokens_NxL).logits
     logprob_NxL = jnp.take_along_axis(jax.nn.log_softmax(logits), targets_NxL[..., None], axis=-1)[..., 0]
     judged_NxL = (weights_NxL >= 1).astype(jnp.float32)  # not the scratchpad

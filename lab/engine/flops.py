@@ -31,7 +31,7 @@ from lab.mechanisms.knobs import mechanisms_in_use, telling
 from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.study.spec import Study
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 
 BACKWARD = 2  # a backward pass takes two products for each one of the forward pass
 
@@ -138,19 +138,19 @@ def sizes_of(spec: ModelSpec, knobs: Mapping[str, Any], trained: int) -> Sizes:
         for name in names
         for knob in MECHANISMS[name].knobs
     }
-    touch: Any = Acting.reading(names, given, jnp.int32(trained)).touch
+    hook: Any = ActiveMechanisms.reading(names, given, jnp.int32(trained)).hook
 
-    def number(site: str, room: int, without: int = 0) -> int:
-        return round(float(touch(site, 0, without))) if room else 0
+    def number(hook_point: str, room: int, without: int = 0) -> int:
+        return round(float(hook(hook_point, 0, without))) if room else 0
 
     added = number("thought_steps", spec.thoughts) + number("memories", spec.memories)
     added += number("pauses", spec.pauses) + number("registers", spec.registers)
     places, quantized = spec.max_length + spec.slots + spec.registers, ()
     if spec.codes:
-        asked = [touch("quantized", layer, jnp.zeros(places)) for layer in range(spec.layers + 1)]
+        asked = [hook("quantized", layer, jnp.zeros(places)) for layer in range(spec.layers + 1)]
         quantized = tuple(np.sum(np.asarray(asked) > 0, axis=0).tolist())
     # Ones come through as ones where a head's dimension is there.
-    there = np.asarray(touch("qkv", 1, jnp.ones((1, 1, 3, spec.heads, spec.width // spec.heads))))[0, 0, :, 0]
+    there = np.asarray(hook("qkv", 1, jnp.ones((1, 1, 3, spec.heads, spec.width // spec.heads))))[0, 0, :, 0]
     queries, _, values = (int(np.count_nonzero(part)) for part in there)
     top_k = number("top_k", spec.experts, spec.experts)
     return Sizes(number("turns", spec.turns, 1), added, top_k, quantized, queries, values)
@@ -217,7 +217,7 @@ def gradients(knobs: Mapping[str, Any]) -> int:
 
     Passes that penalties take of their own (Jacobians) aren't counted.
     """
-    return 1 + sum(MECHANISMS[name].looks_ahead for name in mechanisms_in_use([knobs]))
+    return 1 + sum(MECHANISMS[name].second_gradient for name in mechanisms_in_use([knobs]))
 
 
 def training_flops(

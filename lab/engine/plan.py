@@ -21,7 +21,7 @@ from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob
 from lab.nn import model
-from lab.study.spec import Course, Study
+from lab.study.spec import CellRecipe, Study
 from lab.training.step import Program
 
 
@@ -47,7 +47,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Bucket:
+class ProgramGroup:
     """The nodes of one stage that share a compiled program and the step of their weights."""
 
     stage: int
@@ -67,18 +67,18 @@ class Plan:
 
     study: Study
     layout: Layout
-    buckets: tuple[Bucket, ...]
+    program_groups: tuple[ProgramGroup, ...]
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def knobs(self) -> dict[str, Mapping[str, Any]]:
         """The knobs in force of every node, by its key, and of those beside."""
-        return {**self.beside, **{node.key: node.knobs for bucket in self.buckets for node in bucket.nodes}}
+        return {**self.beside, **{node.key: node.knobs for group in self.program_groups for node in group.nodes}}
 
     def nodes_of_cells(self) -> list[list[Node]]:
         """[cell][stage]: the node that holds a cell's numbers during a stage."""
         found: list[dict[int, Node]] = [{} for _ in self.study.cells]
-        for node in (n for bucket in self.buckets for n in bucket.nodes):
+        for node in (n for group in self.program_groups for n in group.nodes):
             for cell in node.cells:
                 found[cell][node.stage] = node
         return [[stages[stage] for stage in sorted(stages)] for stages in found]
@@ -89,28 +89,28 @@ class Plan:
 
     def steps_shared(self, done: Collection[str] = ()) -> int:
         """Cell-steps with shared prefixes, the nodes already trained left out."""
-        return sum(self.steps(b) for b in self.buckets for n in b.nodes if n.key not in done)
+        return sum(self.steps(b) for b in self.program_groups for n in b.nodes if n.key not in done)
 
     def cells_trained(self, done: Collection[str] | None = None) -> int:
         """How many of the study's cells this plan carries to their end; with `done`, those of them that are there."""
-        last = [n for b in self.buckets for n in b.nodes if b.stage == len(self.study.stages) - 1]
+        last = [n for b in self.program_groups for n in b.nodes if b.stage == len(self.study.stages) - 1]
         return sum(len(n.cells) for n in last if done is None or n.key in done)
 
-    def steps(self, bucket: Bucket) -> int:
+    def steps(self, group: ProgramGroup) -> int:
         """Steps of one node of the bucket."""
-        stage = self.study.stages[bucket.stage]
+        stage = self.study.stages[group.stage]
         return stage.end - stage.start
 
     def chunk(self, done: Collection[str] = ()) -> int:
         """Cells a device trains in one call, for what is left: one number, so that shapes, hence programs, repeat."""
-        left = [sum(n.key not in done for n in bucket.nodes) for bucket in self.buckets]
+        left = [sum(n.key not in done for n in group.nodes) for group in self.program_groups]
         return min((chunk_for(count, self.layout) for count in left if count), default=0)
 
     def compiles_of_axes(self) -> dict[str, int]:
         """Axis with static values -> how many training programs fewer there were with one of its values only."""
         programs_of = [set() for _ in self.study.cells]
-        for index, bucket in enumerate(self.buckets):
-            for node in bucket.nodes:
+        for index, group in enumerate(self.program_groups):
+            for node in group.nodes:
                 for cell in node.cells:
                     programs_of[cell].add(index)
         more = {}
@@ -118,16 +118,16 @@ class Plan:
             alone = {value: set[int]() for value in axis.values}
             for cell, programs in zip(self.study.cells, programs_of, strict=True):
                 alone[cell[axis.knob]] |= programs
-            more[axis.knob] = len(self.buckets) - max(len(programs) for programs in alone.values())
+            more[axis.knob] = len(self.program_groups) - max(len(programs) for programs in alone.values())
         return more
 
     def parameters(self) -> int:
         """Parameters of the largest cell."""
-        return max(parameters(spec) for spec in {bucket.program.spec for bucket in self.buckets})
+        return max(parameters(spec) for spec in {group.program.spec for group in self.program_groups})
 
     def memory_bytes(self) -> int:
         """Estimated peak a device: its cells' states and gradients, and the activations of the cells run together."""
-        return max(self.memory_of(spec) for spec in {bucket.program.spec for bucket in self.buckets})
+        return max(self.memory_of(spec) for spec in {group.program.spec for group in self.program_groups})
 
     def memory_of(self, spec: model.ModelSpec) -> int:
         """The same of the programs of one model."""
@@ -170,30 +170,30 @@ def parameters(spec: model.ModelSpec) -> int:
 
 def make_plan(study: Study, layout: Layout) -> Plan:
     """Group a study's cells into nodes and buckets."""
-    buckets: list[Bucket] = []
-    courses = list(study.courses())
+    program_groups: list[ProgramGroup] = []
+    recipes = list(study.recipes())
     for stage in range(len(study.stages)):
         groups: dict[Any, list[Node]] = {}
-        found: list[Bucket] = []
-        for node in _nodes(study, stage, courses):
+        found: list[ProgramGroup] = []
+        for node in _nodes(study, stage, recipes):
             cell = study.cells[node.cells[0]]
-            shared = courses[node.cells[0]].spec, _static(node.knobs), study.entering(cell, stage), node.weights
+            shared = recipes[node.cells[0]].spec, _static(node.knobs), study.entering(cell, stage), node.weights
             groups.setdefault(shared, []).append(node)
         for (spec, static, entering, _), nodes in groups.items():
-            found.append(_bucket(study, stage, spec, static, entering, nodes, courses))
+            found.append(_bucket(study, stage, spec, static, entering, nodes, recipes))
         # What takes longest first: it tells early how long all takes, and whether it fits into memory.
-        buckets += sorted(found, key=lambda b: -parameters(b.program.spec) * len(b.nodes))
-    return Plan(study, layout, tuple(buckets))
+        program_groups += sorted(found, key=lambda b: -parameters(b.program.spec) * len(b.nodes))
+    return Plan(study, layout, tuple(program_groups))
 
 
-def _nodes(study: Study, stage: int, courses: Sequence[Course]) -> list[Node]:
+def _nodes(study: Study, stage: int, recipes: Sequence[CellRecipe]) -> list[Node]:
     members: dict[str, list[int]] = {}
-    for index, course in enumerate(courses):
+    for index, course in enumerate(recipes):
         members.setdefault(course.keys[stage], []).append(index)
     nodes = []
     for key, cells in members.items():
         cell = study.cells[cells[0]]
-        parent = courses[cells[0]].keys[stage - 1] if stage else None
+        parent = recipes[cells[0]].keys[stage - 1] if stage else None
         weights = study.weights_at(cell, stage)
         nodes.append(Node(key, stage, parent, tuple(cells), study.knobs_at(cell, stage), weights))
     return nodes
@@ -210,9 +210,9 @@ def _bucket(
     static: tuple[tuple[str, Any], ...],
     entering: tuple[str, ...],
     nodes: list[Node],
-    courses: Sequence[Course],
-) -> Bucket:
-    mechanisms = registry.mechanisms_in_use(told for n in nodes for told in courses[n.cells[0]].told[: stage + 1])
+    recipes: Sequence[CellRecipe],
+) -> ProgramGroup:
+    mechanisms = registry.mechanisms_in_use(told for n in nodes for told in recipes[n.cells[0]].told[: stage + 1])
     program = Program(
         spec=spec,
         mixture=study.mixture,
@@ -226,7 +226,7 @@ def _bucket(
         opening=study.stages[0].end,
         optimizer=dict(static)[registry.OPTIMIZER.name],
     )
-    return Bucket(stage, program, tuple(nodes))
+    return ProgramGroup(stage, program, tuple(nodes))
 
 
 def traced_arguments(nodes: list[Node]) -> tuple[jax.Array, dict[str, jax.Array]]:

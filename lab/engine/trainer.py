@@ -16,7 +16,7 @@ import numpy as np
 
 from lab.engine import device_grid, evaluate
 from lab.engine.device_grid import Layout
-from lab.engine.plan import Bucket, Node, Plan, arguments_of, traced_arguments
+from lab.engine.plan import Node, Plan, ProgramGroup, arguments_of, traced_arguments
 from lab.engine.program_cache import Programs
 from lab.engine.provenance import made_with
 from lab.errors import Stopped
@@ -27,7 +27,7 @@ from lab.storage.history import History
 from lab.storage.store import Chunk, Store
 from lab.study.spec import digest
 from lab.training import step as train
-from lab.training.active_mechanisms import staying
+from lab.training.active_mechanisms import at_inference
 
 Chunks = tuple[Chunk, ...]  # of a wave
 
@@ -49,7 +49,7 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
-class Wave:
+class DeviceRound:
     """Chunks trained side by side, one a device.
 
     Attributes:
@@ -108,7 +108,7 @@ class Trainer:
 
     def _mine(self) -> list[Chunk]:
         """The chunks that were cut off and hold nothing but nodes of the plan, which may be a part of the study's."""
-        keys = {node.key for bucket in self.plan.buckets for node in bucket.nodes}
+        keys = {node.key for group in self.plan.program_groups for node in group.nodes}
         return [chunk for chunk in self.store.unfinished if keys.issuperset(chunk[-1].meta["cells"])]
 
     def run(self) -> None:
@@ -118,8 +118,10 @@ class Trainer:
           Stopped: if asked to, with everything saved.
         """
         with Saver() as saver:
-            for bucket in self.plan.buckets:
-                for saved in [self._train(bucket, wave, saver) for wave in list(self._waves(bucket))]:
+            for group in self.plan.program_groups:
+                for saved in [
+                    self._train(group, device_round, saver) for device_round in list(self._device_rounds(group))
+                ]:
                     for chunk in saved.result():
                         self.store.add(chunk)
 
@@ -131,9 +133,9 @@ class Trainer:
         there = Layout(**chunk[-1].meta["layout"])
         return (there.platform, there.width) == (self.layout.platform, self.layout.width)
 
-    def _waves(self, bucket: Bucket) -> Iterator[Wave]:
+    def _device_rounds(self, group: ProgramGroup) -> Iterator[DeviceRound]:
         """The chunks of a bucket that were cut off, then chunks of what is left."""
-        order = {node.key: index for index, node in enumerate(bucket.nodes)}
+        order = {node.key: index for index, node in enumerate(group.nodes)}
         begun, taken = [], set()
         for chunk in sorted(self._mine(), key=lambda c: order.get(c[-1].meta["cells"][0], 0)):
             cells = chunk[-1].meta["cells"]
@@ -146,55 +148,59 @@ class Trainer:
                 told = f"{len(cells)} cells were cut off on another platform or width; they start their stage anew."
                 self.progress.note(told)
         for first in range(0, len(begun), self.layout.devices):
-            yield from self._begun_waves(bucket, order, begun[first : first + self.layout.devices])
-        left = [n for n in bucket.nodes if n.key not in self.store.nodes and n.key not in taken]
+            yield from self._resumed_rounds(group, order, begun[first : first + self.layout.devices])
+        left = [n for n in group.nodes if n.key not in self.store.nodes and n.key not in taken]
         chunks = [tuple(left[i : i + self._capacity]) for i in range(0, len(left), self._capacity)] if left else []
         for first in range(0, len(chunks), self.layout.devices):
-            yield Wave(tuple(chunks[first : first + self.layout.devices]), (), self._capacity, self.layout.devices)
+            yield DeviceRound(
+                tuple(chunks[first : first + self.layout.devices]), (), self._capacity, self.layout.devices
+            )
 
-    def _begun_waves(self, bucket: Bucket, order: dict[str, int], chunks: list[Chunk]) -> Iterator[Wave]:
+    def _resumed_rounds(self, group: ProgramGroup, order: dict[str, int], chunks: list[Chunk]) -> Iterator[DeviceRound]:
         """One wave from the latest step that all of some chunks hold in full; a wave each where there is none."""
         common = set.intersection(*({s.step for s in chunk if s.resumable} for chunk in chunks))
         if not common:
             for chunk in chunks:
-                yield from self._begun_waves(bucket, order, [chunk])
+                yield from self._resumed_rounds(group, order, [chunk])
             return
         begun = tuple([s for s in chunk if s.step <= max(common)] for chunk in chunks)
         for saved in (s for chunk in chunks for s in chunk if s.step > max(common) and s.spare):
             checkpoint.drop(saved)  # nobody will go on from it
-        nodes = tuple(tuple(bucket.nodes[order[k]] for k in c[-1].meta["cells"]) for c in begun)
-        yield Wave(nodes, begun, max(_capacity(chunk) for chunk in begun), self.layout.devices)
+        nodes = tuple(tuple(group.nodes[order[k]] for k in c[-1].meta["cells"]) for c in begun)
+        yield DeviceRound(nodes, begun, max(_capacity(chunk) for chunk in begun), self.layout.devices)
 
-    def _train(self, bucket: Bucket, wave: Wave, saver: Saver) -> Future[Chunks]:
+    def _train(self, group: ProgramGroup, device_round: DeviceRound, saver: Saver) -> Future[Chunks]:
         """Train one wave from where it stands to the end of its stage. Returns its chunks, once they are saved."""
-        stage = self.study.stages[bucket.stage]
-        seeds, knobs = device_grid.place(traced_arguments(wave.padded), self.layout)
-        if wave.begun:
-            step, state, history = self._resume(bucket, wave)
-            self.progress.resumed(len(wave.nodes) * (step - stage.start))
+        stage = self.study.stages[group.stage]
+        seeds, knobs = device_grid.to_devices(traced_arguments(device_round.padded), self.layout)
+        if device_round.begun:
+            step, state, history = self._resume(group, device_round)
+            self.progress.resumed(len(device_round.nodes) * (step - stage.start))
         else:
-            step, state = stage.start, self._entry(bucket, wave, seeds, knobs)
-            history = History.start(len(wave.padded), len(evaluate.names(self.study)))
-            for chunk in wave.chunks:  # what an earlier run may have left of the same chunk is of no use
-                checkpoint.remove(self._directory(bucket, chunk))
-        call = self._training_call(bucket, seeds, knobs, state)
+            step, state = stage.start, self._entry(group, device_round, seeds, knobs)
+            history = History.start(len(device_round.padded), len(evaluate.names(self.study)))
+            for chunk in device_round.chunks:  # what an earlier run may have left of the same chunk is of no use
+                checkpoint.remove(self._directory(group, chunk))
+        call = self._training_call(group, seeds, knobs, state)
         saved: Future[Chunks] = Future()
-        saved.set_result(wave.begun or tuple([] for _ in wave.chunks))
+        saved.set_result(device_round.begun or tuple([] for _ in device_round.chunks))
         while step < stage.end:
             target = min(save for save in stage.saves if save > step)
-            step, state, history = self._advance(bucket, wave, call, (step, target), seeds, knobs, state, history)
+            step, state, history = self._advance(
+                group, device_round, call, (step, target), seeds, knobs, state, history
+            )
             if step == target:
-                history = history.evaluated(step, self._abilities(bucket, wave, step, seeds, state.params))
+                history = history.evaluated(step, self._abilities(group, device_round, step, seeds, state.params))
             host = device_grid.fetch(state)
-            saved = saver(partial(self._save, bucket, wave, step, host, history, saved, spare=step < target))
+            saved = saver(partial(self._save, group, device_round, step, host, history, saved, spare=step < target))
             if self._stop():
                 raise Stopped
         return saved
 
     def _advance(
         self,
-        bucket: Bucket,
-        wave: Wave,
+        group: ProgramGroup,
+        device_round: DeviceRound,
         call: Any,
         between: tuple[int, int],
         seeds: Any,
@@ -206,92 +212,103 @@ class Trainer:
 
         A call's losses are read once the next call is under way, so that no device waits for the host.
         """
-        (step, target), calls = between, bucket.program.call_steps
+        (step, target), calls = between, group.program.call_steps
         unread: tuple[int, Any] | None = None
         begun, due = time.monotonic(), False
         with jax.transfer_guard("disallow"):  # nothing crosses but what is named here
             while step < target and not due:
                 state, loss_GxT = call(device_grid.share(np.int32(step), self.layout), seeds, knobs, state)
                 if unread:
-                    history = self._read(bucket, wave, history, *unread)
+                    history = self._read(group, device_round, history, *unread)
                 unread, step = (step, loss_GxT), step + calls
                 due = self._stop() or time.monotonic() - begun > self._spare_seconds
             assert unread is not None, "a stage goes on from before its next save"
-            return step, state, self._read(bucket, wave, history, *unread)
+            return step, state, self._read(group, device_round, history, *unread)
 
-    def _read(self, bucket: Bucket, wave: Wave, history: History, first_step: int, loss_GxT: Any) -> History:
+    def _read(
+        self, group: ProgramGroup, device_round: DeviceRound, history: History, first_step: int, loss_GxT: Any
+    ) -> History:
         """The history with one more call, which is told."""
-        calls, stage = bucket.program.call_steps, self.study.stages[bucket.stage]
-        last = bucket.stage == len(self.study.stages) - 1 and first_step + calls == stage.end
+        calls, stage = group.program.call_steps, self.study.stages[group.stage]
+        last = group.stage == len(self.study.stages) - 1 and first_step + calls == stage.end
         history = history.trained(first_step, jax.device_get(loss_GxT))
-        self.progress.advanced(len(wave.nodes) * calls, sum(len(n.cells) for n in wave.nodes) if last else 0)
+        self.progress.advanced(
+            len(device_round.nodes) * calls, sum(len(n.cells) for n in device_round.nodes) if last else 0
+        )
         return history
 
-    def _entry(self, bucket: Bucket, wave: Wave, seeds: Any, knobs: Any) -> train.State:
+    def _entry(self, group: ProgramGroup, device_round: DeviceRound, seeds: Any, knobs: Any) -> train.State:
         """The state at a stage's first step: fresh, or the parents' end, with the stage's mechanisms set up."""
-        program = bucket.program
-        if bucket.stage == 0:
+        program = group.program
+        if group.stage == 0:
             content = (program.spec, program.optimizer)
             state = self._program("initialisation", content, lambda s: train.init(program, s), (seeds,))(seeds)
         else:
-            parents = [self.store.final(str(node.parent)) for node in wave.padded]
-            parent = next(b for b in self.plan.buckets if any(n.key == wave.nodes[0].parent for n in b.nodes))
+            parents = [self.store.final(str(node.parent)) for node in device_round.padded]
+            parent = next(
+                b for b in self.plan.program_groups if any(n.key == device_round.nodes[0].parent for n in b.nodes)
+            )
             state = self._restored(parents, parent)
-        begun = jnp.int32(self.study.stages[bucket.stage].start)
+        begun = jnp.int32(self.study.stages[group.stage].start)
         if program.mechanisms:
-            name, arguments = f"entry of {self._name(bucket)}", (begun, seeds, knobs, state)
+            name, arguments = f"entry of {self._name(group)}", (begun, seeds, knobs, state)
             begin = lambda t, s, k, x: train.begin(program, x, k, s, t)  # noqa: E731
             state = self._program(name, program, begin, arguments, shared=1)(*arguments)
-        if wave.nodes[0].weights is not None:  # then all nodes of the bucket have it
-            name, arguments = f"rewinding, {self._name(bucket)}", (begun, seeds, knobs, state, self._early(wave))
+        if device_round.nodes[0].weights is not None:  # then all nodes of the bucket have it
+            name, arguments = (
+                f"rewinding, {self._name(group)}",
+                (begun, seeds, knobs, state, self._early(device_round)),
+            )
             rewind = lambda t, s, k, x, w: train.rewound(program, x, w, k, s, t)  # noqa: E731
             state = self._program(name, program, rewind, arguments, shared=1)(*arguments)
         return state
 
-    def _early(self, wave: Wave) -> Any:
+    def _early(self, device_round: DeviceRound) -> Any:
         """The parameters that the nodes' cells had after the step of the first stage that they go back to."""
         places = []
-        for node in wave.padded:
+        for node in device_round.padded:
             found = self.store.at(self.study.key(self.study.cells[node.cells[0]], 0), node.weights or 0)
             assert found, "a finished stage has all its checkpoints"
             places.append(found)
-        return device_grid.place(checkpoint.gather(places, "params"), self.layout)
+        return device_grid.to_devices(checkpoint.gather(places, "params"), self.layout)
 
-    def _resume(self, bucket: Bucket, wave: Wave) -> tuple[int, train.State, History]:
+    def _resume(self, group: ProgramGroup, device_round: DeviceRound) -> tuple[int, train.State, History]:
         """The step, state and history that the chunks of a wave were cut off with."""
-        places = {key: (chunk[-1], row) for chunk in wave.begun for row, key in enumerate(chunk[-1].meta["cells"])}
-        ordered = [places[node.key] for node in wave.padded]
-        history = History.start(len(wave.padded), len(evaluate.names(self.study)))
+        places = {
+            key: (chunk[-1], row) for chunk in device_round.begun for row, key in enumerate(chunk[-1].meta["cells"])
+        }
+        ordered = [places[node.key] for node in device_round.padded]
+        history = History.start(len(device_round.padded), len(evaluate.names(self.study)))
         history = history.from_tree(checkpoint.gather(ordered, "history"))
-        return wave.begun[0][-1].step, self._restored(ordered, bucket), history
+        return device_round.begun[0][-1].step, self._restored(ordered, group), history
 
-    def _restored(self, places: list[tuple[checkpoint.Saved, int]], bucket: Bucket) -> train.State:
+    def _restored(self, places: list[tuple[checkpoint.Saved, int]], group: ProgramGroup) -> train.State:
         """The state of a bucket's cells as it was saved, wherever they are."""
-        like = _state_shape(bucket.program)
+        like = _state_shape(group.program)
 
         def complete(params: Any, rest: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             # Saved when no cell of the study used some mechanism yet: it was neutral, as it is before it acts.
-            for name in bucket.program.mechanisms:
-                init = partial(MECHANISMS[name].init, context=bucket.program.context)
+            for name in group.program.mechanisms:
+                init = partial(MECHANISMS[name].init, context=group.program.context)
                 fresh = checkpoint.flat({"extra": {name: jax.vmap(init)(params)}})
                 rest = {path: np.asarray(leaf) for path, leaf in fresh.items()} | rest
             return rest
 
         params, rest = checkpoint.gather(places, "params"), checkpoint.gather(places, "state", complete)
         parts = checkpoint.unflat(rest, {"moments": like.moments, "extra": like.extra})
-        return device_grid.place(train.State(params, parts["moments"], parts["extra"]), self.layout)
+        return device_grid.to_devices(train.State(params, parts["moments"], parts["extra"]), self.layout)
 
-    def _name(self, bucket: Bucket) -> str:
-        static = [f"{knob}={value}" for knob, value in bucket.program.static]
-        return ", ".join([f"stage {self.study.stages[bucket.stage].name}", *static])
+    def _name(self, group: ProgramGroup) -> str:
+        static = [f"{knob}={value}" for knob, value in group.program.static]
+        return ", ".join([f"stage {self.study.stages[group.stage].name}", *static])
 
     def _program(self, name: str, content: Any, function: Any, arguments: tuple[Any, ...], **options: Any) -> Any:
         return self.programs.get(name, content, function, arguments, told=self.progress.compiled, **options)
 
-    def _training_call(self, bucket: Bucket, seeds: Any, knobs: Any, state: train.State) -> Any:
-        program, arguments = bucket.program, (jnp.int32(0), seeds, knobs, state)
+    def _training_call(self, group: ProgramGroup, seeds: Any, knobs: Any, state: train.State) -> Any:
+        program, arguments = group.program, (jnp.int32(0), seeds, knobs, state)
         return self._program(
-            f"training, {self._name(bucket)}",
+            f"training, {self._name(group)}",
             program,
             lambda t, s, k, x: train.train_call(program, t, s, k, x),
             arguments,
@@ -299,20 +316,22 @@ class Trainer:
             donate=(3,),
         )
 
-    def _abilities(self, bucket: Bucket, wave: Wave, step: int, seeds: Any, params: Any) -> np.ndarray:
+    def _abilities(
+        self, group: ProgramGroup, device_round: DeviceRound, step: int, seeds: Any, params: Any
+    ) -> np.ndarray:
         """float32[G, S, 2]: exact accuracy and log-probability, splits in the order of evaluate.names.
 
         Buckets without a mechanism that stays share one program, which is given nothing but seeds and parameters.
         """
-        names, arguments = staying(bucket.program.mechanisms), (seeds, params)
+        names, arguments = at_inference(group.program.mechanisms), (seeds, params)
         if names:
-            knobs = arguments_of(names, [node.knobs for node in wave.padded])
-            steps = np.full(len(wave.padded), step, np.int32)
-            arguments = (*arguments, *device_grid.place((knobs, steps), self.layout))
+            knobs = arguments_of(names, [node.knobs for node in device_round.padded])
+            steps = np.full(len(device_round.padded), step, np.int32)
+            arguments = (*arguments, *device_grid.to_devices((knobs, steps), self.layout))
         columns = []
         for evaluation in evaluate.evaluations(self.study):
-            static = tuple((knob, value) for knob, value in bucket.program.static if knob.split(".")[0] in names)
-            evaluation = replace(evaluation, spec=bucket.program.spec, staying=names, static=static)
+            static = tuple((knob, value) for knob, value in group.program.static if knob.split(".")[0] in names)
+            evaluation = replace(evaluation, spec=group.program.spec, at_inference=names, static=static)
             call = self._program(
                 f"evaluation, length {evaluation.length}",
                 evaluation,
@@ -323,14 +342,14 @@ class Trainer:
             columns += [np.stack(abilities[f"{label}/{split}"], axis=-1) for label, split in evaluation.splits]
         return np.stack(columns, axis=1)
 
-    def _directory(self, bucket: Bucket, chunk: tuple[Node, ...]) -> Path:
-        stage = self.study.stages[bucket.stage].name
+    def _directory(self, group: ProgramGroup, chunk: tuple[Node, ...]) -> Path:
+        stage = self.study.stages[group.stage].name
         return self.store.workdir / "checkpoints" / f"{stage}-{digest([node.key for node in chunk])}"
 
     def _save(
         self,
-        bucket: Bucket,
-        wave: Wave,
+        group: ProgramGroup,
+        device_round: DeviceRound,
         step: int,
         host: train.State,
         history: History,
@@ -339,23 +358,23 @@ class Trainer:
     ) -> Chunks:
         """Save every chunk of a wave, then thin them."""
         grown = []
-        for index, (nodes, saves) in enumerate(zip(wave.chunks, before.result(), strict=True)):
-            cells = checkpoint.rows(host, wave.rows(index))
+        for index, (nodes, saves) in enumerate(zip(device_round.chunks, before.result(), strict=True)):
+            cells = checkpoint.rows(host, device_round.rows(index))
             items = {
                 "params": cells.params,
                 "state": checkpoint.flat({"moments": cells.moments, "extra": cells.extra}),
-                "history": checkpoint.rows(history.tree(), wave.rows(index)),
+                "history": checkpoint.rows(history.tree(), device_round.rows(index)),
             }
             meta = {
                 "cells": [node.key for node in nodes],
-                "stage": self.study.stages[bucket.stage].name,
-                "capacity": wave.capacity,
+                "stage": self.study.stages[group.stage].name,
+                "capacity": device_round.capacity,
                 "layout": asdict(self.layout),
                 "abilities": evaluate.names(self.study),
                 "made_with": made_with(self.layout),
                 **({"spare": True} if spare else {}),
             }
-            path = self._directory(bucket, nodes) / f"{step:08d}"
+            path = self._directory(group, nodes) / f"{step:08d}"
             grown.append([*saves, checkpoint.save(path, items, meta)])
         # Only now does every chunk hold the latest step, so that all can go back to one they share.
         return tuple(_thinned(chunk) for chunk in grown)

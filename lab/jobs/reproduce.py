@@ -71,13 +71,13 @@ def _same(value: Any, told: str) -> bool:
 
 def alone(plan: Plan, cell: int) -> Plan:
     """The plan of one cell: its nodes in the programs of the whole study."""
-    mine = [replace(b, nodes=tuple(n for n in b.nodes if cell in n.cells)) for b in plan.buckets]
-    return replace(plan, buckets=tuple(bucket for bucket in mine if bucket.nodes))
+    mine = [replace(b, nodes=tuple(n for n in b.nodes if cell in n.cells)) for b in plan.program_groups]
+    return replace(plan, program_groups=tuple(group for group in mine if group.nodes))
 
 
 def nodes_of(plan: Plan) -> list[Node]:
     """The nodes of a plan of one cell, earliest stage first."""
-    return sorted((node for bucket in plan.buckets for node in bucket.nodes), key=lambda node: node.stage)
+    return sorted((node for group in plan.program_groups for node in group.nodes), key=lambda node: node.stage)
 
 
 def compare(plan: Plan, before: Store, again: Store) -> list[Compared]:

@@ -57,11 +57,11 @@ def split(plan: Plan, count: int) -> list[frozenset[str]]:
     """
     root_of: dict[str, str] = {}
     cost: dict[str, int] = {}
-    for bucket in plan.buckets:  # earlier stages first, so parents before children
-        for node in bucket.nodes:
+    for group in plan.program_groups:  # earlier stages first, so parents before children
+        for node in group.nodes:
             root = node.key if node.parent is None else root_of[node.parent]
             root_of[node.key] = root
-            cost[root] = cost.get(root, 0) + plan.steps(bucket)
+            cost[root] = cost.get(root, 0) + plan.steps(group)
     loads, shard_of = [0] * count, {}
     for root in sorted(cost, key=lambda key: -cost[key]):
         shard_of[root] = min(range(count), key=loads.__getitem__)
@@ -72,8 +72,8 @@ def split(plan: Plan, count: int) -> list[frozenset[str]]:
 def part(plan: Plan, shard: Shard) -> Plan:
     """The plan of one shard: its nodes in the whole plan's programs."""
     keys = split(plan, shard.count)[shard.index - 1]
-    buckets = (replace(b, nodes=tuple(n for n in b.nodes if n.key in keys)) for b in plan.buckets)
-    return replace(plan, buckets=tuple(bucket for bucket in buckets if bucket.nodes))
+    program_groups = (replace(b, nodes=tuple(n for n in b.nodes if n.key in keys)) for b in plan.program_groups)
+    return replace(plan, program_groups=tuple(group for group in program_groups if group.nodes))
 
 
 def division(plan: Plan, count: int) -> str:
@@ -158,7 +158,7 @@ def outlook(plan: Plan, shard: Shard, done: Collection[str]) -> str:
 
 def summary(plan: Plan, mine: Plan, shard: Shard, done: Collection[str]) -> str:
     """What a shard is about to do."""
-    trees = sum(len(bucket.nodes) for bucket in mine.buckets if bucket.stage == 0)
+    trees = sum(len(group.nodes) for group in mine.program_groups if group.stage == 0)
     total, left = mine.steps_shared(), mine.steps_shared(done)
     trained = f", {total - left:,} of them already trained" if left < total else ""
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, StepView, relaxing
 from lab.nn.model import Forward
 
 RATE = Knob(
@@ -22,7 +22,7 @@ class ActivationL1(Mechanism):
     name = "activation_l1"
     knobs = relaxing(RATE)
 
-    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
+    def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """rate × mean |neuron|."""
-        del seen
+        del view
         return knobs[RATE.name] * jnp.mean(jnp.abs(forward.neurons))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lab.nn.model import Forward, ModelSpec, Touch
+from lab.nn.model import Forward, Hook, ModelSpec
 from tasks.mixture import Batch, Mixture
 
 Params = Any  # a pytree of arrays: one cell's parameters
@@ -105,7 +105,7 @@ def relaxing(strength: Knob) -> tuple[Knob, Knob, Knob]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class StepView:
     """One training step as a mechanism sees it.
 
     Attributes:
@@ -118,7 +118,7 @@ class Seen:
     batch: Batch
     key: jax.Array
     step: jax.Array
-    forward: Callable[[Params, Touch], Forward]
+    forward: Callable[[Params, Hook], Forward]
 
 
 class Update(NamedTuple):
@@ -162,17 +162,17 @@ class Mechanism:
     Attributes:
       name: the prefix of its knobs' names.
       knobs: the knobs that it owns.
-      sites: the places of the model, see `lab.nn.model.SITES`, at which `touch` acts.
-      stays: whether `touch` is part of the model: it then acts while evaluating and measuring, too, as a function of
+      sites: the places of the model, see `lab.nn.model.HOOK_POINTS`, at which `hook` acts.
+      stays: whether `hook` is part of the model: it then acts while evaluating and measuring, too, as a function of
         the parameters and the knobs alone.
-      looks_ahead: whether the gradient is taken once more, at the parameters that `perturbed` gives.
+      looks_ahead: whether the gradient is taken once more, at the parameters that `perturbed_params` gives.
     """
 
     name: str = ""
     knobs: tuple[Knob, ...] = ()
-    sites: tuple[str, ...] = ()
-    stays: bool = False
-    looks_ahead: bool = False
+    hook_points: tuple[str, ...] = ()
+    active_at_inference: bool = False
+    second_gradient: bool = False
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """Why a cell's knobs can't act on these tasks or this model, in a sentence for the user; empty if they can."""
@@ -190,9 +190,9 @@ class Mechanism:
         return type(self).shape is not Mechanism.shape
 
     @property
-    def chooses(self) -> bool:
+    def has_stage_start(self) -> bool:
         """Whether it chooses something as it enters a stage."""
-        return type(self).enter is not Mechanism.enter
+        return type(self).on_stage_start is not Mechanism.on_stage_start
 
     @property
     def reads(self) -> bool:
@@ -227,9 +227,9 @@ class Mechanism:
         del params, context
         return ()
 
-    def enter(self, params: Params, extra: Extra, knobs: Knobs, seen: Seen) -> Extra:
+    def on_stage_start(self, params: Params, extra: Extra, knobs: Knobs, view: StepView) -> Extra:
         """Called once, before the first step of the stage from which the mechanism acts."""
-        del params, knobs, seen
+        del params, knobs, view
         return extra
 
     def levels(
@@ -272,13 +272,13 @@ class Mechanism:
         del knobs, levels, losses
         return extra
 
-    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """Change the activations at one of `sites`.
+    def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+        """Change the activations at one of `hook_points`.
 
         While training, `key` is of this site, layer and step. It is None where the model is only read: while
         evaluating and measuring, where none but mechanisms that stay are called.
         """
-        del site, layer, knobs, key
+        del hook_point, layer, knobs, key
         return x
 
     def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
@@ -289,9 +289,9 @@ class Mechanism:
         del hidden_NxD, layer, params, knobs
         return {}
 
-    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array | None:
+    def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array | None:
         """What is added to the loss, given the forward pass (logits at answers only): float32[] or None for nothing."""
-        del forward, seen, knobs
+        del forward, view, knobs
         return None
 
     def answer_penalty(self, logprob_BxAxV: jax.Array, targets_BxA: jax.Array, knobs: Knobs) -> jax.Array | None:
@@ -299,17 +299,17 @@ class Mechanism:
         del logprob_BxAxV, targets_BxA, knobs
         return None
 
-    def perturbed(self, params: Params, gradient: Params, knobs: Knobs) -> Params:
+    def perturbed_params(self, params: Params, gradient: Params, knobs: Knobs) -> Params:
         """Where a mechanism that looks ahead takes the gradient that is followed, given the one at `params`."""
         del gradient, knobs
         return params
 
-    def pull(self, params: Params, seen: Seen, knobs: Knobs) -> Params | None:
+    def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params | None:
         """What is added to the loss's gradient, before the optimizer sees it; None where there is nothing.
 
         For a penalty of the weights, or one that needs passes of its own.
         """
-        del params, seen, knobs
+        del params, view, knobs
         return None
 
     def clock(self, step: jax.Array, extra: Extra, knobs: Knobs) -> jax.Array:
@@ -322,7 +322,7 @@ class Mechanism:
         del knobs, step
         return rate
 
-    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
+    def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """What is kept, after an update and before `project`; `params` are as mechanisms further up left them."""
         del params, knobs, update
         return extra

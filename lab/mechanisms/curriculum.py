@@ -35,7 +35,7 @@ import jax.numpy as jnp
 
 from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params
 from lab.nn.model import ModelSpec
-from lab.prng import address
+from lab.prng import derive_key
 from tasks.base import movable
 from tasks.mixture import Mixture, at_label
 
@@ -177,7 +177,7 @@ class Curriculum(Mechanism):
 
         Every order takes the same three uniform numbers an example, so cells that differ in the order are paired.
         """
-        key, counts = address(seed, "curriculum", step), dict(context.counts)
+        key, counts = derive_key(seed, "curriculum", step), dict(context.counts)
         order, floor = knobs[ORDER.name], knobs[FLOOR.name]
         since = step - knobs[BEGINS.name].astype(jnp.int32)
         up, over = ramp(since, context.opening, knobs[SHARE.name])

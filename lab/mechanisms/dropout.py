@@ -17,14 +17,14 @@ LEVELS = 2**16  # 16 random bits an element, half of what floats would cost; so 
 class Dropout(Mechanism):
     """Sets a share of the activations at some sites to zero and scales the rest by 1/(1 - rate)."""
 
-    def __init__(self, name: str, sites: tuple[str, ...], where: str):
-        self.name, self.sites = name, sites
+    def __init__(self, name: str, hook_points: tuple[str, ...], where: str):
+        self.name, self.hook_points = name, hook_points
         about, source = f"share of {where} set to zero in training", "Srivastava et al. 2014, jmlr.org/papers/v15"
         self.knobs = relaxing(Knob(name=f"{name}.rate", high=0.95, about=about, source=source))
 
-    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array) -> jax.Array:
         """x with dropped elements, any shape."""
-        del site, layer
+        del hook_point, layer
         rate = knobs[f"{self.name}.rate"]
         dropped = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.float32) < jnp.round(rate * LEVELS)
         return jnp.where(dropped, 0.0, x * (1 / (1 - rate)))

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen
+from lab.mechanisms.base import Knob, Knobs, Mechanism, StepView
 from lab.nn.loss import heard
 from lab.nn.model import Forward, ModelSpec
 from tasks.mixture import Mixture
@@ -68,8 +68,8 @@ class Experts(Mechanism):
 
     name = "experts"
     knobs = (COUNT, TOP_K, TEMPERATURE, BALANCE)
-    sites = ("experts", "top_k", "router_temperature")
-    stays = True
+    hook_points = ("experts", "top_k", "router_temperature")
+    active_at_inference = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """A token can't be sent to more experts than there are."""
@@ -82,14 +82,14 @@ class Experts(Mechanism):
         """Room for them."""
         return replace(spec, experts=knobs[COUNT.name])
 
-    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """The three numbers."""
         del layer, x, key
-        return knobs[{"experts": COUNT, "top_k": TOP_K, "router_temperature": TEMPERATURE}[site].name]
+        return knobs[{"experts": COUNT, "top_k": TOP_K, "router_temperature": TEMPERATURE}[hook_point].name]
 
-    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
+    def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """The load's unevenness, mean over layers."""
-        loads = jax.vmap(lambda p: unevenness(p, heard(seen.batch).astype(jnp.float32), knobs[TOP_K.name]))(
+        loads = jax.vmap(lambda p: unevenness(p, heard(view.batch).astype(jnp.float32), knobs[TOP_K.name]))(
             forward.routing
         )
         return knobs[BALANCE.name] * jnp.mean(loads) * knobs[COUNT.name]

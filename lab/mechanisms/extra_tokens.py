@@ -53,16 +53,16 @@ class Pause(Mechanism):
 
     name = "pause"
     knobs = (PAUSES,)
-    sites = ("pauses",)
-    stays = True
+    hook_points = ("pauses",)
+    active_at_inference = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """Room for them."""
         return replace(spec, pauses=spec.pauses + knobs[PAUSES.name])
 
-    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """As many more."""
-        del site, layer, key
+        del hook_point, layer, key
         return x + knobs[PAUSES.name]
 
 
@@ -71,18 +71,18 @@ class Memory(Mechanism):
 
     name = "memory"
     knobs = (MEMORIES, COMPRESS)
-    sites = ("memories", "compressed", "pauses")
-    stays = True
+    hook_points = ("memories", "compressed", "pauses")
+    active_at_inference = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """Room for them, and for the pause that the answer is read at where they are all that is seen."""
         return replace(spec, memories=knobs[MEMORIES.name], pauses=spec.pauses + int(knobs[COMPRESS.name] > 0))
 
-    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many there are, whether they are all that is seen, and the pause that then comes after them."""
         del layer, key
         compress = jnp.where(knobs[MEMORIES.name] > 0, knobs[COMPRESS.name], 0.0)
-        return {"memories": knobs[MEMORIES.name], "compressed": compress, "pauses": x + compress}[site]
+        return {"memories": knobs[MEMORIES.name], "compressed": compress, "pauses": x + compress}[hook_point]
 
 
 class Registers(Mechanism):
@@ -90,14 +90,14 @@ class Registers(Mechanism):
 
     name = "registers"
     knobs = (REGISTERS,)
-    sites = ("registers",)
-    stays = True
+    hook_points = ("registers",)
+    active_at_inference = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """Room for them."""
         return replace(spec, registers=knobs[REGISTERS.name])
 
-    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many."""
-        del site, layer, x, key
+        del hook_point, layer, x, key
         return knobs[REGISTERS.name]

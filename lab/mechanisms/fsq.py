@@ -68,8 +68,8 @@ class FiniteScalarQuantization(Mechanism):
 
     name = "fsq"
     knobs = (LEVELS, COORDINATES, LAYER, POSITION)
-    sites = ("embedding", "residual")
-    stays = True
+    hook_points = ("embedding", "residual")
+    active_at_inference = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """The layer and the coordinates must exist."""
@@ -80,9 +80,9 @@ class FiniteScalarQuantization(Mechanism):
             return f"{COORDINATES.name}={knobs[COORDINATES.name]} is more than config.model.width={spec.width}."
         return misplaced(POSITION.name, spec, knobs)
 
-    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """x[..., D] as its code."""
-        del site, key
+        del hook_point, key
         levels = knobs[LEVELS.name]
         acts = (levels > 0) & (knobs[LAYER.name] == layer)
         return replaced(x, acts, levels, knobs[COORDINATES.name], knobs[POSITION.name])

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, StepView, relaxing
 from lab.nn.model import Forward, ModelSpec
 from tasks.mixture import Mixture
 
@@ -48,10 +48,10 @@ class GeometryPenalty(Mechanism):
             return ""
         return f"{self.name}.layer={layer} must lie in [{-spec.layers - 1}, {spec.layers}] (config.model.layers)."
 
-    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
+    def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """rate × the function of the centred cloud."""
         hidden, layer = forward.hidden, knobs[f"{self.name}.layer"].astype(jnp.int32)
-        first_B = seen.batch.answers[:, 0]
+        first_B = view.batch.answers[:, 0]
         cloud_ExBxD = jnp.take_along_axis(hidden, first_B[None, :, None, None], axis=2)[:, :, 0]
         cloud_BxD = jnp.take(cloud_ExBxD, jnp.where(layer < 0, layer + hidden.shape[0], layer), axis=0, mode="clip")
         return knobs[self.knobs[0].name] * self._of(cloud_BxD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StepView, relaxing
 
 SIGMA = Knob(
     name="gradient_noise.sigma",
@@ -20,9 +20,9 @@ class GradientNoise(Mechanism):
     name = "gradient_noise"
     knobs = relaxing(SIGMA)
 
-    def pull(self, params: Params, seen: Seen, knobs: Knobs) -> Params:
+    def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params:
         """Independent noise for every parameter."""
         leaves, structure = jax.tree.flatten(params)
-        keys = jax.random.split(seen.key, len(leaves))
+        keys = jax.random.split(view.key, len(leaves))
         noise = [knobs[SIGMA.name] * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
         return jax.tree.unflatten(structure, noise)

@@ -23,10 +23,10 @@ class HiddenNoise(Mechanism):
 
     name = "hidden_noise"
     knobs = relaxing(SIGMA)
-    sites = ("residual",)
+    hook_points = ("residual",)
 
-    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array) -> jax.Array:
         """x[..., D] plus noise; no gradient flows through its scale."""
-        del site, layer
+        del hook_point, layer
         rms = jax.lax.stop_gradient(jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
         return x + knobs[SIGMA.name] * rms * jax.random.normal(key, x.shape)

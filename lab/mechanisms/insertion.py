@@ -43,8 +43,8 @@ class Insertion(Mechanism):
 
     name = "insertion"
     knobs = (STRETCH, WRITE)
-    sites = ("residual", "onward")
-    stays = True
+    hook_points = ("residual", "onward")
+    active_at_inference = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """What masks columns would mask what was written there."""
@@ -53,12 +53,12 @@ class Insertion(Mechanism):
             return f"{STRETCH.name} and {WRITE.name} mix columns, which width.active masks; leave one of them out."
         return "" if spec.width % 2 == 0 else f"{WRITE.name} needs an even config.model.width, not {spec.width}."
 
-    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """There after a block, and back where the stream goes on from it; the embedding is left alone."""
         del key
         if layer == 0:
             return x
-        if site == "residual":
+        if hook_point == "residual":
             return written(stretched(x, layer, knobs[STRETCH.name]), layer, knobs[WRITE.name])
         return stretched(written(x, layer, -knobs[WRITE.name]), layer, 1.0 / knobs[STRETCH.name])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StepView, relaxing
 
 RATE = Knob(
     name="jacobian.rate",
@@ -25,32 +25,32 @@ class Jacobian(Mechanism):
     name = "jacobian"
     knobs = relaxing(RATE)
 
-    def pull(self, params: Params, seen: Seen, knobs: Knobs) -> Params:
+    def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params:
         """The gradient of rate/2 × mean over examples of |Jᵀv|²."""
-        there_BxA = seen.batch.answer_mask.astype(jnp.float32)
-        none_BxLxD = jnp.zeros(_embedded(params, seen))
+        there_BxA = view.batch.answer_mask.astype(jnp.float32)
+        none_BxLxD = jnp.zeros(_embedded(params, view))
 
         def shifted_logits(params: Params, shift_BxLxD: jax.Array) -> jax.Array:
-            shifted = lambda site, layer, x: x + shift_BxLxD if site == "embedding" else x  # noqa: E731
-            return seen.forward(params, shifted).logits
+            shifted = lambda hook_point, layer, x: x + shift_BxLxD if hook_point == "embedding" else x  # noqa: E731
+            return view.forward(params, shifted).logits
 
         def squared_norm(params: Params) -> jax.Array:
-            logits_BxAxV, pull = jax.vjp(lambda shift: shifted_logits(params, shift), none_BxLxD)
-            (pulled_BxLxD,) = pull(jax.random.normal(seen.key, logits_BxAxV.shape) * there_BxA[..., None])
+            logits_BxAxV, extra_gradient = jax.vjp(lambda shift: shifted_logits(params, shift), none_BxLxD)
+            (pulled_BxLxD,) = extra_gradient(jax.random.normal(view.key, logits_BxAxV.shape) * there_BxA[..., None])
             return jnp.mean(jnp.sum(jnp.square(pulled_BxLxD), axis=(1, 2)))
 
         return jax.tree.map(lambda g: 0.5 * knobs[RATE.name] * g, jax.grad(squared_norm)(params))
 
 
-def _embedded(params: Params, seen: Seen) -> tuple[int, ...]:
+def _embedded(params: Params, view: StepView) -> tuple[int, ...]:
     """The shape of the embedded batch, with what is put between its tokens."""
     shapes = []
 
-    def note(site: str, layer: int, x: jax.Array) -> jax.Array:
+    def note(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
         del layer
-        if site == "embedding":
+        if hook_point == "embedding":
             shapes.append(x.shape)
         return x
 
-    jax.eval_shape(lambda p: seen.forward(p, note).logits, params)
+    jax.eval_shape(lambda p: view.forward(p, note).logits, params)
     return shapes[0]

@@ -42,14 +42,14 @@ class Looped(Mechanism):
 
     name = "loop"
     knobs = (TURNS, INJECTION)
-    sites = ("turns", "injection")
-    stays = True
+    hook_points = ("turns", "injection")
+    active_at_inference = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """Room for the turns."""
         return replace(spec, turns=knobs[TURNS.name])
 
-    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """The two numbers."""
         del layer, x, key
-        return knobs[f"loop.{site}"]
+        return knobs[f"loop.{hook_point}"]

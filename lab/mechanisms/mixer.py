@@ -28,7 +28,7 @@ class Mixer(Mechanism):
 
     name = "mixer"
     knobs = (KIND,)
-    stays = True
+    active_at_inference = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """The kind is part of the model's sizes."""

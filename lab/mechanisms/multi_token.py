@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Seen, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, StepView, relaxing
 from lab.nn.model import Forward, ModelSpec
 from tasks.mixture import Batch
 
@@ -51,11 +51,11 @@ class MultiToken(Mechanism):
         """Room for the heads."""
         return replace(spec, ahead=knobs[AHEAD.name])
 
-    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
+    def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """Mean over examples of the heads' mean cross-entropy, summed over heads."""
         assert forward.ahead is not None
         losses_n = jnp.stack(
-            [ahead_loss(logits, seen.batch, number + 1) for number, logits in enumerate(forward.ahead)]
+            [ahead_loss(logits, view.batch, number + 1) for number, logits in enumerate(forward.ahead)]
         )
         there_n = jnp.arange(losses_n.size, dtype=jnp.float32) < knobs[AHEAD.name]
         return knobs[RATE.name] * jnp.sum(jnp.where(there_n, losses_n, 0.0))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, Seen, Update
+from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, StepView, Update
 from lab.nn.model import ModelSpec
 from tasks.mixture import Mixture
 
@@ -82,8 +82,8 @@ class Width(Mechanism):
 
     name = "width"
     knobs = (WIDTH,)
-    sites = ("embedding", "onward", "norm_size", "qkv", "features", "attention_out")
-    stays = True
+    hook_points = ("embedding", "onward", "norm_size", "qkv", "features", "attention_out")
+    active_at_inference = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """A narrow model's heads must divide its width."""
@@ -103,13 +103,13 @@ class Width(Mechanism):
         del params
         return Heads(jnp.float32(context.spec.heads), jnp.float32(1))
 
-    def enter(self, params: Params, extra: Heads, knobs: Knobs, seen: Seen) -> Heads:
+    def on_stage_start(self, params: Params, extra: Heads, knobs: Knobs, view: StepView) -> Heads:
         """Weights that nothing has trained yet are rescaled."""
         width = params["embedding"].shape[1]
         scale = jnp.sqrt(width / active_of(knobs[WIDTH.name], width))
-        return extra._replace(rescale=jnp.where(seen.step == 0, scale, jnp.float32(1)))
+        return extra._replace(rescale=jnp.where(view.step == 0, scale, jnp.float32(1)))
 
-    def follow(self, params: Params, extra: Heads, knobs: Knobs, update: Update) -> Heads:
+    def after_update(self, params: Params, extra: Heads, knobs: Knobs, update: Update) -> Heads:
         """Rescaling happens once."""
         del params, knobs, update
         return extra._replace(rescale=jnp.float32(1))
@@ -133,14 +133,14 @@ class Width(Mechanism):
 
         return jax.tree_util.tree_map_with_path(cut, params)
 
-    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """What is there of the stream and of the heads, and how many coordinates norms average."""
         del layer, key
-        if site == "norm_size":
+        if hook_point == "norm_size":
             return active_of(knobs[WIDTH.name], x)
         active = active_of(knobs[WIDTH.name], x.shape[-1])
         # What a linear mixer makes of a query's zero isn't 0: there, too, what isn't there is cut.
-        return cut_heads(x, active, 3) if site == "qkv" else leading(x, active)
+        return cut_heads(x, active, 3) if hook_point == "qkv" else leading(x, active)
 
 
 def _ends(names: list[str], stream_D: jax.Array, head_D: jax.Array) -> tuple[Any, ...]:
@@ -168,8 +168,8 @@ class HeadDimension(Mechanism):
 
     name = "head_dim"
     knobs = (HEAD,)
-    sites = ("qkv", "features")
-    stays = True
+    hook_points = ("qkv", "features")
+    active_at_inference = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """Rotary positions pair dimensions."""
@@ -190,8 +190,8 @@ class HeadDimension(Mechanism):
             lambda path, leaf: jnp.where(there_1xO, leaf, 0.0) if any(e.key == "qkv" for e in path) else leaf, params
         )
 
-    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """Queries and keys cut, values as they are."""
         del layer, key
         active = active_of(knobs[HEAD.name], x.shape[-1])
-        return cut_heads(x, active, 2) if site == "qkv" else leading(x, active)
+        return cut_heads(x, active, 2) if hook_point == "qkv" else leading(x, active)

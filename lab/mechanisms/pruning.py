@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Seen, Update
+from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, StepView, Update
 from lab.mechanisms.looped import TURNS
 from lab.mechanisms.pruning_masks import SCOPES, SPREADS, annealed, cubic, masked, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later, uniform
@@ -135,13 +135,13 @@ class Pruning(Mechanism):
             extra[BORN] = _none(masks)
         return extra
 
-    def enter(self, params: Params, extra: Extra, knobs: Knobs, seen: Seen) -> Extra:
+    def on_stage_start(self, params: Params, extra: Extra, knobs: Knobs, view: StepView) -> Extra:
         """Choose the masks from the parameters and the batch as they are now."""
-        scores = scores_at_entry(knobs[METHOD.name], params, seen)
+        scores = scores_at_entry(knobs[METHOD.name], params, view)
         sparsity = cubic(knobs[SPARSITY.name], jnp.int32(0), knobs[OVER.name])
-        return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name], knobs[SPREAD.name]), SINCE: seen.step}
+        return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name], knobs[SPREAD.name]), SINCE: view.step}
 
-    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
+    def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """Choose masks anew where it is time to; the outer conditions see the step only, so they stay branches."""
         following, regrows = update.step + 1, knobs[REGROW.name] != "none"
         if regrows:

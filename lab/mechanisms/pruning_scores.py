@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Params, Seen
+from lab.mechanisms.base import Params, StepView
 from lab.mechanisms.pruning_masks import Kernels, prunable
 from lab.nn.loss import task_loss
 from lab.nn.model import untouched
@@ -23,19 +23,19 @@ READERS = {
 }
 
 
-def scores_at_entry(method: str, params: Params, seen: Seen) -> Kernels:
+def scores_at_entry(method: str, params: Params, view: StepView) -> Kernels:
     """Scores from the parameters and the batch on which pruning begins."""
     kernels = prunable(params)
     if method == "snip":
 
         def loss(params: Params) -> jax.Array:
-            return task_loss(seen.forward(params, untouched).logits, seen.batch)
+            return task_loss(view.forward(params, untouched).logits, view.batch)
 
         return saliency(kernels, prunable(jax.grad(loss)(params)))
     if method == "wanda":
-        norms = input_norms(params, seen)
+        norms = input_norms(params, view)
         return {path: jnp.abs(kernel) * norms[path][:, None] for path, kernel in kernels.items()}
-    return uniform(kernels, seen.key) if method == "random" else magnitude(kernels)
+    return uniform(kernels, view.key) if method == "random" else magnitude(kernels)
 
 
 def scores_later(method: str, params: Params, gradient: Params, key: jax.Array) -> Kernels:
@@ -62,14 +62,14 @@ def saliency(kernels: Kernels, slopes: Kernels) -> Kernels:
     return {path: jnp.abs(kernel * slopes[path]) for path, kernel in kernels.items()}
 
 
-def input_norms(params: Params, seen: Seen) -> dict[str, jax.Array]:
+def input_norms(params: Params, view: StepView) -> dict[str, jax.Array]:
     """The L2 norm of what each kernel reads, over all tokens of the batch, padding included: path -> float32[I]."""
     found = {}
 
-    def record(site: str, layer: int, x: jax.Array) -> jax.Array:
-        for reader in READERS.get(site, ()):
+    def record(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
+        for reader in READERS.get(hook_point, ()):
             found[f"['block_{layer - 1}']{reader}"] = jnp.sqrt(jnp.sum(jnp.square(x), axis=(0, 1)))
         return x
 
-    seen.forward(params, record)
+    view.forward(params, record)
     return found

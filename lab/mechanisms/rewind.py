@@ -57,7 +57,7 @@ class Rewind(Mechanism):
         to = knobs[RATE_TO.name]
         return jnp.where(to < NEVER, to.astype(jnp.int32) + step - _since(extra, step), step)
 
-    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
+    def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """Keep the weights after the update that makes them `rewind.to` steps old."""
         step, to, at = update.step, knobs[TO.name], extra["at"]
         keep = (step + 1).astype(jnp.float32) == to

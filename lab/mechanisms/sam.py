@@ -22,9 +22,9 @@ class SharpnessAware(Mechanism):
 
     name = "sam"
     knobs = relaxing(RHO)
-    looks_ahead = True
+    second_gradient = True
 
-    def perturbed(self, params: Params, gradient: Params, knobs: Knobs) -> Params:
+    def perturbed_params(self, params: Params, gradient: Params, knobs: Knobs) -> Params:
         """params + rho × gradient / |gradient|, the length taken over all weights."""
         scale = knobs[RHO.name] / jnp.maximum(optax.tree.norm(gradient), TINY)
         return jax.tree.map(lambda p, g: p + scale * g, params, gradient)

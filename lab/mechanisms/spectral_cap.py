@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, Seen, Update
+from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, StepView, Update
 from lab.nn.model import is_linear_kernel
 
 OFF = 1e6
@@ -41,12 +41,12 @@ class SpectralCap(Mechanism):
             if is_linear_kernel(path)
         }
 
-    def enter(self, params: Params, extra: Extra, knobs: Knobs, seen: Seen) -> Extra:
+    def on_stage_start(self, params: Params, extra: Extra, knobs: Knobs, view: StepView) -> Extra:
         """Find the leading right singular vectors."""
-        del knobs, seen
+        del knobs, view
         return jax.lax.fori_loop(0, OPENING, lambda _, kept: iterated(params, kept), extra)
 
-    def follow(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
+    def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """One power iteration."""
         del knobs, update
         return iterated(params, extra)

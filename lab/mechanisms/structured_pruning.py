@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, Seen
+from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, StepView
 from lab.mechanisms.pruning_masks import kept, masked
 
 HEADS = Knob(
@@ -52,9 +52,9 @@ class StructuredPruning(Mechanism):
         }
         return {unit: jnp.ones(shape, bool) for unit, shape in shapes.items()}
 
-    def enter(self, params: Params, extra: Extra, knobs: Knobs, seen: Seen) -> Extra:
+    def on_stage_start(self, params: Params, extra: Extra, knobs: Knobs, view: StepView) -> Extra:
         """Choose the units from the parameters as they are now."""
-        del seen
+        del view
         blocks = [params[f"block_{layer}"] for layer in range(len(extra["layers"]))]
         heads_NxH = jnp.stack([head_weights(block, extra["heads"].shape[1]) for block in blocks])
         neurons_NxM = jnp.stack([neuron_weights(block) for block in blocks])

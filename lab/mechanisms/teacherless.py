@@ -44,7 +44,7 @@ class Teacherless(Mechanism):
 
     name = "teacherless"
     knobs = (SHARE, ANSWER)
-    stays = True
+    active_at_inference = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """Somewhere an answer must be fed back."""

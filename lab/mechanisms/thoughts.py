@@ -46,8 +46,8 @@ class Thoughts(Mechanism):
 
     name = "thoughts"
     knobs = (STEPS, CONTROL)
-    sites = ("thought_steps", "thoughts")
-    stays = True
+    hook_points = ("thought_steps", "thoughts")
+    active_at_inference = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """Masks that are chosen from a pass that reads the model would be chosen under the control."""
@@ -61,10 +61,10 @@ class Thoughts(Mechanism):
         """Room for them."""
         return replace(spec, thoughts=knobs[STEPS.name])
 
-    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many; and while reading, whose."""
         del layer
-        if site == "thought_steps":
+        if hook_point == "thought_steps":
             return knobs[STEPS.name]
         return x if key is not None else controlled(x, knobs[CONTROL.name])
 

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, Seen, Update
+from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, StepView, Update
 from lab.mechanisms.low_rank import RANK as LOW_RANK
 from lab.mechanisms.pruning_masks import prunable
 from lab.mechanisms.rewind import TO as REWIND
@@ -128,10 +128,10 @@ class Tuning(Mechanism):
             moving[path] = Moving(jnp.zeros((inputs, DEEP)), jnp.zeros((DEEP, outputs)), jnp.zeros(least))
         return Kept(params, bases, moving, ADAM.init(moving))
 
-    def enter(self, params: Params, extra: Kept, knobs: Knobs, seen: Seen) -> Kept:
+    def on_stage_start(self, params: Params, extra: Kept, knobs: Knobs, view: StepView) -> Kept:
         """Keep the parameters, draw A, find the singular vectors."""
         kernels = prunable(params)
-        keys = jax.random.split(seen.key, len(kernels))
+        keys = jax.random.split(view.key, len(kernels))
         there_1xR = (jnp.arange(DEEP, dtype=jnp.float32) < knobs[RANK.name])[None]
         bases, moving = {}, {}
         for key, (path, kernel) in zip(keys, kernels.items(), strict=True):
@@ -141,7 +141,7 @@ class Tuning(Mechanism):
             moving[path] = extra.moving[path]._replace(down=jnp.where(there_1xR, drawn, 0.0))
         return extra._replace(entry=params, bases=bases, moving=moving)
 
-    def follow(self, params: Params, extra: Kept, knobs: Knobs, update: Update) -> Kept:
+    def after_update(self, params: Params, extra: Kept, knobs: Knobs, update: Update) -> Kept:
         """One step of Adam for adapters and singular values, where those are tuned."""
         only, kernels, gradients = knobs[ONLY.name], prunable(params), prunable(update.gradient)
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StepView, relaxing
 from lab.nn.loss import heard
 from lab.nn.model import Forward, ModelSpec
 from tasks.mixture import Mixture
@@ -58,7 +58,7 @@ class InformationBottleneck(Mechanism):
 
     name = "vib"
     knobs = (*relaxing(BETA), NOISE, LAYER)
-    sites = ("onward",)
+    hook_points = ("onward",)
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """The layer must exist."""
@@ -67,9 +67,9 @@ class InformationBottleneck(Mechanism):
             return ""
         return f"{LAYER.name}={knobs[LAYER.name]} must lie in [0, {spec.layers}] (config.model.layers)."
 
-    def touch(self, site: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """x[..., D] with noise at the bottleneck's layer."""
-        del site
+        del hook_point
         assert key is not None, "noise is for training"
         acts = (knobs[BETA.name] > 0) & (knobs[LAYER.name] == layer)
         sigma = knobs[NOISE.name] * x.shape[-1] ** -0.5
@@ -82,11 +82,11 @@ class InformationBottleneck(Mechanism):
         here = (knobs[BETA.name] > 0) & (knobs[LAYER.name] == layer)
         return {"rate": jnp.where(here, jnp.mean(rate(hidden_NxD, knobs[NOISE.name])), jnp.nan)}
 
-    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
+    def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """beta × the mean rate of the tokens that an answer can depend on."""
         layer = knobs[LAYER.name].astype(jnp.int32)
         mean_BxLxD = jnp.take(forward.hidden, layer, axis=0, mode="clip")
-        heard_BxL = heard(seen.batch)
+        heard_BxL = heard(view.batch)
         rate_BxL = jnp.where(heard_BxL, rate(mean_BxLxD, knobs[NOISE.name]), 0.0)
         return knobs[BETA.name] * jnp.sum(rate_BxL) / jnp.sum(heard_BxL.astype(jnp.float32))
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StepView
 from lab.mechanisms.fsq import code_entropy, misplaced
 from lab.nn.codebook import nearest
 from lab.nn.loss import heard
@@ -65,8 +65,8 @@ class VectorQuantization(Mechanism):
 
     name = "vq"
     knobs = (CODES, LAYER, POSITION, RATE)
-    sites = ("codes", "quantized")
-    stays = True
+    hook_points = ("codes", "quantized")
+    active_at_inference = True
 
     def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
         """The layer must exist."""
@@ -79,10 +79,10 @@ class VectorQuantization(Mechanism):
         """Room for the codebook."""
         return replace(spec, codes=knobs[CODES.name])
 
-    def touch(self, site: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
+    def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many codes there are, and which tokens are quantized."""
         del key
-        if site == "codes":
+        if hook_point == "codes":
             return knobs[CODES.name]
         here = (knobs[LAYER.name] == layer) & (knobs[CODES.name] > 0)
         chosen_L = (jnp.arange(x.size, dtype=jnp.float32) == knobs[POSITION.name]) | (knobs[POSITION.name] < 0)
@@ -97,10 +97,10 @@ class VectorQuantization(Mechanism):
         read = {"code_entropy": code_entropy(index_N[:, None]), "codes_used": used.astype(jnp.float32)}
         return {name: jnp.where(here, value, jnp.nan) for name, value in read.items()}
 
-    def penalty(self, forward: Forward, seen: Seen, knobs: Knobs) -> jax.Array:
+    def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """The codebook's cost, mean over the quantized tokens that an answer hears."""
-        position_1xL = jnp.arange(seen.batch.tokens.shape[1], dtype=jnp.float32)[None]
+        position_1xL = jnp.arange(view.batch.tokens.shape[1], dtype=jnp.float32)[None]
         chosen_1xL = (position_1xL == knobs[POSITION.name]) | (knobs[POSITION.name] < 0)
-        there_BxL = (heard(seen.batch) & chosen_1xL).astype(jnp.float32)
+        there_BxL = (heard(view.batch) & chosen_1xL).astype(jnp.float32)
         cost = jnp.sum(forward.quantization * there_BxL) / jnp.maximum(jnp.sum(there_BxL), 1.0)
         return knobs[RATE.name] * cost

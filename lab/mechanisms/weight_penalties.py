@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, Seen, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StepView, relaxing
 from lab.nn.model import is_linear_kernel
 
 L2 = Knob(
@@ -39,9 +39,9 @@ class L2Penalty(Mechanism):
     name = "l2"
     knobs = relaxing(L2)
 
-    def pull(self, params: Params, seen: Seen, knobs: Knobs) -> Params:
+    def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params:
         """The gradient of rate/2 × Σ w²."""
-        del seen
+        del view
         return of_matrices(lambda w: knobs[L2.name] * w, params)
 
 
@@ -51,9 +51,9 @@ class L1Penalty(Mechanism):
     name = "l1"
     knobs = relaxing(L1)
 
-    def pull(self, params: Params, seen: Seen, knobs: Knobs) -> Params:
+    def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params:
         """The gradient of rate × Σ |w|; that of a weight at exactly 0 is 0."""
-        del seen
+        del view
         return of_matrices(lambda w: knobs[L1.name] * jnp.sign(w), params)
 
 
@@ -63,9 +63,9 @@ class Orthogonality(Mechanism):
     name = "orthogonality"
     knobs = relaxing(ORTHOGONALITY)
 
-    def pull(self, params: Params, seen: Seen, knobs: Knobs) -> Params:
+    def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params:
         """The gradient of rate × Σ over kernels of |G - I|²."""
-        del seen
+        del view
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: (
                 knobs[ORTHOGONALITY.name] * pull_to_orthogonal(leaf) if is_linear_kernel(path) else jnp.zeros_like(leaf)

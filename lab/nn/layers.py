@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Touch = Callable[[str, int, Any], Any]  # (site, layer, activations) -> activations, see SITES
+Hook = Callable[[str, int, Any], Any]  # (site, layer, activations) -> activations, see SITES
 Features = Callable[[jax.Array], jax.Array]
 
 # Where a mechanism may change activations. Layers count as in `Forward.hidden`: 0 after the embedding, then the blocks.
-SITES = {
+HOOK_POINTS = {
     "embedding": "[B, L, D], layer 0: tokens and positions added up",
     "onward": "[B, L, D]: the residual stream of a layer as the next block or the final norm takes it over",
     "norm_size": "number: how many coordinates, D, a norm of a block or the final one takes its statistics over",
@@ -118,9 +118,9 @@ class View(NamedTuple):
     allowed: jax.Array | None = None
 
 
-def untouched(site: str, layer: int, x: jax.Array) -> jax.Array:
+def untouched(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
     """The touch of no mechanism."""
-    del site, layer
+    del hook_point, layer
     return x
 
 
@@ -257,12 +257,12 @@ class Norm(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x, touch):
+    def __call__(self, x, hook):
         """x[..., D] -> [..., D]."""
         width = x.shape[-1]
         scale_D = self.param("scale", nn.initializers.ones, (width,))
         bias_D = self.param("bias", nn.initializers.zeros, (width,))
-        size, row = touch("norm_size", self.layer, width), (1,) * (x.ndim - 1) + (-1,)
+        size, row = hook("norm_size", self.layer, width), (1,) * (x.ndim - 1) + (-1,)
         squares = jnp.square(x)
         mean, mean_square = jnp.mean(x, axis=-1), jnp.mean(squares, axis=-1)
         if size is not width:
@@ -280,26 +280,26 @@ class Attention(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x_BxLxD, touch, view=View()):  # noqa: B008 (immutable)
+    def __call__(self, x_BxLxD, hook, view=View()):  # noqa: B008 (immutable)
         """[B, L, D] -> [B, L, D]."""
         spec = self.spec
         batch, length, _ = x_BxLxD.shape
         precision = Precision.of(spec)
-        qkv = Linear(3 * spec.width, precision, name="qkv")(touch("attention_in", self.layer, x_BxLxD)).reshape(
+        qkv = Linear(3 * spec.width, precision, name="qkv")(hook("attention_in", self.layer, x_BxLxD)).reshape(
             batch, length, 3, spec.heads, -1
         )
-        qkv = touch("qkv", self.layer, qkv)
+        qkv = hook("qkv", self.layer, qkv)
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if spec.positions == "rotary":
             positions_BxL = jnp.arange(length)[None] if view.positions is None else view.positions
             q, k = rotate(q, positions_BxL), rotate(k, positions_BxL)
         allowed = jnp.tril(jnp.ones((length, length), bool))[None, None] if view.allowed is None else view.allowed
         gather = linear_shares if spec.mixer == "linear" else softmax_shares
-        features = partial(touch, "features", self.layer)
-        shares_BxHxLxM = touch("attention", self.layer, gather(q, k, allowed, features, precision))
+        features = partial(hook, "features", self.layer)
+        shares_BxHxLxM = hook("attention", self.layer, gather(q, k, allowed, features, precision))
         mixed = precision.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v).reshape(batch, length, spec.width)
         # Residual writes start small in deep models (variance / 2·layers), as in GPT-2.
-        return Linear(spec.width, precision, 0.5 / spec.layers, name="out")(touch("mixed", self.layer, mixed))
+        return Linear(spec.width, precision, 0.5 / spec.layers, name="out")(hook("mixed", self.layer, mixed))
 
 
 def softmax_shares(
@@ -331,22 +331,22 @@ class Block(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x_BxLxD, touch, view=View()):  # noqa: B008 (immutable)
+    def __call__(self, x_BxLxD, hook, view=View()):  # noqa: B008 (immutable)
         """[B, L, D] -> ([B, L, D], neurons [B, L, M], router's probabilities [B, L, E])."""
         spec, layer = self.spec, self.layer
-        normal = Norm(layer, name="norm_attention")(x_BxLxD, touch)
-        attention = Attention(spec, layer, name="attention")(normal, touch, view)
-        x_BxLxD = x_BxLxD + touch("attention_out", layer, attention)
-        normal = touch("mlp_in", layer, Norm(layer, name="norm_mlp")(x_BxLxD, touch))
+        normal = Norm(layer, name="norm_attention")(x_BxLxD, hook)
+        attention = Attention(spec, layer, name="attention")(normal, hook, view)
+        x_BxLxD = x_BxLxD + hook("attention_out", layer, attention)
+        normal = hook("mlp_in", layer, Norm(layer, name="norm_mlp")(x_BxLxD, hook))
         if spec.experts:
-            mlp, neurons, routing = Experts(spec, layer, name="mixture")(normal, touch)
+            mlp, neurons, routing = Experts(spec, layer, name="mixture")(normal, hook)
         else:
             precision = Precision.of(spec)
             before = Linear(spec.mlp_width, precision, name="mlp_in")(normal)
-            neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
+            neurons = hook("neurons", layer, ACTIVATIONS[spec.activation](before))
             mlp = Linear(spec.width, precision, 0.5 / spec.layers, name="mlp_out")(neurons)
             routing = jnp.zeros((*x_BxLxD.shape[:2], 0))
-        return touch("residual", layer, x_BxLxD + touch("mlp_out", layer, mlp)), neurons, routing
+        return hook("residual", layer, x_BxLxD + hook("mlp_out", layer, mlp)), neurons, routing
 
 
 class Experts(nn.Module):
@@ -359,7 +359,7 @@ class Experts(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x_BxLxD, touch):
+    def __call__(self, x_BxLxD, hook):
         """[B, L, D] -> ([B, L, D], neurons [B, L, M] weighted by the gates, router's probabilities [B, L, E])."""
         spec, layer = self.spec, self.layer
         drawn = nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=0)
@@ -367,16 +367,16 @@ class Experts(nn.Module):
         in_ExDxM = self.param("experts_in", drawn, (spec.experts, spec.width, spec.mlp_width))
         out_ExMxD = self.param("experts_out", small, (spec.experts, spec.mlp_width, spec.width))
         precision = Precision.of(spec)
-        logits_BxLxE = Linear(spec.experts, precision, name="router")(x_BxLxD) / touch("router_temperature", layer, 1.0)
-        there_E = jnp.arange(spec.experts, dtype=jnp.float32) < touch("experts", layer, spec.experts)
+        logits_BxLxE = Linear(spec.experts, precision, name="router")(x_BxLxD) / hook("router_temperature", layer, 1.0)
+        there_E = jnp.arange(spec.experts, dtype=jnp.float32) < hook("experts", layer, spec.experts)
         probability_BxLxE = jax.nn.softmax(jnp.where(there_E[None, None], logits_BxLxE, -1e30), axis=-1)
         # The place of each expert in a token's order, by two sorts.
         rank_BxLxE = jnp.argsort(jnp.argsort(-probability_BxLxE, axis=-1), axis=-1).astype(jnp.float32)
-        gates_BxLxE = jnp.where(rank_BxLxE < touch("top_k", layer, spec.experts), probability_BxLxE, 0.0)
+        gates_BxLxE = jnp.where(rank_BxLxE < hook("top_k", layer, spec.experts), probability_BxLxE, 0.0)
         # All experts' neurons side by side: two plain matrix products, as fast as one wide layer's.
         before = linear(x_BxLxD, in_ExDxM.transpose(1, 0, 2).reshape(spec.width, -1), precision)
         before = before.reshape(*x_BxLxD.shape[:2], spec.experts, spec.mlp_width)
-        neurons = touch("neurons", layer, ACTIVATIONS[spec.activation](before))
+        neurons = hook("neurons", layer, ACTIVATIONS[spec.activation](before))
         weighted = neurons * gates_BxLxE[..., None]
         mlp = linear(weighted.reshape(*x_BxLxD.shape[:2], -1), out_ExMxD.reshape(-1, spec.width), precision)
         return mlp, jnp.sum(weighted, axis=2), probability_BxLxE

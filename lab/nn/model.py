@@ -19,16 +19,16 @@ from lab.nn.codebook import quantize
 from lab.nn.layers import (
     ACTIVATIONS,
     COMPUTE,
+    HOOK_POINTS,
     MIXERS,
     POSITIONS,
     PRODUCTS,
-    SITES,
     Block,
+    Hook,
     Linear,
     ModelSpec,
     Norm,
     Precision,
-    Touch,
     View,
     linear,
     untouched,
@@ -38,13 +38,13 @@ from lab.nn.thought_tokens import Slots, whole
 __all__ = [
     "ACTIVATIONS",
     "COMPUTE",
+    "HOOK_POINTS",
     "MIXERS",
     "POSITIONS",
     "PRODUCTS",
-    "SITES",
     "Forward",
+    "Hook",
     "ModelSpec",
-    "Touch",
     "linear",
     "untouched",
 ]
@@ -89,7 +89,7 @@ class Transformer(nn.Module):
     spec: ModelSpec
 
     @nn.compact
-    def __call__(self, tokens_BxL, at_BxA=None, touch=untouched, question_B=None):
+    def __call__(self, tokens_BxL, at_BxA=None, hook=untouched, question_B=None):
         """See `run`."""
         spec, (batch, length) = self.spec, tokens_BxL.shape
         normal = nn.initializers.normal(spec.width**-0.5)
@@ -100,7 +100,7 @@ class Transformer(nn.Module):
         if spec.slots or spec.registers:
             if question_B is None:
                 question_B = jnp.full((batch,), length - 1, jnp.int32)
-            slots = Slots.of(spec, touch, question_B, length)
+            slots = Slots.of(spec, hook, question_B, length)
             view = slots.view()
             x_BxTxD = self._inserted(x_BxTxD, slots)
         if table is not None:
@@ -109,20 +109,20 @@ class Transformer(nn.Module):
             else:
                 registers = spec.registers  # they stand nowhere
                 x_BxTxD = x_BxTxD.at[:, registers:].add(table[view.positions[:, registers:]])
-        x_BxTxD = touch("embedding", 0, x_BxTxD)
+        x_BxTxD = hook("embedding", 0, x_BxTxD)
         codebook = Vectors(spec.codes, spec.width, name="codebook")() if spec.codes else None
         if self.is_initializing():  # parameters are made where modules are bound; all that follows takes them as given
             for layer in range(spec.layers):
-                Block(spec, layer + 1, name=f"block_{layer}")(x_BxTxD, touch, view)
-            Norm(spec.layers, name="norm_final")(x_BxTxD, touch)
+                Block(spec, layer + 1, name=f"block_{layer}")(x_BxTxD, hook, view)
+            Norm(spec.layers, name="norm_final")(x_BxTxD, hook)
         params = self.variables["params"]
-        through = Blocks(spec, params, codebook, touch, view)
+        through = Blocks(spec, params, codebook, hook, view)
 
         def final_norm(x):
-            return Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, x, touch)
+            return Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, x, hook)
 
         if slots is not None and spec.thoughts:
-            x_BxTxD = think(x_BxTxD, slots, lambda x: final_norm(through(x).last), touch)
+            x_BxTxD = think(x_BxTxD, slots, lambda x: final_norm(through(x).last), hook)
         inner = through(x_BxTxD)
         if slots is not None:
             inner = _read_back(inner, slots.back())
@@ -169,7 +169,7 @@ class Blocks(NamedTuple):
     spec: ModelSpec
     params: Any
     codebook: jax.Array | None
-    touch: Touch
+    hook: Hook
     view: View
 
     def __call__(self, x_BxTxD: jax.Array) -> Inner:
@@ -177,7 +177,7 @@ class Blocks(NamedTuple):
         inner = self.turn(x_BxTxD)
         if self.spec.turns == 1:
             return inner
-        turns, injection = self.touch("turns", 0, 1), self.touch("injection", 0, 1.0)
+        turns, injection = self.hook("turns", 0, 1), self.hook("injection", 0, 1.0)
 
         def further(inner: Inner, turn: jax.Array) -> tuple[Inner, None]:
             def go_on(inner: Inner) -> Inner:
@@ -191,26 +191,26 @@ class Blocks(NamedTuple):
 
     def turn(self, x_BxTxD: jax.Array) -> Inner:
         """Once through the blocks."""
-        spec, touch = self.spec, self.touch
+        spec, hook = self.spec, self.hook
         hidden, neurons, routing = [x_BxTxD], [], []
         quantization = jnp.zeros(x_BxTxD.shape[:2])
         for layer in range(spec.layers + 1):
-            onward = touch("onward", layer, hidden[-1])
+            onward = hook("onward", layer, hidden[-1])
             if self.codebook is not None:
-                quantized, cost_BxT = quantize(onward, self.codebook, touch("codes", layer, spec.codes))
-                here_T = touch("quantized", layer, jnp.zeros(x_BxTxD.shape[1])) > 0
+                quantized, cost_BxT = quantize(onward, self.codebook, hook("codes", layer, spec.codes))
+                here_T = hook("quantized", layer, jnp.zeros(x_BxTxD.shape[1])) > 0
                 onward = jnp.where(here_T[None, :, None], quantized, onward)
                 quantization = quantization + jnp.where(here_T[None], cost_BxT, 0.0)
             if layer == spec.layers:
                 break
             block = Block(spec, layer + 1, parent=None)
-            output: Any = block.apply({"params": self.params[f"block_{layer}"]}, onward, touch, self.view)
+            output: Any = block.apply({"params": self.params[f"block_{layer}"]}, onward, hook, self.view)
             for found, one in zip((hidden, neurons, routing), output, strict=True):
                 found.append(one)
         return Inner(onward, jnp.stack(hidden), jnp.stack(neurons), jnp.stack(routing), quantization)
 
 
-def think(x_BxTxD: jax.Array, slots: Slots, last: Any, touch: Touch) -> jax.Array:
+def think(x_BxTxD: jax.Array, slots: Slots, last: Any, hook: Hook) -> jax.Array:
     """Continuous thoughts (Hao et al. 2024, arXiv 2412.06769): each slot's input is what was computed just before it.
 
     Args:
@@ -223,7 +223,7 @@ def think(x_BxTxD: jax.Array, slots: Slots, last: Any, touch: Touch) -> jax.Arra
       The inputs with the thoughts in their places. A thought is scaled to the size of an embedding, D^-1/2 a
       coordinate: at the final norm's size it would outweigh all that later layers write.
     """
-    places_BxS, scale = slots.thought_places(), touch("norm_size", slots.spec.layers, x_BxTxD.shape[-1]) ** -0.5
+    places_BxS, scale = slots.thought_places(), hook("norm_size", slots.spec.layers, x_BxTxD.shape[-1]) ** -0.5
     there_S = jnp.arange(slots.spec.thoughts) < slots.counts[0]
     batch_Bx1 = jnp.arange(x_BxTxD.shape[0])[:, None]
     nothing_BxSxD = x_BxTxD[batch_Bx1, places_BxS]  # positions, where they are learned
@@ -238,7 +238,7 @@ def think(x_BxTxD: jax.Array, slots: Slots, last: Any, touch: Touch) -> jax.Arra
 
     x_BxTxD, _ = lax.scan(step, x_BxTxD, jnp.arange(slots.spec.thoughts, dtype=jnp.int32))
     thoughts_BxSxD = x_BxTxD[batch_Bx1, places_BxS] - nothing_BxSxD
-    changed_BxSxD = jnp.where(there_S[:, None], touch("thoughts", 0, thoughts_BxSxD) - thoughts_BxSxD, 0.0)
+    changed_BxSxD = jnp.where(there_S[:, None], hook("thoughts", 0, thoughts_BxSxD) - thoughts_BxSxD, 0.0)
     return x_BxTxD.at[batch_Bx1, places_BxS].add(changed_BxSxD)
 
 
@@ -266,7 +266,7 @@ def run(
     tokens_BxL: jax.Array,
     spec: ModelSpec,
     at_BxA: jax.Array | None = None,
-    touch: Touch = untouched,
+    hook: Hook = untouched,
     question_B: jax.Array | None = None,
 ) -> Forward:
     """Run one cell's model.
@@ -281,7 +281,7 @@ def run(
       question_B: int32, where the first answer is read: what a model thinks before it answers comes after that token.
         The last token when None.
     """
-    output: Any = Transformer(spec).apply({"params": params}, tokens_BxL, at_BxA, touch, question_B)
+    output: Any = Transformer(spec).apply({"params": params}, tokens_BxL, at_BxA, hook, question_B)
     return output
 
 

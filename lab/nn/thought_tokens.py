@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lab.nn.layers import ModelSpec, Touch, View
+from lab.nn.layers import Hook, ModelSpec, View
 
 
 def whole(number: Any) -> jax.Array:
@@ -41,11 +41,11 @@ class Slots(NamedTuple):
     length: int
 
     @classmethod
-    def of(cls, spec: ModelSpec, touch: Touch, question_B: jax.Array, length: int) -> Slots:
+    def of(cls, spec: ModelSpec, hook: Hook, question_B: jax.Array, length: int) -> Slots:
         """As mechanisms have it; what has no room isn't there."""
 
-        def count(site: str, room: int) -> Any:
-            return whole(touch(site, 0, 0)) if room else 0
+        def count(hook_point: str, room: int) -> Any:
+            return whole(hook(hook_point, 0, 0)) if room else 0
 
         thoughts, memories = count("thought_steps", spec.thoughts), count("memories", spec.memories)
         counts = (thoughts, memories, count("pauses", spec.pauses), count("registers", spec.registers))

@@ -85,7 +85,7 @@ class Claim:
     delta: float
 
 
-class Course(NamedTuple):
+class CellRecipe(NamedTuple):
     """What a cell is trained with.
 
     Attributes:
@@ -186,7 +186,7 @@ class Study:
             + tuple(
                 name
                 for name in registry.MECHANISMS
-                if name in chooses - {*begins} and registry.MECHANISMS[name].chooses
+                if name in chooses - {*begins} and registry.MECHANISMS[name].has_stage_start
             )
         )
 
@@ -263,7 +263,7 @@ class Study:
         """The content's hash: equal for cells that agree on all knobs acting up to this stage."""
         return digest(self.content(cell, stage))
 
-    def courses(self) -> Iterator[Course]:
+    def recipes(self) -> Iterator[CellRecipe]:
         """The course of each cell, in order; a prefix that cells share is hashed once."""
         hashed: dict[Any, str] = {}
         for cell in self.cells:
@@ -276,7 +276,7 @@ class Study:
                 if prefix not in hashed:
                     hashed[prefix] = digest(self._content(spec, own[: stage + 1]))
                 keys.append(hashed[prefix])
-            yield Course(spec, told, tuple(keys))
+            yield CellRecipe(spec, told, tuple(keys))
 
     def claim_hash(self) -> str:
         """Hash of the primary hypotheses, written down before training."""

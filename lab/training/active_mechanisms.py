@@ -15,16 +15,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.mechanisms import MECHANISMS
-from lab.mechanisms.base import Knobs, Mechanism, Params, Seen
+from lab.mechanisms.base import Knobs, Mechanism, Params, StepView
 from lab.nn import model
 from lab.nn.loss import over_answers
-from lab.nn.model import Forward, ModelSpec, Touch
-from lab.prng import address
+from lab.nn.model import Forward, Hook, ModelSpec
+from lab.prng import derive_key
 from tasks.mixture import Batch
 
 
 @dataclass(frozen=True)
-class Acting:
+class ActiveMechanisms:
     """Iterating gives (name, mechanism, its knobs in force at this step).
 
     Attributes:
@@ -36,24 +36,24 @@ class Acting:
     key: jax.Array | None
 
     @classmethod
-    def reading(cls, names: tuple[str, ...], knobs: Knobs, trained: jax.Array) -> Acting:
+    def reading(cls, names: tuple[str, ...], knobs: Knobs, trained: jax.Array) -> ActiveMechanisms:
         """Mechanisms at a model that is read after `trained` steps: as at the last of them."""
         return cls(tuple((n, MECHANISMS[n].at(knobs, trained - 1)) for n in names), None)
 
     @classmethod
-    def of(cls, names: tuple[str, ...], knobs: Knobs, seed: jax.Array, step: jax.Array) -> Acting:
+    def of(cls, names: tuple[str, ...], knobs: Knobs, seed: jax.Array, step: jax.Array) -> ActiveMechanisms:
         """The mechanisms of those names at absolute `step`."""
-        return cls(tuple((n, MECHANISMS[n].at(knobs, step)) for n in names), address(seed, "mechanism", step))
+        return cls(tuple((n, MECHANISMS[n].at(knobs, step)) for n in names), derive_key(seed, "mechanism", step))
 
     def __iter__(self) -> Iterator[tuple[str, Mechanism, Knobs]]:
         return ((name, MECHANISMS[name], now) for name, now in self.members)
 
-    def touch(self, site: str, layer: int, x: jax.Array) -> jax.Array:
-        """What mechanisms make of the activations at a site, see `lab.nn.model.SITES`."""
+    def hook(self, hook_point: str, layer: int, x: jax.Array) -> jax.Array:
+        """What mechanisms make of the activations at a site, see `lab.nn.model.HOOK_POINTS`."""
         for name, mechanism, now in self:
-            if site in mechanism.sites and (self.key is not None or mechanism.stays):
-                key = None if self.key is None else _key(self.key, f"{name} {site} {layer}")
-                x = mechanism.touch(site, layer, x, now, key)
+            if hook_point in mechanism.hook_points and (self.key is not None or mechanism.active_at_inference):
+                key = None if self.key is None else _key(self.key, f"{name} {hook_point} {layer}")
+                x = mechanism.hook(hook_point, layer, x, now, key)
         return x
 
     def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array) -> jax.Array:
@@ -62,10 +62,14 @@ class Acting:
             tokens_BxL = mechanism.shown(tokens_BxL, fed_BxL, now)
         return tokens_BxL
 
-    def pulled(self, gradient: Params, params: Params, batch: Batch, spec: ModelSpec, step: jax.Array) -> Params:
+    def with_extra_gradients(
+        self, gradient: Params, params: Params, batch: Batch, spec: ModelSpec, step: jax.Array
+    ) -> Params:
         """The gradient with what mechanisms add to it."""
-        found = [mechanism.pull(params, self.seen(name, batch, spec, step), now) for name, mechanism, now in self]
-        pulls = [pull for pull in found if pull is not None]
+        found = [
+            mechanism.extra_gradient(params, self.view(name, batch, spec, step), now) for name, mechanism, now in self
+        ]
+        pulls = [extra_gradient for extra_gradient in found if extra_gradient is not None]
         if not pulls:
             return gradient
 
@@ -79,7 +83,7 @@ class Acting:
     def penalized(self, loss: jax.Array, forward: Forward, batch: Batch, spec: ModelSpec, step: jax.Array) -> jax.Array:
         """The loss with every penalty added: float32[]."""
         for name, mechanism, now in self:
-            penalty = mechanism.penalty(forward, self.seen(name, batch, spec, step), now)
+            penalty = mechanism.penalty(forward, self.view(name, batch, spec, step), now)
             for added in (penalty, _of_answers(mechanism, now, forward.logits, batch)):
                 loss = loss if added is None else loss + added
         return loss
@@ -89,21 +93,21 @@ class Acting:
         assert self.key is not None, "a model that is only read draws nothing"
         return _key(self.key, name)
 
-    def seen(self, name: str, batch: Batch, spec: ModelSpec, step: jax.Array, before: Touch | None = None) -> Seen:
+    def view(self, name: str, batch: Batch, spec: ModelSpec, step: jax.Array, before: Hook | None = None) -> StepView:
         """This step as a mechanism sees it; further passes are touched by `before`, or as the training one is."""
 
-        def forward(params: Params, after: Touch) -> Forward:
-            def touch(site: str, layer: int, x: jax.Array) -> jax.Array:
-                return after(site, layer, (before or self.touch)(site, layer, x))
+        def forward(params: Params, after: Hook) -> Forward:
+            def hook(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
+                return after(hook_point, layer, (before or self.hook)(hook_point, layer, x))
 
-            return model.run(params, batch.tokens, spec, batch.answers, touch, batch.question)
+            return model.run(params, batch.tokens, spec, batch.answers, hook, batch.question)
 
-        return Seen(batch, self.key_of(name), step, forward)
+        return StepView(batch, self.key_of(name), step, forward)
 
 
-def staying(names: tuple[str, ...]) -> tuple[str, ...]:
+def at_inference(names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of some mechanisms that are part of the model wherever it runs."""
-    return tuple(name for name in names if MECHANISMS[name].stays)
+    return tuple(name for name in names if MECHANISMS[name].active_at_inference)
 
 
 def _of_answers(mechanism: Mechanism, now: Knobs, logits_BxAxV: jax.Array, batch: Batch) -> Any:

@@ -19,8 +19,8 @@ from lab.mechanisms.knobs import LEARNING_RATE
 from lab.nn import model
 from lab.nn.loss import answer_logprob, task_loss
 from lab.nn.optimizers import OPTIMIZERS
-from lab.prng import address
-from lab.training.active_mechanisms import Acting
+from lab.prng import derive_key
+from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.mixture import Batch, Mixture
 
 SCHEDULES = ("constant", "cosine", "wsd")
@@ -108,7 +108,7 @@ class Program:
 
 def init(program: Program, seed: jax.Array) -> State:
     """The state of a cell before its first step; mechanisms add theirs in `begin`."""
-    params = model.init(address(seed, "init"), program.spec)
+    params = model.init(derive_key(seed, "init"), program.spec)
     return State(params, OPTIMIZERS[program.optimizer].init(params), {})
 
 
@@ -119,16 +119,19 @@ def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: j
     """
     knobs = {**knobs, **dict(program.static)}
     params, extra = state.params, dict(state.extra)
-    entering = Acting.of(program.entering, knobs, seed, step)
-    acting, worlds = Acting.of(program.mechanisms, knobs, seed, step), program.mixture.worlds(address(seed, "world"))
+    entering = ActiveMechanisms.of(program.entering, knobs, seed, step)
+    active, worlds = (
+        ActiveMechanisms.of(program.mechanisms, knobs, seed, step),
+        program.mixture.worlds(derive_key(seed, "world")),
+    )
     for name in program.mechanisms:
         if name not in extra:
             extra[name] = MECHANISMS[name].init(params, program.context)
-    model_itself = Acting.reading(program.mechanisms, knobs, step + 1).touch
+    model_itself = ActiveMechanisms.reading(program.mechanisms, knobs, step + 1).hook
     for name, mechanism, now in entering:
-        batch = batch_at(program, acting, worlds, seed, step)
-        seen = entering.seen(name, batch, program.spec, step, before=model_itself)
-        extra[name] = mechanism.enter(params, extra[name], now, seen)
+        batch = batch_at(program, active, worlds, seed, step)
+        view = entering.view(name, batch, program.spec, step, before=model_itself)
+        extra[name] = mechanism.on_stage_start(params, extra[name], now, view)
         params = mechanism.project(params, extra[name], now)
     return State(params, state.moments, extra)
 
@@ -141,13 +144,13 @@ def rewound(program: Program, state: State, early: Params, knobs: Knobs, seed: j
     for early checkpoints keep parameters only.
     """
     params = early
-    for name, mechanism, now in Acting.of(program.mechanisms, {**knobs, **dict(program.static)}, seed, step):
+    for name, mechanism, now in ActiveMechanisms.of(program.mechanisms, {**knobs, **dict(program.static)}, seed, step):
         params = mechanism.project(params, state.extra[name], now)
     return State(params, OPTIMIZERS[program.optimizer].init(params), state.extra)
 
 
 def batch_at(
-    program: Program, acting: Acting, worlds: Any, seed: jax.Array, step: jax.Array, levels: Any = None
+    program: Program, active: ActiveMechanisms, worlds: Any, seed: jax.Array, step: jax.Array, levels: Any = None
 ) -> Batch:
     """The batch of absolute `step` as mechanisms make it, at the difficulty of training unless `levels` says otherwise.
 
@@ -159,14 +162,14 @@ def batch_at(
     """
     drawn = step
     further: dict[str, dict[str, jax.Array]] = {}
-    for name, mechanism, now in acting:
+    for name, mechanism, now in active:
         drawn = mechanism.drawn_at(drawn, now)
-        for label, values in mechanism.difficulty(now, program.context, acting.key_of(name)).items():
+        for label, values in mechanism.difficulty(now, program.context, active.key_of(name)).items():
             further[label] = {**further.get(label, {}), **values}
-    key, counts = address(seed, "batch", drawn), dict(program.counts)
+    key, counts = derive_key(seed, "batch", drawn), dict(program.counts)
     batch = program.mixture.batch(key, worlds, counts, program.length, levels, further)
-    for name, mechanism, now in acting:
-        batch = mechanism.batch(batch, now, acting.key_of(name), program.context)
+    for name, mechanism, now in active:
+        batch = mechanism.batch(batch, now, active.key_of(name), program.context)
     return batch
 
 
@@ -174,42 +177,42 @@ def train_step(
     program: Program, worlds: Any, seed: jax.Array, knobs: Knobs, state: State, step: jax.Array
 ) -> tuple[State, jax.Array]:
     """One update at absolute `step`, its batch included. Returns the new state and the task's loss float32[]."""
-    acting = Acting.of(program.mechanisms, knobs, seed, step)
+    active = ActiveMechanisms.of(program.mechanisms, knobs, seed, step)
     levels = {}
-    for name, mechanism, now in acting:
+    for name, mechanism, now in active:
         levels |= mechanism.levels(state.extra[name], now, program.context, seed, step)
-    batch = batch_at(program, acting, worlds, seed, step, levels)
+    batch = batch_at(program, active, worlds, seed, step, levels)
 
     def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        forward = model.run(params, batch.tokens, program.spec, batch.answers, acting.touch, batch.question)
+        forward = model.run(params, batch.tokens, program.spec, batch.answers, active.hook, batch.question)
         loss = task_loss(forward.logits, batch)
-        return acting.penalized(loss, forward, batch, program.spec, step), (loss, forward.logits)
+        return active.penalized(loss, forward, batch, program.spec, step), (loss, forward.logits)
 
     (_, (loss, logits_BxAxV)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-    for _, mechanism, now in acting:
-        if mechanism.looks_ahead:
-            # In a loop of one turn, see `Acting.pulled`: kept apart from the pass that follows.
-            move = lambda _, p, m=mechanism, g=gradient, k=now: m.perturbed(p, g, k)  # noqa: E731
+    for _, mechanism, now in active:
+        if mechanism.second_gradient:
+            # In a loop of one turn, see `ActiveMechanisms.pulled`: kept apart from the pass that follows.
+            move = lambda _, p, m=mechanism, g=gradient, k=now: m.perturbed_params(p, g, k)  # noqa: E731
             ahead = lax.fori_loop(step, step + 1, move, state.params)
             gradient, _ = jax.grad(objective, has_aux=True)(ahead)
-    gradient = acting.pulled(gradient, state.params, batch, program.spec, step)
-    extra = learned(program, state.extra, acting, levels, batch, logits_BxAxV) if levels else state.extra
+    gradient = active.with_extra_gradients(gradient, state.params, batch, program.spec, step)
+    extra = learned(program, state.extra, active, levels, batch, logits_BxAxV) if levels else state.extra
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power; our own code is strict
         direction, moments = OPTIMIZERS[program.optimizer].update(gradient, state.moments, state.params)
-    for _, mechanism, now in acting:
+    for _, mechanism, now in active:
         direction = mechanism.direction(direction, state.params, now)
     time = step
-    for name, mechanism, now in acting:
+    for name, mechanism, now in active:
         if not program.schedule.begun:  # a schedule that begins again is not turned back
             time = mechanism.clock(time, extra[name], now)
     rate = knobs[LEARNING_RATE.name] * program.schedule(time)
-    for _, mechanism, now in acting:
+    for _, mechanism, now in active:
         rate = mechanism.rate(rate, now, step)
     params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
     extra = dict(extra)
-    for name, mechanism, now in acting:
-        update = Update(gradient, acting.key_of(name), step, rate)
-        extra[name] = mechanism.follow(params, extra[name], now, update)
+    for name, mechanism, now in active:
+        update = Update(gradient, active.key_of(name), step, rate)
+        extra[name] = mechanism.after_update(params, extra[name], now, update)
         params = mechanism.project(params, extra[name], now)
     return State(params, moments, extra), loss
 
@@ -217,7 +220,7 @@ def train_step(
 def learned(
     program: Program,
     extra: dict[str, Extra],
-    acting: Acting,
+    active: ActiveMechanisms,
     levels: dict[str, jax.Array],
     batch: Batch,
     logits_BxAxV: jax.Array,
@@ -226,7 +229,7 @@ def learned(
     # The barrier keeps the loss itself compiled as it is where nobody looks at single examples.
     losses_B = -answer_logprob(lax.optimization_barrier(logits_BxAxV), batch)
     losses = program.mixture.by_label(losses_B, dict(program.counts))
-    told = {name: mechanism.learn(extra[name], now, levels, losses) for name, mechanism, now in acting}
+    told = {name: mechanism.learn(extra[name], now, levels, losses) for name, mechanism, now in active}
     return extra | told
 
 
@@ -239,6 +242,6 @@ def train_call(
       the state after the last step, and the losses float32[call_steps].
     """
     knobs = {**knobs, **dict(program.static)}
-    worlds = program.mixture.worlds(address(seed, "world"))
+    worlds = program.mixture.worlds(derive_key(seed, "world"))
     steps = start + jnp.arange(program.call_steps, dtype=jnp.int32)
     return lax.scan(lambda carry, step: train_step(program, worlds, seed, knobs, carry, step), state, steps)

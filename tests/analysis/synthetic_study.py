@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.activations.measure import places
+from analysis.activations.measure import probe_sites
 from analysis.metrics.registry import BALANCE, CHECKS, METRICS
 from analysis.repair.arms import ARMS
 from analysis.results.recovery_record import Outcome, Repairs
@@ -106,7 +106,7 @@ def results(one=None, rng_seed=0, diverged=True):
                 np.round(np.clip(exact, 0, 1) * one.eval_examples) / one.eval_examples
             )
             columns[f"{use.label}/{split}/logprob"] = floor.logprob * (1.02 - np.clip(exact, 0, 1))
-    for place in places(one):
+    for place in probe_sites(one):
         latents = {name: noisy(_latent(name, u_CxE, progress_CxE), *_noise(name)) for name in METRICS}
         for name in (*METRICS, *CHECKS, *BALANCE):
             columns[f"{place}/{name}"] = latents[name] if name in latents else _check(name, latents, 31.0)
@@ -114,7 +114,7 @@ def results(one=None, rng_seed=0, diverged=True):
         if place.label == "facts":
             columns[f"{place}/two_nn_kept"][:] = 0.125  # 128 facts among 1024 inputs
     missing = np.isclose(u_C, 1.0)
-    for place in places(one):
+    for place in probe_sites(one):
         if place.label == "path_star":
             columns[f"{place}/fisher_trace"][missing, -1] = np.nan
     at = np.full(len(one.cells), -1)

@@ -19,7 +19,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 import analysis
-from analysis.activations.measure import Measurer, hidden_states, places
+from analysis.activations.measure import Measurer, hidden_states, probe_sites
 from analysis.metrics.registry import METRICS
 from analysis.report import projections, verdicts_json
 from analysis.results.table import collect, to_csv
@@ -75,7 +75,7 @@ def test_results_are_those_of_the_study_and_nothing_is_written(whole, results, o
     for name in ("prune.sparsity", "seed", "step", "facts/iid/exact", "word/length/logprob", "train/loss"):
         told = np.asarray([float(row[names.index(name)]) for row in rows])
         np.testing.assert_allclose(table[name], told, rtol=1e-6)
-    latent = f"{places(opened.study)[0]}/participation_ratio"
+    latent = f"{probe_sites(opened.study)[0]}/participation_ratio"
     np.testing.assert_allclose(table[latent], [float(row[names.index(latent)]) for row in rows], rtol=1e-4)
     assert table["stage"].tolist() == ["train", "train", "prune"] * 6
     assert opened.cells[4]["prune.sparsity"] == table["prune.sparsity"][table["cell"] == 4][0]
@@ -92,7 +92,7 @@ def test_hidden_states_are_those_of_the_checkpoints_parameters(step, label, laye
     """Against a loop over cells without any of the grid's machinery, at the end and where cells share a prefix."""
     plan, store, _ = whole
     study, seen = plan.study, []
-    wide = places(study)
+    wide = probe_sites(study)
     for block in opened.hidden({"prune.sparsity": 0.5}, label=label, step=step, layer=layer, read=read):
         assert block.states_CxNxD.shape == (len(block.cells), study.probe_examples, study.spec.width)
         assert (block.step, block.place.label, block.place.layer, block.place.read) == (step, label, layer, read)

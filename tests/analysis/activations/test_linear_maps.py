@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from analysis.activations import linear_maps
-from analysis.activations.measure import Measurer, claim_place, hidden_states, places
-from analysis.design.controls import twins
+from analysis.activations.measure import Measurer, claim_site, hidden_states, probe_sites
+from analysis.design.controls import matched_controls
 from analysis.metrics.similarity import linear_image
 from analysis.results.table import collect
 from lab.storage import checkpoint
@@ -27,7 +27,7 @@ def test_a_cell_is_compared_with_the_neutral_one_of_its_seed_and_stratum():
             axis("seed", range(2)),
         )
     )
-    for cell, twin in zip(study.cells, twins(study), strict=True):
+    for cell, twin in zip(study.cells, matched_controls(study), strict=True):
         if cell["prune.sparsity"] == 0.0:
             assert twin is None
         else:
@@ -44,19 +44,19 @@ def test_the_table_has_r2_against_the_neutral_cell_at_the_end(trained, tmp_path)
     plan, store, _ = trained
     study, nodes = plan.study, plan.nodes_of_cells()
     results = collect(plan, store, Measurer(study, PROGRAMS, tmp_path), lambda *_: None)
-    names = {f"{claim_place(study, use.label)}/image_r2" for use in study.tasks}
+    names = {f"{claim_site(study, use.label)}/image_r2" for use in study.tasks}
     assert {name for name in results.columns if name.endswith("image_r2")} == names
     for name in names:
         assert np.isnan(results.columns[name][:, :-1]).all()
 
-    cell = next(i for i, twin in enumerate(twins(study)) if twin is not None and study.cells[i]["seed"] == 1)
-    pair = [store.final(nodes[i][-1].key) for i in (cell, twins(study)[cell])]
-    at = [str(place) for place in places(study)].index(str(claim_place(study, "word")))
+    cell = next(i for i, twin in enumerate(matched_controls(study)) if twin is not None and study.cells[i]["seed"] == 1)
+    pair = [store.final(nodes[i][-1].key) for i in (cell, matched_controls(study)[cell])]
+    at = [str(place) for place in probe_sites(study)].index(str(claim_site(study, "word")))
     ours, neutral = (states_of(study, saved, row, 1)[at] for saved, row in pair)
     expected = float(min(jax.jit(linear_image)(ours, neutral)))
-    column = results.columns[f"{claim_place(study, 'word')}/image_r2"][:, -1]
+    column = results.columns[f"{claim_site(study, 'word')}/image_r2"][:, -1]
     assert column[cell] == pytest.approx(expected, abs=1e-4)
-    assert np.isnan(column[[i for i, twin in enumerate(twins(study)) if twin is None]]).all()
+    assert np.isnan(column[[i for i, twin in enumerate(matched_controls(study)) if twin is None]]).all()
 
 
 def test_what_was_read_is_kept_and_a_damaged_file_is_read_again(trained, tmp_path):
@@ -64,7 +64,7 @@ def test_what_was_read_is_kept_and_a_damaged_file_is_read_again(trained, tmp_pat
     nodes = plan.nodes_of_cells()
     knobs = {n.key: n.knobs for row in nodes for n in row}
     ends = [store.final(row[-1].key) for row in nodes]
-    pairs = [(ends[i], ends[twin]) for i, twin in enumerate(twins(plan.study)) if twin is not None]
+    pairs = [(ends[i], ends[twin]) for i, twin in enumerate(matched_controls(plan.study)) if twin is not None]
     measurer = Measurer(plan.study, PROGRAMS, tmp_path)
     first = linear_maps.read(measurer, pairs, knobs)
     (file,) = (tmp_path / "readings").iterdir()

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.activations.measure import Measurer, Place, claim_place, hidden_states, places
+from analysis.activations.measure import Measurer, ProbeSite, claim_site, hidden_states, probe_sites
 from analysis.metrics.registry import METRICS
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from lab.storage import checkpoint
 from tests.lab.conftest import PROGRAMS, study_of
 
@@ -21,16 +21,16 @@ def study():
 
 
 def params_of(study, seed):
-    return model.init(address(jnp.int32(seed), "init"), study.spec)
+    return model.init(derive_key(jnp.int32(seed), "init"), study.spec)
 
 
 def test_hidden_states_are_the_residual_stream_at_the_read_position(study):
     seed = jnp.int32(2)
     params = params_of(study, 2)
     states, labels, _ = jax.jit(lambda s, p: hidden_states(study, s, p))(seed, params)
-    assert states.shape == (len(places(study)), study.probe_examples, study.spec.width)
-    worlds = study.mixture.worlds(address(seed, "world"))
-    at = [str(place) for place in places(study)].index("facts/layer1/answer")
+    assert states.shape == (len(probe_sites(study)), study.probe_examples, study.spec.width)
+    worlds = study.mixture.worlds(derive_key(seed, "world"))
+    at = [str(place) for place in probe_sites(study)].index("facts/layer1/answer")
     # In the mixture a fact is [task token, key, PAD…]: the key's position is 1, the label the value of that key.
     probe_token = study.mixture.task_token("facts")
     for row in range(5):
@@ -54,14 +54,14 @@ def test_all_cells_of_a_seed_see_the_same_inputs(study):
 
 
 def test_claims_are_read_where_the_first_answer_is_still_to_be_made(study):
-    assert claim_place(study, "word") == Place("word", study.claim.layer, "last")
+    assert claim_site(study, "word") == ProbeSite("word", study.claim.layer, "last")
 
 
 def test_readings_are_kept_and_reread(trained, tmp_path):
     plan, store, _ = trained
-    node = plan.buckets[-1].nodes[0]
+    node = plan.program_groups[-1].nodes[0]
     saved, row = store.final(node.key)
-    knobs = {n.key: n.knobs for b in plan.buckets for n in b.nodes}
+    knobs = {n.key: n.knobs for b in plan.program_groups for n in b.nodes}
     told = []
     measurer = Measurer(plan.study, PROGRAMS, tmp_path)
     first = measurer.read([saved], knobs, lambda done, total: told.append((done, total)))
@@ -83,8 +83,8 @@ def test_readings_are_kept_and_reread(trained, tmp_path):
 
 def test_a_damaged_file_of_readings_is_measured_again(trained, tmp_path):
     plan, store, _ = trained
-    saved, _ = store.final(plan.buckets[-1].nodes[0].key)
-    knobs = {n.key: n.knobs for b in plan.buckets for n in b.nodes}
+    saved, _ = store.final(plan.program_groups[-1].nodes[0].key)
+    knobs = {n.key: n.knobs for b in plan.program_groups for n in b.nodes}
     measurer = Measurer(plan.study, PROGRAMS, tmp_path)
     first = measurer.read([saved], knobs, lambda *_: None)
     (file,) = (tmp_path / "readings").iterdir()

@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.activations.measure import Place, Staying
+from analysis.activations.measure import InferenceModel, ProbeSite
 from analysis.causal import activation_edits
 from analysis.causal.activation_edits import Cut, intervene, rebased, reparametrize
 from analysis.causal.subspaces import Basis
 from lab.nn import model
-from lab.prng import address
-from lab.training.active_mechanisms import Acting
+from lab.prng import derive_key
+from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of, tiny_config
 
 FACTS, VALUES = 256, 4
-NOTHING_ACTS = Acting((), None)
+NOTHING_ACTS = ActiveMechanisms((), None)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def study():
 @pytest.fixture(scope="module")
 def by_hand(study):
     """Embedding: value in columns 0 to 3, rarity in 4 to 7, noise in 8 to 15. Blocks add nothing; 0 to 3 are read."""
-    world = study.mixture.worlds(address(jnp.int32(0), "world"))["facts"]
+    world = study.mixture.worlds(derive_key(jnp.int32(0), "world"))["facts"]
     value, rank = np.asarray(world.value_of_key), np.argsort(np.asarray(world.key_of_rank))
     rows = 0.3 * np.random.default_rng(0).normal(size=(study.spec.vocab_size, 16))
     rows[1 : 1 + FACTS, 0:8] *= 0.67  # no code without noise: what is left of one, however small, is a probe's again
@@ -49,7 +49,7 @@ def by_hand(study):
 
 
 def cut_of(study, factor="value"):
-    return Cut.at(Place("facts", 1, "answer"), replace(study.tasks[0], factor=factor))
+    return Cut.at(ProbeSite("facts", 1, "answer"), replace(study.tasks[0], factor=factor))
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def tried(study):
     programs = {}
 
     def run(params, factor="value", what=intervene):
-        cut, stays = cut_of(study, factor), Staying(study.spec)
-        program = programs.setdefault((factor, what), jax.jit(partial(what, study, cut, stays, NOTHING_ACTS)))
+        cut, inference = cut_of(study, factor), InferenceModel(study.spec)
+        program = programs.setdefault((factor, what), jax.jit(partial(what, study, cut, inference, NOTHING_ACTS)))
         with jax.default_matmul_precision("highest"):
             return jax.tree.map(float, program(jnp.int32(0), params))
 
@@ -107,13 +107,13 @@ def test_a_copy_that_is_decodable_and_not_used_stays_so(tried, by_hand):
 def test_edits_against_numpy(study, by_hand):
     """What a head of its own reads off the edited states, one example at a time in float64."""
     cut = cut_of(study)
-    world = study.mixture.worlds(address(jnp.int32(0), "world"))["facts"]
+    world = study.mixture.worlds(derive_key(jnp.int32(0), "world"))["facts"]
     examples = activation_edits.probe_set(study, cut.use, world)
     rng = np.random.default_rng(1)
     change, towards = rng.normal(size=(16, 16)).astype(np.float32) / 4, rng.normal(size=(1024, 16)).astype(np.float32)
-    touch = activation_edits.edited(model.untouched, 1, examples.read[:, 0], jnp.asarray(change), jnp.asarray(towards))
+    hook = activation_edits.edited(model.untouched, 1, examples.read[:, 0], jnp.asarray(change), jnp.asarray(towards))
     with jax.default_matmul_precision("highest"):
-        forward = model.run(by_hand, examples.tokens, study.spec, touch=touch)
+        forward = model.run(by_hand, examples.tokens, study.spec, hook=hook)
     x = np.asarray(by_hand["embedding"], np.float64)[np.asarray(examples.tokens)[:, 0]]
     x = x + (towards - x) @ change
     np.testing.assert_allclose(np.asarray(forward.hidden[1])[:, 0], x, atol=1e-5)
@@ -127,9 +127,9 @@ def test_only_what_comes_at_and_after_the_position_is_changed():
     params = model.init(jax.random.key(0), study.spec)
     tokens = jnp.asarray([[3, 4, 5, 6]] * 2, jnp.int32)[:, : study.train_length]
     at, eye = jnp.asarray([1, 2]), jnp.eye(study.spec.width)
-    touch = activation_edits.edited(model.untouched, 0, at, eye, jnp.zeros((2, study.spec.width)))
+    hook = activation_edits.edited(model.untouched, 0, at, eye, jnp.zeros((2, study.spec.width)))
     plain, other = (
-        jax.jit(partial(model.run, spec=study.spec, touch=t))(params, tokens) for t in (model.untouched, touch)
+        jax.jit(partial(model.run, spec=study.spec, hook=t))(params, tokens) for t in (model.untouched, hook)
     )
     for row, position in enumerate(at.tolist()):
         np.testing.assert_array_equal(other.logits[row, :position], plain.logits[row, :position])
@@ -143,7 +143,7 @@ def test_another_basis_changes_no_output(layer):
     params, basis = model.init(jax.random.key(5), study.spec), np.random.default_rng(0).normal(size=(16, 16))
     there_and_back = Basis(jnp.asarray(basis, jnp.float32), jnp.asarray(np.linalg.inv(basis), jnp.float32))
     tokens = jnp.asarray([[3, 4, 5, 6]], jnp.int32)[:, : study.train_length]
-    run = jax.jit(lambda basis: model.run(params, tokens, study.spec, touch=rebased(model.untouched, layer, basis)))
+    run = jax.jit(lambda basis: model.run(params, tokens, study.spec, hook=rebased(model.untouched, layer, basis)))
     with jax.default_matmul_precision("highest"):
         plain, other = run(Basis(jnp.eye(16), jnp.eye(16))), run(there_and_back)
     np.testing.assert_allclose(other.logits, plain.logits, atol=1e-4)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import analysis
-from analysis.activations.measure import Measurer, claim_place
+from analysis.activations.measure import Measurer, claim_site
 from analysis.causal import effects
 from analysis.causal.__main__ import cuts_of, main
 from analysis.causal.activation_edits import Cut
@@ -48,10 +48,10 @@ def test_the_command_writes_what_it_found_and_evidence_is_read_back(workdir, tmp
 def test_evidence_is_kept_by_place_and_taken_for_the_same_checkpoints_only(workdir, tmp_path):
     study = analysis.open_study(workdir).study
     values = {"remove/none/exact": np.arange(6.0)}
-    place = claim_place(study, "facts")
+    place = claim_site(study, "facts")
     intervention_record.save(tmp_path, study, place, "value", values)
     intervention_record.save(
-        tmp_path, study, claim_place(study, "word"), "last", values
+        tmp_path, study, claim_site(study, "word"), "last", values
     )  # not the factor that is probed
     found = intervention_record.load(tmp_path, study)
     assert list(found) == ["facts/remove/none/exact"]
@@ -67,7 +67,7 @@ def test_evidence_is_kept_by_place_and_taken_for_the_same_checkpoints_only(workd
 def test_the_results_of_a_study_hold_what_is_kept_beside_it(trained, tmp_path):
     plan, store, _ = trained
     intervention_record.save(
-        tmp_path, plan.study, claim_place(plan.study, "facts"), "value", {"dimension": np.arange(6.0)}
+        tmp_path, plan.study, claim_site(plan.study, "facts"), "value", {"dimension": np.arange(6.0)}
     )
     measurer = Measurer(plan.study, PROGRAMS, tmp_path)
     found = collect(plan, replace(store, workdir=tmp_path), measurer, lambda *_: None)
@@ -77,7 +77,7 @@ def test_the_results_of_a_study_hold_what_is_kept_beside_it(trained, tmp_path):
 
 def test_the_table_says_what_a_planted_difference_is(workdir):
     study = analysis.open_study(workdir).study
-    cut = Cut.at(claim_place(study, "facts"), study.tasks[0])
+    cut = Cut.at(claim_site(study, "facts"), study.tasks[0])
     far = np.asarray([cell["prune.sparsity"] > 0 for cell in study.cells])
     names = [f"remove/{k}/{r}" for k in ("none", "factor", "random", "matched") for r in ("exact", "probe")]
     names += [f"swap/{k}/follows" for k in ("factor", "random", "whole")]

@@ -73,7 +73,9 @@ def test_every_setting_gets_its_best_value(trained):
         left = [cell for cell in settled.study.cells if cell["prune.sparsity"] == setting]
         assert {cell["optimizer.learning_rate"] for cell in left} == {*choice.values.values()}
         assert [cell["seed"] for cell in left] == [0, 1]
-    assert {node.key for bucket in settled.buckets for node in bucket.nodes} <= {*store.nodes}  # nothing is retrained
+    assert {node.key for group in settled.program_groups for node in group.nodes} <= {
+        *store.nodes
+    }  # nothing is retrained
 
 
 def test_what_is_left_is_judged_as_one_study(trained, tmp_path):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from analysis.activations.measure import claim_place
+from analysis.activations.measure import claim_site
 from analysis.diagnosis import diagnose, rules
 from analysis.metrics.geometry import participation_ratio
 from analysis.metrics.probes import probe_accuracy
@@ -124,7 +124,7 @@ def test_a_gain_that_an_invertible_map_makes_is_an_artefact_of_the_latents(chang
     seed_C = np.asarray([cell["seed"] for cell in one.cells])
 
     def act(columns, far):
-        place = claim_place(one, "facts")
+        place = claim_site(one, "facts")
         columns[f"{place}/two_nn"][:] = 5  # so that the dimension is the only gain
         for seed in range(8):
             before, after, y = states(seed, change)

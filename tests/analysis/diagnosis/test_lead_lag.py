@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.activations.measure import claim_place
+from analysis.activations.measure import claim_site
 from analysis.diagnosis import lead_lag
 from analysis.report import tables
 from analysis.verdicts.claims import bounds, judge
@@ -160,7 +160,7 @@ def planted(shared_up_to, ability_at=500, latent_at=60):
     columns["addition/iid/exact"] = 0.03 + 0.9 * risen(ability_at * by_seed)
     columns["addition/iid/logprob"] = -4 + 4 * risen(ability_at * by_seed)
     columns["addition/seen/exact"] = 0.03 + 0.9 * risen(30 * by_seed, sharpness=8)
-    columns[f"{claim_place(one, 'addition')}/two_nn"] = 20 - 9 * risen(latent_at * by_seed)
+    columns[f"{claim_site(one, 'addition')}/two_nn"] = 20 - 9 * risen(latent_at * by_seed)
     # Cells of a seed have one key up to the fork, and each its own after it.
     shared = tuple(
         tuple(f"{cell['seed']}" if e < shared_up_to else f"{i}" for e in range(len(STEPS)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from analysis.activations.measure import claim_place
+from analysis.activations.measure import claim_site
 from analysis.forecast import __main__ as early
 from analysis.forecast import predictors, views
 from analysis.forecast.features import (
@@ -18,7 +18,7 @@ from analysis.forecast.features import (
     LATENTS,
     LOST_SO_FAR,
     POSITION,
-    Case,
+    ForecastCase,
     cases,
     early_evaluation,
     lost,
@@ -72,7 +72,7 @@ def planted(seed=0, groups=6, each=3, truth="abilities", noise=0.02):
         harmed = np.flatnonzero(lost_K > 0.5)
         broke = float(U_K[harmed[0]]) if len(harmed) else None
         made.append(
-            Case(
+            ForecastCase(
                 *("study", f"m{index // each}", "m.rate", f"task{index}/iid", {}, 100, 0.2, 0.9, 0.1, True),
                 *(U_K, U_K, readings, lost_K, broke),
             )
@@ -105,8 +105,8 @@ def test_readings_are_those_of_a_loop_over_cells(tables, found):
     columns = {
         "exact": table.columns["facts/iid/exact"],
         "loss": -table.columns["facts/iid/logprob"],
-        "pr": table.columns[f"{claim_place(study, 'facts')}/participation_ratio"],
-        "silhouette": table.columns[f"{claim_place(study, 'facts')}/silhouette"],
+        "pr": table.columns[f"{claim_site(study, 'facts')}/participation_ratio"],
+        "silhouette": table.columns[f"{claim_site(study, 'facts')}/silhouette"],
     }
     at = {(cell["prune.sparsity"], cell["seed"]): i for i, cell in enumerate(study.cells)}
     neutral = [at[0.0, seed] for seed in range(8)]

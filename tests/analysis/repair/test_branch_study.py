@@ -43,37 +43,37 @@ def repaired(trained, read, tmp_path_factory):
     """Everything that `--intervene` does after the verdicts."""
     _, store, _ = trained
     results, planted = read
-    course = branch_study.course(results, planted, [], "relax,rewind,readout,curriculum", 6)
-    plan, directory = make_plan(course.study, LAYOUT), tmp_path_factory.mktemp("repair")
-    there = open_store(directory, course.study, print)
+    repair_plan = branch_study.repair_plan(results, planted, [], "relax,rewind,readout,curriculum", 6)
+    plan, directory = make_plan(repair_plan.study, LAYOUT), tmp_path_factory.mktemp("repair")
+    there = open_store(directory, repair_plan.study, print)
     there.nodes |= store.nodes
     Trainer(plan, there, Silent(), PROGRAMS).run()
-    measurer = Measurer(course.study, PROGRAMS, directory)
-    found = branch_study.outcomes(results, plan, there, measurer, course, lambda done, total: None)
-    return course, plan, there, found
+    measurer = Measurer(repair_plan.study, PROGRAMS, directory)
+    found = branch_study.outcomes(results, plan, there, measurer, repair_plan, lambda done, total: None)
+    return repair_plan, plan, there, found
 
 
 def test_every_arm_goes_on_from_the_broken_cells_and_neutral_ones_unchanged(read, repaired):
     results, _ = read
-    course, *_ = repaired
+    repair_plan, *_ = repaired
     seeds = {cell["seed"] for cell in results.study.cells}
     expected = {(0.0, seed, "continue") for seed in seeds}
     expected |= {(SPARSEST, seed, arm) for seed in seeds for arm in ARMS_TRIED}
-    assert {(setting, seed, arm) for _, setting, seed, arm in course.cells} == expected
-    assert list(course.arms) == list(ARMS_TRIED)
+    assert {(setting, seed, arm) for _, setting, seed, arm in repair_plan.cells} == expected
+    assert list(repair_plan.arms) == list(ARMS_TRIED)
 
 
 def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
     results, planted = read
-    course, plan, store, found = repaired
+    repair_plan, plan, store, found = repaired
     primary = [bound for bound in planted if bound.primary]
     assert [(o.label, o.split, o.arm) for o in found.outcomes] == [
-        (bound.label, bound.split, arm) for bound in primary for arm in course.arms
+        (bound.label, bound.split, arm) for bound in primary for arm in repair_plan.arms
     ]
     nodes = [row[-1] for row in plan.nodes_of_cells()]
     for one in found.outcomes:
         for index, seed in enumerate(one.seeds):
-            cell = course.cells.index(({}, SPARSEST, seed, one.arm))
+            cell = repair_plan.cells.index(({}, SPARSEST, seed, one.arm))
             saved, row = store.final(nodes[cell].key)
             history = checkpoint.load(saved, "history")
             column = saved.meta["abilities"].index(f"{one.label}/{one.split}")
@@ -95,17 +95,17 @@ def test_a_cell_that_diverged_takes_its_seed_out_of_the_pairs(read):
     lost = next(i for i, c in enumerate(results.study.cells) if c["seed"] == 1 and c["prune.sparsity"] == SPARSEST)
     diverged = results.diverged_at.copy()
     diverged[lost] = 15
-    course = branch_study.course(replace(results, diverged_at=diverged), planted, [], "relax", 6)
-    assert (SPARSEST, 1) not in {(setting, seed) for _, setting, seed, _ in course.cells}
+    repair_plan = branch_study.repair_plan(replace(results, diverged_at=diverged), planted, [], "relax", 6)
+    assert (SPARSEST, 1) not in {(setting, seed) for _, setting, seed, _ in repair_plan.cells}
 
 
 def test_arms_are_run_where_labels_ask_for_them(read):
     results, planted = read
-    assert [*branch_study.course(results, planted, [], "", 6).arms] == ["continue", "relax", "rewind", "readout"]
+    assert [*branch_study.repair_plan(results, planted, [], "", 6).arms] == ["continue", "relax", "rewind", "readout"]
     label = type("Label", (), {"name": "collapse", "status": "holds"})()
-    assert "variance_covariance" in branch_study.course(results, planted, [label], "", 6).arms
+    assert "variance_covariance" in branch_study.repair_plan(results, planted, [label], "", 6).arms
     label.name = "undertrained"
-    asked = branch_study.course(results, planted, [label], "", 6).arms
+    asked = branch_study.repair_plan(results, planted, [label], "", 6).arms
     assert {"curriculum", "mixed_difficulty"} <= {*asked}  # never one without its control
 
 
@@ -121,15 +121,15 @@ def test_a_curriculum_fills_the_first_half_of_the_arms_steps():
 
 def test_rewinding_says_to_which_step_and_is_left_out_with_a_sentence_where_no_early_checkpoint_is(read):
     results, planted = read
-    rewind, told = ARMS["rewind"], branch_study.course(results, planted, [], "rewind", 6)
+    rewind, told = ARMS["rewind"], branch_study.repair_plan(results, planted, [], "rewind", 6)
     assert rewind.knobs(results.study, 18, 6) == {WEIGHTS: 3}  # of the kept 3 and 12
     assert "go back to those of step 3," in told.arms["rewind"]
     config = tiny_config()
     config.saves.train = 1
     late = study_of(config)
-    course = branch_study.course(replace(results, study=late), planted, [], "", 6)
-    assert "rewind" not in course.arms
-    (note,) = course.notes
+    repair_plan = branch_study.repair_plan(replace(results, study=late), planted, [], "", 6)
+    assert "rewind" not in repair_plan.arms
+    (note,) = repair_plan.notes
     assert re.fullmatch(
         r"The arm 'rewind' is left out: no checkpoint is kept .*; raise config\.saves\.train .*\.", note
     )
@@ -168,7 +168,7 @@ def test_hidden_states_are_asked_where_a_shortcut_is_suspected(read):
 
 def test_by_default_an_arm_has_a_fifth_of_the_studys_steps(read):
     results, planted = read
-    assert branch_study.course(results, planted, []).steps == 3  # of 18, in calls of 3
+    assert branch_study.repair_plan(results, planted, []).steps == 3  # of 18, in calls of 3
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from analysis.design.controls import neutral_value
 from analysis.diagnosis import diagnose
 from analysis.repair.arms import ARMS
 from analysis.report import console as summary
 from analysis.report import repair_section, verdicts_json
 from analysis.results import recovery_record
 from analysis.results.recovery_record import KINDS, Repairs
-from analysis.verdicts.claims import bounds, judge, neutral_value
+from analysis.verdicts.claims import bounds, judge
 from tests.analysis import synthetic_study
 from tests.analysis.synthetic_study import outcome
 

@@ -11,13 +11,13 @@ from scipy import stats
 from analysis.report.verdicts_json import text
 from analysis.results.table import to_csv
 from analysis.simulation import pilot_noise
-from analysis.simulation.power import Plan, Power, ability_curve, enough, interval, measure, sentence
+from analysis.simulation.power import Power, PowerPlan, ability_curve, enough, interval, measure, sentence
 from analysis.simulation.power_cli import main
 from analysis.simulation.simulator import Truth
 from tests.analysis import synthetic_study
 
 FALL = dict(base=0.4, at=0.5, rise=0.2, fall=0.1, width=0.25)
-FEARED = Plan(
+FEARED = PowerPlan(
     Truth(lambda u: u, ability_curve("fall", **FALL), 0.5), expected="reversal", reach=0.5, n_settings=9, trivial=0.1
 )
 
@@ -56,7 +56,7 @@ def test_with_less_noise_a_flat_ability_is_shown_never_to_transfer():
     curve = ability_curve("flat", **FALL)
     quiet = Truth(lambda u: u, curve, seed_sd=0.01, slope_sd=0.005, cell_sd=0.002, trials=None)
     loud = Truth(lambda u: u, curve)
-    plans = [Plan(t, "never transferred", reach=1.0, n_settings=9, trivial=0.1) for t in (quiet, loud)]
+    plans = [PowerPlan(t, "never transferred", reach=1.0, n_settings=9, trivial=0.1) for t in (quiet, loud)]
     shares = [measure(plan, 8, 30).verdict for plan in plans]
     assert shares[0] > 0.8
     assert shares[1] < 0.3

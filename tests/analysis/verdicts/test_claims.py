@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.activations.measure import Measurer
+from analysis.design import controls
 from analysis.results.table import Results, collect, to_csv
 from analysis.verdicts import claims
 from lab.study.grid import axis, product, zipped
@@ -19,7 +20,7 @@ SPARSITIES = tuple(round(0.1 * k, 1) for k in range(9))
 
 def results_for(study, ability, gain, diverged=()):
     """Results of one evaluation from functions of a cell's (knobs, seed)."""
-    place = claims.claim_place(study, "facts")
+    place = claims.claim_site(study, "facts")
     columns = {f"{place}/participation_ratio": np.asarray([[gain(cell)] for cell in study.cells])}
     for use in study.tasks:
         for split in use.splits:
@@ -92,7 +93,7 @@ def test_a_neutral_value_at_the_far_end_is_compared_with():
     grid = product(axis("optimizer.learning_rate", SPARSITIES), axis("seed", range(8)))
     study = study_of(config, grid)
     claims.check(study)
-    assert claims.neutral_value(study) == 0.8
+    assert controls.neutral_value(study) == 0.8
 
     def ability(cell):  # flat from 0.8 down to 0.5, then off a cliff
         return 0.95 - 0.9 * np.clip((0.5 - cell["optimizer.learning_rate"]) / 0.2, 0, 1) + 0.001 * cell["seed"]
@@ -117,7 +118,7 @@ def test_an_axis_zipped_with_the_claims_knob_is_no_stratum():
         axis("seed", range(8)),
     )
     study = study_of(grid=grid)
-    assert claims.strata(study) == [{}]
+    assert controls.strata(study) == [{}]
     claims.check(study)
 
 

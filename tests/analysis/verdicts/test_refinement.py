@@ -6,14 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.activations.measure import Place
+from analysis.activations.measure import ProbeSite
 from analysis.design import interim as record
-from analysis.design.interim import Looks, first
+from analysis.design.interim import InterimAnalyses, first
 from analysis.metrics.registry import METRICS
+from analysis.results.curves import Curve
 from analysis.simulation.refinement_rates import KNOB, measure
-from analysis.stats.break_test import Look, verdict
+from analysis.stats.break_test import InterimLook, verdict
 from analysis.verdicts import refinement
-from analysis.verdicts.claims import Bounds, Curve, Judged, bounds, judge
+from analysis.verdicts.claims import Bounds, Judged, bounds, judge
 from lab.errors import UserError
 from lab.mechanisms.knobs import KNOBS
 from lab.study.grid import axis, chain, grown, product
@@ -39,7 +40,9 @@ def rows(n_seeds, *counts):
 def test_one_look_at_the_whole_alpha_is_the_plain_verdict():
     metric, ability = claim(8)
     plain = verdict(U, metric, ability, trivial=0.1)
-    assert verdict(U, metric, ability, trivial=0.1, looks=[Look(np.ones(8, bool), 1.0)], designed_K=U >= 0) == plain
+    assert (
+        verdict(U, metric, ability, trivial=0.1, looks=[InterimLook(np.ones(8, bool), 1.0)], designed_K=U >= 0) == plain
+    )
 
 
 def test_a_p_value_is_over_its_looks_share_and_the_smallest_of_all():
@@ -47,7 +50,7 @@ def test_a_p_value_is_over_its_looks_share_and_the_smallest_of_all():
     shares = (0.4, 0.6)
     told = verdict(
         U, metric, ability, trivial=0.1,
-        looks=[Look(mask, share) for mask, share in zip(rows(12, 8, 12), shares, strict=True)],
+        looks=[InterimLook(mask, share) for mask, share in zip(rows(12, 8, 12), shares, strict=True)],
     )  # fmt: skip
     alone = [verdict(U, metric[:n], ability[:n], trivial=0.1).p_values for n in (8, 12)]
     for name, p in told.p_values.items():
@@ -59,7 +62,7 @@ def test_what_was_shown_at_a_look_stays_shown():
     metric, ability = claim(8)
     ability = np.concatenate([ability, ability])
     metric = np.concatenate([metric, metric[:, ::-1]])  # eight more seeds in which it gains nothing
-    looks = [Look(mask, 0.5) for mask in rows(16, 8, 16)]
+    looks = [InterimLook(mask, 0.5) for mask in rows(16, 8, 16)]
     assert verdict(U, metric, ability, trivial=0.1).kind != "reversal"
     assert verdict(U, metric, ability, trivial=0.1, looks=looks).kind == "reversal"
 
@@ -69,7 +72,7 @@ def test_a_look_rejects_at_its_share_only(share):
     """With 8 seeds p is at least 1/256 = .0039, above .05 times .05 and below .05 times .1."""
     metric, ability = claim(8)
     metric, ability = 10 * U + 0 * metric, ability + 0 * metric
-    told = verdict(U, metric, ability, trivial=0.1, looks=[Look(np.ones(8, bool), share)])
+    told = verdict(U, metric, ability, trivial=0.1, looks=[InterimLook(np.ones(8, bool), share)])
     assert (told.shown_free_until is None) == (share < 0.078)
     assert (told.kind == "underpowered") == (share < 0.078)
 
@@ -100,7 +103,7 @@ def test_looks_spend_alpha_and_not_more():
 
 
 def test_the_record_is_read_back(tmp_path):
-    looks = Looks((0.0, 0.5), (0.6, 0.4), ((0, 1), (0, 1, 2)), (({"prune.scope": "global"}, 0.25),), True)
+    looks = InterimAnalyses((0.0, 0.5), (0.6, 0.4), ((0, 1), (0, 1, 2)), (({"prune.scope": "global"}, 0.25),), True)
     assert record.read(tmp_path) is None
     record.write(tmp_path, looks)
     assert record.read(tmp_path) == looks
@@ -220,7 +223,7 @@ def test_a_break_on_a_setting_is_looked_for_on_both_sides():
     told = verdict(U, *claim(8), trivial=0.1)
     told = replace(told, kind="reversal", break_at=0.5, break_interval=(0.3, 0.7))
     curve = Curve(U, np.arange(8), claim(8)[1])
-    place = Place("facts", 0, "answer")
+    place = ProbeSite("facts", 0, "answer")
     one = Judged("two_nn", 1, place, "facts", "iid", {}, curve, curve, curve, 0.1, told, 0.01)
     more = refinement.grow(KNOB, NEW, [one], [bound(1.0, None, 0 * U + 0.9)], 0.05)
     assert [value for _, value in more.settings] == [0.4375, 0.5625]

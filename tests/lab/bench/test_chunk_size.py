@@ -17,7 +17,7 @@ GPU = Layout("gpu", 2, 32, 32)
 
 
 def chunks(plan, budget=0):
-    return [(one.chunk, one.width) for one in chunk_size.layouts(plan, plan.buckets[0], budget)]
+    return [(one.chunk, one.width) for one in chunk_size.layouts(plan, plan.program_groups[0], budget)]
 
 
 def test_powers_of_two_are_tried_while_they_fit_and_cells_are_there():
@@ -54,7 +54,7 @@ def test_a_small_gain_leaves_the_rule():
 
 def test_the_command_times_the_largest_program(monkeypatch, capsys):
     monkeypatch.setattr(chunk_size, "ROUNDS", 1)
-    monkeypatch.setattr(chunk_size, "layouts", lambda plan, bucket, budget: [plan.layout])
+    monkeypatch.setattr(chunk_size, "layouts", lambda plan, group, budget: [plan.layout])
     assert chunk_size.main([f"--config={TINY}", "--config.call_steps=2", "--config.tasks.word.examples=6"]) == 0
     out = capsys.readouterr().out
     assert "1 layers, width 16, 10 examples × 4 tokens a step" in out

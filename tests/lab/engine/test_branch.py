@@ -56,8 +56,8 @@ def test_what_cells_did_before_is_not_trained_again(trained, arms):
     parent, _, _ = trained
     plan, _, progress = arms
     assert progress.cell_steps == 3 * 6
-    before = {n.key for b in parent.buckets for n in b.nodes}
-    assert {n.key for b in plan.buckets for n in b.nodes if n.stage < len(parent.study.stages)} < before
+    before = {n.key for b in parent.program_groups for n in b.nodes}
+    assert {n.key for b in plan.program_groups for n in b.nodes if n.stage < len(parent.study.stages)} < before
     assert plan.study.stages[-1].name == STAGE
     assert plan.study.stages[-1].end == parent.study.stages[-1].end + 6
 
@@ -83,7 +83,7 @@ class Watched:
             state = jax.device_get(program(*given))
             rows = len(jax.tree.leaves(state.params)[0])
             self.begun += [jax.tree.map(lambda leaf, row=row: leaf[row], state) for row in range(rows)]
-            return device_grid.place(state, LAYOUT)
+            return device_grid.to_devices(state, LAYOUT)
 
         return watched if name.startswith("rewinding") else program
 

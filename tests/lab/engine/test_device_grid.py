@@ -24,10 +24,10 @@ from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Mechanism
 from lab.mechanisms.pruning_masks import prunable
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from lab.study.grid import axis, product
 from lab.training import step
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ def lifted(program, layout):
 
 
 def arguments(plan, program, cells=4, **changed):
-    nodes = device_grid.padded(list(plan.buckets[-1].nodes), cells)[:cells]
+    nodes = device_grid.padded(list(plan.program_groups[-1].nodes), cells)[:cells]
     seeds, knobs = traced_arguments(nodes)
     for name, values in changed.items():
         knobs[name] = jnp.asarray(values, jnp.float32)
@@ -66,7 +66,7 @@ def assert_trees_equal(a, b):
 
 @pytest.mark.as_shipped
 def test_no_collectives_in_the_compiled_training_program(plan):
-    program = plan.buckets[-1].program
+    program = plan.program_groups[-1].program
     args = arguments(plan, program)
     text = lifted(program, plan.layout).lower(*args).compile().as_text()
     assert "while" in text  # the scan is there, so the text is of the training program
@@ -120,7 +120,7 @@ def test_programs_are_compiled_with_their_platforms_options(monkeypatch):
 
 @pytest.mark.as_shipped
 def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
-    program = plan.buckets[-1].program
+    program = plan.program_groups[-1].program
     call = lifted(program, plan.layout)
     rate = [2e-3] * 4
     well, well_loss = call(*arguments(plan, program, **{"optimizer.learning_rate": rate}))
@@ -140,7 +140,7 @@ EVERY = tuple(name for name, mechanism in registry.MECHANISMS.items() if not mec
 SIZED = tuple(name for name, mechanism in registry.MECHANISMS.items() if mechanism.sized)
 ROOM = 15  # for what needs room in the model, where several share it
 VALUES = 16  # of every knob, over its range
-# Where a mechanism's numbers meet the step's. What `init` and `enter` do is not compiled together with a step.
+# Where a mechanism's numbers meet the step's. What `init` and `on_stage_start` do is not compiled together with a step.
 HOOKS = (
     "levels",
     "drawn_at",
@@ -148,19 +148,19 @@ HOOKS = (
     "batch",
     "penalty",
     "answer_penalty",
-    "perturbed",
-    "pull",
+    "perturbed_params",
+    "extra_gradient",
     "direction",
-    "follow",
+    "after_update",
     "project",
 )
 
 
-def places(name):
+def probe_sites(name):
     """The places of a step at which a mechanism acts."""
     mechanism = registry.MECHANISMS[name]
     return {hook for hook in HOOKS if getattr(type(mechanism), hook) is not getattr(Mechanism, hook)} | {
-        f"touch {site}" for site in mechanism.sites
+        f"hook {hook_point}" for hook_point in mechanism.hook_points
     }
 
 
@@ -170,10 +170,10 @@ def companies():
     A program is compiled for each company and not for each mechanism: compiling is all that these tests cost. In its
     company a mechanism is the only one at each of its places, so XLA sees there what it sees where it is alone.
     """
-    busiest = max(Counter(place for name in EVERY for place in places(name)).values())
+    busiest = max(Counter(place for name in EVERY for place in probe_sites(name)).values())
     found = [[] for _ in range(busiest)]
-    for name in sorted(EVERY, key=lambda name: -len(places(name))):
-        fitting = [c for c in found if not any(places(name) & places(other) for other in c)]
+    for name in sorted(EVERY, key=lambda name: -len(probe_sites(name))):
+        fitting = [c for c in found if not any(probe_sites(name) & probe_sites(other) for other in c)]
         if not fitting:
             fitting = [[]]
             found += fitting
@@ -271,7 +271,9 @@ def program_with(mechanisms):
         largest = {k.name: most(k, mechanisms) for k in traced((name,))}
         spec = registry.MECHANISMS[name].shape(spec, largest | static)
     pinned = tuple(static.items())
-    return replace(plan.buckets[0].program, spec=spec, mechanisms=mechanisms, entering=mechanisms, static=pinned), plan
+    return replace(
+        plan.program_groups[0].program, spec=spec, mechanisms=mechanisms, entering=mechanisms, static=pinned
+    ), plan
 
 
 @functools.cache
@@ -326,15 +328,15 @@ def assert_causal(mechanisms):
     state, _, values = trained(mechanisms, 1)
 
     def first_answers(seed, knobs, params):
-        acting = Acting.of(program.mechanisms, knobs | dict(program.static), seed, jnp.int32(5))
-        batch = step.batch_at(program, acting, program.mixture.worlds(address(seed, "world")), seed, jnp.int32(5))
+        active = ActiveMechanisms.of(program.mechanisms, knobs | dict(program.static), seed, jnp.int32(5))
+        batch = step.batch_at(program, active, program.mixture.worlds(derive_key(seed, "world")), seed, jnp.int32(5))
         later_BxL = jnp.arange(batch.tokens.shape[1])[None] > batch.answers[:, :1]
         other_BxL = jnp.where(later_BxL, (batch.tokens + 1) % program.spec.vocab_size, batch.tokens)
         tokens = jnp.stack([batch.tokens, other_BxL])
-        read = lambda t: model.run(params, t, program.spec, batch.answers, acting.touch, batch.question)  # noqa: E731
+        read = lambda t: model.run(params, t, program.spec, batch.answers, active.hook, batch.question)  # noqa: E731
         return jax.vmap(read)(tokens).logits[:, :, 0], later_BxL.any()
 
-    nodes = device_grid.padded(list(plan.buckets[-1].nodes), cells)[:cells]
+    nodes = device_grid.padded(list(plan.program_groups[-1].nodes), cells)[:cells]
     seeds, knobs = traced_arguments(nodes)
     knobs |= {name: jnp.asarray(each, jnp.float32) for name, each in values.items()}
     layout = Layout("cpu", 1, 1, cells)
@@ -346,7 +348,7 @@ def assert_causal(mechanisms):
 def test_a_mechanism_is_the_only_one_of_its_company_at_each_of_its_places():
     assert sorted(name for company in COMPANIES for name in company) == sorted(EVERY)
     for company in COMPANIES:
-        assert max(Counter(place for name in company for place in places(name)).values()) == 1
+        assert max(Counter(place for name in company for place in probe_sites(name)).values()) == 1
 
 
 @pytest.mark.as_shipped
@@ -381,14 +383,14 @@ def test_where_a_mechanism_that_needs_room_is_neutral_it_is_not_compiled_in(name
     config = tiny_config()
     plain = study_of(config)
     study = study_of(config, product(tiny_sweep(), axis(knob.name, values)))
-    for bucket in make_plan(study, local_layout()).buckets:
-        settings = {node.knobs[knob.name] for node in bucket.nodes}
-        assert (settings == {knob.neutral}) or (knob.neutral not in settings and name in bucket.program.mechanisms)
+    for group in make_plan(study, local_layout()).program_groups:
+        settings = {node.knobs[knob.name] for node in group.nodes}
+        assert (settings == {knob.neutral}) or (knob.neutral not in settings and name in group.program.mechanisms)
         if settings == {knob.neutral}:
-            assert bucket.program == make_plan(plain, local_layout()).buckets[bucket.stage].program
-            cells = [study.cells[node.cells[0]] for node in bucket.nodes]
-            keys = {plain.key(cell, bucket.stage) for cell in plain.cells}
-            assert {study.key(cell, bucket.stage) for cell in cells} == keys
+            assert group.program == make_plan(plain, local_layout()).program_groups[group.stage].program
+            cells = [study.cells[node.cells[0]] for node in group.nodes]
+            keys = {plain.key(cell, group.stage) for cell in plain.cells}
+            assert {study.key(cell, group.stage) for cell in cells} == keys
 
 
 @pytest.mark.parametrize("name", SIZED)
@@ -405,7 +407,7 @@ def test_one_program_serves_pairs_of_what_needs_room():
 
 @pytest.mark.as_shipped
 def test_cells_rerun_alone_are_bitwise_the_same(plan):
-    program = plan.buckets[-1].program
+    program = plan.program_groups[-1].program
     start, seeds, knobs, state = arguments(plan, program)
     call = lifted(program, plan.layout)
     together, _ = call(start, seeds, knobs, state)

@@ -9,7 +9,7 @@ import pytest
 
 from lab.engine import evaluate
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from tasks.base import NO_ANSWER
 from tests.lab.conftest import study_of, tiny_config
 
@@ -80,8 +80,8 @@ def test_longer_splits_have_a_program_of_their_own(study):
 def test_scores_agree_with_the_tasks_own_checkers(study):
     """The engine's exact accuracy, recomputed example by example with the independent NumPy checkers."""
     seed = jnp.int32(3)
-    params = jax.tree.map(lambda p: p * 4, model.init(address(seed, "init"), study.spec))
-    worlds = study.mixture.worlds(address(seed, "world"))
+    params = jax.tree.map(lambda p: p * 4, model.init(derive_key(seed, "init"), study.spec))
+    worlds = study.mixture.worlds(derive_key(seed, "world"))
     for evaluation in evaluate.evaluations(study):
         found = jax.jit(lambda s, p, e=evaluation: evaluate.evaluate(e, s, p))(seed, params)
         for label, split in evaluation.splits:
@@ -108,7 +108,7 @@ def test_a_diverged_model_has_no_ability(study):
 def test_examples_depend_on_the_seed_and_not_on_the_parameters(study):
     evaluation = evaluate.evaluations(study)[0]
     label, split = evaluation.splits[0]
-    worlds = study.mixture.worlds(address(jnp.int32(0), "world"))
+    worlds = study.mixture.worlds(derive_key(jnp.int32(0), "world"))
     first = evaluate.examples_of(evaluation, jnp.int32(0), worlds, label, split)
     again = evaluate.examples_of(evaluation, jnp.int32(0), worlds, label, split)
     other = evaluate.examples_of(evaluation, jnp.int32(1), worlds, label, split)

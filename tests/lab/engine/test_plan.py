@@ -34,7 +34,7 @@ def test_courses_are_the_keys_that_content_says():
     study = study_of(grid=wide_grid())
     study = branch(study, [(0, {}), (5, {"label_smoothing.rate": 0.0}), (7, {"label_smoothing.rate": 0.2})], 6)
     for one in (study, study_of(grid=wide_grid())):
-        for cell, course in zip(one.cells, one.courses(), strict=True):
+        for cell, course in zip(one.cells, one.recipes(), strict=True):
             assert course.spec == one.spec_of(cell)
             assert course.keys == tuple(configs.digest(one.content(cell, stage)) for stage in range(len(one.stages)))
 
@@ -42,7 +42,7 @@ def test_courses_are_the_keys_that_content_says():
 def test_what_does_nothing_makes_no_cell_of_its_own():
     """Where nothing is smoothed it is all one from when on."""
     plan = make_plan(study_of(grid=wide_grid()), LAYOUT)
-    cells = [len(b.nodes) for b in plan.buckets if b.stage == 1]
+    cells = [len(b.nodes) for b in plan.program_groups if b.stage == 1]
     assert sum(cells) == 2 * 2 * 4 * 3  # mixers, seeds, (sparsity, scope), (smoothing, from)
 
 
@@ -54,7 +54,7 @@ def test_ten_thousand_cells_are_planned_with_one_hash_a_node(monkeypatch):
     calls.clear()
     plan = make_plan(study, LAYOUT)
     assert len(study.cells) == 10_000
-    assert [len(bucket.nodes) for bucket in plan.buckets] == [100, 10_000]
+    assert [len(group.nodes) for group in plan.program_groups] == [100, 10_000]
     assert len(calls) == 100 + 10_000
 
 
@@ -68,13 +68,13 @@ def test_a_cell_named_twice_is_trained_once_and_said():
 
 def test_programs_are_told_by_the_static_axis_that_makes_them():
     plan = make_plan(study_of(grid=wide_grid()), LAYOUT)
-    assert len(plan.buckets) == 2 + 2 * 2  # by mixer; then by mixer and scope
+    assert len(plan.program_groups) == 2 + 2 * 2  # by mixer; then by mixer and scope
     assert plan.compiles_of_axes() == {"mixer.kind": 3, "prune.scope": 2}
 
 
 def test_the_costliest_program_of_a_stage_comes_first():
     grid = product(axis("prune.sparsity", (0.0, 0.5), stage="prune"), axis("experts.count", (1, 4)), axis("seed", (0,)))
-    first, second = [b for b in make_plan(study_of(grid=grid), LAYOUT).buckets if b.stage == 0]
+    first, second = [b for b in make_plan(study_of(grid=grid), LAYOUT).program_groups if b.stage == 0]
     assert parameters(first.program.spec) > parameters(second.program.spec)
 
 

@@ -23,7 +23,7 @@ def with_model(**fields):
 
 
 def program_of(study):
-    return make_plan(study, LAYOUT).buckets[0].program
+    return make_plan(study, LAYOUT).program_groups[0].program
 
 
 def lowered(program, platform="cpu"):

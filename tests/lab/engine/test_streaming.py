@@ -41,9 +41,9 @@ class Watching(Silent):
         self.bytes.append(sum(array.nbytes for array in jax.live_arrays()))
 
 
-def most_alive(workdir, waves):
+def most_alive(workdir, device_rounds):
     """Bytes that training so many waves of full chunks had on the devices at most, beside what was there before."""
-    cells = waves * LAYOUT.devices * LAYOUT.chunk
+    cells = device_rounds * LAYOUT.devices * LAYOUT.chunk
     study, watching = study_of(grid=tiny_sweep((0.0,), seeds=cells)), Watching()
     gc.collect()
     before = sum(array.nbytes for array in jax.live_arrays())
@@ -53,7 +53,7 @@ def most_alive(workdir, waves):
 
 
 def test_a_larger_grid_takes_no_more_of_the_devices(tmp_path):
-    one, two = most_alive(tmp_path / "one", waves=1), most_alive(tmp_path / "two", waves=2)
+    one, two = most_alive(tmp_path / "one", device_rounds=1), most_alive(tmp_path / "two", device_rounds=2)
     assert 0 < two <= 1.05 * one
 
 

@@ -37,7 +37,7 @@ def assert_same(a, b):
 
 
 def keys_of(plan, stage):
-    return [n.key for b in plan.buckets if b.stage == stage for n in b.nodes]
+    return [n.key for b in plan.program_groups if b.stage == stage for n in b.nodes]
 
 
 def test_compile_count_equals_the_plans(tmp_path):
@@ -49,8 +49,8 @@ def test_compile_count_equals_the_plans(tmp_path):
     )
     programs = Programs(LAYOUT)
     plan, _, progress = carry_out(study_of(grid=grid), tmp_path, programs)
-    assert [(b.stage, len(b.nodes)) for b in plan.buckets] == [(0, 4), (1, 12), (1, 12)]
-    assert sum(name.startswith("training") for name in programs.compiled) == len(plan.buckets) == 3
+    assert [(b.stage, len(b.nodes)) for b in plan.program_groups] == [(0, 4), (1, 12), (1, 12)]
+    assert sum(name.startswith("training") for name in programs.compiled) == len(plan.program_groups) == 3
     assert progress.programs == programs.compiled
 
 
@@ -65,7 +65,7 @@ def test_prefix_sharing_equals_training_each_cell_alone(trained, tmp_path):
     for index, cell in enumerate(plan.study.cells[-2:]):
         grid = product(axis("prune.sparsity", (cell["prune.sparsity"],), stage="prune"), axis("seed", (cell["seed"],)))
         alone, alone_store, _ = carry_out(study_of(grid=grid), tmp_path / str(index))
-        keys = [n.key for b in alone.buckets for n in b.nodes]
+        keys = [n.key for b in alone.program_groups for n in b.nodes]
         assert alone.steps_alone() == alone.steps_shared()
         assert_same(everything(alone_store, keys), everything(store, keys))
 
@@ -87,11 +87,11 @@ def test_prefixes_are_shared_over_any_number_of_stages(tmp_path):
         )
 
     plan, store, progress = carry_out(study_of(config, grid((0.3, 0.5), (0.1, 0.2))), tmp_path / "all")
-    assert [len(bucket.nodes) for bucket in plan.buckets] == [1, 2, 4]
+    assert [len(group.nodes) for group in plan.program_groups] == [1, 2, 4]
     assert progress.cell_steps == plan.steps_shared() == 6 + 2 * 3 + 4 * 3
     assert plan.steps_alone() == 4 * 12
     alone, alone_store, _ = carry_out(study_of(config, grid((0.5,), (0.2,))), tmp_path / "alone")
-    keys = [n.key for b in alone.buckets for n in b.nodes]
+    keys = [n.key for b in alone.program_groups for n in b.nodes]
     assert len(keys) == 3
     assert_same(everything(alone_store, keys), everything(store, keys))
 
@@ -148,7 +148,7 @@ def test_a_run_cut_off_while_training_ends_with_the_same_numbers(trained, tmp_pa
     _, again, progress = carry_out(plan.study, tmp_path / "copy", programs)
     assert progress.skipped > 0
     assert progress.cell_steps + progress.skipped >= plan.steps_shared() - 2 * 12  # the finished chunk isn't retrained
-    assert sum(name.startswith("training") for name in programs.compiled) == len(plan.buckets)
+    assert sum(name.startswith("training") for name in programs.compiled) == len(plan.program_groups)
     keys = keys_of(plan, 0) + keys_of(plan, 1)
     assert_same(everything(again, keys), everything(store, keys))
 

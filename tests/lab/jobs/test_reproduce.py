@@ -48,7 +48,7 @@ def test_a_cell_that_is_not_one_is_refused(trained, told, said):
 
 def test_only_its_own_stages_are_trained(again):
     plan, _ = again
-    assert [len(bucket.nodes) for bucket in plan.buckets] == [1, 1]
+    assert [len(group.nodes) for group in plan.program_groups] == [1, 1]
     assert [4 in node.cells for node in reproduce.nodes_of(plan)] == [True, True]
 
 

@@ -48,11 +48,11 @@ def test_every_tree_is_whole_and_in_one_shard(count):
     for row in plan.nodes_of_cells():
         assert sum(any(node.key in part for node in row) for part in keys) == 1
     parts = [shards.part(plan, Shard(index + 1, count)) for index in range(count)]
-    assert [sorted(n.key for b in p.buckets for n in b.nodes) for p in parts] == [sorted(k) for k in keys]
+    assert [sorted(n.key for b in p.program_groups for n in b.nodes) for p in parts] == [sorted(k) for k in keys]
     assert sum(p.steps_shared() for p in parts) == plan.steps_shared()
     assert sum(p.cells_trained() for p in parts) == len(plan.study.cells)
-    programs = {bucket.stage: bucket.program for bucket in plan.buckets}
-    assert all(bucket.program == programs[bucket.stage] for p in parts for bucket in p.buckets)
+    programs = {group.stage: group.program for group in plan.program_groups}
+    assert all(group.program == programs[group.stage] for p in parts for group in p.program_groups)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
@@ -182,6 +182,6 @@ def test_what_is_missing_is_said(tmp_path):
 def test_a_shard_without_a_tree_has_nothing_to_do(tmp_path):
     plan = make_plan(study_of(), LAYOUT)
     nothing = shards.part(plan, Shard(4, 4))
-    assert nothing.buckets == ()
+    assert nothing.program_groups == ()
     assert "0 of 6 cells in 0 prefix trees" in shards.summary(plan, nothing, Shard(4, 4), ())
     Trainer(nothing, Store(tmp_path), Silent(), PROGRAMS).run()

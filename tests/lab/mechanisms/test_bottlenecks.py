@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from analysis.activations.measure import Measurer, hidden_states, places
+from analysis.activations.measure import Measurer, hidden_states, probe_sites
 from lab.engine import evaluate
 from lab.engine.device_grid import local_layout
 from lab.engine.plan import make_plan
@@ -21,11 +21,11 @@ from lab.mechanisms import MECHANISMS, fsq, vib
 from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
 from lab.nn.model import ModelSpec
-from lab.prng import address
+from lab.prng import derive_key
 from lab.storage import checkpoint
 from lab.study.grid import axis, product
 from lab.training import step as train
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import LAYOUT, carry_out, study_of, tiny_config
 from tests.lab.engine.test_evaluate import naive_answer
 from tests.lab.nn.test_model import numpy_forward
@@ -43,12 +43,12 @@ def knobs_of(**changed):
 
 
 def reading(*names, **changed):
-    return Acting.reading(names, knobs_of(**changed), jnp.int32(1)).touch
+    return ActiveMechanisms.reading(names, knobs_of(**changed), jnp.int32(1)).hook
 
 
 @pytest.fixture(scope="module")
 def program():
-    return make_plan(study_of(), local_layout()).buckets[0].program
+    return make_plan(study_of(), local_layout()).program_groups[0].program
 
 
 def begun(program, name, step=0, **changed):
@@ -94,10 +94,10 @@ def test_the_rounding_is_passed_straight_through():
 def test_one_level_leaves_nothing_and_none_leaves_everything():
     x = jnp.asarray(RNG.normal(size=(5, 8)), jnp.float32)
     mechanism = MECHANISMS["fsq"]
-    touched = [mechanism.touch("residual", 1, x, knobs_of(fsq__levels=n, fsq__coordinates=8), None) for n in (0, 1)]
+    touched = [mechanism.hook("residual", 1, x, knobs_of(fsq__levels=n, fsq__coordinates=8), None) for n in (0, 1)]
     np.testing.assert_array_equal(touched[0], x)
     np.testing.assert_array_equal(touched[1], 0 * x)
-    elsewhere = mechanism.touch("residual", 2, x, knobs_of(fsq__levels=3), None)
+    elsewhere = mechanism.hook("residual", 2, x, knobs_of(fsq__levels=3), None)
     np.testing.assert_array_equal(elsewhere, x)
 
 
@@ -116,18 +116,18 @@ def test_the_codes_entropy_is_counted():
 def test_the_code_is_the_only_path(layer):
     """Two inputs with the same codes at the layer are answered bitwise alike, though they differ below it."""
     params = model.init(jax.random.key(0), SPEC)
-    touch = reading("fsq", fsq__levels=3, fsq__coordinates=2, fsq__layer=layer)
-    hidden = model.run(params, TOKENS_BxL, SPEC, touch=touch).hidden[layer]
+    hook = reading("fsq", fsq__levels=3, fsq__coordinates=2, fsq__layer=layer)
+    hidden = model.run(params, TOKENS_BxL, SPEC, hook=hook).hidden[layer]
     assert len(np.unique(np.asarray(hidden))) <= 3
     np.testing.assert_array_equal(hidden[..., 2:], 0)
 
-    def nudged(site, at, x):
-        x = x * 1.001 if (site, at) == (("residual" if layer else "embedding"), layer) else x
-        return touch(site, at, x)
+    def nudged(hook_point, at, x):
+        x = x * 1.001 if (hook_point, at) == (("residual" if layer else "embedding"), layer) else x
+        return hook(hook_point, at, x)
 
-    same = model.run(params, TOKENS_BxL, SPEC, touch=nudged)
+    same = model.run(params, TOKENS_BxL, SPEC, hook=nudged)
     np.testing.assert_array_equal(same.hidden[layer], hidden)
-    np.testing.assert_array_equal(same.logits, model.run(params, TOKENS_BxL, SPEC, touch=touch).logits)
+    np.testing.assert_array_equal(same.logits, model.run(params, TOKENS_BxL, SPEC, hook=hook).logits)
 
 
 # The information bottleneck.
@@ -145,9 +145,9 @@ def test_the_rate_is_the_divergence_by_quadrature(noise):
 
 
 def test_the_bottlenecks_penalty_is_the_mean_rate_of_tokens_that_count(program):
-    worlds = program.mixture.worlds(address(ZERO, "world"))
+    worlds = program.mixture.worlds(derive_key(ZERO, "world"))
     batch = program.mixture.batch(jax.random.key(3), worlds, dict(program.counts), program.length)
-    acting = Acting.of(("vib",), knobs_of(vib__beta=0.3, vib__noise=0.5, vib__layer=1), ZERO, ZERO)
+    active = ActiveMechanisms.of(("vib",), knobs_of(vib__beta=0.3, vib__noise=0.5, vib__layer=1), ZERO, ZERO)
     forward = model.run(model.init(jax.random.key(0), program.spec), batch.tokens, program.spec, batch.answers)
     rates = []
     for row in range(len(batch.tokens)):
@@ -155,22 +155,22 @@ def test_the_bottlenecks_penalty_is_the_mean_rate_of_tokens_that_count(program):
         for mu in np.asarray(forward.hidden[1, row, : last + 1], np.float64):
             rates.append(0.5 * (16 * mu**2 + 0.25 - 1 - np.log(0.25)).sum())
     np.testing.assert_allclose(
-        acting.penalized(jnp.float32(0), forward, batch, program.spec, ZERO), 0.3 * np.mean(rates), rtol=1e-5
+        active.penalized(jnp.float32(0), forward, batch, program.spec, ZERO), 0.3 * np.mean(rates), rtol=1e-5
     )
 
 
 def test_noise_reaches_the_next_layer_and_the_mean_is_what_is_kept(program):
     """Drawn with σ = noise/√D, at the chosen layer alone; `hidden` there is as without it."""
-    acting = Acting.of(("vib",), knobs_of(vib__beta=0.1, vib__noise=0.5, vib__layer=1), ZERO, ZERO)
+    active = ActiveMechanisms.of(("vib",), knobs_of(vib__beta=0.1, vib__noise=0.5, vib__layer=1), ZERO, ZERO)
     x = jnp.zeros((300, 16))
-    drawn = np.asarray(acting.touch("onward", 1, x), np.float64)
+    drawn = np.asarray(active.hook("onward", 1, x), np.float64)
     assert stats.kstest(drawn.ravel() / (0.5 / 4), "norm").pvalue > 1e-3
-    np.testing.assert_array_equal(acting.touch("onward", 0, x), x)
+    np.testing.assert_array_equal(active.hook("onward", 0, x), x)
     params = model.init(jax.random.key(0), SPEC)
-    plain, noisy = (model.run(params, TOKENS_BxL, SPEC, touch=t) for t in (model.untouched, acting.touch))
+    plain, noisy = (model.run(params, TOKENS_BxL, SPEC, hook=t) for t in (model.untouched, active.hook))
     np.testing.assert_array_equal(plain.hidden[:2], noisy.hidden[:2])
     assert not np.allclose(plain.hidden[2], noisy.hidden[2])
-    assert not MECHANISMS["vib"].stays
+    assert not MECHANISMS["vib"].active_at_inference
 
 
 # Narrow models.
@@ -219,15 +219,15 @@ def test_a_cut_model_is_the_narrow_one(program, share, positions):
     mechanism, knobs = MECHANISMS["width"], knobs_of(width__active=share)
     kept = mechanism.init(narrow, replace(program, spec=spec).context)
     wide = mechanism.project(widened(narrow, spec, share), kept, knobs)
-    touch, weight = reading("width", width__active=share), jax.random.normal(jax.random.key(5), (3, 7, 11))
+    hook, weight = reading("width", width__active=share), jax.random.normal(jax.random.key(5), (3, 7, 11))
 
-    def of(params, spec, touch):
-        forward = model.run(params, TOKENS_BxL, spec, touch=touch)
+    def of(params, spec, hook):
+        forward = model.run(params, TOKENS_BxL, spec, hook=hook)
         return jnp.sum(forward.logits * weight), forward
 
     run = jax.jit(jax.value_and_grad(of, has_aux=True), static_argnums=(1, 2))
     (_, theirs), their_slope = run(narrow, thin, model.untouched)
-    (_, ours), our_slope = run(wide, spec, touch)
+    (_, ours), our_slope = run(wide, spec, hook)
     np.testing.assert_allclose(ours.logits, theirs.logits, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ours.hidden[..., : thin.width], theirs.hidden, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(ours.hidden[..., thin.width :], 0)
@@ -262,8 +262,8 @@ def test_fresh_weights_have_the_narrow_models_variance_and_stay_cut(program):
 def test_cut_queries_and_keys_are_those_of_smaller_heads(program, active):
     """Against the naive float64 transformer, whose scores are taken over the first dimensions and scaled by those."""
     params = model.init(jax.random.key(3), SPEC)
-    touch = reading("head_dim", head_dim__active=active / 8)
-    logits = model.run(params, TOKENS_BxL, SPEC, touch=touch).logits
+    hook = reading("head_dim", head_dim__active=active / 8)
+    logits = model.run(params, TOKENS_BxL, SPEC, hook=hook).logits
     # The reference scales by 8^-1/2, so its queries are zeroed beyond `active` and scaled up by (8/active)^1/2.
     theirs = jax.tree.map(np.array, params)
     for layer in range(SPEC.layers):
@@ -313,27 +313,27 @@ def narrow_study(levels=(0, 3)):
 def test_what_stays_is_as_at_the_last_step_that_trained():
     """No mechanism acts but those that stay, none of them drawing, each at its knobs of that step."""
     knobs = knobs_of(hidden_noise__sigma=1.0, vib__beta=1.0, vib__layer=1, fsq__levels=3, fsq__layer=1)
-    acting = Acting.reading(("hidden_noise", "vib", "fsq"), knobs, jnp.int32(7))
-    assert acting.key is None
+    active = ActiveMechanisms.reading(("hidden_noise", "vib", "fsq"), knobs, jnp.int32(7))
+    assert active.key is None
     x = jnp.asarray(RNG.normal(size=(2, 3, 16)), jnp.float32)
-    np.testing.assert_array_equal(acting.touch("onward", 1, x), x)
-    alone = MECHANISMS["fsq"].touch("residual", 1, x, knobs, None)
-    np.testing.assert_array_equal(acting.touch("residual", 1, x), alone)
+    np.testing.assert_array_equal(active.hook("onward", 1, x), x)
+    alone = MECHANISMS["fsq"].hook("residual", 1, x, knobs, None)
+    np.testing.assert_array_equal(active.hook("residual", 1, x), alone)
     assert (alone != x).any()
 
 
 def test_free_running_answers_are_given_through_the_bottleneck(monkeypatch):
     """Against the Python loop of the evaluation's own test, run through the touched model."""
     spec = ModelSpec(vocab_size=9, max_length=10, width=16, layers=1, heads=2, mlp_width=16)
-    touch = reading("fsq", fsq__levels=3, fsq__coordinates=6, fsq__layer=0)
-    touched = jax.jit(lambda p, t: model.run(p, t, spec, touch=touch)[:2])
+    hook = reading("fsq", fsq__levels=3, fsq__coordinates=6, fsq__layer=0)
+    touched = jax.jit(lambda p, t: model.run(p, t, spec, hook=hook)[:2])
     monkeypatch.setattr("tests.lab.engine.test_evaluate.APPLY", lambda params, tokens, _: touched(params, tokens))
     params = jax.tree.map(lambda p: p * 8, model.init(jax.random.key(0), spec))
     tokens, weights = RNG.integers(0, 9, (6, 10)).astype(np.int32), np.zeros((6, 10), np.float32)
     weights[:, 5:9] = 1
     given = (jnp.asarray(tokens), jnp.asarray(tokens), jnp.asarray(weights))
     answer = jax.jit(evaluate.answer, static_argnums=(1, 5, 6))
-    answers, _ = answer(params, spec, *given, 4, touch)
+    answers, _ = answer(params, spec, *given, 4, hook)
     expected = [naive_answer(params, tokens[i], weights[i], True) for i in range(6)]
     np.testing.assert_array_equal(answers, expected)
     without, _ = answer(params, spec, *given, 4)
@@ -353,16 +353,16 @@ def test_a_study_is_evaluated_with_what_stays(quantized):
 
     @jax.jit
     def answer(params, tokens, targets, weights, knobs):
-        touch = Acting.reading(("fsq",), knobs, jnp.int32(1)).touch
-        return evaluate.answer(params, plan.study.spec, tokens, targets, weights, 1, touch)[1]
+        hook = ActiveMechanisms.reading(("fsq",), knobs, jnp.int32(1)).hook
+        return evaluate.answer(params, plan.study.spec, tokens, targets, weights, 1, hook)[1]
 
     assert sum(name.startswith("evaluation") for name in programs.compiled) == 2 * lengths
-    for node in plan.buckets[-1].nodes:
+    for node in plan.program_groups[-1].nodes:
         saved, row = store.final(node.key)
         params = jax.tree.map(lambda leaf, row=row: jnp.asarray(leaf[row]), checkpoint.load(saved, "params"))
         history, found = checkpoint.load(saved, "history"), []
         for evaluation in evaluate.evaluations(plan.study):
-            worlds = plan.study.mixture.worlds(address(jnp.int32(node.knobs["seed"]), "world"))
+            worlds = plan.study.mixture.worlds(derive_key(jnp.int32(node.knobs["seed"]), "world"))
             for label, split in evaluation.splits:
                 examples = evaluate.examples_of(evaluation, jnp.int32(node.knobs["seed"]), worlds, label, split)
                 at = (examples.tokens, examples.targets, examples.weights)
@@ -373,7 +373,7 @@ def test_a_study_is_evaluated_with_what_stays(quantized):
 def test_a_study_is_measured_with_what_stays(quantized, tmp_path):
     """Readings are of the quantized stream; their keys change with the staying knobs and with no others."""
     plan, store, _, _ = quantized
-    knobs = {n.key: dict(n.knobs) for b in plan.buckets for n in b.nodes}
+    knobs = {n.key: dict(n.knobs) for b in plan.program_groups for n in b.nodes}
     chunks = {str(store.final(key)[0].path): store.final(key)[0] for key in knobs}
     saved = list(chunks.values())  # of the first stage, of unquantized cells, of quantized ones
     coded = {str(store.final(key)[0].path) for key, values in knobs.items() if values["fsq.levels"]}
@@ -382,13 +382,13 @@ def test_a_study_is_measured_with_what_stays(quantized, tmp_path):
     measurer = Measurer(plan.study, programs, tmp_path)
     readings = measurer.read(saved, knobs, lambda *_: None)
     assert programs.compiled == ["latent metrics"] * 2
-    at = [place.layer for place in places(plan.study)].index(1)
+    at = [place.layer for place in probe_sites(plan.study)].index(1)
 
     @jax.jit
     def states_of(params, seed, knobs):
-        return hidden_states(plan.study, seed, params, Acting.reading(("fsq",), knobs, jnp.int32(1)).touch)[0]
+        return hidden_states(plan.study, seed, params, ActiveMechanisms.reading(("fsq",), knobs, jnp.int32(1)).hook)[0]
 
-    for node in plan.buckets[-1].nodes:
+    for node in plan.program_groups[-1].nodes:
         one, row = store.final(node.key)
         params = jax.tree.map(lambda leaf, row=row: jnp.asarray(leaf[row]), checkpoint.load(one, "params"))
         settings = knobs_of(fsq__levels=node.knobs["fsq.levels"], fsq__coordinates=2)

@@ -12,7 +12,7 @@ import pytest
 
 from lab.engine.device_grid import local_layout
 from lab.engine.plan import make_plan
-from lab.prng import address
+from lab.prng import derive_key
 from lab.training import step as train
 from tests.lab.conftest import study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
@@ -24,8 +24,8 @@ SEED, STEPS = jnp.int32(3), 7
 def run():
     """budget -> parameters after every step, adapters in the model and weights decaying."""
     names = ("weight_decay", "budget", "tune")
-    program = replace(make_plan(study_of(), local_layout()).buckets[0].program, mechanisms=names, entering=names)
-    worlds = program.mixture.worlds(address(SEED, "world"))
+    program = replace(make_plan(study_of(), local_layout()).program_groups[0].program, mechanisms=names, entering=names)
+    worlds = program.mixture.worlds(derive_key(SEED, "world"))
     begin = jax.jit(lambda k: train.begin(program, train.init(program, SEED), k, SEED, jnp.int32(0)))
     step_once = jax.jit(lambda k, s, t: train.train_step(program, worlds, SEED, k, s, t)[0])
 

@@ -17,7 +17,7 @@ from lab.mechanisms.curriculum import BINS, ORDERS, Curriculum, bin_odds, pick, 
 from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
 from lab.nn.loss import task_loss
-from lab.prng import address
+from lab.prng import derive_key
 from lab.storage import checkpoint
 from lab.study.grid import axis, chain, product
 from tasks import make
@@ -222,7 +222,7 @@ def all_orders(tmp_path_factory):
 
 def test_one_program_trains_every_order_and_the_order_matters(all_orders):
     plan, store, _, programs = all_orders
-    assert sum(name.startswith("training") for name in programs.compiled) == len(plan.buckets) == 1
+    assert sum(name.startswith("training") for name in programs.compiled) == len(plan.program_groups) == 1
     keys = keys_of(plan, 0)[: len(ORDERS)]
     final = [jax.tree.leaves(checkpoint.gather([store.final(key)], "params")) for key in keys]
     assert all(np.isfinite(leaf).all() for leaves in final for leaf in leaves)
@@ -233,9 +233,9 @@ def test_a_neutral_curriculum_is_bitwise_none(all_orders, tmp_path):
     plan, store, _, programs = all_orders
     rates = (2e-3, *np.linspace(0.1, 0.2, 6))  # as many cells as the other study has: of one shape
     plain, plain_store, _ = carry_out(one_stage(axis("optimizer.learning_rate", rates)), tmp_path, programs)
-    assert not plain.buckets[0].program.mechanisms
-    (expected,) = [n.key for n in plain.buckets[0].nodes if n.knobs["optimizer.learning_rate"] == 2e-3]
-    nodes = plan.buckets[0].nodes
+    assert not plain.program_groups[0].program.mechanisms
+    (expected,) = [n.key for n in plain.program_groups[0].nodes if n.knobs["optimizer.learning_rate"] == 2e-3]
+    nodes = plan.program_groups[0].nodes
     assert [node.knobs["curriculum.order"] for node in nodes] == [*ORDERS, "ramp", "progress"]
     for node in (nodes[0], *nodes[-2:]):
         for item in checkpoint.ITEMS:
@@ -266,10 +266,10 @@ def test_a_run_cut_off_ends_with_the_same_numbers_and_the_same_progress(all_orde
 def first_calls(all_orders, rate):
     """The losses of six steps, the parameters before them and the state after; `rate` is that of the progress cell."""
     plan, _, _, programs = all_orders
-    (bucket,) = plan.buckets
-    seeds, knobs = device_grid.place(traced_arguments([*bucket.nodes, bucket.nodes[-1]]), LAYOUT)
+    (group,) = plan.program_groups
+    seeds, knobs = device_grid.to_devices(traced_arguments([*group.nodes, group.nodes[-1]]), LAYOUT)
     knobs["optimizer.learning_rate"] = knobs["optimizer.learning_rate"].at[ORDERS.index("progress")].set(rate)
-    program = bucket.program
+    program = group.program
     compiled = len(programs.compiled)
     fresh = programs.get("initialisation", (program.spec, program.optimizer), None, (seeds,))(seeds)
     entry, losses = (jnp.int32(0), seeds, knobs, fresh), []
@@ -296,7 +296,7 @@ def test_a_diverged_cell_leaves_its_neighbours_alone_and_goes_on_drawing(all_ord
 
 def test_a_step_trains_on_its_levels(all_orders):
     """The losses of the first step, recomputed from outside: levels, batch, loss."""
-    program, nodes = all_orders[0].buckets[0].program, all_orders[0].buckets[0].nodes
+    program, nodes = all_orders[0].program_groups[0].program, all_orders[0].program_groups[0].nodes
     losses, params, _ = first_calls(all_orders, 2e-3)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), params)  # of one seed, the same in all cells
     (seed, *_), knobs = traced_arguments(list(nodes))
@@ -305,7 +305,7 @@ def test_a_step_trains_on_its_levels(all_orders):
     def first(knobs):
         unseen = Curriculum().init(params, program.context)
         at = Curriculum().levels(unseen, knobs, program.context, seed, jnp.int32(0))
-        worlds, key = program.mixture.worlds(address(seed, "world")), address(seed, "batch", jnp.int32(0))
+        worlds, key = program.mixture.worlds(derive_key(seed, "world")), derive_key(seed, "batch", jnp.int32(0))
         batch = program.mixture.batch(key, worlds, dict(program.counts), program.length, at)
         return (batch.weights[4:] > 0).sum(1), task_loss(
             model.apply(params, batch.tokens, program.spec, batch.answers)[0], batch
@@ -323,7 +323,7 @@ def test_keys_know_what_decides_a_curriculums_numbers():
     fixed = {study.key(cell, 0) for cell in study.cells if cell["curriculum.order"] == "fixed"}
     ramp = {study.key(cell, 0) for cell in study.cells if cell["curriculum.order"] == "ramp"}
     assert (len(fixed), len(ramp)) == (1, 3)
-    assert len(make_plan(study, LAYOUT).buckets[0].nodes) == 4  # what is the same is trained once
+    assert len(make_plan(study, LAYOUT).program_groups[0].nodes) == 4  # what is the same is trained once
     plain = one_stage(axis("prune.sparsity", (0.0,)))
     assert {plain.key(cell, 0) for cell in plain.cells} == fixed
     # The share is one of the first stage: another length is another key, a further stage is not.
@@ -337,7 +337,7 @@ def test_keys_know_what_decides_a_curriculums_numbers():
     for a, b in zip(two.cells, longer_end.cells, strict=True):
         assert two.key(a, 0) == longer_end.key(b, 0)
         assert two.key(a, 1) != longer_end.key(b, 1)
-    programs = [bucket.program for bucket in make_plan(longer_end, LAYOUT).buckets]
+    programs = [group.program for group in make_plan(longer_end, LAYOUT).program_groups]
     assert [p.opening for p in programs] == [12, 12]
     assert ["curriculum" in p.mechanisms for p in programs] == [True, True]
     assert ["curriculum" in p.entering for p in programs] == [True, False]

@@ -15,7 +15,7 @@ from tests.lab.conftest import study_of, tiny_config
 from tests.lab.mechanisms.test_bottlenecks import SPEC, TOKENS_BxL, reading
 
 PARAMS = jax.tree.map(lambda p: p * 2, model.init(jax.random.key(0), SPEC))
-RUN = jax.jit(lambda touch: model.run(PARAMS, TOKENS_BxL, SPEC, touch=touch)[:2], static_argnums=0)
+RUN = jax.jit(lambda hook: model.run(PARAMS, TOKENS_BxL, SPEC, hook=hook)[:2], static_argnums=0)
 
 
 @pytest.mark.parametrize("changed", [{"stretch": 9.0}, {"write": 2.0}, {"stretch": 5.0, "write": 0.5}])

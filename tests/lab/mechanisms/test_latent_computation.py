@@ -20,7 +20,7 @@ from lab.mechanisms import knobs as registry
 from lab.mechanisms.thoughts import CONTROLS
 from lab.nn import model
 from lab.nn.model import ModelSpec
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.nn import numpy_latent
 
 SPEC = ModelSpec(vocab_size=11, max_length=9, width=16, layers=2, heads=2, mlp_width=24)
@@ -53,8 +53,12 @@ def spec_with(room, spec=SPEC):
 def compiled(spec, names, training):
     def run(params, tokens, question, knobs):
         step = jnp.int32(3)
-        acting = Acting.of(names, knobs, jnp.int32(0), step) if training else Acting.reading(names, knobs, step)
-        return model.run(params, tokens, spec, touch=acting.touch, question_B=question)
+        active = (
+            ActiveMechanisms.of(names, knobs, jnp.int32(0), step)
+            if training
+            else ActiveMechanisms.reading(names, knobs, step)
+        )
+        return model.run(params, tokens, spec, hook=active.hook, question_B=question)
 
     return jax.jit(run)
 
@@ -276,18 +280,20 @@ def answers(params, compress, severed, tokens):
     asked = {"memory.tokens": 2, "memory.compress": compress, "pause.tokens": 1}
     room = {"memory.tokens": 2, "memory.compress": 1, "pause.tokens": 1}
     spec, question = spec_with(room), 3
-    touch = Acting.reading(registry.mechanisms_in_use([all_knobs(room)]), traced(all_knobs(asked)), jnp.int32(1)).touch
+    hook = ActiveMechanisms.reading(
+        registry.mechanisms_in_use([all_knobs(room)]), traced(all_knobs(asked)), jnp.int32(1)
+    ).hook
 
-    def sever(site, layer, x):
-        x = touch(site, layer, x)
-        if site == "attention" and severed:  # each memory looks at itself alone
+    def sever(hook_point, layer, x):
+        x = hook(hook_point, layer, x)
+        if hook_point == "attention" and severed:  # each memory looks at itself alone
             x = x.at[:, :, question + 1 : question + 3].set(
                 jnp.eye(x.shape[-1])[None, None, question + 1 : question + 3]
             )
         return x
 
     questions = jnp.full(len(tokens), question, jnp.int32)
-    run = jax.jit(lambda p, tokens: model.run(p, tokens, spec, touch=sever, question_B=questions).logits)
+    run = jax.jit(lambda p, tokens: model.run(p, tokens, spec, hook=sever, question_B=questions).logits)
     return np.asarray(run(params, jnp.asarray(tokens))[:, question:])
 
 
@@ -344,11 +350,11 @@ def test_controls_act_only_where_the_model_is_read():
 def test_a_model_that_is_read_has_slopes_where_it_thinks_less_than_it_could(count):
     """Pruning by SNIP takes the gradient of the model as it is read, noise for thoughts and all."""
     params, spec, _ = having(**underscored({"thoughts.steps": 2}))
-    touch = Acting.reading(("thoughts",), traced(all_knobs({"thoughts.steps": count})), jnp.int32(1)).touch
+    hook = ActiveMechanisms.reading(("thoughts",), traced(all_knobs({"thoughts.steps": count})), jnp.int32(1)).hook
     tokens, question = jnp.asarray(TOKENS_BxL), jnp.asarray(QUESTION_B)
 
     def loss(params):
-        return jnp.sum(model.run(params, tokens, spec, touch=touch, question_B=question).logits ** 2)
+        return jnp.sum(model.run(params, tokens, spec, hook=hook, question_B=question).logits ** 2)
 
     gradient = jax.jit(jax.grad(loss))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))

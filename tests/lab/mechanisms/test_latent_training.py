@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.activations.measure import PROBE_SEED, Measurer, hidden_states, places
+from analysis.activations.measure import PROBE_SEED, Measurer, hidden_states, probe_sites
 from lab.engine import evaluate
 from lab.engine.plan import arguments_of, make_plan
 from lab.errors import UserError
@@ -21,10 +21,10 @@ from lab.mechanisms.pruning_masks import prunable
 from lab.mechanisms.pruning_scores import input_norms
 from lab.nn import codebook, model
 from lab.nn.loss import task_loss
-from lab.prng import address
+from lab.prng import derive_key
 from lab.storage import checkpoint
 from lab.study.grid import axis, product
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.mixture import Batch
 from tests.lab.conftest import LAYOUT, PROGRAMS, carry_out, study_of, tiny_config
 from tests.lab.engine.test_trainer import assert_same, cut_off, everything, keys_of
@@ -113,13 +113,13 @@ def objective():
     names, step = registry.mechanisms_in_use([all_knobs(FULL)]), jnp.int32(3)
 
     def loss(params, knobs):
-        acting = Acting.of(names, knobs, jnp.int32(0), step)
-        forward = model.run(params, BATCH.tokens, SPEC_OF_ALL, BATCH.answers, acting.touch, BATCH.question)
+        active = ActiveMechanisms.of(names, knobs, jnp.int32(0), step)
+        forward = model.run(params, BATCH.tokens, SPEC_OF_ALL, BATCH.answers, active.hook, BATCH.question)
         parts = {"task": task_loss(forward.logits, BATCH)}
-        for name, mechanism, now in acting:
-            penalty = mechanism.penalty(forward, acting.seen(name, BATCH, SPEC_OF_ALL, step), now)
+        for name, mechanism, now in active:
+            penalty = mechanism.penalty(forward, active.seen(name, BATCH, SPEC_OF_ALL, step), now)
             parts |= {} if penalty is None else {name: penalty}
-        return acting.penalized(parts["task"], forward, BATCH, SPEC_OF_ALL, step), parts
+        return active.penalized(parts["task"], forward, BATCH, SPEC_OF_ALL, step), parts
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
@@ -225,11 +225,11 @@ def test_wanda_ranks_what_is_left_to_prune_beside_experts():
     spec, step = spec_with({"experts.count": 2}), jnp.int32(0)
     params, read = jax.tree.map(jnp.asarray, drawn(spec)), {}
 
-    def record(site, layer, x):
-        read.update({(site, layer): np.asarray(x)})
+    def record(hook_point, layer, x):
+        read.update({(hook_point, layer): np.asarray(x)})
         return x
 
-    norms = input_norms(params, Acting((), jax.random.key(0)).seen("prune", BATCH, spec, step, before=record))
+    norms = input_norms(params, ActiveMechanisms((), jax.random.key(0)).seen("prune", BATCH, spec, step, before=record))
     for layer in (1, 2):
         inputs = read["attention_in", layer].reshape(-1, 16)
         found = norms[f"['block_{layer - 1}']['attention']['qkv']['kernel']"]
@@ -280,8 +280,8 @@ SIZED = {
 def test_a_program_without_it_and_one_with_room_for_the_most(knob):
     neutral = registry.KNOBS[knob].neutral
     plan = planned(knob, (neutral, neutral + 1, 4))
-    roomy, plain = (bucket.program for bucket in plan.buckets)
-    assert [len(bucket.nodes) for bucket in plan.buckets] == [4, 2]
+    roomy, plain = (group.program for group in plan.program_groups)
+    assert [len(group.nodes) for group in plan.program_groups] == [4, 2]
     assert plain.spec == plan.study.spec
     assert getattr(roomy.spec, SIZED[knob]) == 4
     mechanism = knob.split(".")[0]
@@ -312,9 +312,9 @@ def thought(tmp_path_factory):
 
 def test_cells_that_do_not_think_are_bitwise_those_of_a_study_without_thoughts(thought, tmp_path):
     plan, store, progress = thought
-    assert sum(name.startswith("training") for name in progress.programs) <= len(plan.buckets) == 2
+    assert sum(name.startswith("training") for name in progress.programs) <= len(plan.program_groups) == 2
     plain, alone, _ = carry_out(thinking((0,)), tmp_path)
-    (shared,) = {bucket.program for bucket in plan.buckets} & {bucket.program for bucket in plain.buckets}
+    (shared,) = {group.program for group in plan.program_groups} & {group.program for group in plain.program_groups}
     assert (shared.spec.thoughts, shared.spec.pauses, shared.spec.turns) == (0, 1, 2)
     assert_same(everything(alone, keys_of(plain, 0)), everything(store, keys_of(plain, 0)))
 
@@ -327,8 +327,8 @@ def test_a_thinking_study_cut_off_ends_with_the_same_bytes(thought, tmp_path):
     assert_same(everything(again, keys_of(plan, 0)), everything(store, keys_of(plan, 0)))
 
 
-def node_of(bucket, **knobs):
-    (node,) = (n for n in bucket.nodes if all(n.knobs[k.replace("__", ".")] == v for k, v in knobs.items()))
+def node_of(group, **knobs):
+    (node,) = (n for n in group.nodes if all(n.knobs[k.replace("__", ".")] == v for k, v in knobs.items()))
     return node
 
 
@@ -340,7 +340,7 @@ def final(store, node, item):
 
 def sampled(study, seed):
     """Examples of word/iid as they are evaluated, and some as they are probed."""
-    worlds = study.mixture.worlds(address(seed, "world"))
+    worlds = study.mixture.worlds(derive_key(seed, "world"))
     evaluation = evaluate.evaluations(study)[0]
     asked = evaluate.examples_of(evaluation, seed, worlds, "word", "iid")
     key = jax.random.fold_in(jax.random.key(PROBE_SEED), zlib.crc32(b"word") & 0x7FFFFFFF)
@@ -356,11 +356,11 @@ def answered(params, spec, node, examples):
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_abilities_are_those_of_the_reference(thought, steps):
     plan, store, _ = thought
-    bucket = plan.buckets[steps == 0]
-    node = node_of(bucket, seed=1, thoughts__steps=steps)
+    group = plan.program_groups[steps == 0]
+    node = node_of(group, seed=1, thoughts__steps=steps)
     asked, _ = sampled(plan.study, jnp.int32(1))
     losses = []
-    found = answered(final(store, node, "params"), bucket.program.spec, node, asked)
+    found = answered(final(store, node, "params"), group.program.spec, node, asked)
     for one, targets, weights in zip(found, asked.targets, asked.weights, strict=True):
         losses.append(np.mean([crossentropy(one.logits[t], targets[t]) for t in np.flatnonzero(weights)]))
     abilities = final(store, node, "history")["ability"][-1]
@@ -370,24 +370,24 @@ def test_abilities_are_those_of_the_reference(thought, steps):
 
 def test_latents_are_those_of_the_reference(thought, tmp_path):
     plan, store, _ = thought
-    study, bucket = plan.study, plan.buckets[0]
-    saved = {store.final(node.key)[0].path: store.final(node.key)[0] for node in bucket.nodes}
+    study, group = plan.study, plan.program_groups[0]
+    saved = {store.final(node.key)[0].path: store.final(node.key)[0] for node in group.nodes}
     readings = Measurer(study, PROGRAMS, tmp_path).read(
-        saved.values(), {node.key: node.knobs for node in bucket.nodes}, lambda *_: None
+        saved.values(), {node.key: node.knobs for node in group.nodes}, lambda *_: None
     )
-    names, spec = bucket.program.mechanisms, bucket.program.spec
+    names, spec = group.program.mechanisms, group.program.spec
 
     @jax.jit
     def states_of(params, knobs):
-        touch = Acting.reading(names, knobs, jnp.int32(12)).touch
-        return hidden_states(study, jnp.int32(1), params, touch, spec)[0]
+        hook = ActiveMechanisms.reading(names, knobs, jnp.int32(12)).hook
+        return hidden_states(study, jnp.int32(1), params, hook, spec)[0]
 
     _, probe = sampled(study, jnp.int32(1))
-    for node in (node_of(bucket, seed=1, thoughts__steps=steps) for steps in (1, 2)):
+    for node in (node_of(group, seed=1, thoughts__steps=steps) for steps in (1, 2)):
         params = final(store, node, "params")
         knobs = {name: values[0] for name, values in arguments_of(names, [node.knobs]).items()}
         states, expected = np.asarray(states_of(params, knobs), np.float64), answered(params, spec, node, probe)
-        for number, place in enumerate(places(study)):
+        for number, place in enumerate(probe_sites(study)):
             column = study.tasks[0].task.read_names.index(place.read)
             mine = [one.hidden[place.layer, at[column]] for one, at in zip(expected, probe.read, strict=True)]
             np.testing.assert_allclose(states[number, :16], mine, rtol=1e-4, atol=1e-5)

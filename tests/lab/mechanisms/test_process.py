@@ -8,10 +8,10 @@ import pytest
 from analysis.repair.arms import ARMS
 from lab.errors import UserError
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from lab.study.grid import axis, product
 from lab.training import step as train
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tasks import make
 from tasks.base import PROCESS
 from tasks.mixture import Mixture
@@ -32,12 +32,12 @@ PROGRAM = train.Program(
     call_steps=4,
 )
 SEED = jnp.int32(2)
-WORLDS = MIXTURE.worlds(address(SEED, "world"))
+WORLDS = MIXTURE.worlds(derive_key(SEED, "world"))
 
 
 @jax.jit
 def batch_of_all(knobs, step):
-    return train.batch_at(PROGRAM, Acting.of(("rename", "process"), knobs, SEED, step), WORLDS, SEED, step)
+    return train.batch_at(PROGRAM, ActiveMechanisms.of(("rename", "process"), knobs, SEED, step), WORLDS, SEED, step)
 
 
 def batch_of(step=0, **changed):

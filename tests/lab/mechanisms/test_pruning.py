@@ -20,11 +20,11 @@ from lab.mechanisms.pruning import MASK_EVERY, REGROW_EVERY
 from lab.mechanisms.pruning_masks import SCOPES, erk_counts, kept, lowest, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import input_norms, magnitude, scores_at_entry
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from lab.storage import checkpoint
 from lab.study.grid import axis, product
 from lab.training import step as train
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import carry_out, study_of, tiny_config
 from tests.lab.mechanisms.test_regularizers import knobs_of
 from tests.lab.nn import numpy_model
@@ -130,7 +130,7 @@ def test_masks_of_each_scope_are_numpys():
 
 @pytest.fixture(scope="module")
 def program():
-    plain = make_plan(study_of(), local_layout()).buckets[0].program
+    plain = make_plan(study_of(), local_layout()).program_groups[0].program
     return replace(plain, spec=replace(plain.spec, layers=2), mechanisms=("prune",), entering=("prune",))
 
 
@@ -139,9 +139,9 @@ def seen(program):
     """The model's start, what a mechanism sees there, and both as float64 NumPy."""
     seed = jnp.int32(1)
     params = jax.jit(lambda: train.init(program, seed).params)()
-    nothing, worlds = Acting.of((), {}, seed, ZERO), program.mixture.worlds(address(seed, "world"))
+    nothing, worlds = ActiveMechanisms.of((), {}, seed, ZERO), program.mixture.worlds(derive_key(seed, "world"))
     batch = jax.jit(lambda: train.batch_at(program, nothing, worlds, seed, ZERO))()
-    here = Acting.of(("prune",), knobs_of(), seed, ZERO).seen(
+    here = ActiveMechanisms.of(("prune",), knobs_of(), seed, ZERO).seen(
         "prune", batch, program.spec, ZERO, before=model.untouched
     )
     return params, here, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params), jax.tree.map(np.array, batch)
@@ -212,8 +212,8 @@ def test_gradual_sparsity_is_the_published_cubic(program, seen, method, scope, s
     static = names_of(method=method, scope=scope)
     knobs = knobs_of(prune__sparsity=sparsity, prune__over=over)
     extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
-    extra = MECHANISM.enter(params, extra, knobs | static, replace(here, step=jnp.int32(since)))
-    follow = jax.jit(lambda p, extra, update: MECHANISM.follow(p, extra, knobs | static, update))
+    extra = MECHANISM.on_stage_start(params, extra, knobs | static, replace(here, step=jnp.int32(since)))
+    follow = jax.jit(lambda p, extra, update: MECHANISM.after_update(p, extra, knobs | static, update))
     kernels, expected = prunable(params), 0.0
     for step in range(since, since + over + 2 * MASK_EVERY):
         before = {path: np.asarray(extra[path]) for path in kernels}
@@ -242,7 +242,7 @@ def test_the_choice_of_masks_stays_a_branch_where_cells_run_together(program):
 
     def follow(extra, over, step):
         knobs = knobs_of(prune__sparsity=0.5) | static | {"prune.over": over}
-        return MECHANISM.follow(PARAMS, extra, knobs, Update(PARAMS, jax.random.key(0), step, ONE))
+        return MECHANISM.after_update(PARAMS, extra, knobs, Update(PARAMS, jax.random.key(0), step, ONE))
 
     extras = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), extra)
     jaxpr = jax.make_jaxpr(jax.vmap(follow, (0, 0, None)))(extras, jnp.asarray([1.0, 20.0, 50.0]), ZERO)
@@ -274,7 +274,7 @@ def test_regrowth_keeps_every_layers_density_and_starts_at_zero(program, regrow,
     using = replace(program, static=tuple(names_of(regrow=regrow, scope=scope).items()))
     knobs, seed = knobs_of(prune__sparsity=0.7, prune__regrow_share=0.3), jnp.int32(4)
     state = train.begin(using, train.init(using, seed), knobs, seed, ZERO)
-    worlds = using.mixture.worlds(address(seed, "world"))
+    worlds = using.mixture.worlds(derive_key(seed, "world"))
     step_once = jax.jit(lambda s, step: train.train_step(using, worlds, seed, knobs | dict(using.static), s, step)[0])
     active = {path: int(state.extra["prune"][path].sum()) for path in prunable(state.params)}
     for step in range(2 * REGROW_EVERY + 3):
@@ -299,8 +299,8 @@ def test_the_exchanged_share_goes_along_half_a_cosine(program, seen):
     static, since, over = names_of(regrow="rigl"), 20, 4 * REGROW_EVERY
     knobs = knobs_of(prune__sparsity=0.6, prune__regrow_share=0.4, prune__regrow_over=over)
     extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
-    extra = MECHANISM.enter(params, extra, knobs | static, replace(here, step=jnp.int32(since)))
-    follow = jax.jit(lambda extra, update: MECHANISM.follow(params, extra, knobs | static, update))
+    extra = MECHANISM.on_stage_start(params, extra, knobs | static, replace(here, step=jnp.int32(since)))
+    follow = jax.jit(lambda extra, update: MECHANISM.after_update(params, extra, knobs | static, update))
     found, wanted = [], []
     for step in range(REGROW_EVERY - 1, 6 * REGROW_EVERY, REGROW_EVERY):
         extra = follow(extra, Update(params, jax.random.key(step), jnp.int32(step), ONE))
@@ -321,9 +321,9 @@ def test_rigl_grows_the_steepest_and_set_any(program, seen):
     for regrow in ("rigl", "set"):
         static, knobs = names_of(regrow=regrow), knobs_of(prune__sparsity=0.5, prune__regrow_share=0.2)
         extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
-        extra = MECHANISM.enter(params, extra, knobs | static, here)
+        extra = MECHANISM.on_stage_start(params, extra, knobs | static, here)
         update = Update(gradient, jax.random.key(0), at, ONE)
-        found[regrow] = MECHANISM.follow(params, extra, knobs | static, update)
+        found[regrow] = MECHANISM.after_update(params, extra, knobs | static, update)
     for path, slope in slopes.items():
         pruned = ~np.asarray(extra[path])
         born = {regrow: np.asarray(found[regrow]["born"][path]) for regrow in found}
@@ -345,7 +345,7 @@ def test_regrowth_does_nothing_to_a_dense_model(program):
 
 
 def test_pruned_weights_stay_exactly_zero_while_fine_tuning():
-    program = make_plan(study_of(), local_layout()).buckets[-1].program
+    program = make_plan(study_of(), local_layout()).program_groups[-1].program
     knobs = knobs_of(prune__sparsity=0.6)
     state = train.begin(program, train.init(program, ZERO), knobs, ZERO, jnp.int32(12))
     masks = state.extra["prune"]

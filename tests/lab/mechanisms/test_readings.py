@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.activations.measure import Staying, measure_cell, places
-from analysis.verdicts.claims import check, neutral_value
+from analysis.activations.measure import InferenceModel, measure_cell, probe_sites
+from analysis.design.controls import neutral_value
+from analysis.verdicts.claims import check
 from lab.engine.plan import make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
@@ -20,7 +21,7 @@ from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
 from lab.study.grid import axis, product
 from lab.training import step as train
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import LAYOUT, study_of, tiny_config
 
 RANDOM = np.random.default_rng(0)
@@ -76,9 +77,9 @@ def test_readings_are_measured_at_every_place_of_a_cell():
     cell = study.cells[-1]
     params = model.init(jax.random.key(0), study.spec)
     knobs = {name: jnp.float32(knob.number(cell[name])) for name, knob in KNOBS.items() if knob.traced}
-    stays = Staying(study.spec, ("fsq",))
-    read = jax.jit(lambda p: measure_cell(study, stays, jnp.int32(0), p, knobs, 10))(params)
-    here = [place.layer == cell["fsq.layer"] for place in places(study)]
+    active_at_inference = InferenceModel(study.spec, ("fsq",))
+    read = jax.jit(lambda p: measure_cell(study, active_at_inference, jnp.int32(0), p, knobs, 10))(params)
+    here = [place.layer == cell["fsq.layer"] for place in probe_sites(study)]
     assert any(here)
     np.testing.assert_array_equal(np.isfinite(read["fsq_code_entropy"]), here)
 
@@ -87,8 +88,8 @@ def test_readings_are_measured_at_every_place_of_a_cell():
 def test_quantization_of_one_token_leaves_the_others(position):
     knobs = knobs_of(fsq__levels=3, fsq__layer=1, fsq__position=position)
     x_BxLxD = jnp.asarray(X_NxD[:10].reshape(2, 5, 8))
-    acting = Acting((("fsq", knobs),), None)
-    after, slope = jax.vjp(lambda x: acting.touch("residual", 1, x), x_BxLxD)
+    active = ActiveMechanisms((("fsq", knobs),), None)
+    after, slope = jax.vjp(lambda x: active.hook("residual", 1, x), x_BxLxD)
     code = quantized(x_BxLxD, jnp.float32(3), knobs["fsq.coordinates"])
     chosen_L = np.arange(5) == position if position >= 0 else np.ones(5, bool)
     np.testing.assert_array_equal(after, np.where(chosen_L[None, :, None], code, x_BxLxD))
@@ -106,13 +107,13 @@ def staged(label="facts", config=None, **examples):
 def test_a_stage_trains_on_its_own_mixture():
     study = study_of(staged(train=4, prune=0))
     plan = make_plan(study, LAYOUT)
-    counts = {b.stage: dict(b.program.counts)["facts"] for b in plan.buckets}
+    counts = {b.stage: dict(b.program.counts)["facts"] for b in plan.program_groups}
     assert counts == {0: 4, 1: 0}
-    sizes = {b.stage: sum(n for _, n in b.program.counts) for b in plan.buckets}
+    sizes = {b.stage: sum(n for _, n in b.program.counts) for b in plan.program_groups}
     assert study.examples == (sizes[0], sizes[1])
-    program = next(b.program for b in plan.buckets if b.stage == 1)
+    program = next(b.program for b in plan.program_groups if b.stage == 1)
     worlds = study.mixture.worlds(jax.random.key(0))
-    batch = train.batch_at(program, Acting((), None), worlds, jnp.int32(0), jnp.int32(0))
+    batch = train.batch_at(program, ActiveMechanisms((), None), worlds, jnp.int32(0), jnp.int32(0))
     assert batch.tokens.shape[0] == sizes[1]
 
 
@@ -169,7 +170,7 @@ def test_a_curriculum_leaves_out_what_a_stage_does_not_train_on():
     config = staged("word", staged(train=4, prune=4), train=4, prune=0)
     config.claim.knob, config.knobs = "curriculum.share", dict(curriculum=dict(order="progress"))
     study = study_of(config, product(axis("curriculum.share", (0.0, 1.0)), axis("seed", range(2))))
-    program = next(b.program for b in make_plan(study, LAYOUT).buckets if b.stage == 1)
+    program = next(b.program for b in make_plan(study, LAYOUT).program_groups if b.stage == 1)
     knobs = {name: jnp.float32(knob.number(study.cells[-1][name])) for name, knob in KNOBS.items() if knob.traced}
     extra = {"curriculum": MECHANISMS["curriculum"].init({}, program.context)}
     state = train.init(program, jnp.int32(0))._replace(extra=extra)

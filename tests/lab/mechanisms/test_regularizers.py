@@ -15,13 +15,13 @@ from lab.engine.plan import make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms import geometry_penalties as geometry
-from lab.mechanisms.base import Seen
+from lab.mechanisms.base import StepView
 from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
 from lab.nn.loss import task_loss
-from lab.prng import address
+from lab.prng import derive_key
 from lab.training import step as train
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of, tiny_config
 
 RNG = np.random.default_rng(0)
@@ -30,12 +30,12 @@ ZERO = jnp.int32(0)
 
 @pytest.fixture(scope="module")
 def program():
-    return make_plan(study_of(), local_layout()).buckets[0].program
+    return make_plan(study_of(), local_layout()).program_groups[0].program
 
 
 @pytest.fixture(scope="module")
 def batch(program):
-    worlds = program.mixture.worlds(address(jnp.int32(0), "world"))
+    worlds = program.mixture.worlds(derive_key(jnp.int32(0), "world"))
     return program.mixture.batch(jax.random.key(3), worlds, dict(program.counts), program.length)
 
 
@@ -51,7 +51,7 @@ def knobs_of(**changed):
 
 
 def acting_of(name, step=0, **changed):
-    return Acting.of((name,), knobs_of(**changed), jnp.int32(0), jnp.int32(step))
+    return ActiveMechanisms.of((name,), knobs_of(**changed), jnp.int32(0), jnp.int32(step))
 
 
 def pulled(name, params, batch, spec, **changed):
@@ -150,8 +150,8 @@ def test_geometry_penalties_read_the_chosen_layer_where_the_first_answer_is_pred
     at = np.asarray(batch.answers)[:, 0]
     z = np.asarray(forward.hidden, np.float64)[layer][np.arange(len(at)), at]
     short = np.maximum(0, 1 - np.sqrt(z.var(0, ddof=1) + 1e-4)).mean()
-    acting = acting_of("variance", variance__rate=2.0, variance__layer=layer)
-    np.testing.assert_allclose(acting.penalized(0.0, forward, batch, program.spec, ZERO), 2 * short, rtol=1e-4)
+    active = acting_of("variance", variance__rate=2.0, variance__layer=layer)
+    np.testing.assert_allclose(active.penalized(0.0, forward, batch, program.spec, ZERO), 2 * short, rtol=1e-4)
 
 
 def test_a_layer_that_the_model_lacks_is_refused():
@@ -166,13 +166,13 @@ def test_the_jacobian_penalty_is_half_the_squared_norm_of_a_random_pull(program,
     two, key = jax.tree.map(lambda leaf: leaf[jnp.asarray([0, 5])], batch), jax.random.key(1)
     width = program.spec.width
 
-    def forward(params, touch):
-        return model.run(params, two.tokens, program.spec, two.answers, touch)
+    def forward(params, hook):
+        return model.run(params, two.tokens, program.spec, two.answers, hook)
 
     @jax.jit
     def jacobian(params):
         def logits(shift):
-            return forward(params, lambda site, layer, x: x + shift if site == "embedding" else x).logits
+            return forward(params, lambda hook_point, layer, x: x + shift if hook_point == "embedding" else x).logits
 
         return jax.jacrev(lambda s: jax.vmap(jnp.ravel)(logits(s)))(jnp.zeros((*two.tokens.shape, width)))
 
@@ -183,19 +183,23 @@ def test_the_jacobian_penalty_is_half_the_squared_norm_of_a_random_pull(program,
         j_BxOxBxLxD = np.asarray(jacobian(params), np.float64)
         return 0.5 * np.mean([np.sum(np.tensordot(v_BxO[b], j_BxOxBxLxD[b, :, b], 1) ** 2) for b in (0, 1)])
 
-    pull = jax.jit(
-        lambda p: MECHANISMS["jacobian"].pull(p, Seen(two, key, ZERO, forward), knobs_of(jacobian__rate=1.0))
+    extra_gradient = jax.jit(
+        lambda p: MECHANISMS["jacobian"].extra_gradient(
+            p, StepView(two, key, ZERO, forward), knobs_of(jacobian__rate=1.0)
+        )
     )
     along = jax.tree.map(lambda p: jnp.cos(9 * p) / 30, params)
     move = lambda size: jax.tree.map(lambda p, d: p + size * d, params, along)  # noqa: E731
     slope = (penalty(move(3e-3)) - penalty(move(-3e-3))) / 6e-3
-    ours = sum(float(jnp.vdot(g, d)) for g, d in zip(*map(jax.tree.leaves, (pull(params), along)), strict=True))
+    ours = sum(
+        float(jnp.vdot(g, d)) for g, d in zip(*map(jax.tree.leaves, (extra_gradient(params), along)), strict=True)
+    )
     np.testing.assert_allclose(ours, slope, rtol=2e-2)
 
 
 def test_sam_looks_uphill_by_rho(params):
     gradient = jax.tree.map(lambda p: jnp.cos(3 * p), params)
-    moved = MECHANISMS["sam"].perturbed(params, gradient, knobs_of(sam__rho=0.25))
+    moved = MECHANISMS["sam"].perturbed_params(params, gradient, knobs_of(sam__rho=0.25))
     flat = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]).astype(np.float64)  # noqa: E731
     step, slope = flat(moved) - flat(params), flat(gradient)
     np.testing.assert_allclose(np.linalg.norm(step), 0.25, rtol=1e-4)
@@ -206,10 +210,10 @@ def test_sam_follows_the_gradient_taken_there(program):
     """One step of training against the same step written out."""
     using = replace(program, mechanisms=("sam",), entering=("sam",))
     seed, knobs = jnp.int32(2), knobs_of(sam__rho=0.5)
-    worlds = program.mixture.worlds(address(seed, "world"))
+    worlds = program.mixture.worlds(derive_key(seed, "world"))
     state = train.begin(using, train.init(using, seed), knobs, seed, ZERO)
     after, _ = train.train_step(using, worlds, seed, knobs, state, jnp.int32(0))
-    batch = program.mixture.batch(address(seed, "batch", 0), worlds, dict(program.counts), program.length)
+    batch = program.mixture.batch(derive_key(seed, "batch", 0), worlds, dict(program.counts), program.length)
     loss = lambda p: task_loss(model.apply(p, batch.tokens, program.spec, batch.answers)[0], batch)  # noqa: E731
     first = jax.grad(loss)(state.params)
     length = np.sqrt(sum(float(jnp.sum(jnp.square(g))) for g in jax.tree.leaves(first)))
@@ -221,9 +225,7 @@ def test_sam_follows_the_gradient_taken_there(program):
 @pytest.mark.parametrize("name", ["embedding_dropout", "attention_dropout", "residual_dropout"])
 def test_dropout_drops_its_share_and_keeps_the_mean(name, rate):
     mechanism = MECHANISMS[name]
-    touched = mechanism.touch(
-        "", 0, jnp.full((40, 50, 20), 2.0), knobs_of(**{f"{name}__rate": rate}), jax.random.key(0)
-    )
+    touched = mechanism.hook("", 0, jnp.full((40, 50, 20), 2.0), knobs_of(**{f"{name}__rate": rate}), jax.random.key(0))
     touched = np.asarray(touched, np.float64)
     assert set(np.unique(touched)) <= {0.0, np.float32(2 * (np.float32(1) / (np.float32(1) - np.float32(rate))))}
     assert abs((touched == 0).mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / touched.size) + 1e-12
@@ -234,7 +236,7 @@ def test_hidden_noise_is_normal_in_units_of_the_root_mean_square():
     from scipy.stats import kstest
 
     x = jnp.asarray(RNG.normal(size=(500, 8)) * 4 + 1, jnp.float32)
-    touched = MECHANISMS["hidden_noise"].touch("residual", 1, x, knobs_of(hidden_noise__sigma=0.5), jax.random.key(1))
+    touched = MECHANISMS["hidden_noise"].hook("residual", 1, x, knobs_of(hidden_noise__sigma=0.5), jax.random.key(1))
     rms = np.sqrt((np.asarray(x, np.float64) ** 2).mean(1, keepdims=True))
     drawn = (np.asarray(touched, np.float64) - np.asarray(x)) / (0.5 * rms)
     assert kstest(drawn.ravel(), "norm").pvalue > 1e-3
@@ -243,9 +245,9 @@ def test_hidden_noise_is_normal_in_units_of_the_root_mean_square():
 def test_gradient_noise_is_normal_and_new_at_every_step_and_leaf(program, batch, params):
     from scipy.stats import kstest
 
-    acting = [acting_of("gradient_noise", step, gradient_noise__sigma=0.5) for step in (0, 1)]
+    active = [acting_of("gradient_noise", step, gradient_noise__sigma=0.5) for step in (0, 1)]
     nothing = jax.tree.map(jnp.zeros_like, params)
-    drawn = [a.pulled(nothing, params, batch, program.spec, ZERO) for a in acting]
+    drawn = [a.pulled(nothing, params, batch, program.spec, ZERO) for a in active]
     flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in drawn]
     assert kstest(flat[0] / 0.5, "norm").pvalue > 1e-3
     assert abs(np.corrcoef(*flat)[0, 1]) < 0.1
@@ -255,16 +257,16 @@ def test_gradient_noise_is_normal_and_new_at_every_step_and_leaf(program, batch,
 
 def test_touched_sites_differ_between_layers_and_steps(program, batch, params):
     def forward(step):
-        acting = acting_of("residual_dropout", step, residual_dropout__rate=0.5)
-        return model.run(params, batch.tokens, program.spec, batch.answers, acting.touch)
+        active = acting_of("residual_dropout", step, residual_dropout__rate=0.5)
+        return model.run(params, batch.tokens, program.spec, batch.answers, active.hook)
 
-    key = lambda acting, site, layer: acting.touch(site, layer, jnp.ones((4, 64)))  # noqa: E731
+    key = lambda active, hook_point, layer: active.hook(hook_point, layer, jnp.ones((4, 64)))  # noqa: E731
     one = acting_of("residual_dropout", 0, residual_dropout__rate=0.5)
     draws = [key(one, "mlp_out", 1), key(one, "mlp_out", 2), key(one, "attention_out", 1)]
     assert len({np.asarray(d).tobytes() for d in draws}) == 3
     assert not np.array_equal(forward(0).logits, forward(1).logits)
     assert np.array_equal(forward(1).logits, forward(1).logits)
-    untouched = one.touch("residual", 1, jnp.ones(3))
+    untouched = one.hook("residual", 1, jnp.ones(3))
     np.testing.assert_array_equal(untouched, np.ones(3))
 
 

@@ -14,7 +14,7 @@ from lab.engine.plan import make_plan
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import NEVER, Mechanism
 from lab.mechanisms.pruning_masks import prunable
-from lab.prng import address
+from lab.prng import derive_key
 from lab.training import step as train
 from tests.lab.conftest import study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
@@ -25,9 +25,9 @@ OPENING, SEED = 12, jnp.int32(3)
 @pytest.fixture(scope="module")
 def run():
     """(mechanisms, knobs) -> parameters at the start of every step, through two stages of which pruning enters one."""
-    program = make_plan(study_of(), local_layout()).buckets[-1].program
+    program = make_plan(study_of(), local_layout()).program_groups[-1].program
     assert program.opening == OPENING
-    worlds = program.mixture.worlds(address(SEED, "world"))
+    worlds = program.mixture.worlds(derive_key(SEED, "world"))
 
     def states(first, **changed):
         knobs = {**knobs_of(**changed), **dict(program.static)}
@@ -74,7 +74,7 @@ class Recorder(Mechanism):
     def init(self, params, context):
         return jnp.float32(0)
 
-    def follow(self, params, extra, knobs, update):
+    def after_update(self, params, extra, knobs, update):
         return update.rate
 
 
@@ -82,10 +82,10 @@ class Recorder(Mechanism):
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_the_schedule_goes_back_as_the_last_stage_begins_and_on_from_there(monkeypatch, schedule, early):
     """Three stages, of which the last begins at step 15; that an earlier one had the mechanism changes nothing."""
-    program = make_plan(study_of(), local_layout()).buckets[0].program
+    program = make_plan(study_of(), local_layout()).program_groups[0].program
     monkeypatch.setitem(MECHANISMS, "recorder", Recorder())
     program = replace(program, schedule=train.Schedule(schedule, warmup=8, total=30), static=())
-    worlds, last, to = program.mixture.worlds(address(SEED, "world")), 15, 3
+    worlds, last, to = program.mixture.worlds(derive_key(SEED, "world")), 15, 3
     state, rates = train.init(program, SEED), []
     for start, end in ((0, OPENING), (OPENING, last), (last, 20)):
         names = ("rewind", "recorder") if early or start == last else ("recorder",)

@@ -29,9 +29,9 @@ MECHANISM = MECHANISMS["structured"]
 def pruned(**shares):
     """(parameters, what is kept) after entry."""
     knobs = knobs_of(**{f"structured__{unit}": share for unit, share in shares.items()})
-    program = make_plan(study_of(), local_layout()).buckets[0].program
+    program = make_plan(study_of(), local_layout()).program_groups[0].program
     extra = MECHANISM.init(PARAMS, Context(program.mixture, program.counts, 0, SPEC))
-    extra = MECHANISM.enter(PARAMS, extra, knobs, None)
+    extra = MECHANISM.on_stage_start(PARAMS, extra, knobs, None)
     return MECHANISM.project(PARAMS, extra, knobs), jax.tree.map(np.asarray, extra)
 
 
@@ -101,7 +101,7 @@ def test_a_removed_block_writes_nothing():
 
 
 def test_removed_units_stay_exactly_zero_while_fine_tuning():
-    program = make_plan(study_of(), local_layout()).buckets[0].program
+    program = make_plan(study_of(), local_layout()).program_groups[0].program
     using = replace(program, mechanisms=("structured",), entering=("structured",), call_steps=6)
     knobs, zero = knobs_of(structured__heads=0.5, structured__neurons=0.4), jnp.int32(0)
     state = step.begin(using, step.init(using, zero), knobs, zero, zero)

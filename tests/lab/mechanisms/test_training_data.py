@@ -17,9 +17,9 @@ from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import NEVER, Context, Mechanism
 from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
-from lab.prng import address
+from lab.prng import derive_key
 from lab.training import step as train
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tasks import make
 from tasks.base import NO_ANSWER, PAD
 from tasks.mixture import Batch, Mixture
@@ -33,7 +33,7 @@ LENGTH = MIXTURE.length(dict.fromkeys(COUNTS, "train"))
 PLAIN = train.Program(SPEC, MIXTURE, tuple(COUNTS.items()), LENGTH, train.Schedule("constant", 1), call_steps=4)
 NAMES = ("data", "rename", "teacherless", "batch")
 SOME = dict(data__batches=2, rename__share=0.5, teacherless__share=0.5, batch__share=0.5)
-WORLDS = MIXTURE.worlds(address(SEED, "world"))
+WORLDS = MIXTURE.worlds(derive_key(SEED, "world"))
 
 
 def knobs_of(**changed):
@@ -47,8 +47,8 @@ def knobs_of(**changed):
 @jax.jit
 def batch_of_all(knobs, step):
     """The batch of a step with every mechanism of this file."""
-    acting = Acting.of(NAMES, knobs, SEED, step)
-    return train.batch_at(PLAIN, acting, WORLDS, SEED, step)
+    active = ActiveMechanisms.of(NAMES, knobs, SEED, step)
+    return train.batch_at(PLAIN, active, WORLDS, SEED, step)
 
 
 def batch_of(step=0, **changed):
@@ -65,7 +65,7 @@ def same(a, b):
 
 
 def test_neutral_settings_make_the_batch_of_the_step():
-    direct = jax.jit(lambda step: MIXTURE.batch(address(SEED, "batch", step), WORLDS, COUNTS, LENGTH))
+    direct = jax.jit(lambda step: MIXTURE.batch(derive_key(SEED, "batch", step), WORLDS, COUNTS, LENGTH))
     for step in (0, 7, NEVER - 1):
         assert same(batch_of(step), direct(jnp.int32(step)))
 
@@ -226,7 +226,7 @@ def answers_to_read():
 
 
 def read(params, *example, **knobs):
-    shown = Acting.reading(("teacherless",), knobs_of(**knobs), jnp.int32(1)).shown
+    shown = ActiveMechanisms.reading(("teacherless",), knobs_of(**knobs), jnp.int32(1)).shown
     call = jax.jit(lambda p, t, y, w: evaluate.answer(p, READ, t, y, w, 4, shown=shown))
     return jax.tree.map(np.asarray, call(params, *(jnp.asarray(x) for x in example)))
 
@@ -262,7 +262,7 @@ def test_a_study_evaluates_teacherless_only_where_answers_are_fed_back():
     config = tiny_config()
     config.tasks.copy = dict(task="copy", length=4, longer=5, symbols=4, examples=4)
     study = study_of(config)
-    evaluation = replace(evaluate.evaluations(study)[0], staying=("teacherless",))
+    evaluation = replace(evaluate.evaluations(study)[0], at_inference=("teacherless",))
     params = jax.tree.map(lambda p: p * 4, model.init(jax.random.key(1), study.spec))
     call = jax.jit(lambda knobs: evaluate.evaluate(evaluation, SEED, params, knobs, jnp.int32(1)))
     off, on = (call(knobs_of(teacherless__share=1.0, teacherless__answer=answer)) for answer in (0, 1))
@@ -279,7 +279,7 @@ def test_what_looks_at_a_batch_as_its_stage_begins_sees_the_one_that_is_trained_
     class Spy(Mechanism):
         name = "spy"
 
-        def enter(self, params, extra, knobs, seen):
+        def on_stage_start(self, params, extra, knobs, seen):
             met.append(seen.batch)
             return extra
 
@@ -329,4 +329,4 @@ def test_what_does_not_fit_a_study_is_refused(knobs, tasks, told):
         with pytest.raises(UserError, match=told):
             study_of(config)
     else:
-        assert make_plan(study_of(config), LAYOUT).buckets
+        assert make_plan(study_of(config), LAYOUT).program_groups

@@ -18,10 +18,10 @@ from lab.mechanisms.pruning_masks import prunable
 from lab.mechanisms.tuning import ADAPTERS, CHOICES, NORMS, READOUT, VALUES
 from lab.nn import model
 from lab.nn.loss import task_loss
-from lab.prng import address
+from lab.prng import derive_key
 from lab.study.grid import axis, product
 from lab.training import step as train
-from lab.training.active_mechanisms import Acting
+from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of, tiny_config
 from tests.lab.mechanisms.test_regularizers import knobs_of
 
@@ -31,14 +31,14 @@ ADAM = optax.adam(RATE, b1=0.9, b2=0.98)
 
 @pytest.fixture(scope="module")
 def program():
-    plain = make_plan(study_of(), local_layout()).buckets[-1].program
+    plain = make_plan(study_of(), local_layout()).program_groups[-1].program
     return replace(plain, mechanisms=("prune", "tune"), entering=("prune", "tune"))
 
 
 @functools.cache
 def compiled(program):
     """(a step of training without mechanisms, the entry to the stage, a step of it), each given the traced knobs."""
-    worlds = program.mixture.worlds(address(SEED, "world"))
+    worlds = program.mixture.worlds(derive_key(SEED, "world"))
     plain = replace(program, mechanisms=(), entering=(), static=())
 
     def stepper(program):
@@ -63,8 +63,8 @@ def tuned(program, only, rank=4, sparsity=0.0, before=0):
 
 
 def loss_at(program, params, step):
-    worlds = program.mixture.worlds(address(SEED, "world"))
-    batch = train.batch_at(program, Acting((), None), worlds, SEED, jnp.int32(step))
+    worlds = program.mixture.worlds(derive_key(SEED, "world"))
+    batch = train.batch_at(program, ActiveMechanisms((), None), worlds, SEED, jnp.int32(step))
     return task_loss(model.run(params, batch.tokens, program.spec, batch.answers).logits, batch)
 
 
@@ -181,7 +181,7 @@ def test_adapters_have_their_rank(program, rank):
 def test_every_choice_shares_one_program_and_the_stage_before():
     sparsities = axis("prune.sparsity", (0.0, 0.5), stage="prune")
     study = study_of(grid=product(axis("tune.only", CHOICES), sparsities, axis("seed", (0,))))
-    first, last = make_plan(study, local_layout()).buckets
+    first, last = make_plan(study, local_layout()).program_groups
     assert (len(first.nodes), len(last.nodes)) == (1, 2 * len(CHOICES))
     assert first.program.mechanisms == ()
     assert last.program.entering == ("prune", "tune")

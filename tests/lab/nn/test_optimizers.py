@@ -60,6 +60,6 @@ def test_an_axis_of_optimizers_trains_one_program_each(tmp_path):
     config.claim.knob = "optimizer.learning_rate"
     grid = product(axis("optimizer.name", ("adamw", "muon")), axis("optimizer.learning_rate", (1e-3, 2e-3)))
     plan, store, _ = carry_out(study_of(config, grid), tmp_path)
-    assert [b.program.optimizer for b in plan.buckets] == ["adamw", "muon"]
-    ends = [store.final(bucket.nodes[0].key)[0] for bucket in plan.buckets]
+    assert [b.program.optimizer for b in plan.program_groups] == ["adamw", "muon"]
+    ends = [store.final(group.nodes[0].key)[0] for group in plan.program_groups]
     assert len({end.meta["checksums"]["params"] for end in ends}) == 2

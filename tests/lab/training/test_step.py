@@ -11,7 +11,7 @@ import pytest
 from lab.engine.plan import make_plan
 from lab.nn import model
 from lab.nn.loss import answer_logprob, task_loss
-from lab.prng import PURPOSES, address
+from lab.prng import PURPOSES, derive_key
 from lab.training import step as train
 from lab.training.step import Schedule
 from tests.lab.conftest import LAYOUT, study_of
@@ -19,7 +19,7 @@ from tests.lab.conftest import LAYOUT, study_of
 
 @pytest.fixture(scope="module")
 def program():
-    return make_plan(study_of(), LAYOUT).buckets[0].program
+    return make_plan(study_of(), LAYOUT).program_groups[0].program
 
 
 def test_schedules():
@@ -36,7 +36,7 @@ def test_schedules():
 
 def test_randomness_is_addressed_by_seed_purpose_and_step():
     keys = {
-        (seed, purpose, step): tuple(np.asarray(jax.random.key_data(address(jnp.int32(seed), purpose, step))))
+        (seed, purpose, step): tuple(np.asarray(jax.random.key_data(derive_key(jnp.int32(seed), purpose, step))))
         for seed in (0, 1)
         for purpose in PURPOSES
         for step in (0, 1)
@@ -45,8 +45,8 @@ def test_randomness_is_addressed_by_seed_purpose_and_step():
 
 
 def test_the_loss_weighs_examples_alike_however_long_their_answers(program):
-    params = model.init(address(jnp.int32(0), "init"), program.spec)
-    worlds = program.mixture.worlds(address(jnp.int32(0), "world"))
+    params = model.init(derive_key(jnp.int32(0), "init"), program.spec)
+    worlds = program.mixture.worlds(derive_key(jnp.int32(0), "world"))
     batch = program.mixture.batch(jax.random.key(0), worlds, dict(program.counts), program.length)
     logits = np.asarray(model.apply(params, batch.tokens, program.spec)[0], np.float64)
     logprob = logits - np.log(np.exp(logits).sum(-1, keepdims=True))

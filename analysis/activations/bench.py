@@ -1,4 +1,4 @@
-"""How long latents take to read on this machine: `python -m analysis.metrics.bench`.
+"""How long latents take to read on this machine: `python -m analysis.activations.bench`.
 
 The first line is the time of every registered metric over a whole grid, 72 cells × 3 layers × 2 read positions at
 N=1024 and D=64, on all cores as a study reads them, without the forward passes. Then what each part costs a place, on
@@ -50,7 +50,7 @@ def measure_places(z_MxNxD: jax.Array, labels_MxN: jax.Array, control_MxN: jax.A
 def whole(programs: Programs) -> tuple[float, float]:
     """Wall and CPU seconds for all cells, compiling left out."""
     size = programs.layout.devices * programs.layout.chunk
-    arguments = device_grid.place(states((size, PLACES)), programs.layout)
+    arguments = device_grid.to_devices(states((size, PLACES)), programs.layout)
     call = programs.get("latent metrics", (), measure_places, arguments)
     begun, spent = time.perf_counter(), time.process_time()
     for _ in range(-(-CELLS // size)):
