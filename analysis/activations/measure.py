@@ -33,6 +33,7 @@ from lab.nn import model
 from lab.prng import derive_key
 from lab.storage import checkpoint
 from lab.storage.checkpoint import Saved
+from lab.storage.files import write_atomically
 from lab.study.spec import Study, TaskUse, digest
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import Example, World, fed_back
@@ -287,6 +288,4 @@ class Measurer:
         if not self.keep:
             return
         self.directory.mkdir(exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(readings))
-        partial.replace(path)
+        write_atomically(path, json.dumps(readings))

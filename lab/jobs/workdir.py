@@ -15,6 +15,7 @@ from lab.engine.device_grid import Layout
 from lab.errors import UserError
 from lab.jobs.shards import Shard
 from lab.mechanisms.knobs import KNOBS
+from lab.storage.files import write_atomically
 from lab.study.grid import Axis, Grid, study_config
 from lab.study.parse import parse
 from lab.study.spec import FORMAT, Study, telling
@@ -157,9 +158,7 @@ class Workdir:
             "layouts": [asdict(layout) for layout in layouts],
             "earlier": self._earlier(known) if known else None,
         }
-        partial = self.path / "study.json.partial"
-        partial.write_text(json.dumps(record, indent=1, sort_keys=True))
-        partial.replace(self.path / "study.json")
+        write_atomically(self.path / "study.json", json.dumps(record, indent=1, sort_keys=True))
         return notes
 
     def _earlier(self, known: dict[str, Any]) -> dict[str, Any] | None:
