@@ -32,8 +32,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
-from lab.errors import Stopped, UserError, nearest
-from lab.storage.background_saver import STOPPED, Stop
+from lab.errors import UserError, nearest
+from lab.stop import STOPPED, Stop, Stopped
 from lab.study import loader
 
 FLAGS = flags.FLAGS

@@ -1,53 +1,66 @@
-"""Look at tasks: `python -m tasks [list | show NAME [field=value …] [--split=S] [--count=N] [--seed=N] | gallery]`."""
+"""Look at tasks: their names, examples of any of them at any size, and the gallery of all (docs/tasks.md)."""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import difflib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tasks import TASKS, TaskError, make
 from tasks.gallery import GALLERY, examples, factors, gallery, settings, shown, summary
 
-OPTIONS = {"split": "train", "count": "3", "seed": "0"}
-USAGE = """usage:
-  python -m tasks list                                  every task, a line each
-  python -m tasks show NAME [field=value …]             a few examples with answers, factors and difficulty
-                  [--split=train] [--count=3] [--seed=0]
-  python -m tasks gallery                               write docs/tasks.md (in the project's root)
-  python -m tasks.calibrate [--all | NAME …]            train calibration cards, measured beside expected"""
+EPILOG = "`python -m lab.checks.known_results NAME` trains a task's calibration cards."
 
 
-def show(arguments: list[str]) -> str:
+class Parser(argparse.ArgumentParser):
+    """argparse, with a mistake as a `TaskError`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse where an argument is missing or unknown.
+
+        Raises:
+          TaskError: always.
+        """
+        raise TaskError(f"{message}; see `{self.prog} --help`.")
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m tasks", description=__doc__, epilog=EPILOG, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser("list", help="name every task, a line each")
+    one = commands.add_parser("show", help="print a few examples with answers, factors and difficulty")
+    one.add_argument("name", metavar="NAME", help="the task")
+    one.add_argument("sizes", nargs="*", metavar="FIELD=VALUE", help="a size of the task (its default)")
+    one.add_argument("--split", default="train", help="the split that examples are drawn from (%(default)s)")
+    one.add_argument("--count", default="3", metavar="N", help="how many examples (%(default)s)")
+    one.add_argument("--seed", default="0", metavar="N", help="of the examples (%(default)s)")
+    commands.add_parser("gallery", help=f"write {GALLERY}, in the project's root")
+    return parser
+
+
+def show(args: argparse.Namespace) -> str:
     """What `show` prints.
 
     Raises:
-      TaskError: for a name, field, value, split or option that doesn't exist.
+      TaskError: for a name, field, value or split that doesn't exist.
     """
-    options, sizes, names = dict(OPTIONS), {}, []
-    for argument in arguments:
-        key, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("--"):
-            if key not in OPTIONS or not equals:
-                raise TaskError(f"unknown option '{argument}'; write {', '.join(f'--{o}=…' for o in OPTIONS)}.")
-            options[key] = value
-        elif equals:
-            sizes[key] = _value(value)
-        else:
-            names.append(argument)
-    if len(names) != 1:
-        raise TaskError(f"show takes one task, not {names or 'none'}; `python -m tasks list` names them.")
-    task, split = make(names[0], **sizes), options["split"]
-    if split not in task.splits:
-        near = difflib.get_close_matches(split, task.splits, n=3, cutoff=0.5) or task.splits
-        raise TaskError(f"--split: {task.name} has no split '{split}'. Nearest: {', '.join(near)}.")
-    count, seed = _whole(options, "count", 1, 1000), _whole(options, "seed", 0, 2**31 - 1)
-    chosen = task.splits[split]
-    head = f"{task.name} ({task.family}), {split}: {chosen.about}\ndifficulty: {settings(chosen.difficulty)}\n"
+    fields = [size.partition("=") for size in args.sizes]
+    for field, equals, _ in fields:
+        if not equals:
+            raise TaskError(f"'{field}': show takes one task, then fields as FIELD=VALUE.")
+    task = make(args.name, **{field: _value(value) for field, _, value in fields})
+    if args.split not in task.splits:
+        near = difflib.get_close_matches(args.split, task.splits, n=3, cutoff=0.5) or task.splits
+        raise TaskError(f"--split: {task.name} has no split '{args.split}'. Nearest: {', '.join(near)}.")
+    count, seed = _whole(args.count, "count", 1, 1000), _whole(args.seed, "seed", 0, 2**31 - 1)
+    chosen = task.splits[args.split]
+    head = f"{task.name} ({task.family}), {args.split}: {chosen.about}\ndifficulty: {settings(chosen.difficulty)}\n"
     head += f"factors: {factors(task)}\n"
-    return "\n\n".join([head.rstrip(), *(shown(task, example) for example in examples(task, split, count, seed))])
+    return "\n\n".join([head.rstrip(), *(shown(task, example) for example in examples(task, args.split, count, seed))])
 
 
 def _value(text: str) -> Any:
@@ -57,35 +70,51 @@ def _value(text: str) -> Any:
         return text
 
 
-def _whole(options: dict[str, str], name: str, low: int, high: int) -> int:
-    if not options[name].isdecimal() or not low <= int(options[name]) <= high:
-        raise TaskError(f"--{name}={options[name]} must be a whole number in [{low}, {high}].")
-    return int(options[name])
+def _whole(text: str, name: str, low: int, high: int) -> int:
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise TaskError(f"--{name}={text} must be a whole number in [{low}, {high}].")
+    return int(text)
 
 
-def main(arguments: list[str]) -> None:
-    """Carry out one command line."""
-    command, *rest = arguments or ["--help"]
-    if command == "list":
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """The values of all arguments, which may come in any order after the command.
+
+    Raises:
+      TaskError: for an argument that is unknown or missing.
+    """
+    args, rest = _parser().parse_known_args(arguments)
+    unknown = [one for one in rest if one.startswith("-") or args.command != "show"]
+    if unknown:
+        raise TaskError(f"unknown argument '{unknown[0]}'; see `python -m tasks {args.command} --help`.")
+    if args.command == "show":
+        args.sizes += rest  # argparse reads no fields after an option
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line. Exit status: 0 done, 2 a user's mistake."""
+    try:
+        _carry_out(read(arguments if arguments is not None else sys.argv[1:] or ["--help"]))
+    except TaskError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _carry_out(args: argparse.Namespace) -> None:
+    if args.command == "list":
         width = max(map(len, TASKS))
         for name, task in TASKS.items():
             print(f"{name:{width}}  {task.family:9}  {summary(task)}")
-    elif command == "show":
-        print(show(rest))
-    elif command == "gallery":
+    elif args.command == "show":
+        print(show(args))
+    else:
         target = Path(GALLERY)
         if not target.parent.is_dir():
             raise TaskError(f"there is no folder {target.parent}/ here; run the command in the project's root.")
         target.write_text(gallery())
         print(f"wrote {target}")
-    elif command in ("-h", "--help", "help"):
-        print(USAGE)
-    else:
-        raise TaskError(f"unknown command '{command}'.\n{USAGE}")
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except TaskError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

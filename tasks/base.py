@@ -89,7 +89,9 @@ class Baseline(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """A calibration card: what training at a small reference setting should give. `python -m tasks.calibrate` runs it.
+    """A calibration card: what training at a small reference setting should give.
+
+    `python -m lab.checks.known_results` trains it.
 
     Attributes:
       name: of this card among the task's.

@@ -87,7 +87,7 @@ HEAD = """# The tasks
 <!-- Written by `python -m tasks gallery`; don't edit. A test compares. -->
 
 {count} tasks in three families, made on the device inside the training program. `python -m tasks show NAME` prints
-examples of any of them at any size, `python -m tasks.calibrate NAME` trains its calibration cards, and
+examples of any of them at any size, `python -m lab.checks.known_results NAME` trains its calibration cards, and
 [adding_a_task.md](adding_a_task.md) says how to add one. Fields are what a study's config may set beside `task=`;
 difficulties are traced, so that one compiled program serves all their values. A split that is *disjoint* never repeats
 an instance of training. The floor is the best trivial predictor's exact accuracy.

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from lab.bench import __main__ as bench
-from lab.bench import generators
 from lab.engine.device_grid import Layout, local_layout
 from lab.errors import UserError
 from lab.jobs.workdir import Workdir
@@ -299,11 +297,3 @@ def test_plan_trains_nothing(tmp_path):
     assert "72 cells" in done.stdout
     assert not (tmp_path / "w").exists()
     shutil.rmtree(tmp_path, ignore_errors=True)
-
-
-@pytest.mark.parametrize(
-    ("main", "arguments"), [(bench.main, ["--chunk=3"]), (generators.main, ["--all"]), (generators.main, ["maez"])]
-)
-def test_benchmarks_refuse_what_they_do_not_know(main, arguments):
-    with pytest.raises(UserError, match=f"unknown .* '{arguments[0]}'"):
-        main(arguments)

@@ -10,8 +10,9 @@ Shape letters: N examples, D width, C classes, M places, G cells.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ from analysis.metrics.similarity import linear_image
 from analysis.metrics.v_information import v_information_of
 from lab.engine import device_grid
 from lab.engine.program_cache import Programs
+from lab.errors import Parser, command
 
 CELLS, PLACES = 72, 6  # 3 layers at 2 read positions
 N, D, C = 1024, 64, 16
@@ -101,8 +103,10 @@ def timed() -> dict[str, tuple[float, float]]:
     return best
 
 
-def main() -> None:
+@command
+def main(arguments: Sequence[str]) -> int:
     """Print the table."""
+    Parser("analysis.activations.bench", __doc__).read(arguments)
     device_grid.use_every_core()
     programs = Programs(device_grid.local_layout())
     wall, cpu = whole(programs)
@@ -114,7 +118,8 @@ def main() -> None:
     print(f"\n{'a place':24s} {'ms':>8s} {'CPU ms':>8s}")
     for name, (wall_ms, cpu_ms) in timed().items():
         print(f"{name:24s} {wall_ms:8.2f} {cpu_ms:8.2f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,7 +9,6 @@ interventions.json.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from analysis.design.controls import neutral_value
 from analysis.results import intervention_record
 from analysis.study import OpenStudy, open_study
 from lab.engine import device_grid
-from lab.errors import UserError, nearest
+from lab.errors import Parser, UserError, command, nearest
 
 
 def cuts_of(opened: OpenStudy, label: str | None, layer: int | None, read: str | None, factor: str | None) -> list[Cut]:
@@ -73,12 +72,9 @@ def attempt(opened: OpenStudy, cut: Cut, told: Callable[[str], None] = lambda te
     return Tried(cut, readings, bases)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.causal",
-        description="Is what a probe finds in hidden states used? Asks a study's checkpoints, without any training.",
-    )
-    parser.add_argument("workdir", type=Path, help="a finished study, runs/<study>")
+def _parser() -> Parser:
+    parser = Parser("analysis.causal", __doc__)
+    parser.add_argument("workdir", type=Path, metavar="DIR", help="a finished study, runs/<study>")
     parser.add_argument("--label", help="the task (every one)")
     parser.add_argument("--layer", type=int, help="of the residual stream, negative from the end (the claim's)")
     parser.add_argument("--read", help="the read position (the task's first)")
@@ -87,29 +83,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str]) -> int:
     """Prints the table and writes the files. Exit status: 0 done, 2 a user's mistake."""
-    args = _parser().parse_args(argv)
+    args = _parser().read(arguments)
     device_grid.use_every_core()
-    try:
-        opened = open_study(args.workdir)
-        study, out = opened.study, args.out or args.workdir
-        cuts, tried = cuts_of(opened, args.label, args.layer, args.read, args.factor), []
-        out.mkdir(parents=True, exist_ok=True)
-        for cut in cuts:
-            one = attempt(opened, cut, lambda text: print(text, file=sys.stderr, flush=True))
-            tried.append(one)
-            intervention_record.save(out, study, cut.place, cut.use.factor, one.readings)
-            print(table(study, one), end="\n\n", flush=True)
-        (out / "interventions.csv").write_text(to_csv(study, tried), encoding="utf-8")
-        (out / "interventions_bases.csv").write_text(bases_csv(study, tried), encoding="utf-8")
-        figure(study, tried).figure.savefig(out / "interventions.svg", format="svg", metadata={"Date": None})
-        print(
-            f"wrote {intervention_record.FILE}, interventions.csv, interventions_bases.csv, interventions.svg in {out}"
-        )
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    opened = open_study(args.workdir)
+    study, out = opened.study, args.out or args.workdir
+    cuts, tried = cuts_of(opened, args.label, args.layer, args.read, args.factor), []
+    out.mkdir(parents=True, exist_ok=True)
+    for cut in cuts:
+        one = attempt(opened, cut, lambda text: print(text, file=sys.stderr, flush=True))
+        tried.append(one)
+        intervention_record.save(out, study, cut.place, cut.use.factor, one.readings)
+        print(table(study, one), end="\n\n", flush=True)
+    (out / "interventions.csv").write_text(to_csv(study, tried), encoding="utf-8")
+    (out / "interventions_bases.csv").write_text(bases_csv(study, tried), encoding="utf-8")
+    figure(study, tried).figure.savefig(out / "interventions.svg", format="svg", metadata={"Date": None})
+    print(f"wrote {intervention_record.FILE}, interventions.csv, interventions_bases.csv, interventions.svg in {out}")
     return 0
 
 

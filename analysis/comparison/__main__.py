@@ -9,7 +9,6 @@ Reads each work directory's verdicts.json (docs/verdicts.md), so it is quick and
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import sys
@@ -27,7 +26,7 @@ from analysis.plots import style
 from analysis.plots.recorded_figure import Picture, panels, styled
 from analysis.plots.style import BLACK, GREY
 from analysis.report import wording
-from lab.errors import UserError
+from lab.errors import Parser, UserError, command
 
 COLUMNS = ("study", "knob", "ability", "at neutral", "free until", "harmful from", "verdicts", "labels")
 
@@ -199,28 +198,28 @@ def write(rows: Sequence[Row], folder: Path) -> list[Path]:
     return [folder / f"comparison.{suffix}" for suffix in files]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table and writes what is asked for. Exit status: 0 done, 2 a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.comparison", description=(__doc__ or "").split("\n")[0])
+def _parser() -> Parser:
+    parser = Parser("analysis.comparison", __doc__)
     parser.add_argument("studies", nargs="+", type=Path, metavar="DIR", help="work directories of finished studies")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write comparison.md, .csv, .svg and .png into it")
-    args = parser.parse_args(argv)
-    try:
-        rows = read(args.studies)
-        console = Console(width=None if sys.stdout.isatty() else 160)
-        console.print(table(rows))
-        for note in notes(rows):
-            console.print(note, highlight=False, markup=False)
-        if args.out:
-            console.print(
-                f"wrote {', '.join(map(str, write(rows, args.out)))}", highlight=False, markup=False, soft_wrap=True
-            )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: --out={args.out} can't be written: {error.strerror}; name another.", file=sys.stderr)
-        return 2
+    return parser
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Prints the table and writes what is asked for. Exit status: 0 done, 2 a user's mistake."""
+    args = _parser().read(arguments)
+    rows = read(args.studies)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table(rows))
+    for note in notes(rows):
+        console.print(note, highlight=False, markup=False)
+    if args.out:
+        try:
+            written = write(rows, args.out)
+        except OSError as error:
+            raise UserError(f"--out={args.out} can't be written: {error.strerror}; name another.") from None
+        console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

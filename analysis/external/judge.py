@@ -10,7 +10,6 @@ Shape letters: S seeds, K settings, N examples, D width.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import zipfile
@@ -26,7 +25,7 @@ from analysis.report import verdicts_json, wording
 from analysis.results.curves import Curve
 from analysis.stats import break_test
 from analysis.verdicts import claims
-from lab.errors import UserError
+from lab.errors import Parser, UserError, command
 
 
 @dataclass(frozen=True)
@@ -152,30 +151,29 @@ def text(told: Arrays) -> str:
     return "\n".join([*lines, f"shown free until: {free}; shown harmful from: {harmful}; δ {told.delta:.3g}"])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints verdicts and bounds, and writes them where asked. Exit status: 0 done, 2 a user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.external.judge", description=(__doc__ or "").split("\n")[0]
-    )
+def _parser() -> Parser:
+    parser = Parser("analysis.external.judge", (__doc__ or "").partition("\n\nShape letters")[0])
     parser.add_argument("file", type=Path, metavar="FILE.npz", help="arrays as in docs/npz.md")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the verdicts as JSON")
-    args = parser.parse_args(argv)
-    try:
-        arrays = read(args.file)
-        told = judge_arrays(arrays)
-        for caution in schema.cautions(arrays):
-            print(f"caution: {caution}", file=sys.stderr)
-        print(text(told))
-        if args.out:
-            document = json.dumps(told.document(), indent=1, ensure_ascii=False, allow_nan=False)
+    return parser
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Prints verdicts and bounds, and writes them where asked. Exit status: 0 done, 2 a user's mistake."""
+    args = _parser().read(arguments)
+    arrays = read(args.file)
+    judged = judge_arrays(arrays)
+    for caution in schema.cautions(arrays):
+        print(f"caution: {caution}", file=sys.stderr)
+    print(text(judged))
+    if args.out:
+        document = json.dumps(judged.document(), indent=1, ensure_ascii=False, allow_nan=False)
+        try:
             args.out.write_text(document + "\n", encoding="utf-8")
-            print(f"wrote {args.out}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: --out={args.out} can't be written: {error.strerror}; name another.", file=sys.stderr)
-        return 2
+        except OSError as error:
+            raise UserError(f"--out={args.out} can't be written: {error.strerror}; name another.") from None
+        print(f"wrote {args.out}")
     return 0
 
 

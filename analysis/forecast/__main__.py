@@ -11,7 +11,6 @@ the columns mean and what came out. Latent readings that a study hasn't kept are
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from analysis.forecast.features import LOST_SO_FAR, ForecastCase, cases, early_e
 from analysis.forecast.predictors import LEAST_MECHANISMS, PREDICTORS, break_errors, left_out, mechanisms, predict
 from analysis.report import wording
 from analysis.study import OpenStudy, open_study
-from lab.errors import UserError
+from lab.errors import Parser, UserError, command
 
 
 @dataclass(frozen=True)
@@ -146,36 +145,37 @@ def warn(found: Sequence[ForecastCase], opened: OpenStudy, path: Path, share: fl
     return views.warning_table(asked, told, errors, bool(opened.finished.all()))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the tables and writes what is asked for. Exit status: 0 done, 2 a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.forecast", description=(__doc__ or "").split("\n")[0])
+def _parser() -> Parser:
+    parser = Parser("analysis.forecast", __doc__)
     parser.add_argument("studies", nargs="+", type=Path, metavar="DIR", help="work directories of finished studies")
     parser.add_argument("--share", type=float, default=0.2, help="how much of the training under the knob is looked at")
     parser.add_argument("--of", type=Path, metavar="DIR", help="a study to foretell; cells that are trained are read")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write early.csv and early.svg into it")
-    args = parser.parse_args(argv)
+    return parser
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Prints the tables and writes what is asked for. Exit status: 0 done, 2 a user's mistake."""
+    args = _parser().read(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    try:
-        if not 0 < args.share < 1:
-            raise UserError(f"--share={args.share:g} must lie between 0 and 1; 0.2 is the first fifth.")
-        if args.of and args.of.resolve() in [path.resolve() for path in args.studies]:
-            raise UserError(f"--of={args.of} is among the studies to learn from; name it once.")
-        opened = open_asked(args.of) if args.of else None
-        found = read(args.studies, args.share)
-        check(found)
-        told = {name: left_out(found.cases, name) for name in PREDICTORS}
-        warned = [warn(found.cases, opened, args.of, args.share)] if opened else []
-        console.print(views.score_table(found.cases, told), views.break_table(found.cases, told))
-        for note in (*views.notes(found.cases, told, args.share), *found.notes):
-            console.print(note, highlight=False, markup=False)
-        for one in warned:
-            console.print(one)
-        if args.out:
-            paths = _written(found.cases, told, args.out)
-            console.print(f"wrote {', '.join(map(str, paths))}", highlight=False, markup=False, soft_wrap=True)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if not 0 < args.share < 1:
+        raise UserError(f"--share={args.share:g} must lie between 0 and 1; 0.2 is the first fifth.")
+    if args.of and args.of.resolve() in [path.resolve() for path in args.studies]:
+        raise UserError(f"--of={args.of} is among the studies to learn from; name it once.")
+    opened = open_asked(args.of) if args.of else None
+    found = read(args.studies, args.share)
+    check(found)
+    told = {name: left_out(found.cases, name) for name in PREDICTORS}
+    warned = [warn(found.cases, opened, args.of, args.share)] if opened else []
+    console.print(views.score_table(found.cases, told), views.break_table(found.cases, told))
+    for note in (*views.notes(found.cases, told, args.share), *found.notes):
+        console.print(note, highlight=False, markup=False)
+    for one in warned:
+        console.print(one)
+    if args.out:
+        paths = _written(found.cases, told, args.out)
+        console.print(f"wrote {', '.join(map(str, paths))}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

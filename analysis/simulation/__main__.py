@@ -15,6 +15,7 @@ S and K. Table 4 has those of whole studies that `run.py --refine` lets grow (`a
 import argparse
 import collections
 import dataclasses
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ from analysis.simulation.simulator import CONDITIONS, TRIVIAL, TRUTHS, simulate
 from analysis.stats.break_test import verdict
 from analysis.stats.sign_flip import Contrasts, intersection_union
 from analysis.verdicts import refinement
+from lab.errors import Parser, UserError, command
 
 COLUMNS_1 = ("reversal", "stall")
 EXPECTED_1: dict[str, tuple[float, float]] = {
@@ -159,18 +161,40 @@ def _print_location(name: str, rates: Rates) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the tables asked for."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.simulation", description="Measures the break test.")
-    parser.add_argument("--repetitions", type=int, default=300)
-    parser.add_argument("--table", type=int, choices=(1, 2, 3, 4, 5), help="1 and 2 by default")
-    parser.add_argument("--looks", type=int, default=refinement.LOOKS, help="of table 4")
-    parser.add_argument("--precision", type=float, default=refinement.PRECISION, help="of table 4")
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--settings", type=int, default=9)
-    parser.add_argument("--condition", choices=tuple(CONDITIONS), help="of table 3: all by default")
-    parser.add_argument("--rng_seed", type=int, default=0)
-    args = parser.parse_args(argv)
+def _parser() -> Parser:
+    parser = Parser("analysis.simulation", __doc__)
+    parser.add_argument(
+        "--repetitions", type=int, default=300, metavar="N", help="simulated studies of each truth (%(default)s)"
+    )
+    parser.add_argument("--table", type=int, choices=(1, 2, 3, 4, 5), help="which table (1 and 2)")
+    parser.add_argument(
+        "--looks", type=int, default=refinement.LOOKS, metavar="N", help="table 4: looks at most (%(default)s)"
+    )
+    parser.add_argument(
+        "--precision",
+        type=float,
+        default=refinement.PRECISION,
+        help="table 4: a narrow enough gap (%(default)s)",
+    )
+    parser.add_argument("--seeds", type=int, default=8, metavar="N", help="seeds of a study (%(default)s)")
+    parser.add_argument("--settings", type=int, default=9, metavar="N", help="settings of the knob (%(default)s)")
+    parser.add_argument("--condition", choices=tuple(CONDITIONS), help="table 3: one departure from the model (all)")
+    parser.add_argument("--rng_seed", type=int, default=0, metavar="N", help="of the simulations (%(default)s)")
+    return parser
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Prints the tables asked for. Exit status: 0 done, 2 a user's mistake."""
+    args = _parser().read(arguments)
+    for name, least in (("repetitions", 1), ("seeds", 2), ("settings", 2)):
+        if getattr(args, name) < least:
+            raise UserError(f"--{name}={getattr(args, name)} must be {least} or more.")
+    _print_tables(args)
+    return 0
+
+
+def _print_tables(args: argparse.Namespace) -> None:
     n, size = args.repetitions, (args.repetitions, args.seeds, args.settings, args.rng_seed)
     print(f"S={args.seeds}, K={args.settings}, {n} repetitions, alpha .05 before the union factor")
     if args.table == 3:
@@ -217,4 +241,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

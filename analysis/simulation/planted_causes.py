@@ -10,7 +10,6 @@ what it said of studies in which nothing was planted; and how far it missed the 
 
 from __future__ import annotations
 
-import argparse
 import collections
 import json
 import subprocess
@@ -27,7 +26,7 @@ from analysis.diagnosis import diagnose
 from analysis.results.table import Results
 from analysis.verdicts import claims
 from analysis.verdicts.claims import Bounds, Judged
-from lab.errors import UserError, nearest
+from lab.errors import Parser, UserError, command, nearest
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "ablations" / "planted.py"
@@ -190,29 +189,34 @@ def _train(variant: str, workdir: Path, replicate: int) -> Path:
     return directory
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis.simulation.planted_causes", description=__doc__)
-    parser.add_argument("--workdir", type=Path, default=Path("runs") / "planted", help="where the studies live")
-    parser.add_argument("--only", default="", help="names of planted truths, with commas; all by default")
-    parser.add_argument("--replicates", type=int, default=1, help="how often each cause is planted, in other seeds")
+def _parser() -> Parser:
+    parser = Parser("analysis.simulation.planted_causes", __doc__)
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        default=Path("runs") / "planted",
+        metavar="DIR",
+        help="where the studies are (%(default)s)",
+    )
+    parser.add_argument("--only", default="", metavar="NAME,…", help="names of planted truths, with commas (all)")
+    parser.add_argument(
+        "--replicates", type=int, default=1, metavar="N", help="how often each cause is planted (%(default)s)"
+    )
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str]) -> int:
     """Prints both tables. Exit status: 0 done, 1 a planted cause was not found, 2 a user's mistake."""
-    args = _parser().parse_args(argv)
+    args = _parser().read(arguments)
     known = (*TRUTHS, "bottleneck", NOTHING)
     names = [name for name in args.only.split(",") if name] or list(known)
-    try:
-        for name in names:
-            if name not in known:
-                raise UserError(f"--only: there is no planted truth '{name}'. {nearest(name, known)}")
-        if args.replicates < 1:
-            raise UserError(f"--replicates={args.replicates} must be at least 1.")
-        return _run(names, args.workdir, args.replicates)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for name in names:
+        if name not in known:
+            raise UserError(f"--only: there is no planted truth '{name}'. {nearest(name, known)}")
+    if args.replicates < 1:
+        raise UserError(f"--replicates={args.replicates} must be at least 1.")
+    return _run(names, args.workdir, args.replicates)
 
 
 def _run(names: Sequence[str], workdir: Path, replicates: int) -> int:

@@ -34,7 +34,7 @@ from analysis.simulation.power import (
 )
 from analysis.simulation.simulator import TRIVIAL, Truth, settings
 from analysis.stats.break_test import MIN_SETTINGS
-from lab.errors import UserError
+from lab.errors import Parser, UserError, command
 
 BASE = {"fall": 0.4, "free": 0.8, "cliff": 0.97, "plateau": 0.4, "flat": 0.4}
 FALL = {"fall": 0.1, "free": 0.2, "cliff": 0.9}
@@ -102,14 +102,9 @@ def _table(powers: Sequence[Power]) -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     about = "\n".join(f"  {name:8s} {text} ({EXPECTED[name]})" for name, text in ABOUT.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.simulation.power_cli",
-        description="How many seeds a study needs to find the truth you fear.",
-        epilog=f"truths, and the verdict that each deserves:\n{about}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("analysis.simulation.power_cli", __doc__, f"truths, and the verdict that each deserves:\n{about}")
     parser.add_argument("--truth", choices=tuple(EXPECTED), default="fall", help="what the ability does; see below")
     parser.add_argument("--at", type=float, default=0.5, help="the break, on the knob scaled to 0 to 1 (.5)")
     parser.add_argument("--rise", type=float, default=0.2, help="rise of the ability up to the break (.2)")
@@ -126,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="numbers of seeds, with commas")
     parser.add_argument("--repetitions", type=int, default=200, help="simulated studies for each (200)")
     parser.add_argument("--out", type=Path, help="the figure, .svg or .png; a table with the same name and .csv")
-    parser.add_argument("--rng_seed", type=int, default=0)
+    parser.add_argument("--rng_seed", type=int, default=0, help="of the simulations (%(default)s)")
     return parser
 
 
@@ -185,24 +180,21 @@ def _with_values(about: str, args: argparse.Namespace, fall: float) -> str:
     return about
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str]) -> int:
     """Prints the table and the sentence, and writes figure and CSV. Exit status: 0 done, 2 a user's mistake."""
-    args = _parser().parse_args(argv)
-    try:
-        if args.repetitions < 1:
-            raise UserError(f"--repetitions={args.repetitions} must be 1 or more.")
-        if args.out and args.out.suffix not in (".svg", ".png"):
-            raise UserError(f"--out={args.out} must end in .svg or .png.")
-        plan, told = plan_of(args)
-        seeds = _numbers(args.seeds)
-        print(told, f"K={plan.n_settings} settings, alpha {plan.alpha:g}\n", sep="\n", flush=True)
-        powers = [measure(plan, n, args.repetitions, args.rng_seed) for n in seeds]
-        print(_table(powers), "", sentence(plan, powers), sep="\n")
-        if args.out:
-            _write(args.out, plan, powers)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    args = _parser().read(arguments)
+    if args.repetitions < 1:
+        raise UserError(f"--repetitions={args.repetitions} must be 1 or more.")
+    if args.out and args.out.suffix not in (".svg", ".png"):
+        raise UserError(f"--out={args.out} must end in .svg or .png.")
+    plan, about = plan_of(args)
+    seeds = _numbers(args.seeds)
+    print(about, f"K={plan.n_settings} settings, alpha {plan.alpha:g}\n", sep="\n", flush=True)
+    powers = [measure(plan, n, args.repetitions, args.rng_seed) for n in seeds]
+    print(_table(powers), "", sentence(plan, powers), sep="\n")
+    if args.out:
+        _write(args.out, plan, powers)
     return 0
 
 

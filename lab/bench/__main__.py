@@ -13,7 +13,6 @@ grids of 8 to 512 cells as studies are: milliseconds a cell-step, and memory.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import subprocess
@@ -31,7 +30,7 @@ from lab.bench.baseline import TOLERANCE, Figure, Measured
 from lab.bench.programs import ROUNDS, SHAPES, STEPS, flops, generation, matrix_product, reference, seconds_of, training
 from lab.engine.device_grid import Layout, cores, local_layout, use_every_core
 from lab.engine.program_cache import Programs
-from lab.errors import UserError, run_command
+from lab.errors import Parser, UserError, command
 from lab.training.step import Program
 
 
@@ -42,9 +41,9 @@ def torch_rates(program: Program) -> dict[str, float]:
 
     def together(processes: int, threads: int) -> float:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "lab.bench.torch_reference", *sizes, str(threads)]
+        reference = [sys.executable, "-m", "lab.bench.torch_reference", *sizes, str(threads)]
         running = [
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(processes)
+            subprocess.Popen(reference, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(processes)
         ]
         return sum(float(process.communicate()[0]) for process in running)
 
@@ -120,10 +119,12 @@ def measures(kind: str, layout: Layout) -> Mapping[str, Callable[[], Measured]]:
     return {str(shape): lambda shape=shape: measure(*shape, layout) for shape in SHAPES}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lab.bench", description="How fast the engine is on this machine.")
+def _parser() -> Parser:
+    parser = Parser("lab.bench", __doc__)
     kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument("--mechanisms", action="store_const", const="mechanisms", dest="kind", help="each one's cost")
+    kinds.add_argument(
+        "--mechanisms", action="store_const", const="mechanisms", dest="kind", help="cost of each mechanism"
+    )
     kinds.add_argument("--cells", action="store_const", const="cells", dest="kind", help="grids of 8 to 512 cells")
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the figures")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="name what got slower since they were kept")
@@ -133,11 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Print the benchmark of this machine. Exit status: 0, or 1 where something got slower than in a saved run."""
-    args, unknown = _parser().parse_known_args(arguments)
-    if unknown:
-        raise UserError(f"unknown arguments '{' '.join(unknown)}'; `python -m lab.bench --help` tells which there are.")
+    args = _parser().read(arguments)
     if args.tolerance <= 0:
         raise UserError(f"--tolerance={args.tolerance:g} must be above 0: no two runs give quite the same figures.")
     if args.save and not args.save.parent.is_dir():
@@ -167,4 +167,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

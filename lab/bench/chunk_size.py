@@ -10,6 +10,7 @@ overridden as run.py does.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from lab.engine import device_grid
 from lab.engine.device_grid import Layout, local_layout, memory_budget, use_every_core
 from lab.engine.plan import Plan, ProgramGroup, make_plan, traced_arguments
 from lab.engine.program_cache import Programs
-from lab.errors import UserError, run_command
+from lab.errors import Parser, UserError, command
 from lab.study import loader
 from lab.study.parse import parse
 from lab.training import step
@@ -162,14 +163,11 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, int]:
     Raises:
       UserError: for any mistake in the command line or the study.
     """
-    options = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
-    given = options.pop("--config", "")
-    if not given:
-        raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
-    file, config = Path(given.partition(":")[0]), loader.get_config(given)
-    for name, value in options.items():
+    args, overrides = _parser().parse_known_args(arguments)
+    file, config = Path(args.config.partition(":")[0]), loader.get_config(args.config)
+    for name, _, value in (override.partition("=") for override in overrides):
         if not name.startswith("--config."):
-            raise UserError(f"unexpected argument '{name}'; a study's fields are set as --config.field=value.")
+            raise UserError(f"unknown argument '{name}'; a study's fields are set as --config.field=value.")
         try:
             config.update_from_flattened_dict({name.removeprefix("--config."): _literal(value)})
         except (AttributeError, KeyError, ValueError, TypeError) as error:
@@ -182,6 +180,12 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, int]:
     return make_plan(parse(config, grid, config.claim.gains), layout).within(budget), budget
 
 
+def _parser() -> Parser:
+    parser = Parser("lab.bench.chunk_size", __doc__, "options beyond these: --config.FIELD=VALUE overrides a field")
+    parser.add_argument("--config", required=True, metavar="FILE", help="the study's file, optionally ':variant'")
+    return parser
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -189,6 +193,7 @@ def _literal(text: str) -> Any:
         return text
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Print the table."""
     use_every_core()
@@ -207,4 +212,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

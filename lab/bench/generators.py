@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from lab.bench.programs import ROUNDS, STEPS, generation, seconds_of, training
 from lab.engine import device_grid
 from lab.engine.device_grid import Layout, local_layout, use_every_core
 from lab.engine.program_cache import Programs
-from lab.errors import UserError, nearest, run_command
+from lab.errors import Parser, UserError, command, nearest
 from lab.nn.model import ModelSpec
 from lab.training.step import Program, Schedule
 from tasks import TASKS, make
@@ -129,11 +130,17 @@ def rates(task: Task, rival: Rival, layout: Layout) -> tuple[float, float]:
     return ALONE / min(times), max(theirs)
 
 
-def main(names: list[str]) -> int:
+def _parser() -> Parser:
+    parser = Parser("lab.bench.generators", __doc__)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="a task's name (every task)")
+    return parser
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
     """Print the table, for all tasks by default."""
+    names = _parser().read(arguments).tasks
     for name in names:
-        if name.startswith("-"):
-            raise UserError(f"unknown option '{name}': `python -m lab.bench.generators` takes names of tasks only.")
         if name not in TASKS:
             raise UserError(f"unknown task '{name}'. {nearest(name, TASKS)}")
     use_every_core()
@@ -162,4 +169,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -3,7 +3,7 @@
 Each grid is trained by a process of its own, evaluation and checkpoints included, so that its peak of memory is its
 own. Every process trains 512 cells in all, a smaller grid so many times over, and sizes take turns.
 
-python -m lab.bench.grid_size CELLS    one of these processes; prints what it measured
+python -m lab.bench.grid_size CELLS    one of these processes; prints its measurements as JSON
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from lab.engine.plan import make_plan
 from lab.engine.program_cache import Programs
 from lab.engine.progress import Quiet
 from lab.engine.trainer import Trainer
+from lab.errors import Parser, UserError, command
 from lab.storage.store import open_store
 from lab.study.grid import axis, product, study_config
 from lab.study.parse import parse
@@ -82,8 +84,8 @@ def measure() -> Measured:
     found: dict[int, list[Grid]] = {cells: [] for cells in CELLS}
     for _ in range(ROUNDS):
         for cells, grids in found.items():
-            command = [sys.executable, "-m", "lab.bench.grid_size", str(cells)]
-            grids.append(Grid(**json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)))
+            one_grid = [sys.executable, "-m", "lab.bench.grid_size", str(cells)]
+            grids.append(Grid(**json.loads(subprocess.run(one_grid, stdout=subprocess.PIPE, check=True).stdout)))
     best = {cells: Grid(*(min(column) for column in zip(*grids, strict=True))) for cells, grids in found.items()}
     lines = ["| cells | ms a cell-step | beside the fewest | CPU ms a cell-step | beside the fewest | MiB at most |"]
     lines.append("|---|---|---|---|---|---|")
@@ -102,6 +104,22 @@ def measure() -> Measured:
     return Measured(lines, figures)
 
 
-if __name__ == "__main__":
+def _parser() -> Parser:
+    parser = Parser("lab.bench.grid_size", __doc__)
+    parser.add_argument("cells", type=int, metavar="CELLS", help="how many cells the grid has")
+    return parser
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Train one grid and print what it took as JSON: the fields of `Grid`."""
+    cells = _parser().read(arguments).cells
+    if cells < 1:
+        raise UserError(f"CELLS={cells} must be 1 or more.")
     use_every_core()
-    print(json.dumps(train(int(sys.argv[1]))._asdict()))
+    print(json.dumps(train(cells)._asdict()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
+
+from lab.errors import Parser, command
+
+SIZES = {
+    "vocab": "tokens of the vocabulary",
+    "tokens": "length of a sequence",
+    "batch": "sequences a step",
+    "width": "width of the model",
+    "layers": "number of blocks",
+    "heads": "attention heads a block",
+    "threads": "CPU threads of this process",
+}
 
 
 class Block(nn.Module):
@@ -47,8 +60,8 @@ class Model(nn.Module):
         return self.unembedding(self.norm(self.blocks(x)))
 
 
-def main(vocab: int, tokens: int, batch: int, width: int, layers: int, heads: int, threads: int) -> None:
-    """Print the best rate of four rounds of 20 steps."""
+def rate(vocab: int, tokens: int, batch: int, width: int, layers: int, heads: int, threads: int) -> float:
+    """Steps a second: the best of five rounds of 20 steps."""
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Model(vocab, tokens, width, layers, heads).to(device)
@@ -63,14 +76,28 @@ def main(vocab: int, tokens: int, batch: int, width: int, layers: int, heads: in
 
     best = 0.0
     for _ in range(5):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _ in range(20):
             step()
         if device == "cuda":
             torch.cuda.synchronize()
-        best = max(best, 20 / (time.perf_counter() - begun))
-    print(best)
+        best = max(best, 20 / (time.perf_counter() - started))
+    return best
+
+
+def _parser() -> Parser:
+    parser = Parser("lab.bench.torch_reference", __doc__)
+    for name, about in SIZES.items():
+        parser.add_argument(name, type=int, metavar=name.upper(), help=about)
+    return parser
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Print the steps a second of one model."""
+    print(rate(**vars(_parser().read(arguments))))
+    return 0
 
 
 if __name__ == "__main__":
-    main(*(int(x) for x in sys.argv[1:]))
+    sys.exit(main())

@@ -9,7 +9,6 @@ the next begins from nothing, until all kills are spent. Options that are not li
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
 import shutil
@@ -20,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lab.errors import UserError
+from lab.errors import Parser, UserError, command
 
 RUN = Path(__file__).resolve().parents[2] / "run.py"
 TEMPORARY = "checkpoints/*/*orbax-checkpoint-tmp*"  # Orbax renames a directory of another name when it is whole
@@ -56,18 +55,18 @@ MOMENTS: Mapping[str, tuple[Watch, float]] = {
 }
 
 
-def start(command: Sequence[str], workdir: Path, output: int) -> subprocess.Popen[str]:
+def start(study: Sequence[str], workdir: Path, output: int) -> subprocess.Popen[str]:
     """The command on a work directory, as a process of its own."""
-    return subprocess.Popen([*command, f"--workdir={workdir}"], stdout=output, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen([*study, f"--workdir={workdir}"], stdout=output, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(command: Sequence[str], workdir: Path) -> str:
+def finish(study: Sequence[str], workdir: Path) -> str:
     """Run to the end; what was printed.
 
     Raises:
       UserError: if it fails.
     """
-    process = start(command, workdir, subprocess.PIPE)
+    process = start(study, workdir, subprocess.PIPE)
     try:
         out, _ = process.communicate()
     finally:
@@ -78,14 +77,14 @@ def finish(command: Sequence[str], workdir: Path) -> str:
     return out
 
 
-def killed_at(command: Sequence[str], workdir: Path, moment: str, later: float) -> bool:
+def killed_at(study: Sequence[str], workdir: Path, moment: str, later: float) -> bool:
     """Start the command and kill it some seconds after a moment; False where it got to its end before.
 
     Raises:
       UserError: if it fails by itself.
     """
     there = MOMENTS[moment][0](workdir)
-    process = start(command, workdir, subprocess.DEVNULL)
+    process = start(study, workdir, subprocess.DEVNULL)
     try:
         while process.poll() is None and not there():
             time.sleep(0.005)
@@ -126,30 +125,30 @@ def moments(seed: int) -> Iterator[tuple[str, float]]:
 
 
 def loop(
-    command: Sequence[str], workdir: Path, kills: int, drawn: Iterator[tuple[str, float]], tell: Callable[[str], None]
+    study: Sequence[str], workdir: Path, kills: int, drawn: Iterator[tuple[str, float]], tell: Callable[[str], None]
 ) -> list[str]:
     """Spend the kills. Returns what differs, nothing where all runs ended in the same bytes.
 
     Args:
-      command: without --workdir.
+      study: its command line, without --workdir.
       workdir: gets the directories `whole` and `killed`; both stay where something differs.
       kills: how many.
       drawn: moments, see `moments`.
       tell: told what happens.
     """
     whole, killed = workdir / "whole", workdir / "killed"
-    finish(command, whole)
+    finish(study, whole)
     expected, hits, half_written, ended = numbers(whole), Counter[str](), 0, 0
     while True:
         moment, later = next(drawn)
         if sum(hits.values()) < kills:
-            if killed_at(command, killed, moment, later):
+            if killed_at(study, killed, moment, later):
                 hits[moment] += 1
                 half_written += any(killed.glob(TEMPORARY))
                 tell(f"kill {sum(hits.values())} of {kills}: {later:.2f} s after '{moment}'")
                 continue
         else:
-            finish(command, killed)
+            finish(study, killed)
         ended += 1
         if different := list(differences(expected, numbers(killed))):
             return different
@@ -164,27 +163,28 @@ def loop(
     return []
 
 
+def _parser() -> Parser:
+    parser = Parser("lab.checks.kill_test", __doc__)
+    parser.add_argument("--config", required=True, metavar="FILE", help="the study's file, optionally ':variant'")
+    parser.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="a directory that doesn't exist yet")
+    parser.add_argument("--kills", type=int, default=50, metavar="N", help="number of kills (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random moments (%(default)s)")
+    return parser
+
+
+@command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 the same bytes, 1 other bytes, 2 a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m lab.checks.kill_test", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--config", required=True, help="the study")
-    parser.add_argument("--workdir", required=True, type=Path, help="a directory that doesn't exist yet")
-    parser.add_argument("--kills", type=int, default=50, help="how many (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments that are drawn (%(default)s)")
-    args, rest = parser.parse_known_args(arguments)
-    try:
-        if args.kills < 1:
-            raise UserError(f"--kills={args.kills} must be 1 or more.")
-        if args.workdir.exists():
-            raise UserError(f"--workdir={args.workdir} exists; name a directory that doesn't.")
-        command = [sys.executable, str(RUN), f"--config={args.config}", *rest]
-        different = loop(command, args.workdir, args.kills, moments(args.seed), lambda text: print(text, flush=True))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    args, rest = _parser().parse_known_args(arguments)
+    if args.kills < 1:
+        raise UserError(f"--kills={args.kills} must be 1 or more.")
+    if args.workdir.exists():
+        raise UserError(f"--workdir={args.workdir} exists; name a directory that doesn't.")
+    study = [sys.executable, str(RUN), f"--config={args.config}", *rest]
+    different = loop(study, args.workdir, args.kills, moments(args.seed), lambda text: print(text, flush=True))
     print(*different, sep="\n", end="\n" if different else "")
     return 1 if different else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,16 +1,16 @@
 """Known results, reproduced: trains the tasks' calibration cards and prints measured beside expected.
 
-`python -m tasks.calibrate` and `python -m lab.checks.known_results` are the same command. Without names it runs the
-cards of the default subset; `--all` runs every card; a name is a task (`mqar`) or one of its cards
-(`path_star/forward`). Every card runs through the same engine as a study, two seeds side by side. Exit status 1 if a
-measured value lies outside what its card expects.
+Without names, `python -m lab.checks.known_results` runs the cards of the default subset; `--all` runs every card; a
+name is a task (`mqar`) or one of its cards (`path_star/forward`). Every card runs through the same engine as a study,
+two seeds side by side. Exit status 1 if a measured value lies outside what its card expects.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from lab.engine.plan import make_plan
 from lab.engine.program_cache import Programs
 from lab.engine.progress import Quiet
 from lab.engine.trainer import Trainer
-from lab.errors import UserError, nearest, run_command
+from lab.errors import Parser, UserError, command, nearest
 from lab.storage import checkpoint
 from lab.storage.store import open_store
 from lab.study.grid import axis, product, study_config
@@ -104,10 +104,10 @@ def chosen(names: list[str], everything: bool) -> list[tuple[str, Card]]:
 
 def run(task: str, card: Card) -> bool:
     """Train one card and print it; whether everything is as expected."""
-    study, begun = study_of(task, card), time.perf_counter()
+    study, started = study_of(task, card), time.perf_counter()
     floors = {split: trivial(study.tasks[0].task, split).exact for split in card.expected}
     rows = list(judge(card, train(study)))
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     as_expected = all(agree for *_, agree in rows)
     print(f"{task}/{card.name}: {'as expected' if as_expected else 'NOT AS EXPECTED'}", end="")
     print(f" ({card.steps:,} steps, {seconds:.0f} s; card: {card.seconds:.0f} s)")
@@ -118,23 +118,24 @@ def run(task: str, card: Card) -> bool:
     return as_expected
 
 
-def main(arguments: list[str]) -> int:
+def _parser() -> Parser:
+    parser = Parser("lab.checks.known_results", __doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a task or one of its cards (the default subset)")
+    parser.add_argument("--all", action="store_true", help="every card")
+    return parser
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
     """Run the chosen cards; 1 if any of them isn't as expected."""
-    options = [a for a in arguments if a.startswith("-")]
-    if set(options) & {"-h", "--help"}:
-        print("usage: python -m tasks.calibrate [--all | TASK or TASK/CARD …]\n")
-        print((__doc__ or "").strip())
-        return 0
-    for option in options:
-        if option != "--all":
-            raise UserError(f"unknown option '{option}'. {nearest(option, ('--all', '--help'))}")
+    args = _parser().read(arguments)
+    pairs = chosen(args.names, args.all)
     use_every_core()
-    begun = time.perf_counter()
-    pairs = chosen([a for a in arguments if a not in options], bool(options))
+    started = time.perf_counter()
     right = sum([run(task, card) for task, card in pairs])
-    print(f"{right} of {len(pairs)} cards as expected, {time.perf_counter() - begun:.0f} s in all")
+    print(f"{right} of {len(pairs)} cards as expected, {time.perf_counter() - started:.0f} s in all")
     return int(right < len(pairs))
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -19,8 +19,8 @@ from lab.engine.device_grid import Layout
 from lab.engine.plan import Node, Plan, ProgramGroup, arguments_of, traced_arguments
 from lab.engine.program_cache import Programs
 from lab.engine.provenance import made_with
-from lab.errors import Stopped
 from lab.mechanisms import MECHANISMS
+from lab.stop import Stopped
 from lab.storage import checkpoint
 from lab.storage.background_saver import SPARE_SECONDS, Saver
 from lab.storage.history import History

@@ -22,8 +22,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.errors import Stopped, UserError
+from lab.errors import UserError
 from lab.jobs.shards import Shard
+from lab.stop import Stopped
 
 FOUND = "found"  # begins the line with which rendezvous tells who is who
 START_SECONDS = 600  # the most that the last host may start after the first

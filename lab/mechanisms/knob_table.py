@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from lab.errors import Parser, command
 from lab.mechanisms.base import NEVER, Knob
 from lab.mechanisms.knobs import MECHANISMS, OF_EVERY_PROGRAM
 
@@ -60,8 +62,10 @@ def table() -> str:
     return "\n".join(parts) + "\n"
 
 
-def main() -> int:
+@command
+def main(arguments: Sequence[str]) -> int:
     """Write the table."""
+    Parser("lab.mechanisms.knob_table", __doc__).read(arguments)
     path = HERE / "docs" / "knobs.md"
     path.write_text(table())
     print(f"wrote {path.relative_to(HERE)}")

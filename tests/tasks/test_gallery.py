@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from tasks import TASKS, TaskError, gallery
-from tasks.__main__ import main, show
+from tasks import TASKS, gallery
+from tasks.__main__ import main, read
+from tasks.__main__ import show as shown_by_command
 from tasks.base import NO_ANSWER, Baseline, Task
 from tests.tasks.task_cases import draw, one, world
 
@@ -34,18 +35,22 @@ def test_the_gallery_is_what_the_command_writes(monkeypatch):
 
 
 def test_list_names_every_task_once(capsys):
-    main(["list"])
+    assert main(["list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(TASKS)
 
 
 def test_show_draws_the_split_and_sizes_that_were_asked_for():
-    shown = show(["group_word", "group=S3", "length=4", "longer=9", "--split=length", "--count=5"])
+    def show(*arguments):
+        return shown_by_command(read(["show", *arguments]))
+
+    shown = show("group_word", "group=S3", "length=4", "longer=9", "--split=length", "--count=5")
     assert shown.startswith("group_word (reasoning), length: words of 9 elements")
     assert "length 9" in shown
     assert len(re.findall(r"S3: (\d ){9}→( \d){9}", shown)) == 5
     assert len(set(shown.split("\n\n"))) == 6
     assert "state" in shown
-    assert show(["modular", "--count=1"]) != show(["modular", "--count=1", "--seed=1"])
+    assert show("modular", "--count=1") != show("modular", "--count=1", "--seed=1")
+    assert show("modular", "--count=1", "p=7") == show("modular", "p=7", "--count=1")
 
 
 @pytest.mark.parametrize(
@@ -58,14 +63,19 @@ def test_show_draws_the_split_and_sizes_that_were_asked_for():
         (["show", "mqar", "--count=none"], "--count=none must be a whole number in [1, 1000]"),
         (["show", "mqar", "--seed=99999999999999999999"], "must be a whole number in [0, 2147483647]"),
         (["show", "defaults", "names=abc"], "defaults: names must be a whole number"),
-        (["show", "mqar", "--colour=red"], "unknown option '--colour=red'"),
-        (["show"], "show takes one task"),
-        (["shw"], "unknown command 'shw'"),
+        (["show", "mqar", "--colour=red"], "unknown argument '--colour=red'"),
+        (["show"], "the following arguments are required: NAME"),
+        (["show", "mqar", "copy"], "'copy': show takes one task"),
+        (["list", "mqar"], "unknown argument 'mqar'"),
+        (["shw"], "invalid choice: 'shw'"),
     ],
 )
-def test_a_mistake_gets_one_sentence(arguments, message):
-    with pytest.raises(TaskError, match=re.escape(message)):
-        main(arguments)
+def test_a_mistake_gets_one_sentence(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_the_how_to_holds_a_whole_task():

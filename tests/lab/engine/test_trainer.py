@@ -13,7 +13,8 @@ import pytest
 
 from lab.engine.program_cache import Programs
 from lab.engine.trainer import Trainer
-from lab.errors import Stopped, UserError
+from lab.errors import UserError
+from lab.stop import Stopped
 from lab.storage import checkpoint
 from lab.storage.store import open_store, read_store
 from lab.study.grid import axis, product

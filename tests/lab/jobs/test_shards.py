@@ -10,10 +10,11 @@ import pytest
 
 from lab.engine.plan import make_plan
 from lab.engine.trainer import Trainer
-from lab.errors import Stopped, UserError
+from lab.errors import UserError
 from lab.jobs import shards
 from lab.jobs.shards import Shard
 from lab.jobs.workdir import Workdir
+from lab.stop import Stopped
 from lab.storage.store import Store, open_store
 from lab.study.grid import axis, chain, product
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
