@@ -27,6 +27,7 @@ from analysis.results.curves import Curve
 from analysis.stats import break_test
 from analysis.verdicts import claims
 from lab.errors import UserError
+from lab.storage.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is no .npz file of plain arrays; write it with numpy.savez (docs/npz.md).") from None
 
 
-def text(told: Arrays) -> str:
+def text(judged: Arrays) -> str:
     """Verdicts and bounds for a person."""
     lines = []
-    for one in told.gains:
+    for one in judged.gains:
         mark, verdict = wording.MARKS[one.verdict.kind][1], one.verdict
         lines.append(f"{one.metric} {'↑' if one.sign > 0 else '↓'}  {mark} {verdict.kind}: {verdict.sentence}")
         interval = verdict.break_interval
@@ -144,16 +145,17 @@ def text(told: Arrays) -> str:
             lines.append(f"  break at {verdict.break_at:.3g}{between}")
         if verdict.kind != "underpowered":
             lines.append(f"  p {wording.p_value(verdict.deciding_p)}, adjusted {wording.p_value(one.adjusted_p)}")
-    if not told.learned:
+    if not judged.learned:
         return "\n".join([*lines, "The neutral cells are not shown to beat the trivial baseline: no bounds."])
-    neutral_only = told.free_until == told.neutral
-    free = "cannot be tested" if told.free_until is None else f"{told.free_until:.3g}{' (neutral only)' * neutral_only}"
-    harmful = "nowhere" if told.harmful_from is None else f"{told.harmful_from:.3g}"
-    return "\n".join([*lines, f"shown free until: {free}; shown harmful from: {harmful}; δ {told.delta:.3g}"])
+    neutral_only = judged.free_until == judged.neutral
+    until = judged.free_until
+    free = "cannot be tested" if until is None else f"{until:.3g}{' (neutral only)' * neutral_only}"
+    harmful = "nowhere" if judged.harmful_from is None else f"{judged.harmful_from:.3g}"
+    return "\n".join([*lines, f"shown free until: {free}; shown harmful from: {harmful}; δ {judged.delta:.3g}"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints verdicts and bounds, and writes them where asked. Exit status: 0 done, 2 a user's mistake."""
+    """Prints verdicts and bounds, and writes the file of --out. Exit status: 0 done, 2 a user's mistake."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.external.judge", description=(__doc__ or "").split("\n")[0]
     )
@@ -162,13 +164,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         arrays = read(args.file)
-        told = judge_arrays(arrays)
+        judged = judge_arrays(arrays)
         for caution in schema.cautions(arrays):
             print(f"caution: {caution}", file=sys.stderr)
-        print(text(told))
+        print(text(judged))
         if args.out:
-            document = json.dumps(told.document(), indent=1, ensure_ascii=False, allow_nan=False)
-            args.out.write_text(document + "\n", encoding="utf-8")
+            document = json.dumps(judged.document(), indent=1, ensure_ascii=False, allow_nan=False)
+            write_atomically(args.out, document + "\n")
             print(f"wrote {args.out}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
