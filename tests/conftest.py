@@ -15,6 +15,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 import jax
 import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook(["analysis.metrics", "analysis.stats"], "beartype.beartype")  # shapes are checked in every call
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -45,7 +45,7 @@ def states(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def measure_places(z_MxNxD: jax.Array, labels_MxN: jax.Array, control_MxN: jax.Array) -> dict[str, jax.Array]:
-    """Every reading of one cell at its places, as `latents.measure_cell` takes them."""
+    """Every reading of one cell at its places, as `analysis.activations.measure.measure_cell` takes them."""
     return lax.map(lambda place: measure(*place, n_classes=C), (z_MxNxD, labels_MxN, control_MxN))
 
 
@@ -54,10 +54,10 @@ def whole(programs: Programs) -> tuple[float, float]:
     size = programs.layout.devices * programs.layout.chunk
     arguments = device_grid.to_devices(states((size, PLACES)), programs.layout)
     call = programs.get("latent metrics", (), measure_places, arguments)
-    begun, spent = time.perf_counter(), time.process_time()
+    wall_start, cpu_start = time.perf_counter(), time.process_time()
     for _ in range(-(-CELLS // size)):
         device_grid.fetch(call(*arguments))
-    return time.perf_counter() - begun, time.process_time() - spent
+    return time.perf_counter() - wall_start, time.process_time() - cpu_start
 
 
 def parts() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
@@ -96,10 +96,10 @@ def timed() -> dict[str, tuple[float, float]]:
     best = dict.fromkeys(programs, (float("inf"), float("inf")))
     for _ in range(ROUNDS):
         for name, (part, arguments) in programs.items():
-            begun, spent = time.perf_counter(), time.process_time()
+            wall_start, cpu_start = time.perf_counter(), time.process_time()
             jax.block_until_ready(part(*arguments))
-            now = time.perf_counter() - begun, time.process_time() - spent
-            best[name] = min(best[name][0], 1e3 * now[0]), min(best[name][1], 1e3 * now[1])
+            wall, cpu = time.perf_counter() - wall_start, time.process_time() - cpu_start
+            best[name] = min(best[name][0], 1e3 * wall), min(best[name][1], 1e3 * cpu)
     return best
 
 

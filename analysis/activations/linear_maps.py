@@ -1,8 +1,8 @@
 """Are a cell's hidden states a linear image of the neutral cell's, and those of the cell's? Read at the end of a study.
 
-A reading of two cells, so it has a pass of its own beside `latents.Measurer`: the neutral cells' states, one set a
+A reading of two cells, so it has a pass of its own next to `measure.Measurer`: the neutral cells' states, one set a
 seed, are taken from the devices once and given to the program that reads the others. What moves under linear maps
-proves nothing about cells that are linear images of one another (`labels.latent_artefact`).
+proves nothing about cells that are linear images of one another (the label 'latent artefact').
 
 Shape letters: P places (where claims are read, one a task), N probe examples, D width, G cells.
 """

@@ -93,7 +93,7 @@ def hidden_states(
     Args:
       study: the study.
       seed, params: the cell's.
-      touch: what mechanisms that stay make of its activations.
+      hook: what the mechanisms that act at inference make of its activations.
       spec: the sizes of its model; the study's when None.
       shown: what they give it in place of tokens, see `Mechanism.shown`.
 
@@ -126,9 +126,9 @@ def measure_cell(
 
     Args:
       study: the study.
-      stays: the model beside its parameters.
+      inference: the model next to its parameters.
       seed, params: the cell's.
-      knobs, trained: the cell's knobs and the steps that it was trained; read by those mechanisms.
+      knobs, trained: the cell's knobs and the steps that it was trained; the mechanisms read them.
     """
     n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
     active = active_in(inference, knobs, trained)
@@ -142,11 +142,11 @@ def measure_cell(
 
 
 class InferenceModel(NamedTuple):
-    """What is part of the models of a checkpoint beside their parameters.
+    """What is part of the models of a checkpoint next to their parameters.
 
     Attributes:
       spec: the model's sizes.
-      names: the mechanisms that stay or have readings, and do something in at least one of the cells.
+      names: the mechanisms that act at inference or have readings, and do something in at least one of the cells.
       static: (knob, value) of their static knobs.
       values: their traced knobs in each cell, as (cell's row, knob, value); none where there are no such mechanisms.
     """
@@ -180,11 +180,11 @@ def active_in(inference: InferenceModel, knobs: Knobs | None, trained: Any) -> A
 def cells_to_read(
     places: list[tuple[Saved, int]], inference: InferenceModel, knobs: Mapping[str, Mapping[str, Any]], layout: Layout
 ) -> tuple[Any, ...]:
-    """On the devices, a leading axis over cells: seeds, parameters and, where mechanisms stay, knobs and steps.
+    """On the devices, a leading axis over cells: seeds, parameters and, where a mechanism needs them, knobs and steps.
 
     Args:
       places: (checkpoint, row) of each cell; as many as the layout takes in one call.
-      stays: their model beside their parameters.
+      inference: their model next to their parameters.
       knobs: node key -> its knobs.
       layout: the devices.
     """
@@ -198,7 +198,7 @@ def cells_to_read(
 
 
 class Measurer:
-    """Measures checkpoints, and keeps the readings beside them so that an analysis cut off goes on where it was.
+    """Measures checkpoints, and keeps the readings next to them: an analysis that was cut off continues.
 
     Readings are a pure function of a checkpoint; the file that keeps them can be deleted. With keep=False what was
     kept before is used and nothing is written.
@@ -215,10 +215,10 @@ class Measurer:
         Args:
           saved: the checkpoints.
           knobs: node key -> its knobs, the seed among them.
-          on_progress: told (cells measured, cells to measure); what was kept from before doesn't count.
+          on_progress: called with (cells measured, cells to measure); readings kept from before don't count.
 
         Returns:
-          {(node key, step): {name: float64[M]}}, places in the order of `places(study)`.
+          {(node key, step): {name: float64[M]}}, places in the order of `probe_sites(study)`.
         """
         saved = list(saved)
         models = {one.path: model_of(self.study, one, knobs) for one in saved}
@@ -255,7 +255,7 @@ class Measurer:
         inference: InferenceModel,
         knobs: Mapping[str, Mapping[str, Any]],
     ) -> list[dict[str, list[float]]]:
-        """Readings of up to `size` cells in which those mechanisms stay, a dict a cell."""
+        """Readings of up to `size` cells in whose models those mechanisms act, a dict a cell."""
         arguments = cells_to_read(device_grid.padded(block, size), inference, knobs, self.programs.layout)
         call = self.programs.get(
             "latent metrics",

@@ -1,6 +1,6 @@
-"""Is a decodable latent used? `python -m analysis.causal runs/<study>` asks the checkpoints; nothing is trained.
+"""Is a decodable latent used? `python -m analysis.causal runs/<study>` reads the checkpoints and trains nothing.
 
-For every task at the claim's layer and its first read position, in every cell: what the subspace that tells the task's
+For every task at the claim's layer and its first read position, in every cell: what the subspace of the task's
 factor does when it is removed, and when it is swapped between examples (`analysis.causal.activation_edits`), against
 random subspaces. In the neutral cells also how far the latent metrics move without any change of function.
 docs/interventions.md explains the table. Writes interventions.csv, interventions_bases.csv, interventions.svg and
@@ -17,17 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.causal.activation_edits import Cut, intervene, reparametrize
-from analysis.causal.effects import Tried, bases_csv, figure, table, to_csv
+from analysis.causal.activation_edits import Cut, edit_effects, reparametrize
+from analysis.causal.effects import EditEffects, bases_csv, figure, table, to_csv
 from analysis.design.controls import neutral_value
+from analysis.plots import style
 from analysis.results import intervention_record
 from analysis.study import OpenStudy, open_study
 from lab.engine import device_grid
 from lab.errors import Parser, UserError, command, nearest
+from lab.storage.files import write_atomically
 
 
 def cuts_of(opened: OpenStudy, label: str | None, layer: int | None, read: str | None, factor: str | None) -> list[Cut]:
-    """The places to intervene at: of one task, or of every one.
+    """The places at which activations are edited: of one task, or of every one.
 
     Raises:
       UserError: for what the study doesn't have, or a model whose tokens don't pass a layer once, each at its place.
@@ -37,7 +39,7 @@ def cuts_of(opened: OpenStudy, label: str | None, layer: int | None, read: str |
         if spec.turns > 1 or spec.slots or spec.registers:
             raise UserError(
                 f"{opened.path}: its models loop over their blocks, or think in vectors between the tokens;"
-                " interventions need tokens that pass each layer once, so name a study without them."
+                " activation edits need tokens that pass each layer once, so name a study without them."
             )
     one = None if label is None else opened.place(label, layer, read).label
     found = []
@@ -48,28 +50,34 @@ def cuts_of(opened: OpenStudy, label: str | None, layer: int | None, read: str |
         if name not in sizes:
             raise UserError(f"--factor={name}: '{use.label}' has no such factor. {nearest(name, sizes)}")
         if sizes[name] < 2:
-            raise UserError(f"--factor={name}: it has one value in '{use.label}', so there is nothing to tell.")
+            raise UserError(f"--factor={name}: it has one value in '{use.label}', so there is nothing to read.")
         found.append(Cut.at(opened.place(use.label, layer, read), replace(use, factor=name)))
     return found
 
 
-def attempt(opened: OpenStudy, cut: Cut, told: Callable[[str], None] = lambda text: None) -> Tried:
-    """Every intervention at one place, a block of cells at a time.
+def measure_effects(opened: OpenStudy, cut: Cut, on_progress: Callable[[str], None] = lambda text: None) -> EditEffects:
+    """The effects of every activation edit at one place, a block of cells at a time.
+
+    Args:
+      opened: the study.
+      cut: where, and by which factor.
+      on_progress: called with a line of text after each block.
+
 
     Raises:
       UserError: where cells are not trained to the end, or a checkpoint is damaged.
     """
     study, readings = opened.study, {}
-    for done, (cells, found) in enumerate(opened.each("interventions", cut, partial(intervene, study, cut))):
+    for done, (cells, found) in enumerate(opened.each("activation edits", cut, partial(edit_effects, study, cut))):
         for name, values in found.items():
             readings.setdefault(name, np.full(len(study.cells), np.nan))[list(cells)] = values
-        told(f"{cut.place}: block {done + 1}, cells {', '.join(map(str, cells))}")
+        on_progress(f"{cut.place}: block {done + 1}, cells {', '.join(map(str, cells))}")
     neutral, bases = {study.claim.knob: neutral_value(study)}, {}
     for cells, found in opened.each("bases", cut, partial(reparametrize, study, cut), neutral):
         for row, cell in enumerate(cells):
             bases[cell] = {b: {m: float(x[row]) for m, x in metrics.items()} for b, metrics in found.items()}
-        told(f"{cut.place}: bases of cells {', '.join(map(str, cells))}")
-    return Tried(cut, readings, bases)
+        on_progress(f"{cut.place}: bases of cells {', '.join(map(str, cells))}")
+    return EditEffects(cut, readings, bases)
 
 
 def _parser() -> Parser:
@@ -90,16 +98,16 @@ def main(arguments: Sequence[str]) -> int:
     device_grid.use_every_core()
     opened = open_study(args.workdir)
     study, out = opened.study, args.out or args.workdir
-    cuts, tried = cuts_of(opened, args.label, args.layer, args.read, args.factor), []
+    cuts, effects = cuts_of(opened, args.label, args.layer, args.read, args.factor), []
     out.mkdir(parents=True, exist_ok=True)
     for cut in cuts:
-        one = attempt(opened, cut, lambda text: print(text, file=sys.stderr, flush=True))
-        tried.append(one)
+        one = measure_effects(opened, cut, lambda text: print(text, file=sys.stderr, flush=True))
+        effects.append(one)
         intervention_record.save(out, study, cut.place, cut.use.factor, one.readings)
         print(table(study, one), end="\n\n", flush=True)
-    (out / "interventions.csv").write_text(to_csv(study, tried), encoding="utf-8")
-    (out / "interventions_bases.csv").write_text(bases_csv(study, tried), encoding="utf-8")
-    figure(study, tried).figure.savefig(out / "interventions.svg", format="svg", metadata={"Date": None})
+    write_atomically(out / "interventions.csv", to_csv(study, effects))
+    write_atomically(out / "interventions_bases.csv", bases_csv(study, effects))
+    write_atomically(out / "interventions.svg", style.plain_svg(figure(study, effects).figure))
     print(f"wrote {intervention_record.FILE}, interventions.csv, interventions_bases.csv, interventions.svg in {out}")
     return 0
 

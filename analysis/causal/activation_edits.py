@@ -5,7 +5,7 @@ and worse than without a random one? Interchange: does the answer follow another
 swapped (Geiger et al. 2021, 2106.02997)? Reparametrization: how far do latent metrics move under a change of basis
 that the next layer undoes?
 
-Maps are fitted to the first half of the probe set, answers are asked of the second. Everything that is no function of
+Maps are fitted to the first half of the probe set, answers are read on the second. Everything that is no function of
 a cell is drawn from a constant, so all cells are edited alike.
 
 Shape letters: E edits, R random draws, N probe examples, M in the second half, L tokens, D hidden width, C classes.
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 from analysis.activations.measure import InferenceModel, ProbeSite, probe_set
 from analysis.causal.subspaces import Basis, bases, factor_removal, matched_removal, random_removal
-from analysis.metrics.geometry import Array, centre, matmul, or_nan, spectrum
+from analysis.metrics.geometry import centre, matmul, or_nan, spectrum
 from analysis.metrics.probes import accuracy_of, control_labels, whitened_halves
 from analysis.metrics.registry import METRICS, measure
 from analysis.metrics.separation import classes
@@ -67,8 +67,8 @@ class Edits(NamedTuple):
     towards_MxD: Array
 
 
-class _Asked(NamedTuple):
-    """A cell with the examples that are asked of it, read at one position each."""
+class _CellExamples(NamedTuple):
+    """A cell's model and the examples that it answers, read at one position each."""
 
     params: Any
     spec: model.ModelSpec
@@ -77,7 +77,7 @@ class _Asked(NamedTuple):
     at_N: Array
     feeds: bool
 
-    def rows(self, first: int | None, last: int | None) -> _Asked:
+    def rows(self, first: int | None, last: int | None) -> _CellExamples:
         return self._replace(examples=jax.tree.map(lambda x: x[first:last], self.examples), at_N=self.at_N[first:last])
 
     def run(self, hook: model.Hook) -> model.Forward:
@@ -89,17 +89,17 @@ class _Asked(NamedTuple):
         return model.run(self.params, tokens_NxL, self.spec, self.at_N[:, None], hook, question_N)
 
 
-class _Seen(NamedTuple):
+class _Unedited(NamedTuple):
     """A cell's model, not edited: its states at the place, and the factor's labels."""
 
-    asked: _Asked
+    cell: _CellExamples
     forward: model.Forward
     states_NxD: Array
     labels_N: Array
     n_classes: int
 
 
-def intervene(
+def edit_effects(
     study: Study, cut: Cut, inference: InferenceModel, active: ActiveMechanisms, seed: Array, params: Any
 ) -> dict[str, Array]:
     """Removal and interchange in one cell at one place: name -> float32[].
@@ -112,8 +112,8 @@ def intervene(
     `LEAST_PAIRS` of them, and where the answer at the read position isn't a function of the factor alone. NaN
     throughout for a cell that diverged.
     """
-    seen = _see(study, cut, inference, active, seed, params)
-    asked, states_NxD, labels_N, n_classes = seen.asked, seen.states_NxD, seen.labels_N, seen.n_classes
+    unedited = _unedited(study, cut, inference, active, seed, params)
+    cell, states_NxD, labels_N, n_classes = unedited.cell, unedited.states_NxD, unedited.labels_N, unedited.n_classes
     h, width = labels_N.shape[0] // 2, states_NxD.shape[1]
 
     cloud = centre(states_NxD[:h])
@@ -125,7 +125,7 @@ def intervene(
     nothing, whole = (x * jnp.eye(width, dtype=jnp.float32) for x in (0.0, 1.0))
     maps_ExDxD = jnp.stack([nothing, *(one.map_DxD for one in (factor, *random, *matched)), whole])
 
-    second, mean_D = asked.rows(h, None), jnp.mean(states_NxD[:h], axis=0)
+    second, mean_D = cell.rows(h, None), jnp.mean(states_NxD[:h], axis=0)
     towards_MxD = jnp.broadcast_to(mean_D, states_NxD[h:].shape)
     removed = _removal(study, cut, second, Edits(maps_ExDxD[:-1], towards_MxD))
     removed["probe"] = _probes(states_NxD[h:], labels_N[h:], n_classes, maps_ExDxD[:-1])
@@ -139,7 +139,7 @@ def intervene(
     swaps = {name: _by_kind(e[1:], SWAPPED) for name, e in swapped.items()}
     readings |= {f"swap/{kind}/{name}": x for name, kinds in swaps.items() for kind, x in kinds.items()}
     readings |= {"dimension": factor.dimension, "swap/pairs": pairs}
-    valid = cloud.valid & jnp.all(jnp.isfinite(seen.forward.logits))
+    valid = cloud.valid & jnp.all(jnp.isfinite(unedited.forward.logits))
     return {name: or_nan(valid, value) for name, value in readings.items()}
 
 
@@ -151,21 +151,21 @@ def reparametrize(
     Beside `METRICS`, `output`: the largest change of a logit at the read position, over their RMS; what rounding does.
     The basis `none` is the cell as it is. NaN for a cell that diverged.
     """
-    seen = _see(study, cut, inference, active, seed, params)
-    asked, layer = seen.asked, cut.place.layer
-    cloud = centre(seen.states_NxD)
-    factor = factor_removal(cloud, classes(seen.labels_N, seen.n_classes))
-    control_N = control_labels(asked.examples.tokens, seen.labels_N)
-    eye = jnp.eye(seen.states_NxD.shape[1], dtype=jnp.float32)
+    unedited = _unedited(study, cut, inference, active, seed, params)
+    cell, layer = unedited.cell, cut.place.layer
+    cloud = centre(unedited.states_NxD)
+    factor = factor_removal(cloud, classes(unedited.labels_N, unedited.n_classes))
+    control_N = control_labels(cell.examples.tokens, unedited.labels_N)
+    eye = jnp.eye(unedited.states_NxD.shape[1], dtype=jnp.float32)
     changes = {"none": Basis(eye, eye)} | bases(
         spectrum(cloud.points_NxD), factor, jax.random.fold_in(jax.random.key(SEED), 1)
     )
-    size = jnp.sqrt(jnp.mean(jnp.square(seen.forward.logits)))
+    size = jnp.sqrt(jnp.mean(jnp.square(unedited.forward.logits)))
 
     def read(basis: Basis) -> dict[str, Array]:
-        forward = asked.run(rebased(active.hook, layer, basis))
-        readings = measure(_at(forward.hidden[layer], asked.at_N), seen.labels_N, control_N, seen.n_classes)
-        output = jnp.max(jnp.abs(forward.logits - seen.forward.logits)) / size
+        forward = cell.run(rebased(active.hook, layer, basis))
+        readings = measure(_at(forward.hidden[layer], cell.at_N), unedited.labels_N, control_N, unedited.n_classes)
+        output = jnp.max(jnp.abs(forward.logits - unedited.forward.logits)) / size
         return {name: readings[name] for name in METRICS} | {"output": output}
 
     stacked: Basis = jax.tree.map(lambda *leaves: jnp.stack(leaves), *changes.values())
@@ -199,20 +199,20 @@ def rebased(hook: model.Hook, layer: int, basis: Basis) -> model.Hook:
 
 
 def site_of(layer: int) -> tuple[str, int]:
-    """The site that gives `Forward.hidden[layer]`."""
+    """The hook point that gives `Forward.hidden[layer]`."""
     return ("residual" if layer else "embedding"), layer
 
 
-def _see(
+def _unedited(
     study: Study, cut: Cut, inference: InferenceModel, active: ActiveMechanisms, seed: Array, params: Any
-) -> _Seen:
+) -> _Unedited:
     use, world = cut.use, study.mixture.worlds(derive_key(seed, "world"))[cut.use.label]
     examples = probe_set(study, use, world)
     feeds = use.task.splits[use.probe].decode_steps > 1
-    asked = _Asked(params, inference.spec, active, examples, examples.read[:, cut.read], feeds)
-    forward = asked.run(active.hook)
-    states_NxD = _at(forward.hidden[cut.place.layer], asked.at_N)
-    return _Seen(asked, forward, states_NxD, examples.factors[use.factor], use.task.factor_sizes[use.factor])
+    cell = _CellExamples(params, inference.spec, active, examples, examples.read[:, cut.read], feeds)
+    forward = cell.run(active.hook)
+    states_NxD = _at(forward.hidden[cut.place.layer], cell.at_N)
+    return _Unedited(cell, forward, states_NxD, examples.factors[use.factor], use.task.factor_sizes[use.factor])
 
 
 def _at(x_NxLxD: Array, at_N: Array) -> Array:
@@ -229,17 +229,17 @@ def _by_kind(values_E: Array, kinds: tuple[str, ...]) -> dict[str, Array]:
     return found
 
 
-def _removal(study: Study, cut: Cut, asked: _Asked, edits: Edits) -> dict[str, Array]:
+def _removal(study: Study, cut: Cut, cell: _CellExamples, edits: Edits) -> dict[str, Array]:
     """float32[E] exact accuracy and log-probability of the answers."""
-    tokens, targets, weights = asked.examples[:3]
+    tokens, targets, weights = cell.examples[:3]
     steps = cut.use.task.splits[cut.use.probe].decode_steps
 
     def ability(map_DxD: Array) -> tuple[Array, Array]:
-        hook = edited(asked.active.hook, cut.place.layer, asked.at_N, map_DxD, edits.towards_MxD)
+        hook = edited(cell.active.hook, cut.place.layer, cell.at_N, map_DxD, edits.towards_MxD)
         answers, logprob = evaluate.answer(
-            asked.params, asked.spec, tokens, targets, weights, steps, hook, asked.active.shown
+            cell.params, cell.spec, tokens, targets, weights, steps, hook, cell.active.shown
         )
-        right_M = jax.vmap(lambda e, a: study.mixture.score(cut.use.label, e, a))(asked.examples, answers)
+        right_M = jax.vmap(lambda e, a: study.mixture.score(cut.use.label, e, a))(cell.examples, answers)
         return jnp.mean(right_M.astype(jnp.float32)), logprob
 
     exact_E, logprob_E = lax.map(ability, edits.map_ExDxD)
@@ -247,7 +247,7 @@ def _removal(study: Study, cut: Cut, asked: _Asked, edits: Edits) -> dict[str, A
 
 
 def _probes(states_MxD: Array, labels_M: Array, n_classes: int, map_ExDxD: Array) -> Array:
-    """float32[E]: accuracy of probes trained on one half of the second half and asked on the other.
+    """float32[E]: accuracy of probes trained on one half of the second half and tested on the other.
 
     Not on what the maps were fitted to: there nothing linear is left by construction, and any probe is a constant.
     """
@@ -261,25 +261,25 @@ def _probes(states_MxD: Array, labels_M: Array, n_classes: int, map_ExDxD: Array
 
 
 def _interchange(
-    cut: Cut, asked: _Asked, labels_M: Array, n_classes: int, donors: Edits
+    cut: Cut, cell: _CellExamples, labels_M: Array, n_classes: int, donors: Edits
 ) -> tuple[dict[str, Array], Array]:
     """Shares float32[E] of the pairs whose answer at the read position becomes the donor's, or stays; their number.
 
     The first edit changes nothing: it says which examples are answered right.
     """
-    due_M = jnp.take_along_axis(asked.examples.targets, asked.at_N[:, None], axis=1)[:, 0]
-    weight_M = jnp.take_along_axis(asked.examples.weights, asked.at_N[:, None], axis=1)[:, 0]
+    due_M = jnp.take_along_axis(cell.examples.targets, cell.at_N[:, None], axis=1)[:, 0]
+    weight_M = jnp.take_along_axis(cell.examples.weights, cell.at_N[:, None], axis=1)[:, 0]
     token_of_C = jnp.full((n_classes,), -1, jnp.int32).at[labels_M].max(due_M)
-    told = jnp.all(weight_M >= 1) & jnp.all(token_of_C[labels_M] == due_M)  # the factor alone tells the answer
+    is_decided = jnp.all(weight_M >= 1) & jnp.all(token_of_C[labels_M] == due_M)  # the factor alone decides the answer
 
     def said(map_DxD: Array) -> Array:
-        hook = edited(asked.active.hook, cut.place.layer, asked.at_N, map_DxD, donors.towards_MxD)
-        return jnp.argmax(asked.run(hook).logits[:, 0], axis=-1).astype(jnp.int32)
+        hook = edited(cell.active.hook, cut.place.layer, cell.at_N, map_DxD, donors.towards_MxD)
+        return jnp.argmax(cell.run(hook).logits[:, 0], axis=-1).astype(jnp.int32)
 
     said_ExM = lax.map(said, donors.map_ExDxD)
     wanted_M, right_M = jnp.roll(due_M, -1), said_ExM[0] == due_M
     is_pair_M = (due_M != wanted_M) & right_M & jnp.roll(right_M, -1)
-    pairs = jnp.sum(is_pair_M & told).astype(jnp.float32)
+    pairs = jnp.sum(is_pair_M & is_decided).astype(jnp.float32)
     counted = pairs >= LEAST_PAIRS
 
     def share(is_so_ExM: Array) -> Array:

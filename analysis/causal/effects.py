@@ -1,17 +1,16 @@
-"""What interventions showed, for a person: a table, a figure, CSV. docs/interventions.md explains them.
+"""What activation edits showed, for a person: a table, a figure, CSV. docs/interventions.md explains them.
 
 Shape letters: C cells, S seeds, K settings of the claim's knob.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.causal.activation_edits import Cut
@@ -28,12 +27,12 @@ Bases = dict[int, dict[str, dict[str, float]]]  # cell -> basis -> metric -> rea
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One place with what interventions there gave.
+class EditEffects:
+    """The effects of activation edits at one place.
 
     Attributes:
       cut: where, and by which factor.
-      readings: name -> float64[C], see `analysis.causal.activation_edits.intervene`.
+      readings: name -> float64[C], see `analysis.causal.activation_edits.edit_effects`.
       bases: of the neutral cells, see `analysis.causal.activation_edits.reparametrize`.
     """
 
@@ -64,30 +63,30 @@ HEAD = (
 )
 
 
-def table(study: Study, tried: Tried) -> str:
+def table(study: Study, effects: EditEffects) -> str:
     """What was found at one place, a line for each setting, then what the metrics read in other bases."""
-    cut, lines = tried.cut, []
-    dimension = np.nanmax([*tried.readings["dimension"], 0])
+    cut, lines = effects.cut, []
+    dimension = np.nanmax([*effects.readings["dimension"], 0])
     for stratum in strata(study):
-        what = f"factor {cut.use.factor}, {dimension:g} of {study.spec.width} dimensions{_told(stratum)}"
+        what = f"factor {cut.use.factor}, {dimension:g} of {study.spec.width} dimensions{_stratum_text(stratum)}"
         lines += [f"{cut.place}: {what}; settings of {study.claim.knob}", *HEAD]
-        lines += _settings(study, tried, stratum)
-    if np.nan_to_num(tried.readings["swap/pairs"]).max() == 0:
+        lines += _settings(study, effects, stratum)
+    if np.nan_to_num(effects.readings["swap/pairs"]).max() == 0:
         lines.append(f"No swaps: the answer at '{cut.place.read}' is no function of {cut.use.factor} alone.")
-    return "\n".join([*lines, *_spans(tried.bases)])
+    return "\n".join([*lines, *_spans(effects.bases)])
 
 
-def _settings(study: Study, tried: Tried, stratum: dict[str, Any]) -> list[str]:
+def _settings(study: Study, effects: EditEffects, stratum: dict[str, Any]) -> list[str]:
     """The table's lines of one stratum: interquartile means over seeds."""
 
     def columns(name: str, kinds: Sequence[str]) -> np.ndarray:
-        found = [summaries.iqm(tried.curve(study, stratum, name.format(kind)).values_SxK) for kind in kinds]
+        found = [summaries.iqm(effects.curve(study, stratum, name.format(kind)).values_SxK) for kind in kinds]
         return np.stack(found, axis=1)
 
     exact_KxE = columns("remove/{}/exact", ("none", "factor", "random", "matched"))
     probe_KxE = columns("remove/{}/probe", ("none", "factor", "matched"))
     follows_KxE = columns("swap/{}/follows", ("factor", "random", "whole"))
-    harm, lead = tried.harm(study, stratum), tried.lead(study, stratum)
+    harm, lead = effects.harm(study, stratum), effects.lead(study, stratum)
     middle_K, (low_K, high_K) = summaries.iqm(harm.values_SxK), summaries.interval(harm.values_SxK)
     harm_p, lead_p = paired_p(harm), paired_p(lead)
     return [
@@ -110,8 +109,8 @@ def _spans(bases: Bases) -> list[str]:
         low, high = (pick(median, key=lambda b, m=metric: median[b][m]) for pick in (min, max))
         as_is, ends = median["none"][metric], (median[low][metric], median[high][metric])
         still = ends[1] - ends[0] <= 0.01 * max(abs(as_is), 1e-9)
-        told = "the same" if still else f"{ends[0]:.3g} ({low}) to {ends[1]:.3g} ({high})"
-        lines.append(f"  {metric:22s} {as_is:8.3g}  {told}")
+        moves = "the same" if still else f"{ends[0]:.3g} ({low}) to {ends[1]:.3g} ({high})"
+        lines.append(f"  {metric:22s} {as_is:8.3g}  {moves}")
     return lines
 
 
@@ -125,14 +124,14 @@ def _numbers(values: Any) -> str:
     return " ".join("    -" if np.isnan(value) else f"{value:5.2f}" for value in values)
 
 
-def _told(stratum: dict[str, Any]) -> str:
+def _stratum_text(stratum: dict[str, Any]) -> str:
     return "".join(f", {name}={value}" for name, value in stratum.items())
 
 
 @styled
-def figure(study: Study, tried: Sequence[Tried]) -> Picture:
+def figure(study: Study, effects: Sequence[EditEffects]) -> Picture:
     """A row for each place and stratum: exact answers without a subspace, and answers that follow a swap of one."""
-    rows = [(one, stratum) for one in tried for stratum in strata(study)]
+    rows = [(one, stratum) for one in effects for stratum in strata(study)]
     drawn, axes = panels(len(rows), 2, 2.3)
     for (one, stratum), (left, right) in zip(rows, axes, strict=True):
         factor = one.cut.use.factor
@@ -144,7 +143,7 @@ def figure(study: Study, tried: Sequence[Tried]) -> Picture:
             ax.set_ylim(-0.03, 1.03)
             ax.legend(loc="best")
         left.set_ylabel("share of examples")
-        left.set_title(f"{one.cut.place}{_told(stratum)}: exact without")
+        left.set_title(f"{one.cut.place}{_stratum_text(stratum)}: exact without")
         right.set_title("follows the donor when swapped")
     return drawn
 
@@ -167,40 +166,39 @@ def _line(ax: Axes, study: Study, found: Curve, kind: str, label: str) -> None:
     axis.dress(ax)
 
 
-def to_csv(study: Study, tried: Sequence[Tried]) -> str:
+def to_csv(study: Study, effects: Sequence[EditEffects]) -> str:
     """A row for each place and cell: the axes' knobs, then every reading; empty where there is none."""
     axes = [axis.knob for axis in study.axes]
-    names = list(dict.fromkeys(name for one in tried for name in one.readings))
+    names = list(dict.fromkeys(name for one in effects for name in one.readings))
     rows = [
         [*_where(one), study.key(cell, len(study.stages) - 1), *(cell[knob] for knob in axes)]
         + [_text(one.readings[name][i]) for name in names]
-        for one in tried
+        for one in effects
         for i, cell in enumerate(study.cells)
     ]
     return _csv(["label", "layer", "read", "factor", "cell", *axes, *names], rows)
 
 
-def bases_csv(study: Study, tried: Sequence[Tried]) -> str:
+def bases_csv(study: Study, effects: Sequence[EditEffects]) -> str:
     """A row for each place, neutral cell and basis: every latent metric, and how far outputs moved."""
     axes = [axis.knob for axis in study.axes]
-    metrics = list(next((r for one in tried for cell in one.bases.values() for r in cell.values()), {}))
+    metrics = list(next((r for one in effects for cell in one.bases.values() for r in cell.values()), {}))
     rows = [
         [*_where(one), *(study.cells[i][knob] for knob in axes), basis, *(_text(readings[m]) for m in metrics)]
-        for one in tried
+        for one in effects
         for i, cell in one.bases.items()
         for basis, readings in cell.items()
     ]
     return _csv(["label", "layer", "read", "factor", *axes, "basis", *metrics], rows)
 
 
-def _where(one: Tried) -> list[Any]:
+def _where(one: EditEffects) -> list[Any]:
     return [one.cut.place.label, one.cut.place.layer, one.cut.place.read, one.cut.use.factor]
 
 
 def _csv(header: list[str], rows: list[list[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
-    return out.getvalue()
+    """Settings as Python writes them, next to readings that are texts of six digits."""
+    return pd.DataFrame(rows, columns=header, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def _text(value: float) -> str:

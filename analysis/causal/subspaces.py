@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
-from analysis.metrics.geometry import Array, Cloud, Spectrum, matmul, over_points, spectrum, whitening
+from analysis.metrics.geometry import Cloud, Spectrum, matmul, over_points, spectrum, whitening
 from analysis.metrics.separation import Classes
 
 # Class means closer to the mean than this share of the farthest, in whitened states, span no direction of their own.

@@ -9,12 +9,11 @@ Reads each work directory's verdicts.json (docs/verdicts.md), so it is quick and
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from rich.console import Console
@@ -27,6 +26,7 @@ from analysis.plots.recorded_figure import Picture, panels, styled
 from analysis.plots.style import BLACK, GREY
 from analysis.report import wording
 from lab.errors import Parser, UserError, command
+from lab.storage.files import write_atomically
 
 COLUMNS = ("study", "knob", "ability", "at neutral", "free until", "harmful from", "verdicts", "labels")
 
@@ -61,9 +61,9 @@ def _verdicts(row: Row) -> list[str]:
     for gain in row.gains:
         at = "" if gain.break_at is None else f" at {_placed(row, gain.break_at)}"
         interval = "" if gain.interval is None else f" [{gain.interval[0]:.3g}, {gain.interval[1]:.3g}]"
-        told = f"{wording.MARKS[gain.kind][1]} {gain.kind}{at}{interval}"
-        groups.setdefault(told, []).append(f"{gain.metric} {'↑' if gain.sign > 0 else '↓'}")
-    return [f"{told}: {', '.join(metrics)}" for told, metrics in groups.items()]
+        verdict = f"{wording.MARKS[gain.kind][1]} {gain.kind}{at}{interval}"
+        groups.setdefault(verdict, []).append(f"{gain.metric} {'↑' if gain.sign > 0 else '↓'}")
+    return [f"{verdict}: {', '.join(metrics)}" for verdict, metrics in groups.items()]
 
 
 NOTE = (
@@ -75,11 +75,12 @@ NOTE = (
 def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader of the table must know."""
     even = list(dict.fromkeys(row.axis.knob for row in rows if row.axis.even))
-    told = [NOTE.format(even=f"; of {wording.listed(even)}, spread over scales, the share of settings" if even else "")]
+    scales = f"; of {wording.listed(even)}, spread over scales, the share of settings" if even else ""
+    found = [NOTE.format(even=scales)]
     old = list(dict.fromkeys(row.study for row in rows if row.labels is None))
     if old:
-        told.append(f"No labels yet in {wording.listed(old)}: rerunning its command rebuilds its verdicts.json.")
-    return told
+        found.append(f"No labels yet in {wording.listed(old)}: rerunning its command rebuilds its verdicts.json.")
+    return found
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -115,9 +116,7 @@ CSV_COLUMNS = (
 
 def to_csv(rows: Sequence[Row]) -> str:
     """A line for each row and gain; empty where there is nothing."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    lines = []
     for row in rows:
         head = [row.study, row.axis.knob, row.axis.neutral, row.far, int(row.axis.even), row.ability]
         head += [wording.settings_text(row.stratum), row.unlearned or "yes", row.neutral, row.trivial, row.delta]
@@ -127,9 +126,8 @@ def to_csv(rows: Sequence[Row]) -> str:
         for gain in row.gains:
             low, high = gain.interval or (None, None)
             share = None if gain.break_at is None else row.share(gain.break_at)
-            cells = [*head, gain.metric, gain.sign, gain.kind, gain.break_at, share, low, high, labels]
-            writer.writerow([f"{cell:.7g}" if isinstance(cell, float) else cell for cell in cells])
-    return out.getvalue()
+            lines.append([*head, gain.metric, gain.sign, gain.kind, gain.break_at, share, low, high, labels])
+    return pd.DataFrame(lines, columns=list(CSV_COLUMNS)).to_csv(index=False, lineterminator="\n", float_format="%.7g")
 
 
 @styled
@@ -187,14 +185,14 @@ def write(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Write comparison.md, .csv, .svg and .png into a folder, made where it is missing; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn, title = figure(rows).figure, "How far each knob is free, and where it harms"
-    files: dict[str, bytes] = {
-        "md": f"# Comparison\n\n![{title}](comparison.svg)\n\n{to_markdown(rows)}".encode(),
-        "csv": to_csv(rows).encode(),
-        "svg": style.svg(drawn, "comparison", title).encode(),
+    files: dict[str, str | bytes] = {
+        "md": f"# Comparison\n\n![{title}](comparison.svg)\n\n{to_markdown(rows)}",
+        "csv": to_csv(rows),
+        "svg": style.svg(drawn, "comparison", title),
         "png": style.png(drawn),
     }
     for suffix, content in files.items():
-        (folder / f"comparison.{suffix}").write_bytes(content)
+        write_atomically(folder / f"comparison.{suffix}", content)
     return [folder / f"comparison.{suffix}" for suffix in files]
 
 

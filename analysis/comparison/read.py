@@ -145,8 +145,8 @@ def _row(name: str, axis: KnobAxis, document: dict[str, Any], bound: dict[str, A
         unlearned = "too few seeds" if few and (neutral is None or neutral > bound["trivial"]) else "not learned"
     labels = None
     if "labels" in document:
-        told = [one for one in of("labels") if one["status"] in ("holds", "suspected")]
-        labels = tuple(one["name"] + (" (suspected)" if one["status"] == "suspected" else "") for one in told)
+        given = [one for one in of("labels") if one["status"] in ("holds", "suspected")]
+        labels = tuple(one["name"] + (" (suspected)" if one["status"] == "suspected" else "") for one in given)
     return Row(
         study=name,
         axis=axis,

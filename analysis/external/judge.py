@@ -26,6 +26,7 @@ from analysis.results.curves import Curve
 from analysis.stats import break_test
 from analysis.verdicts import claims
 from lab.errors import Parser, UserError, command
+from lab.storage.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is no .npz file of plain arrays; write it with numpy.savez (docs/npz.md).") from None
 
 
-def text(told: Arrays) -> str:
+def text(judged: Arrays) -> str:
     """Verdicts and bounds for a person."""
     lines = []
-    for one in told.gains:
+    for one in judged.gains:
         mark, verdict = wording.MARKS[one.verdict.kind][1], one.verdict
         lines.append(f"{one.metric} {'↑' if one.sign > 0 else '↓'}  {mark} {verdict.kind}: {verdict.sentence}")
         interval = verdict.break_interval
@@ -143,12 +144,13 @@ def text(told: Arrays) -> str:
             lines.append(f"  break at {verdict.break_at:.3g}{between}")
         if verdict.kind != "underpowered":
             lines.append(f"  p {wording.p_value(verdict.deciding_p)}, adjusted {wording.p_value(one.adjusted_p)}")
-    if not told.learned:
+    if not judged.learned:
         return "\n".join([*lines, "The neutral cells are not shown to beat the trivial baseline: no bounds."])
-    neutral_only = told.free_until == told.neutral
-    free = "cannot be tested" if told.free_until is None else f"{told.free_until:.3g}{' (neutral only)' * neutral_only}"
-    harmful = "nowhere" if told.harmful_from is None else f"{told.harmful_from:.3g}"
-    return "\n".join([*lines, f"shown free until: {free}; shown harmful from: {harmful}; δ {told.delta:.3g}"])
+    neutral_only = judged.free_until == judged.neutral
+    until = judged.free_until
+    free = "cannot be tested" if until is None else f"{until:.3g}{' (neutral only)' * neutral_only}"
+    harmful = "nowhere" if judged.harmful_from is None else f"{judged.harmful_from:.3g}"
+    return "\n".join([*lines, f"shown free until: {free}; shown harmful from: {harmful}; δ {judged.delta:.3g}"])
 
 
 def _parser() -> Parser:
@@ -170,7 +172,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.out:
         document = json.dumps(judged.document(), indent=1, ensure_ascii=False, allow_nan=False)
         try:
-            args.out.write_text(document + "\n", encoding="utf-8")
+            write_atomically(args.out, document + "\n")
         except OSError as error:
             raise UserError(f"--out={args.out} can't be written: {error.strerror}; name another.") from None
         print(f"wrote {args.out}")

@@ -1,11 +1,11 @@
-"""An early warning: does the first fifth of training tell where an ability will break, for a mechanism never seen?
+"""An early warning: does the first fifth of training predict where an ability will break, for a mechanism never seen?
 
 python -m analysis.forecast runs/width runs/collapse runs/memory_tokens         prints what each predictor is worth
 python -m analysis.forecast runs/... --out=warning                               and writes warning/early.csv, .svg
-python -m analysis.forecast runs/... --of=runs/mine                              and foretells the breaks of a study
+python -m analysis.forecast runs/... --of=runs/mine                              and predicts the breaks of a study
                                                                                     from its early evaluation alone
 
-Every ability of every study is foretold by fits on the other mechanisms' studies only. docs/early_warning.md says what
+Every ability of every study is predicted by fits on the other mechanisms' studies only. docs/early_warning.md says what
 the columns mean and what came out. Latent readings that a study hasn't kept are measured first, which may take minutes.
 """
 
@@ -90,8 +90,8 @@ def check(found: Found) -> None:
         )
 
 
-def open_asked(path: Path) -> OpenStudy:
-    """The study to foretell.
+def open_test_study(path: Path) -> OpenStudy:
+    """The study to predict.
 
     Raises:
       UserError: it can't be read, or nothing early is evaluated in it.
@@ -102,8 +102,8 @@ def open_asked(path: Path) -> OpenStudy:
     return opened
 
 
-def asked_cases(opened: OpenStudy, path: Path, share: float) -> list[ForecastCase]:
-    """The cases of the study to foretell, cut to the settings that were read.
+def cases_to_predict(opened: OpenStudy, path: Path, share: float) -> list[ForecastCase]:
+    """The cases of the study to predict, cut to the settings that were read.
 
     Raises:
       UserError: nothing early is there yet.
@@ -131,25 +131,25 @@ def warn(found: Sequence[ForecastCase], opened: OpenStudy, path: Path, share: fl
     """The table of `--of`: studies of the same mechanism are left out of the fit, as they are in the scores.
 
     Raises:
-      UserError: as `asked_cases`, or too few mechanisms beside the study's own.
+      UserError: as `cases_to_predict`, or too few mechanisms apart from the study's own.
     """
-    asked = asked_cases(opened, path, share)
-    others = [case for case in found if case.mechanism != asked[0].mechanism]
+    test_cases = cases_to_predict(opened, path, share)
+    others = [case for case in found if case.mechanism != test_cases[0].mechanism]
     if len(mechanisms(others)) < LEAST_MECHANISMS:
         raise UserError(
-            f"--of={path}: beside its own mechanism, {asked[0].mechanism}, there are"
+            f"--of={path}: apart from its own mechanism, {test_cases[0].mechanism}, there are"
             f" {len(mechanisms(others))} others and {LEAST_MECHANISMS} are the least; name studies of other knobs."
         )
-    told = {name: predict(others, asked, name) for name in PREDICTORS}
+    predictions = {name: predict(others, test_cases, name) for name in PREDICTORS}
     errors = {name: float(break_errors(others, left_out(others, name)).mean()) for name in PREDICTORS}
-    return views.warning_table(asked, told, errors, bool(opened.finished.all()))
+    return views.warning_table(test_cases, predictions, errors, bool(opened.finished.all()))
 
 
 def _parser() -> Parser:
     parser = Parser("analysis.forecast", __doc__)
     parser.add_argument("studies", nargs="+", type=Path, metavar="DIR", help="work directories of finished studies")
     parser.add_argument("--share", type=float, default=0.2, help="how much of the training under the knob is looked at")
-    parser.add_argument("--of", type=Path, metavar="DIR", help="a study to foretell; cells that are trained are read")
+    parser.add_argument("--of", type=Path, metavar="DIR", help="a study to predict; its trained cells are read")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write early.csv and early.svg into it")
     return parser
 
@@ -163,25 +163,25 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--share={args.share:g} must lie between 0 and 1; 0.2 is the first fifth.")
     if args.of and args.of.resolve() in [path.resolve() for path in args.studies]:
         raise UserError(f"--of={args.of} is among the studies to learn from; name it once.")
-    opened = open_asked(args.of) if args.of else None
+    opened = open_test_study(args.of) if args.of else None
     found = read(args.studies, args.share)
     check(found)
-    told = {name: left_out(found.cases, name) for name in PREDICTORS}
+    predictions = {name: left_out(found.cases, name) for name in PREDICTORS}
     warned = [warn(found.cases, opened, args.of, args.share)] if opened else []
-    console.print(views.score_table(found.cases, told), views.break_table(found.cases, told))
-    for note in (*views.notes(found.cases, told, args.share), *found.notes):
+    console.print(views.score_table(found.cases, predictions), views.break_table(found.cases, predictions))
+    for note in (*views.notes(found.cases, predictions, args.share), *found.notes):
         console.print(note, highlight=False, markup=False)
     for one in warned:
         console.print(one)
     if args.out:
-        paths = _written(found.cases, told, args.out)
+        paths = _written(found.cases, predictions, args.out)
         console.print(f"wrote {', '.join(map(str, paths))}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
-def _written(found: Sequence[ForecastCase], told: views.Told, folder: Path) -> list[Path]:
+def _written(found: Sequence[ForecastCase], predictions: views.Predictions, folder: Path) -> list[Path]:
     try:
-        return views.write(found, told, folder)
+        return views.write(found, predictions, folder)
     except OSError as error:
         raise UserError(f"--out={folder} can't be written: {error.strerror}; name another.") from None
 

@@ -1,11 +1,11 @@
-"""Is what comes told by what is seen early? Predictors of few parameters, scored on mechanisms that they never saw.
+"""Do early readings predict the end? Predictors of few parameters, scored on mechanisms that they never saw.
 
-Two things are foretold of each case (`features.ForecastCase`): the share of the ability lost at every setting, and the
-break, the first setting shown harmful. For the first: ridge regression (Hoerl & Kennard 1970) on standardized early
-readings. For the second: the first setting from which on the foretold loss stays above a threshold. Where no harm is
-shown the break is taken to lie at the far end, u = 1, and whether harm is shown at all is scored beside it.
+Two things are predicted for each case (`features.ForecastCase`): the share of the ability lost at every setting, and
+the break, the first setting shown harmful. For the first: ridge regression (Hoerl & Kennard 1970) on standardized
+early readings. For the second: the first setting from which on the predicted loss stays above a threshold. Where no
+harm is shown the break is taken to lie at the far end, u = 1, and whether harm is shown at all is scored as well.
 
-Mechanisms weigh alike, however many studies, abilities and settings each has. A mechanism is foretold from the others
+Mechanisms weigh alike, however many studies, abilities and settings each has. A mechanism is predicted from the others
 alone: penalty and threshold are chosen among those by leaving each of them out in turn (nested cross-validation).
 
 Shape letters: R rows (case × setting), F readings, G mechanisms, K settings of a case.
@@ -21,7 +21,7 @@ import numpy as np
 from analysis.forecast.features import ABILITIES, LATENTS, LOST_SO_FAR, POSITION, ForecastCase
 
 MEAN, NONE, NOW = "mean", "no harm", "as it stands"
-# predictor -> the readings it looks at. `MEAN` foretells the mean of the mechanisms it is fitted on, `NONE` what a
+# predictor -> the readings it looks at. `MEAN` predicts the mean of the mechanisms it is fitted on, `NONE` what a
 # claim of "at no cost" says, `NOW` that what is lost so far is what will be lost; the others are ridge fits.
 PREDICTORS: dict[str, tuple[str, ...]] = {
     MEAN: (),
@@ -34,7 +34,7 @@ PREDICTORS: dict[str, tuple[str, ...]] = {
 }
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # beside standardized readings: the last one is the mean
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
-LEAST_MECHANISMS = 3  # one to foretell, and two to choose a penalty between
+LEAST_MECHANISMS = 3  # one to predict, and two to choose a penalty between
 DRAWS = 4000
 
 
@@ -44,8 +44,8 @@ class Prediction:
 
     Attributes:
       lost_K: share of the ability lost at the end, within [0, 1], at each setting.
-      broke: u of the break; 1 where none is foretold.
-      harmful: whether any setting is foretold to be shown harmful.
+      broke: u of the break; 1 where none is predicted.
+      harmful: whether any setting is predicted to be shown harmful.
     """
 
     lost_K: np.ndarray
@@ -105,7 +105,7 @@ def ridge(x_RxF: np.ndarray, y_R: np.ndarray, weight_R: np.ndarray, penalty: flo
 
     Args:
       x_RxF: readings; one that is missing counts as the mean of the others.
-      y_R: what is to be foretold, finite.
+      y_R: what is to be predicted, finite.
       weight_R: weights; they are scaled to sum 1.
       penalty: above 0.
     """
@@ -126,11 +126,11 @@ def ridge(x_RxF: np.ndarray, y_R: np.ndarray, weight_R: np.ndarray, penalty: flo
 def predict(
     train_cases: Sequence[ForecastCase], test_cases: Sequence[ForecastCase], predictor: str
 ) -> list[Prediction]:
-    """What a predictor that was fitted on some cases says of others, of which it sees the early readings alone.
+    """Predictions for some cases, from their early readings alone, of a predictor fitted on other cases.
 
     Args:
-      known: cases of at least two mechanisms.
-      asked: the cases to foretell; `lost_K` and `broke` are not looked at.
+      train_cases: cases of at least two mechanisms.
+      test_cases: the cases to predict; `lost_K` and `broke` are not looked at.
       predictor: one of `PREDICTORS`.
     """
     if predictor == NONE:
@@ -149,7 +149,7 @@ def predict(
 
 
 def left_out(cases: Sequence[ForecastCase], predictor: str) -> list[Prediction]:
-    """Every case foretold from the cases of all other mechanisms, in the order given."""
+    """Every case predicted from the cases of all other mechanisms, in the order given."""
     found: dict[int, Prediction] = {}
     for mechanism in mechanisms(cases):
         own = [i for i, case in enumerate(cases) if case.mechanism == mechanism]
@@ -158,19 +158,21 @@ def left_out(cases: Sequence[ForecastCase], predictor: str) -> list[Prediction]:
     return [found[i] for i in range(len(cases))]
 
 
-def lost_errors(cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> np.ndarray:
+def lost_errors(cases: Sequence[ForecastCase], predictions: Sequence[Prediction]) -> np.ndarray:
     """float64[G]: mean absolute error of the share lost, over each mechanism's settings."""
-    return _by_mechanism(cases, [np.abs(one.lost_K - case.lost_K) for case, one in zip(cases, told, strict=True)])
+    return _by_mechanism(
+        cases, [np.abs(one.lost_K - case.lost_K) for case, one in zip(cases, predictions, strict=True)]
+    )
 
 
-def break_errors(cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> np.ndarray:
+def break_errors(cases: Sequence[ForecastCase], predictions: Sequence[Prediction]) -> np.ndarray:
     """float64[G]: mean absolute error of the break in u, over each mechanism's cases."""
-    return _by_mechanism(cases, [abs(one.broke - _break(case)) for case, one in zip(cases, told, strict=True)])
+    return _by_mechanism(cases, [abs(one.broke - _break(case)) for case, one in zip(cases, predictions, strict=True)])
 
 
-def harm_rights(cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> np.ndarray:
-    """float64[G]: share of each mechanism's cases whose being harmed at all is foretold rightly."""
-    pairs = zip(cases, told, strict=True)
+def harm_rights(cases: Sequence[ForecastCase], predictions: Sequence[Prediction]) -> np.ndarray:
+    """float64[G]: share of each mechanism's cases for which harm, or none, is predicted rightly."""
+    pairs = zip(cases, predictions, strict=True)
     return _by_mechanism(cases, [float(one.harmful == (case.broke is not None)) for case, one in pairs])
 
 
@@ -229,7 +231,7 @@ def _readings(case: ForecastCase, names: Sequence[str]) -> np.ndarray:
 def _fitted(
     train_cases: Sequence[ForecastCase], names: Sequence[str], penalty: float
 ) -> Callable[[ForecastCase], np.ndarray]:
-    """The curve of shares lost that a ridge fit on some cases foretells of another."""
+    """The curve of shares lost that a ridge fit on some cases predicts for another."""
     x_RxF = np.concatenate([_readings(case, names) for case in train_cases])
     y_R = np.concatenate([case.lost_K for case in train_cases])
     mechanism_R = np.concatenate([np.repeat(case.mechanism, len(case.lost_K)) for case in train_cases])
@@ -247,7 +249,7 @@ def _model(
 
 
 def _left_out(train_cases: Sequence[ForecastCase], predictor: str, penalty: float | None) -> list[np.ndarray]:
-    """The foretold curve of each case, from a fit without its mechanism."""
+    """The predicted curve of each case, from a fit without its mechanism."""
     models = {
         name: _model([case for case in train_cases if case.mechanism != name], predictor, penalty)
         for name in mechanisms(train_cases)
@@ -260,8 +262,8 @@ def _penalty(train_cases: Sequence[ForecastCase], predictor: str) -> float:
 
     def error(penalty: float) -> float:
         curves = _left_out(train_cases, predictor, penalty)
-        told = [Prediction(lost_K, 1.0, False) for lost_K in curves]
-        return float(lost_errors(train_cases, told).mean())
+        predictions = [Prediction(lost_K, 1.0, False) for lost_K in curves]
+        return float(lost_errors(train_cases, predictions).mean())
 
     return min(reversed(PENALTIES), key=error)
 
@@ -271,8 +273,8 @@ def _threshold(train_cases: Sequence[ForecastCase], curves: Sequence[np.ndarray]
 
     def error(threshold: float) -> float:
         found = [crossing(case.u_K, lost_K, threshold) for case, lost_K in zip(train_cases, curves, strict=True)]
-        told = [Prediction(np.zeros(0), 1.0 if u is None else u, u is not None) for u in found]
-        return float(break_errors(train_cases, told).mean())
+        predictions = [Prediction(np.zeros(0), 1.0 if u is None else u, u is not None) for u in found]
+        return float(break_errors(train_cases, predictions).mean())
 
     errors = np.asarray([error(threshold) for threshold in THRESHOLDS])
     best = np.flatnonzero(errors <= errors.min() + 1e-12)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from rich.table import Table
@@ -30,17 +29,18 @@ from analysis.plots import style
 from analysis.plots.recorded_figure import Picture, panels, styled
 from analysis.plots.style import BAND_TINT, BLACK, BLUE, GREY, VERMILLION
 from analysis.report import wording
+from lab.storage.files import write_atomically
 
 SHOWN = (NOW, "abilities", "latents", "both")  # predictors that look at something early
-# A colour and a marker a mechanism (Okabe & Ito's), begun again with the next marker after the last colour.
+# A colour and a marker a mechanism (Okabe & Ito's), started again with the next marker after the last colour.
 COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 NOWHERE = 1.3  # where a break that isn't there is drawn, beyond the end of the range
 SIDESTEP = 0.065  # between points that would hide each other
 STEPS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1))
-TITLE = "What was foretold of mechanisms left out, and what came"
+TITLE = "Predictions for mechanisms left out, and what came"
 
-Told = Mapping[str, Sequence[Prediction]]  # predictor -> what it says of each case, in the cases' order
+Predictions = Mapping[str, Sequence[Prediction]]  # predictor -> its prediction for each case, in the cases' order
 
 
 def title(case: ForecastCase) -> str:
@@ -48,26 +48,28 @@ def title(case: ForecastCase) -> str:
     return case.ability + (f" [{wording.settings_text(case.stratum)}]" if case.stratum else "")
 
 
-def scores(found: Sequence[ForecastCase], told: Told, other: str = MEAN) -> dict[str, tuple[Score, Score]]:
+def scores(
+    found: Sequence[ForecastCase], predictions: Predictions, other: str = MEAN
+) -> dict[str, tuple[Score, Score]]:
     """predictor -> its score on the share lost, and on the break, beside another predictor."""
     return {
         name: (
-            score(lost_errors(found, told[name]), lost_errors(found, told[other])),
-            score(break_errors(found, told[name]), break_errors(found, told[other])),
+            score(lost_errors(found, predictions[name]), lost_errors(found, predictions[other])),
+            score(break_errors(found, predictions[name]), break_errors(found, predictions[other])),
         )
-        for name in told
+        for name in predictions
     }
 
 
-def score_table(found: Sequence[ForecastCase], told: Told) -> Table:
+def score_table(found: Sequence[ForecastCase], predictions: Predictions) -> Table:
     """A predictor a row: errors and skills on mechanisms left out."""
     made, count = Table(), len(mechanisms(found))
     made.add_column("predictor", no_wrap=True)
     for name in ("lost: error", "skill [95%]", "nearer", "break: error", "skill [95%]", "nearer", "harm or none"):
         made.add_column(name, justify="right", no_wrap=True)
-    for name, pair in scores(found, told).items():
+    for name, pair in scores(found, predictions).items():
         row = [cell for one in pair for cell in (f"{one.error:.3f}", *_skill(one, count, name == MEAN))]
-        made.add_row(name, *(Text(cell) for cell in row), f"{harm_rights(found, told[name]).mean():.0%}")
+        made.add_row(name, *(Text(cell) for cell in row), f"{harm_rights(found, predictions[name]).mean():.0%}")
     return made
 
 
@@ -77,16 +79,16 @@ def _skill(one: Score, count: int, itself: bool = False) -> tuple[str, str]:
     return f"{one.skill:+.2f} [{one.low:+.2f}, {one.high:+.2f}]", f"{one.better} of {count}"
 
 
-def break_table(found: Sequence[ForecastCase], told: Told) -> Table:
-    """An ability a row: where it broke, and where it was foretold to by fits without its mechanism."""
+def break_table(found: Sequence[ForecastCase], predictions: Predictions) -> Table:
+    """An ability a row: where it broke, and where fits without its mechanism predicted it."""
     made = Table()
     for name in ("study", "mechanism", "ability", "read at", "broke at", *SHOWN):
         made.add_column(name, overflow="fold")
     for index, case in enumerate(found):
-        foretold = [_place(told[name][index].broke, told[name][index].harmful) for name in SHOWN]
+        predicted = [_place(predictions[name][index].broke, predictions[name][index].harmful) for name in SHOWN]
         read_at = f"{case.step:,} ({case.share:.0%})"
         actual = _place(case.broke or 1.0, case.broke is not None)
-        cells = (case.study, case.mechanism, title(case), read_at, actual, *foretold)
+        cells = (case.study, case.mechanism, title(case), read_at, actual, *predicted)
         made.add_row(*(Text(cell) for cell in cells))
     return made
 
@@ -95,22 +97,22 @@ def _place(u: float, harmful: bool) -> str:
     return f"{u:.0%}" if harmful else "nowhere"
 
 
-def notes(cases: Sequence[ForecastCase], told: Told, share: float) -> list[str]:
+def notes(cases: Sequence[ForecastCase], predictions: Predictions, share: float) -> list[str]:
     """What a reader of the tables must know."""
     count, settings = len(mechanisms(cases)), sum(len(case.u_K) for case in cases)
     lines = [
-        f"{count} mechanisms, {len(cases)} abilities, {settings} settings; each mechanism is foretold by fits on"
+        f"{count} mechanisms, {len(cases)} abilities, {settings} settings; each mechanism is predicted by fits on"
         f" the other {count - 1} alone, and mechanisms weigh alike. Skill: 1 − error / error of the mean. Intervals"
         f" resample {count} mechanisms and are too short for so few.",
         "Errors: of the share lost, at a setting; of the break, in shares of the knob's range, the far end where no"
         " harm is shown. Broke at: the first setting shown harmful, as a share of the range.",
     ]
     for one, other in (("latents", "abilities"), ("both", "abilities"), ("both", NOW)):
-        names = zip(("lost", "break"), scores(cases, told, other)[one], strict=True)
-        told_of = [
+        names = zip(("lost", "break"), scores(cases, predictions, other)[one], strict=True)
+        skills = [
             f"{name} {' nearer in '.join(_skill(pair, count))}" for name, pair in names if np.isfinite(pair.skill)
         ]
-        lines += [f"Skill of {one} beside {other}: {', '.join(told_of)}."] if told_of else []
+        lines += [f"Skill of {one} beside {other}: {', '.join(skills)}."] if skills else []
     late = list(dict.fromkeys(f"{case.study} ({case.share:.0%})" for case in cases if case.share > share + 1e-9))
     if late:
         lines.append(
@@ -119,20 +121,22 @@ def notes(cases: Sequence[ForecastCase], told: Told, share: float) -> list[str]:
     return lines
 
 
-def warning_table(asked: Sequence[ForecastCase], told: Told, errors: dict[str, float], finished: bool) -> Table:
+def warning_table(
+    cases: Sequence[ForecastCase], predictions: Predictions, errors: dict[str, float], finished: bool
+) -> Table:
     """Where the abilities of one study are expected to break, in its knob's units."""
     made = Table(
-        title=f"{asked[0].study}: break of {asked[0].knob} expected at",
+        title=f"{cases[0].study}: break of {cases[0].knob} expected at",
         caption=f"Leave-out errors are shares of the knob's range. Of saying nowhere: ±{errors[NONE]:.0%}.",
         title_justify="left",
         caption_justify="left",
     )
     for name in ("ability", "read at", "neutral then", *SHOWN, *(("broke at",) if finished else ())):
         made.add_column(name, overflow="fold")
-    for index, case in enumerate(asked):
-        foretold = [_setting(case, told[name][index].broke, told[name][index].harmful) for name in SHOWN]
+    for index, case in enumerate(cases):
+        predicted = [_setting(case, predictions[name][index].broke, predictions[name][index].harmful) for name in SHOWN]
         actual = [_setting(case, case.broke or 1.0, case.broke is not None)] if finished else []
-        row = (title(case), f"{case.step:,} ({case.share:.0%})", f"{case.neutral_now:.3f}", *foretold, *actual)
+        row = (title(case), f"{case.step:,} ({case.share:.0%})", f"{case.neutral_now:.3f}", *predicted, *actual)
         made.add_row(*(Text(cell) for cell in row))
     made.add_section()
     made.add_row("leave-out error", "", "", *(f"±{errors[name]:.0%}" for name in SHOWN))
@@ -150,41 +154,43 @@ SETTING_COLUMNS = (
 )
 
 
-def to_csv(cases: Sequence[ForecastCase], told: Told) -> str:
+def to_csv(cases: Sequence[ForecastCase], predictions: Predictions) -> str:
     """A row for each setting of each case; empty where there is nothing."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     readings = (*ABILITIES, *LATENTS)
-    named = [*readings, "lost", *(f"lost by {name}" for name in told), "broke", *(f"broke by {name}" for name in told)]
-    writer.writerow([*SETTING_COLUMNS, *(name.replace(" ", "_") for name in named)])
+    named = [
+        *readings,
+        "lost",
+        *(f"lost by {name}" for name in predictions),
+        "broke",
+        *(f"broke by {name}" for name in predictions),
+    ]
+    columns = [*SETTING_COLUMNS, *(name.replace(" ", "_") for name in named)]
+    rows = []
     for index, case in enumerate(cases):
         where = (case.study, case.mechanism, case.knob, case.ability, wording.settings_text(case.stratum))
-        breaks = [one[index].broke if one[index].harmful else None for one in told.values()]
+        breaks = [one[index].broke if one[index].harmful else None for one in predictions.values()]
         for k in range(len(case.u_K)):
             seen = [case.readings[name][k] if name in case.readings else None for name in readings]
-            lost = [case.lost_K[k], *(one[index].lost_K[k] for one in told.values())]
+            lost = [case.lost_K[k], *(one[index].lost_K[k] for one in predictions.values())]
             numbers = [case.step, case.share, case.neutral_now, case.knob_K[k], case.u_K[k], *seen, *lost]
-            writer.writerow([*where, *map(_number, (*numbers, case.broke, *breaks))])
-    return out.getvalue()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or not np.isfinite(value) else f"{float(value):.7g}"
+            rows.append([*where, *numbers, case.broke, *breaks])
+    frame = pd.DataFrame(rows, columns=columns).replace([np.inf, -np.inf], np.nan)
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.7g")
 
 
 @styled
-def figure(cases: Sequence[ForecastCase], told: Told) -> Picture:
-    """Foretold against actual, a column a predictor: the share lost at every setting above, the breaks below."""
+def figure(cases: Sequence[ForecastCase], predictions: Predictions) -> Picture:
+    """Predicted against actual, a column a predictor: the share lost at every setting above, the breaks below."""
     drawn, axes = panels(2, len(SHOWN), 2.65, sharex="row", sharey="row")
     for column, name in enumerate(SHOWN):
         above, below = axes[0, column], axes[1, column]
         above.set_title(name)
-        _losses(above, cases, told[name])
-        _breaks(below, cases, told[name])
+        _losses(above, cases, predictions[name])
+        _breaks(below, cases, predictions[name])
         above.set_xlabel("share of the ability lost")
         below.set_xlabel("break, share of the range")
-    axes[0, 0].set_ylabel("foretold")
-    axes[1, 0].set_ylabel("foretold")
+    axes[0, 0].set_ylabel("predicted")
+    axes[1, 0].set_ylabel("predicted")
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5, label=name)
         for name, (colour, marker) in _marks(cases).items()
@@ -193,20 +199,20 @@ def figure(cases: Sequence[ForecastCase], told: Told) -> Picture:
     return drawn
 
 
-def _losses(ax: Axes, cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> None:
-    for case, one in zip(cases, told, strict=True):
+def _losses(ax: Axes, cases: Sequence[ForecastCase], predictions: Sequence[Prediction]) -> None:
+    for case, one in zip(cases, predictions, strict=True):
         colour, marker = _marks(cases)[case.mechanism]
         ax.plot(case.lost_K, one.lost_K, color=colour, marker=marker, linestyle="", markersize=3.5, alpha=0.65,
                 markeredgewidth=0, zorder=3)  # fmt: skip
     _square(ax)
 
 
-def _breaks(ax: Axes, cases: Sequence[ForecastCase], told: Sequence[Prediction]) -> None:
+def _breaks(ax: Axes, cases: Sequence[ForecastCase], predictions: Sequence[Prediction]) -> None:
     """Points that would lie on one another are set around one another."""
     ax.axvspan(NOWHERE - 0.17, NOWHERE + 0.17, color=BAND_TINT, linewidth=0, zorder=0)
     ax.axhspan(NOWHERE - 0.17, NOWHERE + 0.17, color=BAND_TINT, linewidth=0, zorder=0)
     taken: dict[tuple[float, float], int] = {}
-    for case, one in zip(cases, told, strict=True):
+    for case, one in zip(cases, predictions, strict=True):
         colour, marker = _marks(cases)[case.mechanism]
         place = (NOWHERE if case.broke is None else case.broke, one.broke if one.harmful else NOWHERE)
         place = (round(place[0], 6), round(place[1], 6))  # 0.75 in another knob's units may be 0.7500…1
@@ -231,11 +237,11 @@ def _marks(cases: Sequence[ForecastCase]) -> dict[str, tuple[str, str]]:
     return {name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
 
 
-def write(cases: Sequence[ForecastCase], told: Told, folder: Path) -> list[Path]:
+def write(cases: Sequence[ForecastCase], predictions: Predictions, folder: Path) -> list[Path]:
     """Write early.csv and early.svg into a folder, made where it is missing; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     table, picture = folder / "early.csv", folder / "early.svg"
-    table.write_text(to_csv(cases, told), encoding="utf-8")
-    drawn = style.svg_file(style.svg(figure(cases, told).figure, "early", TITLE))
-    picture.write_text(drawn, encoding="utf-8")
+    write_atomically(table, to_csv(cases, predictions))
+    drawn = style.svg_file(style.svg(figure(cases, predictions).figure, "early", TITLE))
+    write_atomically(picture, drawn)
     return [table, picture]

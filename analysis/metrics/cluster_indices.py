@@ -8,24 +8,22 @@ Shape letters: N examples, D hidden width, C classes.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from analysis.metrics.geometry import Cloud, centre, matmul, or_nan, over_points
 from analysis.metrics.separation import Classes, classes
-
-Array = jax.Array
 
 
 class Centroids(NamedTuple):
     """Class means (zero rows for absent classes), each point's offset from its own, and which classes occur."""
 
-    mean_CxD: Array
-    residual_NxD: Array
-    occurs_C: Array
+    mean_CxD: Float[Array, "C D"]
+    residual_NxD: Float[Array, "N D"]
+    occurs_C: Bool[Array, "C"]
 
 
-def centroids(points_NxD: Array, groups: Classes) -> Centroids:
+def centroids(points_NxD: Float[Array, "N D"], groups: Classes) -> Centroids:
     """The class means of centred points, and what they leave."""
     count_Cx1 = jnp.maximum(groups.count_C, jnp.float32(1))[:, None]
     mean_CxD = over_points(groups.indicator_NxC, points_NxD) / count_Cx1
@@ -33,7 +31,7 @@ def centroids(points_NxD: Array, groups: Classes) -> Centroids:
     return Centroids(mean_CxD, residual_NxD, groups.count_C > 0)
 
 
-def davies_bouldin_of(cloud: Cloud, groups: Classes, middle: Centroids) -> Array:
+def davies_bouldin_of(cloud: Cloud, groups: Classes, middle: Centroids) -> Float[Array, ""]:
     """`davies_bouldin` from class means that are already there."""
     radius_N = jnp.sqrt(jnp.sum(jnp.square(middle.residual_NxD), axis=1))
     radius_C = matmul(radius_N[None, :], groups.indicator_NxC)[0] / jnp.maximum(groups.count_C, jnp.float32(1))
@@ -47,7 +45,7 @@ def davies_bouldin_of(cloud: Cloud, groups: Classes, middle: Centroids) -> Array
     return or_nan(_fewer_classes_than_points(groups), jnp.sum(worst_C) / n_present)
 
 
-def calinski_harabasz_of(cloud: Cloud, groups: Classes, middle: Centroids) -> Array:
+def calinski_harabasz_of(cloud: Cloud, groups: Classes, middle: Centroids) -> Float[Array, ""]:
     """`calinski_harabasz` from class means that are already there."""
     n, present = middle.residual_NxD.shape[0], groups.present.astype(jnp.float32)
     between = jnp.sum(groups.count_C * jnp.sum(jnp.square(middle.mean_CxD), axis=1))
@@ -57,7 +55,7 @@ def calinski_harabasz_of(cloud: Cloud, groups: Classes, middle: Centroids) -> Ar
     return or_nan(defined, ratio * (n - present) / jnp.maximum(present - 1, jnp.float32(1)))
 
 
-def class_separation_of(points_NxD: Array, groups: Classes) -> Array:
+def class_separation_of(points_NxD: Float[Array, "N D"], groups: Classes) -> Float[Array, ""]:
     """`class_separation` from centred points."""
     norm_N = jnp.sqrt(jnp.sum(jnp.square(points_NxD), axis=1))
     unit_NxD = points_NxD / jnp.where(norm_N > 0, norm_N, jnp.float32(1))[:, None]
@@ -70,11 +68,11 @@ def class_separation_of(points_NxD: Array, groups: Classes) -> Array:
     return or_nan(defined, 1 - within / jnp.where(defined, overall, jnp.float32(1)))
 
 
-def _fewer_classes_than_points(groups: Classes) -> Array:
+def _fewer_classes_than_points(groups: Classes) -> Bool[Array, ""]:
     return groups.valid & (groups.present < groups.labels_N.shape[0])
 
 
-def davies_bouldin(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
+def davies_bouldin(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Float[Array, ""]:
     """Mean over classes of the worst (radius + radius) / distance between means (Davies & Bouldin 1979); 0 or more.
 
     scikit-learn's definition, its rule that classes on the very same mean make no pair included. The radius is the mean
@@ -84,7 +82,7 @@ def davies_bouldin(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
     return or_nan(cloud.valid, davies_bouldin_of(cloud, groups, centroids(cloud.points_NxD, groups)))
 
 
-def calinski_harabasz(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
+def calinski_harabasz(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Float[Array, ""]:
     """Between-class over within-class variance, each per degree of freedom (Caliński & Harabasz 1974); 0 or more.
 
     scikit-learn's definition, except that the within-class spread counts as no less than float32 resolves: fully
@@ -95,7 +93,7 @@ def calinski_harabasz(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
     return or_nan(cloud.valid, calinski_harabasz_of(cloud, groups, centroids(cloud.points_NxD, groups)))
 
 
-def class_separation(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
+def class_separation(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Float[Array, ""]:
     """1 − mean cosine distance within classes / over all pairs of classes (Kornblith et al. 2021, 2010.16402).
 
     Classes weigh alike, and self-pairs count, as in the paper; so with n examples a class and no class signal it reads

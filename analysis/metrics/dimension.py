@@ -9,13 +9,11 @@ Shape letters: N examples, D hidden width, J = min(NEIGHBOURS, N−1) neighbours
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 from analysis.metrics.geometry import DEBRIS_SHARE, TWO_NN_MIN_POINTS, centre, distinct_pairs, or_nan, squared_distances
-
-Array = jax.Array
 
 NEIGHBOURS = 32
 MLE_NEIGHBOURS = 20  # scikit-dimension's default
@@ -28,12 +26,12 @@ class Neighbours(NamedTuple):
     """Squared distances to each point's nearest distinct points, ascending (infinite where there are too few), which
     points they are, and whether the point counts: the first of its duplicates, and no numerical debris."""
 
-    squared_NxJ: Array
-    index_NxJ: Array
-    is_kept_N: Array
+    squared_NxJ: Float[Array, "N J"]
+    index_NxJ: Int[Array, "N J"]
+    is_kept_N: Bool[Array, "N"]
 
 
-def neighbours(squared_NxN: Array, resolution: Array) -> Neighbours:
+def neighbours(squared_NxN: Float[Array, "N N"], resolution: Float[Array, ""]) -> Neighbours:
     """The nearest distinct points, with the rules for duplicates and debris of `analysis.metrics.geometry.two_nn`."""
     pairs_NxN, is_first_N = distinct_pairs(squared_NxN, resolution)
     negative_NxJ, index_NxJ = lax.top_k(-pairs_NxN, min(NEIGHBOURS, squared_NxN.shape[0] - 1))
@@ -42,7 +40,7 @@ def neighbours(squared_NxN: Array, resolution: Array) -> Neighbours:
     return Neighbours(-negative_NxJ, index_NxJ, is_first_N & (nearest_N >= DEBRIS_SHARE**2 * median))
 
 
-def _reaching(near: Neighbours, k: int) -> tuple[Array, Array]:
+def _reaching(near: Neighbours, k: int) -> tuple[Bool[Array, "N"], Float[Array, ""]]:
     """Which kept points have k distinct neighbours (bool N), and how many do."""
     if near.squared_NxJ.shape[1] < k:
         return jnp.zeros_like(near.is_kept_N), jnp.float32(0)
@@ -50,7 +48,7 @@ def _reaching(near: Neighbours, k: int) -> tuple[Array, Array]:
     return is_used_N, jnp.sum(is_used_N).astype(jnp.float32)
 
 
-def mle_of(near: Neighbours) -> Array:
+def mle_of(near: Neighbours) -> Float[Array, ""]:
     """`mle` from neighbours that are already there."""
     is_used_N, count = _reaching(near, MLE_NEIGHBOURS)
     squared_NxK = near.squared_NxJ[:, :MLE_NEIGHBOURS]
@@ -62,7 +60,7 @@ def mle_of(near: Neighbours) -> Array:
     return or_nan(defined, count * (MLE_NEIGHBOURS - 1) / jnp.where(defined, total, jnp.float32(1)))
 
 
-def gride_of(near: Neighbours, k: int) -> Array:
+def gride_of(near: Neighbours, k: int) -> Float[Array, ""]:
     """`gride` from neighbours that are already there."""
     is_used_N, _ = _reaching(near, 2 * k)
     if near.squared_NxJ.shape[1] < 2 * k:
@@ -73,13 +71,15 @@ def gride_of(near: Neighbours, k: int) -> Array:
     count = jnp.sum(is_used_N).astype(jnp.float32)
     total = jnp.sum(jnp.where(is_used_N, log_N, jnp.float32(0)))
 
-    def score(dimension: Array) -> Array:
+    def score(dimension: Float[Array, ""]) -> Float[Array, ""]:
         """Derivative of the log-likelihood, falling in the dimension; n−1 for n makes k = 1 unbiased."""
         inner_N = log_N / -jnp.expm1(-dimension * log_N)
         inner = jnp.sum(jnp.where(is_used_N, inner_N, jnp.float32(0)))
         return (count - 1) / dimension + (k - 1) * inner - (2 * k - 1) * total
 
-    def halve(_: Array, interval: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(
+        _: Int[Array, ""], interval: tuple[Float[Array, ""], Float[Array, ""]]
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         low, high = interval
         middle = 0.5 * (low + high)
         rises = score(jnp.exp(middle)) > 0
@@ -90,7 +90,7 @@ def gride_of(near: Neighbours, k: int) -> Array:
     return or_nan(count >= TWO_NN_MIN_POINTS, jnp.exp(0.5 * (low + high)))
 
 
-def local_pca_of(squared_NxN: Array, near: Neighbours) -> Array:
+def local_pca_of(squared_NxN: Float[Array, "N N"], near: Neighbours) -> Float[Array, ""]:
     """`local_pca` from distances and neighbours that are already there."""
     is_used_N, count = _reaching(near, NEIGHBOURS)
     self_Nx1 = jnp.arange(squared_NxN.shape[0], dtype=near.index_NxJ.dtype)[:, None]
@@ -108,13 +108,13 @@ def local_pca_of(squared_NxN: Array, near: Neighbours) -> Array:
     return or_nan(count >= TWO_NN_MIN_POINTS, mean)
 
 
-def _near(z_NxD: Array) -> tuple[Array, Neighbours, Array]:
+def _near(z_NxD: Float[Array, "N D"]) -> tuple[Float[Array, "N N"], Neighbours, Bool[Array, ""]]:
     cloud = centre(z_NxD)
     squared_NxN = squared_distances(cloud.points_NxD)
     return squared_NxN, neighbours(squared_NxN, cloud.resolution), cloud.valid
 
 
-def mle(z_NxD: Array) -> Array:
+def mle(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     """Intrinsic dimension by maximum likelihood over `MLE_NEIGHBOURS` neighbours, inverses averaged over points.
 
     Levina & Bickel 2004, averaged as MacKay & Ghahramani 2005 correct it: the inverse of the mean of
@@ -126,7 +126,7 @@ def mle(z_NxD: Array) -> Array:
     return or_nan(valid, mle_of(near))
 
 
-def gride(z_NxD: Array, k: int) -> Array:
+def gride(z_NxD: Float[Array, "N D"], k: int) -> Float[Array, ""]:
     """Intrinsic dimension at the scale of the k-th neighbour, from the ratios r_2k/r_k (Denti et al. 2022, Gride).
 
     10.1038/s41598-022-20991-1. k = 1 is TwoNN. Read as a curve over k: falling with k is noise at the smallest scale.
@@ -136,7 +136,7 @@ def gride(z_NxD: Array, k: int) -> Array:
     return or_nan(valid, gride_of(near, k))
 
 
-def local_pca(z_NxD: Array) -> Array:
+def local_pca(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     """Mean participation ratio of each point's neighbourhood: the point and its `NEIGHBOURS` nearest distinct ones.
 
     A local principal component dimension (Fukunaga & Olsen 1971) that needs no threshold and, through the neighbours'

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
 
-from analysis.metrics.geometry import Array, centre, matmul, or_nan, over_points, spectrum, squared_distances, whitening
+from analysis.metrics.geometry import centre, matmul, or_nan, over_points, spectrum, squared_distances, whitening
 from analysis.metrics.probes import PROBE_RIDGE, Halves, accuracy_of, whitened_halves
 from analysis.metrics.separation import classes
 
@@ -22,11 +23,13 @@ NOISE_DRAWS = 8
 class Stretch(NamedTuple):
     """How much a map stretches neighbours: `median` and `largest` over the examples."""
 
-    median: Array
-    largest: Array
+    median: Float[Array, ""]
+    largest: Float[Array, ""]
 
 
-def parallelism_score(z_NxD: Array, labels_N: Array, contexts_N: Array, n_classes: int, n_contexts: int) -> Array:
+def parallelism_score(
+    z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], contexts_N: Int[Array, "N"], n_classes: int, n_contexts: int
+) -> Float[Array, ""]:
     """Mean cosine between a factor's coding directions in different contexts, −1 to 1 (Bernardi et al. 2020).
 
     10.1016/j.cell.2020.09.031. A coding direction is the difference of two class means within one context; the mean is
@@ -65,8 +68,8 @@ def parallelism_score(z_NxD: Array, labels_N: Array, contexts_N: Array, n_classe
 
 
 def cross_condition_accuracy(
-    z_NxD: Array, labels_N: Array, contexts_N: Array, n_classes: int, n_contexts: int
-) -> Array:
+    z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], contexts_N: Int[Array, "N"], n_classes: int, n_contexts: int
+) -> Float[Array, ""]:
     """Accuracy of the ridge probe in a context it was not trained in, 0 to 1: the mean over contexts left out in turn.
 
     Cross-condition generalization (Bernardi et al. 2020). The probe is that of `analysis.metrics.probes`: whitened on
@@ -78,7 +81,7 @@ def cross_condition_accuracy(
     """
     cloud, groups, places = centre(z_NxD), classes(labels_N, n_classes), classes(contexts_N, n_contexts)
 
-    def accuracy(is_out_N: Array) -> Array:
+    def accuracy(is_out_N: Float[Array, "N"]) -> Float[Array, ""]:
         """Of the context left out; rows of weight 0 stand for absent ones, as shapes are fixed."""
         train_Nx1 = (1 - is_out_N)[:, None]
         count = jnp.maximum(jnp.sum(train_Nx1), jnp.float32(1))
@@ -103,7 +106,13 @@ def cross_condition_accuracy(
     return or_nan(cloud.valid & groups.valid & places.valid, average)
 
 
-def noisy_probe_accuracy(z_NxD: Array, labels_N: Array, n_classes: int, relative_noise: Array, key: Array) -> Array:
+def noisy_probe_accuracy(
+    z_NxD: Float[Array, "N D"],
+    labels_N: Int[Array, "N"],
+    n_classes: int,
+    relative_noise: Float[Array, ""],
+    key: Key[Array, ""],
+) -> Float[Array, ""]:
     """Held-out accuracy of the ridge probe, trained on clean states and tested on states under Gaussian noise.
 
     The noise in each column has a deviation of `relative_noise` times the RMS *norm* of the centred states, so that
@@ -127,14 +136,14 @@ def noisy_probe_accuracy(z_NxD: Array, labels_N: Array, n_classes: int, relative
     train_HxD, test_MxD = cloud.points_NxD[:h], cloud.points_NxD[h:]
     noise_RxMxD = jax.random.normal(key, (NOISE_DRAWS, *test_MxD.shape), jnp.float32)
 
-    def accuracy(noise_MxD: Array) -> Array:
+    def accuracy(noise_MxD: Float[Array, "M D"]) -> Float[Array, ""]:
         halves: Halves = whitened_halves(train_HxD, test_MxD + relative_noise * noise_MxD, cloud.resolution)
         return accuracy_of(halves, groups)
 
     return or_nan(cloud.valid, jnp.mean(jax.lax.map(accuracy, noise_RxMxD)))
 
 
-def neighbour_stretch(from_NxE: Array, to_NxD: Array) -> Stretch:
+def neighbour_stretch(from_NxE: Float[Array, "N E"], to_NxD: Float[Array, "N D"]) -> Stretch:
     """‖Δto‖/‖Δfrom‖ from each example to its nearest neighbour in `from`, both clouds at RMS norm 1.
 
     A proxy for the Lipschitz constant of the map from one layer's states (or an embedding of inputs) to another's:

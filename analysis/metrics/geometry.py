@@ -11,11 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-
-Array = jax.Array
+from jaxtyping import Array, Bool, Float
 
 # Two evaluations of one input may differ by a few roundings (another place in the batch, another tile of the matrix
-# product). Points closer than this many float32 epsilons of their norm cannot be told apart.
+# product). Points closer than this many float32 epsilons of their norm count as one.
 RESOLUTION_EPS = 8.0
 # Among distinct points, a nearest neighbour closer than this share of the median one is numerical debris. Under TwoNN's
 # model r1 and r2/r1 are independent, so dropping small r1 does not bias the estimate.
@@ -26,12 +25,12 @@ TWO_NN_MIN_POINTS = 32
 DISTANCE_ROWS = 32
 
 
-def matmul(a: Array, b: Array) -> Array:
+def matmul(a: Float[Array, "... I J"], b: Float[Array, "... J O"]) -> Float[Array, "... I O"]:
     """`a @ b` in full float32 also where the device would round its inputs (TF32 on GPUs, bfloat16 on TPUs)."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def over_points(a_NxI: Array, b_NxO: Array) -> Array:
+def over_points(a_NxI: Float[Array, "N I"], b_NxO: Float[Array, "N O"]) -> Float[Array, "I O"]:
     """float32[I, O], `a.T @ b` with `a` written out the other way round first.
 
     Else XLA's CPU back end splits the sum over points by the number of devices, and readings differ in their last bits.
@@ -47,36 +46,36 @@ class Cloud(NamedTuple):
     no linear algebra routine ever sees a NaN.
     """
 
-    points_NxD: Array
-    resolution: Array
-    valid: Array
+    points_NxD: Float[Array, "N D"]
+    resolution: Float[Array, ""]
+    valid: Bool[Array, ""]
 
 
 class Spectrum(NamedTuple):
     """Singular values of the centred points (descending) and the axes they belong to; Z = U·diag(s)·axes."""
 
-    singular_K: Array
-    axes_KxD: Array
+    singular_K: Float[Array, "K"]
+    axes_KxD: Float[Array, "K D"]
 
 
 class TwoNN(NamedTuple):
     """`dimension` (NaN where too few points remain) and `kept`, the share of the N points that it rests on."""
 
-    dimension: Array
-    kept: Array
+    dimension: Float[Array, ""]
+    kept: Float[Array, ""]
 
 
-def subtract_mean(z_NxD: Array) -> Array:
+def subtract_mean(z_NxD: Float[Array, "N D"]) -> Float[Array, "N D"]:
     """Z minus its mean row. Twice, because the rounding of a large mean leaves an offset behind the first time."""
     once_NxD = z_NxD - jnp.mean(z_NxD, axis=0, keepdims=True)
     return once_NxD - jnp.mean(once_NxD, axis=0, keepdims=True)
 
 
-def _rms_norm(z_NxD: Array) -> Array:
+def _rms_norm(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     return jnp.sqrt(jnp.mean(jnp.sum(jnp.square(z_NxD), axis=1)))
 
 
-def centre(z_NxD: Array) -> Cloud:
+def centre(z_NxD: Float[Array, "N D"]) -> Cloud:
     """The cell's points as a `Cloud`: centred, unit RMS norm, harmless where Z is not finite or a single point.
 
     Raises:
@@ -97,7 +96,7 @@ def centre(z_NxD: Array) -> Cloud:
     return Cloud(centred_NxD * scale, noise * scale, valid)
 
 
-def squared_distances(points_NxD: Array) -> Array:
+def squared_distances(points_NxD: Float[Array, "N D"]) -> Float[Array, "N N"]:
     """All squared Euclidean distances, N×N, from coordinate differences.
 
     The usual ‖a‖²+‖b‖²−2ab cancels: in a collapsed representation its error exceeds the distance between neighbours.
@@ -110,7 +109,7 @@ def squared_distances(points_NxD: Array) -> Array:
     )
 
 
-def spectrum(points_NxD: Array) -> Spectrum:
+def spectrum(points_NxD: Float[Array, "N D"]) -> Spectrum:
     """Singular values and right singular vectors of centred points, through QR.
 
     Not from the covariance's eigenvalues: squaring would drown singular values below 3e-4 of the largest.
@@ -120,7 +119,7 @@ def spectrum(points_NxD: Array) -> Spectrum:
     return Spectrum(singular_K, axes_KxD)
 
 
-def whitening(spec: Spectrum, n: int, resolution: Array) -> Array:
+def whitening(spec: Spectrum, n: int, resolution: Float[Array, ""]) -> Float[Array, "D K"]:
     """The D×K map that gives centred points unit variance in every direction that float32 resolves.
 
     Directions of standard deviation s are scaled by s/(s²+resolution²), so those that hold only rounding noise fade
@@ -132,12 +131,14 @@ def whitening(spec: Spectrum, n: int, resolution: Array) -> Array:
     return spec.axes_KxD.T * scale_K[None, :]
 
 
-def or_nan(valid: Array, reading: Array) -> Array:
+def or_nan(valid: Bool[Array, ""], reading: Float[Array, "..."]) -> Float[Array, "..."]:
     """The reading where it is valid, NaN elsewhere."""
     return jnp.where(valid, reading, jnp.full_like(reading, jnp.nan))
 
 
-def distinct_pairs(squared_NxN: Array, resolution: Array) -> tuple[Array, Array]:
+def distinct_pairs(
+    squared_NxN: Float[Array, "N N"], resolution: Float[Array, ""]
+) -> tuple[Float[Array, "N N"], Bool[Array, "N"]]:
     """Squared distances between distinct points, infinite elsewhere, and who is the first of its duplicates (bool N).
 
     Keeping the first of each group comes before any threshold on distances: with more than half of the points
@@ -151,7 +152,7 @@ def distinct_pairs(squared_NxN: Array, resolution: Array) -> tuple[Array, Array]
     return jnp.where(is_pair_NxN, squared_NxN, jnp.inf), is_first_N
 
 
-def two_nn_of(squared_NxN: Array, resolution: Array) -> TwoNN:
+def two_nn_of(squared_NxN: Float[Array, "N N"], resolution: Float[Array, ""]) -> TwoNN:
     """`two_nn` from squared distances that are already there."""
     n = squared_NxN.shape[0]
     pairs_NxN, is_first_N = distinct_pairs(squared_NxN, resolution)
@@ -172,19 +173,19 @@ def two_nn_of(squared_NxN: Array, resolution: Array) -> TwoNN:
     return TwoNN(dimension, count / jnp.float32(n))
 
 
-def participation_ratio_of(singular_K: Array) -> Array:
+def participation_ratio_of(singular_K: Float[Array, "K"]) -> Float[Array, ""]:
     """`participation_ratio` from singular values that are already there."""
     variance_K = jnp.square(singular_K)
     return jnp.square(jnp.sum(variance_K)) / jnp.sum(jnp.square(variance_K))
 
 
-def rank_me_of(singular_K: Array) -> Array:
+def rank_me_of(singular_K: Float[Array, "K"]) -> Float[Array, ""]:
     """`rank_me` from singular values that are already there."""
     share_K = singular_K / jnp.sum(singular_K)
     return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share_K, share_K)))
 
 
-def two_nn(z_NxD: Array) -> TwoNN:
+def two_nn(z_NxD: Float[Array, "N D"]) -> TwoNN:
     """Intrinsic dimension from the two nearest neighbours: (n−1)/Σ log(r₂/r₁), the unbiased maximum likelihood.
 
     Facco et al. 2017 (10.1038/s41598-017-11873-y); the estimator of Denti et al. 2022, scikit-dimension's
@@ -204,7 +205,7 @@ def two_nn(z_NxD: Array) -> TwoNN:
     return TwoNN(*(or_nan(cloud.valid, value) for value in reading))
 
 
-def participation_ratio(z_NxD: Array) -> Array:
+def participation_ratio(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     """Effective number of principal components, (Σλ)²/Σλ² over the covariance eigenvalues: from 1 to min(N−1, D).
 
     Biased low at small N: compare at equal N, and read the value at N/2 beside it. NaN as in `two_nn`.
@@ -213,7 +214,7 @@ def participation_ratio(z_NxD: Array) -> Array:
     return or_nan(cloud.valid, participation_ratio_of(spectrum(cloud.points_NxD).singular_K))
 
 
-def rank_me(z_NxD: Array) -> Array:
+def rank_me(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     """Effective rank exp H(σ/Σσ), σ the singular values of the *centred* Z: from 1 to min(N, D).
 
     Garrido et al. 2023 (2210.02885), without their additive 1e-7 (zeros contribute zero) and centred, since a mean

@@ -8,15 +8,16 @@ Shape letters: C inputs (LiDAR's classes), V views of each, D hidden width, R = 
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from analysis.metrics.geometry import Array, centre, or_nan, over_points
+from analysis.metrics.geometry import centre, or_nan, over_points
 
 # Added to the within-input covariance, as a share of the mean variance of a column that isn't silent. The paper adds it
 # to raw embeddings; as a share, the reading doesn't depend on the states' unit.
 WITHIN_FLOOR = 1e-4
 
 
-def lidar(z_CxVxD: Array) -> Array:
+def lidar(z_CxVxD: Float[Array, "C V D"]) -> Float[Array, ""]:
     """exp H of the eigenvalues of Σ_w^{-½} Σ_b Σ_w^{-½}: from 1 to min(C−1, D).
 
     Thilak et al. 2023. Σ_b is the covariance of the inputs' means, Σ_w the mean covariance of the views around theirs,

@@ -1,4 +1,4 @@
-"""How short can the labels be told to someone who has the hidden states? The online code of the MDL probe (2003.12298).
+"""In how few nats can labels be sent to someone who has the hidden states? The MDL probe's online code (2003.12298).
 
 Labels are sent block by block, in the fixed order of the examples: the first block by the uniform code, each later one
 by a probe fitted to all blocks before it. A reading is good if it is easy to extract, from few examples as well, where
@@ -6,8 +6,8 @@ accuracy asks only whether it can be extracted from many.
 
 Sender and receiver both have the states of all examples (not their labels), so features are whitened over all of them:
 the code is neutral to invertible linear maps. The probe is the one of `analysis.metrics.v_information`. Its strength of
-L2 is,
-for each block, the one whose codes of the blocks before were the shortest: known to both sides, no bits are due for it.
+L2 is, for each block, the one whose codes of the blocks before were the shortest: both sides know it, so it costs no
+bits.
 
 Shape letters: N examples, T examples sent, D hidden width, K = min(N, D), C classes, B blocks after the first, S
 strengths.
@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int
 
-from analysis.metrics.geometry import Array, centre, matmul, or_nan, spectrum, whitening
+from analysis.metrics.geometry import centre, matmul, or_nan, spectrum, whitening
 from analysis.metrics.separation import classes
 from analysis.metrics.v_information import L2_STRENGTHS, fit_logistic, log_frequencies, log_loss
 
@@ -32,8 +33,8 @@ CODE_STEPS = 300
 class Code(NamedTuple):
     """`codelength` of all N labels in nats, and `compression`, how many times shorter it is than the uniform code."""
 
-    codelength: Array
-    compression: Array
+    codelength: Float[Array, ""]
+    compression: Float[Array, ""]
 
 
 def block_ends(n: int) -> tuple[int, ...]:
@@ -44,7 +45,9 @@ def block_ends(n: int) -> tuple[int, ...]:
     return tuple(ends)
 
 
-def _block_codes(white_NxK: Array, indicator_NxC: Array, sent: int, end: int) -> Array:
+def _block_codes(
+    white_NxK: Float[Array, "N K"], indicator_NxC: Float[Array, "N C"], sent: int, end: int
+) -> Float[Array, "S"]:
     """Nats of the labels from `sent` to `end` after a fit to those before, for each strength: float32[S]."""
     seen_TxK, seen_TxC = white_NxK[:sent], indicator_NxC[:sent]
     base_C = log_frequencies(seen_TxC)
@@ -53,14 +56,14 @@ def _block_codes(white_NxK: Array, indicator_NxC: Array, sent: int, end: int) ->
     design_TxJ = jnp.concatenate([seen_TxK, ones_Tx1], axis=1)
     largest = jnp.linalg.eigvalsh(matmul(design_TxJ.T, design_TxJ) / sent)[-1]
 
-    def code(l2: Array) -> Array:
+    def code(l2: Float[Array, ""]) -> Float[Array, ""]:
         weight_JxC = fit_logistic(seen_TxK, seen_TxC, base_C, l2, CODE_STEPS, largest)
         return (end - sent) * log_loss(weight_JxC, white_NxK[sent:end], indicator_NxC[sent:end], base_C)
 
     return lax.map(code, jnp.asarray(L2_STRENGTHS, jnp.float32))
 
 
-def mdl_probe(z_NxD: Array, labels_N: Array, n_classes: int) -> Code:
+def mdl_probe(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Code:
     """Online codelength of the labels given the states (Voita & Titov 2020, 2003.12298), with a logistic probe.
 
     Blocks end at N, N/2, N/4 … down to `FIRST_BLOCK` examples. With fewer than twice as many examples as that, all is

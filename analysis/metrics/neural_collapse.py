@@ -12,9 +12,10 @@ Shape letters: N examples, D hidden width, C classes.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from analysis.metrics.cluster_indices import centroids
-from analysis.metrics.geometry import Array, centre, matmul, or_nan
+from analysis.metrics.geometry import centre, matmul, or_nan
 from analysis.metrics.separation import Classes, classes
 
 # What is smaller in the means than this share of their largest direction is rounding.
@@ -28,25 +29,27 @@ class Simplex(NamedTuple):
     `angle_gap` the mean |cosine + 1/(C−1)|.
     """
 
-    norm_spread: Array
-    angle_spread: Array
-    angle_gap: Array
+    norm_spread: Float[Array, ""]
+    angle_spread: Float[Array, ""]
+    angle_gap: Float[Array, ""]
 
 
-def _means(points_NxD: Array, groups: Classes) -> tuple[Array, Array]:
+def _means(points_NxD: Float[Array, "N D"], groups: Classes) -> tuple[Float[Array, "C D"], Bool[Array, "C"]]:
     """Class means around their own mean, C×D with zero rows for absent classes, and which classes occur."""
     occurs_C = groups.count_C > 0
     mean_CxD = matmul(groups.indicator_NxC.T, points_NxD) / jnp.maximum(groups.count_C, jnp.float32(1))[:, None]
     return _centred_rows(mean_CxD, occurs_C), occurs_C
 
 
-def _centred_rows(rows_CxD: Array, occurs_C: Array) -> Array:
+def _centred_rows(rows_CxD: Float[Array, "C D"], occurs_C: Bool[Array, "C"]) -> Float[Array, "C D"]:
     rows_CxD = jnp.where(occurs_C[:, None], rows_CxD, jnp.float32(0))
     mean_1xD = jnp.sum(rows_CxD, axis=0, keepdims=True) / jnp.maximum(jnp.sum(occurs_C), 1).astype(jnp.float32)
     return jnp.where(occurs_C[:, None], rows_CxD - mean_1xD, jnp.float32(0))
 
 
-def _mean_and_deviation(values: Array, counts: Array) -> tuple[Array, Array]:
+def _mean_and_deviation(
+    values: Float[Array, "..."], counts: Bool[Array, "..."]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Over the entries that count."""
     total = jnp.maximum(jnp.sum(counts), 1).astype(jnp.float32)
     mean = jnp.sum(jnp.where(counts, values, jnp.float32(0))) / total
@@ -54,7 +57,7 @@ def _mean_and_deviation(values: Array, counts: Array) -> tuple[Array, Array]:
     return mean, jnp.sqrt(spread)
 
 
-def within_class_collapse(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
+def within_class_collapse(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Float[Array, ""]:
     """NC1: tr(Σ_W Σ_B⁺)/C, the spread within classes over that of their means; 0 when each class is one point.
 
     Classes count alike in both covariances, and C is how many occur. Directions in which the means differ by less than
@@ -86,7 +89,7 @@ def within_class_collapse(z_NxD: Array, labels_N: Array, n_classes: int) -> Arra
     return or_nan(cloud.valid & groups.valid & counts_K[0], reading)
 
 
-def class_mean_simplex(z_NxD: Array, labels_N: Array, n_classes: int) -> Simplex:
+def class_mean_simplex(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Simplex:
     """NC2: how far the class means are from a simplex, in norms and in angles.
 
     Trap: in high dimension the means' sampling noise alone is nearly a simplex. 16 classes of pure noise at N=1024 read
@@ -116,7 +119,9 @@ def class_mean_simplex(z_NxD: Array, labels_N: Array, n_classes: int) -> Simplex
     return Simplex(*(or_nan(cloud.valid & groups.valid & resolved, x) for x in (spread, angle_spread, angle_gap)))
 
 
-def readout_alignment(z_NxD: Array, labels_N: Array, readout_CxD: Array) -> Array:
+def readout_alignment(
+    z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], readout_CxD: Float[Array, "C D"]
+) -> Float[Array, ""]:
     """NC3: ‖W/‖W‖ − M/‖M‖‖², M the class means and W the readout's rows; 0 aligned, 2 orthogonal, 4 opposed.
 
     W too is taken from the mean of its rows, unlike in the paper: a part common to all classes moves no softmax.
@@ -136,7 +141,9 @@ def readout_alignment(z_NxD: Array, labels_N: Array, readout_CxD: Array) -> Arra
     return or_nan(defined, jnp.sum(jnp.square(weight_CxD / weight_length - mean_CxD / length)))
 
 
-def nearest_mean_disagreement(z_NxD: Array, labels_N: Array, decisions_N: Array, n_classes: int) -> Array:
+def nearest_mean_disagreement(
+    z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], decisions_N: Int[Array, "N"], n_classes: int
+) -> Float[Array, ""]:
     """NC4: the share of examples whose decision is not the class with the nearest mean, 0 to 1.
 
     `decisions_N` are the readout's int32 choices; ties of the nearest mean go to the first class, and one outside the

@@ -13,31 +13,32 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from analysis.metrics.geometry import Array, centre, or_nan, squared_distances
+from analysis.metrics.geometry import centre, or_nan, squared_distances
 
 
 class NoiseInformation(NamedTuple):
     """Lower and upper bound in nats; both lie between 0 and log N."""
 
-    lower: Array
-    upper: Array
+    lower: Float[Array, ""]
+    upper: Float[Array, ""]
 
 
-def _nats(divergence_NxN: Array) -> Array:
+def _nats(divergence_NxN: Float[Array, "N N"]) -> Float[Array, ""]:
     """−E log E exp(−divergence) over all pairs, the points themselves included."""
     n = jnp.float32(divergence_NxN.shape[0])
     return jnp.log(n) - jnp.mean(jax.nn.logsumexp(-divergence_NxN, axis=1))
 
 
-def noise_information_of(squared_NxN: Array, relative_noise: Array) -> NoiseInformation:
+def noise_information_of(squared_NxN: Float[Array, "N N"], relative_noise: Float[Array, ""]) -> NoiseInformation:
     """`noise_information` from the squared distances of points with RMS norm 1."""
     variance = jnp.maximum(jnp.square(relative_noise), jnp.float32(1e-30))
     # Between two Gaussians of one variance: Kullback–Leibler d²/2σ² (upper), Bhattacharyya d²/8σ² (lower).
     return NoiseInformation(lower=_nats(squared_NxN / (8 * variance)), upper=_nats(squared_NxN / (2 * variance)))
 
 
-def noise_information(z_NxD: Array, relative_noise: Array) -> NoiseInformation:
+def noise_information(z_NxD: Float[Array, "N D"], relative_noise: Float[Array, ""]) -> NoiseInformation:
     """Bounds on the nats that states under Gaussian noise carry about which of the N examples they come from.
 
     Trap: capped at log N. Where the upper bound comes near it, the noise is too small for N to say anything: read the

@@ -7,7 +7,7 @@ for memorization. That is inherent in such tasks, and the same for every cell of
 
 Features are whitened on the train half, a stronger standardization than dividing each column by its deviation: the
 probe then reads the same for Z and Z·R for every invertible R, which the `metric artefact` label relies on. The price,
-measured on 16 classes told apart by the 8 leading of 64 steeply decaying components, with 512 train examples: accuracy
+measured on 16 classes that differ in the 8 leading of 64 steeply decaying components, with 512 train examples: accuracy
 .66 where a tuned, basis-dependent ridge has .75.
 
 Shape letters: N examples, H in the train half, M = N − H held out, D hidden width, K = min(H, D), C classes, L tokens.
@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Integer, UInt
 
 from analysis.metrics.geometry import (
-    Array,
     Cloud,
     centre,
     matmul,
@@ -39,19 +39,21 @@ PROBE_RIDGE = 1e-2
 class Halves(NamedTuple):
     """Features of the train and of the held-out half, whitened by the train half's mean and covariance."""
 
-    train_HxK: Array
-    test_MxK: Array
+    train_HxK: Float[Array, "H K"]
+    test_MxK: Float[Array, "M K"]
 
 
 class Probe(NamedTuple):
     """Held-out accuracy on the labels and on the control labels, and their difference."""
 
-    accuracy: Array
-    control_accuracy: Array
-    selectivity: Array
+    accuracy: Float[Array, ""]
+    control_accuracy: Float[Array, ""]
+    selectivity: Float[Array, ""]
 
 
-def whitened_halves(train_HxD: Array, test_MxD: Array, resolution: Array) -> Halves:
+def whitened_halves(
+    train_HxD: Float[Array, "H D"], test_MxD: Float[Array, "M D"], resolution: Float[Array, ""]
+) -> Halves:
     """Both halves in the train half's whitened coordinates."""
     h = train_HxD.shape[0]
     mean_1xD = jnp.mean(train_HxD, axis=0, keepdims=True)
@@ -65,7 +67,7 @@ def split_halves(cloud: Cloud) -> Halves:
     return whitened_halves(cloud.points_NxD[:h], cloud.points_NxD[h:], cloud.resolution)
 
 
-def accuracy_of(halves: Halves, groups: Classes) -> Array:
+def accuracy_of(halves: Halves, groups: Classes) -> Float[Array, ""]:
     """Held-out accuracy of ridge regression onto the class indicators; the largest prediction wins."""
     h = halves.train_HxK.shape[0]
     target_HxC = groups.indicator_NxC[:h]
@@ -85,7 +87,9 @@ def probe_of(halves: Halves, groups: Classes, control: Classes) -> Probe:
     return Probe(accuracy, on_control, accuracy - on_control)
 
 
-def probe(z_NxD: Array, labels_N: Array, control_labels_N: Array, n_classes: int) -> Probe:
+def probe(
+    z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], control_labels_N: Int[Array, "N"], n_classes: int
+) -> Probe:
     """Linear probe with its control task (Hewitt & Liang 2019, 1909.03368).
 
     Args:
@@ -104,18 +108,20 @@ def probe(z_NxD: Array, labels_N: Array, control_labels_N: Array, n_classes: int
     return Probe(*(or_nan(cloud.valid, value) for value in reading))
 
 
-def probe_accuracy(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
+def probe_accuracy(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Float[Array, ""]:
     """Held-out accuracy of the linear probe, 0 to 1; arguments and NaN as in `probe`."""
     cloud = centre(z_NxD)
     return or_nan(cloud.valid, accuracy_of(split_halves(cloud), classes(labels_N, n_classes)))
 
 
-def selectivity(z_NxD: Array, labels_N: Array, control_labels_N: Array, n_classes: int) -> Array:
+def selectivity(
+    z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], control_labels_N: Int[Array, "N"], n_classes: int
+) -> Float[Array, ""]:
     """Held-out accuracy on the labels minus that on the control labels, −1 to 1; arguments and NaN as in `probe`."""
     return probe(z_NxD, labels_N, control_labels_N, n_classes).selectivity
 
 
-def control_labels(tokens_NxL: Array, labels_N: Array, seed: int = 0) -> Array:
+def control_labels(tokens_NxL: Integer[Array, "N L"], labels_N: Int[Array, "N"], seed: int = 0) -> Int[Array, "N"]:
     """Labels for the control task: each distinct input gets one label, drawn from the labels' own distribution.
 
     Args:
@@ -134,7 +140,7 @@ def control_labels(tokens_NxL: Array, labels_N: Array, seed: int = 0) -> Array:
     return jnp.sort(labels_N)[rank_N].astype(jnp.int32)
 
 
-def _scramble(word_N: Array) -> Array:
+def _scramble(word_N: UInt[Array, "N"]) -> UInt[Array, "N"]:
     word_N = (word_N ^ (word_N >> jnp.uint32(16))) * jnp.uint32(0x21F0AAAD)
     word_N = (word_N ^ (word_N >> jnp.uint32(15))) * jnp.uint32(0x735A2D97)
     return word_N ^ (word_N >> jnp.uint32(15))

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jaxtyping import Array, Float, Int
+
 from analysis.metrics.cluster_indices import (
     Centroids,
     calinski_harabasz_of,
@@ -25,7 +27,6 @@ from analysis.metrics.cluster_indices import (
     davies_bouldin_of,
 )
 from analysis.metrics.geometry import (
-    Array,
     Cloud,
     Spectrum,
     TwoNN,
@@ -50,10 +51,10 @@ class Shared(NamedTuple):
     """What the metrics of one cell have in common. `half_*` are of the first N/2 examples, for the bias check."""
 
     cloud: Cloud
-    squared_NxN: Array
+    squared_NxN: Float[Array, "N N"]
     spectrum: Spectrum
     half_spectrum: Spectrum
-    white_NxK: Array
+    white_NxK: Float[Array, "N K"]
     halves: Halves
     classes: Classes
     centroids: Centroids
@@ -237,7 +238,9 @@ CHECKS: dict[str, Callable[[Shared], Array]] = {
 BALANCE = ("class_count_min", "class_count_max", "classes_present")
 
 
-def share(z_NxD: Array, labels_N: Array, control_labels_N: Array, n_classes: int) -> Shared:
+def share(
+    z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], control_labels_N: Int[Array, "N"], n_classes: int
+) -> Shared:
     """The parts that several metrics need, each computed once."""
     cloud = centre(z_NxD)
     n = z_NxD.shape[0]
@@ -261,7 +264,9 @@ def share(z_NxD: Array, labels_N: Array, control_labels_N: Array, n_classes: int
     )
 
 
-def measure(z_NxD: Array, labels_N: Array, control_labels_N: Array, n_classes: int) -> dict[str, Array]:
+def measure(
+    z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], control_labels_N: Int[Array, "N"], n_classes: int
+) -> dict[str, Float[Array, ""]]:
     """Every reading of one cell. Pure; jit it, and `lax.map` or vmap it over cells.
 
     Args:

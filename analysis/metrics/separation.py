@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from analysis.metrics.geometry import centre, matmul, or_nan, over_points, spectrum, squared_distances, whitening
-
-Array = jax.Array
 
 # Share of the total covariance added to the within-class one. Caps each discriminant direction at 1/FISHER_RIDGE, and
 # is about the smallest share that float32 resolves.
@@ -25,14 +24,14 @@ class Classes(NamedTuple):
     `valid` is False where a label lies outside 0..C−1 or fewer than two classes occur.
     """
 
-    labels_N: Array
-    indicator_NxC: Array
-    count_C: Array
-    present: Array
-    valid: Array
+    labels_N: Int[Array, "N"]
+    indicator_NxC: Float[Array, "N C"]
+    count_C: Float[Array, "C"]
+    present: Int[Array, ""]
+    valid: Bool[Array, ""]
 
 
-def classes(labels_N: Array, n_classes: int) -> Classes:
+def classes(labels_N: Int[Array, "N"], n_classes: int) -> Classes:
     """Labels (int32, 0..n_classes−1) as a `Classes`. Absent classes and classes of one member are fine."""
     indicator_NxC = jax.nn.one_hot(labels_N, n_classes, dtype=jnp.float32)
     count_C = jnp.sum(indicator_NxC, axis=0)
@@ -41,7 +40,7 @@ def classes(labels_N: Array, n_classes: int) -> Classes:
     return Classes(labels_N, indicator_NxC, count_C, present, in_range & (present > 1))
 
 
-def class_balance(groups: Classes) -> dict[str, Array]:
+def class_balance(groups: Classes) -> dict[str, Float[Array, ""]]:
     """Size of the smallest and of the largest class that occurs, and the number that occur, as float32.
 
     Silhouette's mean is over points and Fisher's trace is weighted by counts: compare at equal balance.
@@ -54,7 +53,7 @@ def class_balance(groups: Classes) -> dict[str, Array]:
     }
 
 
-def silhouette_of(squared_NxN: Array, groups: Classes) -> Array:
+def silhouette_of(squared_NxN: Float[Array, "N N"], groups: Classes) -> Float[Array, ""]:
     """`silhouette` from squared distances that are already there."""
     sum_NxC = matmul(jnp.sqrt(squared_NxN), groups.indicator_NxC)
     is_own_NxC = groups.indicator_NxC > 0
@@ -69,7 +68,7 @@ def silhouette_of(squared_NxN: Array, groups: Classes) -> Array:
     return or_nan(groups.valid & (groups.present < squared_NxN.shape[0]), jnp.mean(score_N))
 
 
-def fisher_trace_of(white_NxK: Array, groups: Classes) -> Array:
+def fisher_trace_of(white_NxK: Float[Array, "N K"], groups: Classes) -> Float[Array, ""]:
     """`fisher_trace` from whitened points that are already there."""
     n, k = white_NxK.shape
     mean_CxK = over_points(groups.indicator_NxC, white_NxK) / jnp.maximum(groups.count_C, jnp.float32(1))[:, None]
@@ -82,7 +81,7 @@ def fisher_trace_of(white_NxK: Array, groups: Classes) -> Array:
     return or_nan(groups.valid, jnp.sum(jnp.square(scaled_KxC)))
 
 
-def silhouette(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
+def silhouette(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Float[Array, ""]:
     """Mean silhouette in Euclidean distance, −1 to 1 (Rousseeuw 1987), by scikit-learn's definition.
 
     A point alone in its class scores 0; absent classes are ignored.
@@ -100,7 +99,7 @@ def silhouette(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
     return or_nan(cloud.valid, silhouette_of(squared_distances(cloud.points_NxD), classes(labels_N, n_classes)))
 
 
-def fisher_trace(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
+def fisher_trace(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Float[Array, ""]:
     """Fisher's discriminant tr((S_W + ρ·S_T)⁻¹ S_B), from 0 to (C−1)/ρ with ρ = `FISHER_RIDGE`.
 
     S_W and S_B weigh classes by their counts, so that the total covariance S_T = S_W + S_B (classes of one member add

@@ -12,8 +12,9 @@ Shape letters: N examples, D and E the hidden widths, K = min(N, D).
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
-from analysis.metrics.geometry import Array, Cloud, centre, matmul, or_nan, over_points, spectrum, squared_distances
+from analysis.metrics.geometry import Cloud, centre, matmul, or_nan, over_points, spectrum, squared_distances
 
 # Every fourth distinct example is held out: enough to estimate R², and few enough to leave more examples than widths.
 HELD_OUT = 4
@@ -31,11 +32,11 @@ LEAST_GRAM = 1e-5
 class Image(NamedTuple):
     """Held-out R² of Y regressed on X, and of X regressed on Y. 1: a linear image; 0 or less: nothing in common."""
 
-    y_from_x: Array
-    x_from_y: Array
+    y_from_x: Float[Array, ""]
+    x_from_y: Float[Array, ""]
 
 
-def _pair(x_NxD: Array, y_NxE: Array) -> tuple[Cloud, Cloud, Array]:
+def _pair(x_NxD: Float[Array, "N D"], y_NxE: Float[Array, "N E"]) -> tuple[Cloud, Cloud, Bool[Array, ""]]:
     """Both as clouds, and whether both are valid."""
     if x_NxD.shape[:1] != y_NxE.shape[:1]:
         raise ValueError(f"both must hold the same examples, got {list(x_NxD.shape)} and {list(y_NxE.shape)}")
@@ -43,7 +44,7 @@ def _pair(x_NxD: Array, y_NxE: Array) -> tuple[Cloud, Cloud, Array]:
     return x, y, x.valid & y.valid
 
 
-def linear_cka(x_NxD: Array, y_NxE: Array) -> Array:
+def linear_cka(x_NxD: Float[Array, "N D"], y_NxE: Float[Array, "N E"]) -> Float[Array, ""]:
     """Biased linear CKA, ‖XᵀY‖²/(‖XᵀX‖·‖YᵀY‖) in Frobenius norms, 0 to 1 (Kornblith et al. 2019, 1905.00414).
 
     Trap: independent data read about D/(N+D) rather than 0: .68/.50/.20/.06 at N=32/64/256/1024 and D=64. Use
@@ -66,7 +67,7 @@ def linear_cka(x_NxD: Array, y_NxE: Array) -> Array:
     return or_nan(valid, jnp.square(cross) / both)
 
 
-def debiased_linear_cka(x_NxD: Array, y_NxE: Array) -> Array:
+def debiased_linear_cka(x_NxD: Float[Array, "N D"], y_NxE: Float[Array, "N E"]) -> Float[Array, ""]:
     """Linear CKA from unbiased HSIC (Song et al. 2012; Nguyen et al. 2021, 2010.15327): about 0 for independent data.
 
     At most 1; slightly negative by chance. The ratio of unbiased parts is not itself unbiased, but nearly.
@@ -84,7 +85,7 @@ def debiased_linear_cka(x_NxD: Array, y_NxE: Array) -> Array:
     return or_nan(defined, jnp.mean(gram_x_NxN * gram_y_NxN) / both)
 
 
-def _debiased_gram(points_NxD: Array) -> Array:
+def _debiased_gram(points_NxD: Float[Array, "N D"]) -> Float[Array, "N N"]:
     """The U-centred Gram matrix (Székely & Rizzo 2014): no diagonal, rows and columns sum to 0.
 
     N×N rather than the equivalent sums over D×D: those cancel, and one far outlier leaves no digit of them.
@@ -96,7 +97,7 @@ def _debiased_gram(points_NxD: Array) -> Array:
     return (gram_NxN - row_N[:, None] - row_N[None, :] + jnp.sum(row_N) / (n - 1)) * off_NxN
 
 
-def svcca(x_NxD: Array, y_NxE: Array, share: float = 0.99) -> Array:
+def svcca(x_NxD: Float[Array, "N D"], y_NxE: Float[Array, "N E"], share: float = 0.99) -> Float[Array, ""]:
     """Mean canonical correlation of the leading principal components, 0 to 1 (Raghu et al. 2017, 1706.05806).
 
     Of each, the fewest components that hold `share` of the variance are kept, and the mean is over as many correlations
@@ -125,7 +126,7 @@ def svcca(x_NxD: Array, y_NxE: Array, share: float = 0.99) -> Array:
     return or_nan(valid, total / jnp.maximum(jnp.minimum(kept_x, kept_y), jnp.float32(1)))
 
 
-def _leading(cloud: Cloud, share: float) -> tuple[Array, Array]:
+def _leading(cloud: Cloud, share: float) -> tuple[Float[Array, "N K"], Float[Array, ""]]:
     """Orthonormal scores of the components kept, N×K with zero columns for the others, and how many are kept."""
     q_NxK, triangular_KxD = jnp.linalg.qr(cloud.points_NxD)
     u_KxK, singular_K, _ = jnp.linalg.svd(triangular_KxD, full_matrices=False)
@@ -136,7 +137,7 @@ def _leading(cloud: Cloud, share: float) -> tuple[Array, Array]:
     return matmul(q_NxK, u_KxK) * kept_K[None, :].astype(jnp.float32), jnp.sum(kept_K).astype(jnp.float32)
 
 
-def procrustes_distance(x_NxD: Array, y_NxE: Array) -> Array:
+def procrustes_distance(x_NxD: Float[Array, "N D"], y_NxE: Float[Array, "N E"]) -> Float[Array, ""]:
     """Squared orthogonal Procrustes distance 2 − 2‖XᵀY‖_* of states at unit Frobenius norm, 0 to 2 (2108.01661).
 
     The least ‖XQ − Y‖² over rotations and reflections Q. scipy.spatial.procrustes, which also scales, gives d − d²/4.
@@ -152,7 +153,7 @@ def procrustes_distance(x_NxD: Array, y_NxE: Array) -> Array:
     return or_nan(valid, jnp.maximum(2 - 2 * nuclear, jnp.float32(0)))
 
 
-def linear_image(x_NxD: Array, y_NxE: Array) -> Image:
+def linear_image(x_NxD: Float[Array, "N D"], y_NxE: Float[Array, "N E"]) -> Image:
     """Is Y a linear image of X, and X of Y? R² of a regression with intercept on examples held out, in both directions.
 
     R² is of all columns together, 1 − Σ squared error / Σ squared deviation (scikit-learn's `variance_weighted`).
@@ -179,7 +180,7 @@ def linear_image(x_NxD: Array, y_NxE: Array) -> Image:
     return Image(or_nan(valid, forward), or_nan(valid, backward))
 
 
-def _held_out(x: Cloud, y: Cloud) -> tuple[Array, Array]:
+def _held_out(x: Cloud, y: Cloud) -> tuple[Bool[Array, "N"], Bool[Array, "N"]]:
     """Who is held out, bool N: every `HELD_OUT`-th distinct pair of rows with all its repeats; and who is no repeat."""
     both_NxF = jnp.concatenate([x.points_NxD, y.points_NxD], axis=1)
     within = jnp.square(x.resolution) + jnp.square(y.resolution)
@@ -189,7 +190,9 @@ def _held_out(x: Cloud, y: Cloud) -> tuple[Array, Array]:
     return rank_N[first_N] % HELD_OUT == HELD_OUT - 1, is_first_N
 
 
-def _held_out_r2(source: Cloud, target: Cloud, held_N: Array, distinct: Array) -> Array:
+def _held_out_r2(
+    source: Cloud, target: Cloud, held_N: Bool[Array, "N"], distinct: Float[Array, ""]
+) -> Float[Array, ""]:
     """R² on the rows held out, of a ridge regression of the target on the source fitted to the others."""
     fits_N = (~held_N).astype(jnp.float32)
     n = jnp.maximum(jnp.sum(fits_N), jnp.float32(1))
@@ -205,13 +208,18 @@ def _held_out_r2(source: Cloud, target: Cloud, held_N: Array, distinct: Array) -
     return or_nan(enough, _r2(matmul(white_NxK, weight_KxE), target_NxE, held_N, target.resolution))
 
 
-def _less_mean(points_NxD: Array, weight_N: Array) -> Array:
+def _less_mean(points_NxD: Float[Array, "N D"], weight_N: Float[Array, "N"]) -> Float[Array, "N D"]:
     """Points less the mean of those of weight 1."""
     total = jnp.maximum(jnp.sum(weight_N), jnp.float32(1))
     return points_NxD - jnp.sum(points_NxD * weight_N[:, None], axis=0, keepdims=True) / total
 
 
-def _r2(guess_NxE: Array, target_NxE: Array, held_N: Array, resolution: Array) -> Array:
+def _r2(
+    guess_NxE: Float[Array, "N E"],
+    target_NxE: Float[Array, "N E"],
+    held_N: Bool[Array, "N"],
+    resolution: Float[Array, ""],
+) -> Float[Array, ""]:
     """1 − Σ squared error / Σ squared deviation over the rows held out."""
     weight_N = held_N.astype(jnp.float32)
     error = jnp.sum(jnp.sum(jnp.square(guess_NxE - target_NxE), axis=1) * weight_N)

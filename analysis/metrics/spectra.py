@@ -5,10 +5,9 @@ Shape letters: N examples, D hidden width, K = min(N, D).
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from analysis.metrics.geometry import Cloud, centre, or_nan, spectrum
-
-Array = jax.Array
 
 # α-ReQ's line is fitted to these shares of the ranks that float32 resolves: the first eigenvalues are the class means,
 # the last are bent down by sampling. Fewer ranks than ALPHA_MIN_RANKS make no line.
@@ -16,13 +15,13 @@ ALPHA_FIRST, ALPHA_LAST = 0.1, 0.5
 ALPHA_MIN_RANKS = 4
 
 
-def von_neumann_entropy_of(singular_K: Array) -> Array:
+def von_neumann_entropy_of(singular_K: Float[Array, "K"]) -> Float[Array, ""]:
     """`von_neumann_entropy` from singular values that are already there."""
     share_K = jnp.square(singular_K) / jnp.sum(jnp.square(singular_K))
     return -jnp.sum(jax.scipy.special.xlogy(share_K, share_K))
 
 
-def alpha_req_of(singular_K: Array, cloud: Cloud) -> Array:
+def alpha_req_of(singular_K: Float[Array, "K"], cloud: Cloud) -> Float[Array, ""]:
     """`alpha_req` from the singular values that are already there."""
     n, resolution = cloud.points_NxD.shape[0], cloud.resolution
     rank_K = jnp.arange(1, singular_K.shape[0] + 1, dtype=jnp.float32)
@@ -39,7 +38,7 @@ def alpha_req_of(singular_K: Array, cloud: Cloud) -> Array:
     return or_nan(defined, -slope)
 
 
-def von_neumann_entropy(z_NxD: Array) -> Array:
+def von_neumann_entropy(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     """Entropy of the eigenvalues of the centred Gram matrix at unit trace, in nats: from 0 to log min(N−1, D).
 
     Not the log of RankMe, whose shares are of singular values, not of their squares. Giraldo et al. 2015 (1211.2459) at
@@ -49,7 +48,7 @@ def von_neumann_entropy(z_NxD: Array) -> Array:
     return or_nan(cloud.valid, von_neumann_entropy_of(spectrum(cloud.points_NxD).singular_K))
 
 
-def renyi_entropy(z_NxD: Array) -> Array:
+def renyi_entropy(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     """Matrix Rényi entropy of order 2, −log Σp², over the same eigenvalues, in nats (Giraldo et al. 2015, 1211.2459).
 
     Exactly the logarithm of the participation ratio, which is why it is no metric of its own in the registry.
@@ -61,7 +60,7 @@ def renyi_entropy(z_NxD: Array) -> Array:
     return or_nan(cloud.valid, -jnp.log(jnp.sum(jnp.square(share_K))))
 
 
-def alpha_req(z_NxD: Array) -> Array:
+def alpha_req(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     """Decay exponent α of the covariance eigenvalues, λᵢ ∝ i^−α, by least squares of log λ on log i (α-ReQ).
 
     Agrawal et al. 2022 (NeurIPS, "α-ReQ: assessing representation quality"). The paper leaves the fit range open; here

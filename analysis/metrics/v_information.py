@@ -19,8 +19,9 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int
 
-from analysis.metrics.geometry import Array, Cloud, centre, matmul, or_nan
+from analysis.metrics.geometry import Cloud, centre, matmul, or_nan
 from analysis.metrics.probes import Halves, split_halves, whitened_halves
 from analysis.metrics.separation import Classes, classes
 
@@ -32,24 +33,24 @@ GAP_LEFT = 1e-8
 PSEUDO_COUNT = 0.5
 
 
-def log_frequencies(indicator_HxC: Array) -> Array:
+def log_frequencies(indicator_HxC: Float[Array, "H C"]) -> Float[Array, "C"]:
     """Smoothed log-frequencies of the classes."""
     count_C = jnp.sum(indicator_HxC, axis=0) + PSEUDO_COUNT
     return jnp.log(count_C) - jnp.log(jnp.sum(count_C))
 
 
-def _with_constant(features_HxK: Array) -> Array:
+def _with_constant(features_HxK: Float[Array, "H K"]) -> Float[Array, "H K+1"]:
     return jnp.concatenate([features_HxK, jnp.ones((features_HxK.shape[0], 1), jnp.float32)], axis=1)
 
 
 def fit_logistic(
-    features_HxK: Array,
-    indicator_HxC: Array,
-    base_C: Array,
-    l2: Array,
+    features_HxK: Float[Array, "H K"],
+    indicator_HxC: Float[Array, "H C"],
+    base_C: Float[Array, "C"],
+    l2: Float[Array, ""],
     steps: int = FIT_STEPS,
-    largest: Array | float = 1.0,
-) -> Array:
+    largest: Float[Array, ""] | float = 1.0,
+) -> Float[Array, "K+1 C"]:
     """Weights (K+1)×C, the constant last, that minimize mean log-loss + l2/2·(‖W‖² + ‖c‖²) around the logits `base_C`.
 
     Nesterov's method for a strongly convex function. Its steps are right for features whose second moments, those of
@@ -77,19 +78,26 @@ def fit_logistic(
     return lax.fori_loop(0, enough, step, (start_CxJ, start_CxJ))[0].T
 
 
-def log_loss(weight_JxC: Array, features_MxK: Array, indicator_MxC: Array, base_C: Array) -> Array:
+def log_loss(
+    weight_JxC: Float[Array, "J C"],
+    features_MxK: Float[Array, "M K"],
+    indicator_MxC: Float[Array, "M C"],
+    base_C: Float[Array, "C"],
+) -> Float[Array, ""]:
     """Mean log-loss in nats."""
     logit_MxC = matmul(_with_constant(features_MxK), weight_JxC) + base_C[None, :]
     return -jnp.mean(jnp.sum(indicator_MxC * jax.nn.log_softmax(logit_MxC, axis=1), axis=1))
 
 
-def select_l2(train_HxK: Array, indicator_HxC: Array, resolution: Array) -> Array:
+def select_l2(
+    train_HxK: Float[Array, "H K"], indicator_HxC: Float[Array, "H C"], resolution: Float[Array, ""]
+) -> Float[Array, ""]:
     """The strength whose fit on the first half of the train half has the least log-loss on its second half."""
     q = train_HxK.shape[0] // 2
     inner = whitened_halves(train_HxK[:q], train_HxK[q:], resolution)
     base_C = log_frequencies(indicator_HxC[:q])
 
-    def loss(l2: Array) -> Array:
+    def loss(l2: Float[Array, ""]) -> Float[Array, ""]:
         weight_JxC = fit_logistic(inner.train_HxK, indicator_HxC[:q], base_C, l2)
         return log_loss(weight_JxC, inner.test_MxK, indicator_HxC[q:], base_C)
 
@@ -97,7 +105,7 @@ def select_l2(train_HxK: Array, indicator_HxC: Array, resolution: Array) -> Arra
     return strengths[jnp.argmin(lax.map(loss, strengths))]  # one by one: each takes as many steps as it needs
 
 
-def v_information_of(halves: Halves, groups: Classes) -> Array:
+def v_information_of(halves: Halves, groups: Classes) -> Float[Array, ""]:
     """`v_information` from prepared halves."""
     h = halves.train_HxK.shape[0]
     train_HxC, test_MxC = groups.indicator_NxC[:h], groups.indicator_NxC[h:]
@@ -109,7 +117,7 @@ def v_information_of(halves: Halves, groups: Classes) -> Array:
     return or_nan(groups.valid, ignorant - log_loss(weight_JxC, halves.test_MxK, test_MxC, base_C))
 
 
-def v_information(z_NxD: Array, labels_N: Array, n_classes: int) -> Array:
+def v_information(z_NxD: Float[Array, "N D"], labels_N: Int[Array, "N"], n_classes: int) -> Float[Array, ""]:
     """V-information about the label in nats, V a softmax of linear functions of Z.
 
     About log C at most; slightly negative (overfitting) where Z says nothing. The halves are those of

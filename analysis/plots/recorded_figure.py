@@ -6,14 +6,13 @@ units (a knob's values, training steps), also where an axis spaces them evenly.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -56,16 +55,11 @@ class Picture:
         return Panel(ax, name, self.points)
 
     def to_csv(self) -> str:
-        """A row for each point in the order of drawing, numbers to seven significant digits, NaN as an empty field."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(Point._fields)
-        writer.writerows([point.panel, point.series, *map(_number, point[2:])] for point in self.points)
-        return out.getvalue()
-
-
-def _number(value: Any) -> str:
-    return "" if value is None or not np.isfinite(value) else f"{float(value):.7g}"
+        """A row for each point in drawing order, numbers to seven digits; an empty field where none is finite."""
+        frame = pd.DataFrame(self.points, columns=list(Point._fields))
+        numbers = frame.columns[2:]
+        frame[numbers] = frame[numbers].astype(float).replace([np.inf, -np.inf], np.nan)
+        return frame.to_csv(index=False, lineterminator="\n", float_format="%.7g")
 
 
 @dataclass(frozen=True)

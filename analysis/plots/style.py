@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-# Okabe & Ito's colours, told apart with any colour vision; every use also has a hatch, a label or a line style.
+# Okabe & Ito's colours, distinct with any colour vision; every use also has a hatch, a label or a line style.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#6b6b6b", "#1a1a1a"
 FREE_TINT, HARM_TINT, BAND_TINT = "#cfe6f5", "#fbdcc8", "#e4e4e4"
 WIDTH = 10.0  # inches; a page column of about 1,000 CSS pixels
@@ -172,6 +172,13 @@ def svg_file(element: str) -> str:
     assert box, "every figure is exported with a viewBox"
     size = f'<svg width="{box[1]}pt" height="{box[2]}pt" '
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{element.replace("<svg ", size, 1)}'
+
+
+def plain_svg(figure: Figure) -> bytes:
+    """The figure as matplotlib's own SVG file: with a size, in DejaVu Sans, its ids drawn at random."""
+    out = io.BytesIO()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:

@@ -24,7 +24,7 @@ def measure(
 
     Args:
       noise: times the cliffs' own.
-      repetitions, n_seeds, n_settings, rng_seed: as `calibrate.measure`.
+      repetitions, n_seeds, n_settings, rng_seed: as `analysis.simulation.__main__.measure`.
     """
     rng = np.random.default_rng([rng_seed, 5])
     found = []
@@ -33,10 +33,10 @@ def measure(
         plain = cliff(start, width)
         truth = replace(plain, seed_sd=noise * plain.seed_sd, cell_sd=noise * plain.cell_sd)
         u_K, metric, ability = simulate(truth, rng, repetitions=1, n_seeds=n_seeds, n_settings=n_settings)
-        told = verdict(u_K, metric[0], ability[0], trivial=TRIVIAL)
-        if told.break_at is not None and told.break_interval is not None:
-            low, high = told.break_interval
-            found.append((told.break_at - start, low <= start <= high, high - low))
+        judged = verdict(u_K, metric[0], ability[0], trivial=TRIVIAL)
+        if judged.break_at is not None and judged.break_interval is not None:
+            low, high = judged.break_interval
+            found.append((judged.break_at - start, low <= start <= high, high - low))
     return found
 
 

@@ -73,21 +73,21 @@ class Found:
         """Whether a label that was planted holds; where none was, that no label of harm does."""
         if not TRUTHS[self.truth]:
             return not self.harmful and not {*self.holds} - {*HARMLESS}
-        told = self.holds + (self.suspected if self.truth in SUSPECTED_AT_MOST else ())
-        return bool({*TRUTHS[self.truth]} & {*told})
+        named = self.holds + (self.suspected if self.truth in SUSPECTED_AT_MOST else ())
+        return bool({*TRUTHS[self.truth]} & {*named})
 
 
 def found_in(truth: str, verdicts: dict[str, Any]) -> Found:
     """What a verdicts.json says of the primary abilities."""
     primary = {bound["ability"] for bound in verdicts["bounds"] if bound["primary"]}
-    told = [one for one in verdicts["labels"] if one["ability"] in primary]
+    labels = [one for one in verdicts["labels"] if one["ability"] in primary]
     harmful = [b["shown_harmful_from"] for b in verdicts["bounds"] if b["primary"] and b["learned"]]
 
     def named(status: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one["name"] for one in told if one["status"] == status))
+        return tuple(dict.fromkeys(one["name"] for one in labels if one["status"] == status))
 
-    claims_told = [one for one in verdicts["claims"] if one["ability"] in primary and one["break_at"] is not None]
-    breaks = tuple((one["break_at"], *one["break_interval"]) for one in claims_told)
+    located = [one for one in verdicts["claims"] if one["ability"] in primary and one["break_at"] is not None]
+    breaks = tuple((one["break_at"], *one["break_interval"]) for one in located)
     harmful = tuple(each for each in harmful if each is not None)
     return Found(truth, harmful, named("holds"), named("suspected"), breaks)
 
@@ -161,8 +161,8 @@ def tally(studies: Iterator[Results]) -> tuple[int, dict[str, int]]:
 def _said(results: Results, judged: list[Judged], bounds: list[Bounds]) -> set[str]:
     said = {f"verdict: {one.verdict.kind}" for one in judged}
     said |= {"harm shown at some setting" for b in bounds if b.primary and b.learned and b.harmful_from is not None}
-    told = diagnose.diagnose(results, judged, bounds)
-    return said | {f"label: {one.name} {one.status}" for one in told if one.status in ("holds", "suspected")}
+    labels = diagnose.diagnose(results, judged, bounds)
+    return said | {f"label: {one.name} {one.status}" for one in labels if one.status in ("holds", "suspected")}
 
 
 def nulls_table(number: int, counts: dict[str, int]) -> str:

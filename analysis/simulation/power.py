@@ -43,7 +43,7 @@ class PowerPlan:
       expected: the verdict that the truth deserves.
       reach: where the bound should get to, in u: the last setting up to the break.
       n_settings: K, equal steps.
-      trivial, alpha, delta_share: as in `transfer.verdict`.
+      trivial, alpha, delta_share: as in `break_test.verdict`.
     """
 
     truth: Truth

@@ -2,21 +2,19 @@
 
     python -m analysis.simulation.power_cli --truth=fall --fall=.1
 
-Say the truth you fear; claims with that truth are simulated (`analysis.simulation.simulator`) and judged by the break
-test, and for
-every number of seeds three things are shown: how often its verdict is given, how often `shown free until` reaches the
-break, and how far off the break is located. u is the knob scaled to [0, 1] with neutral at 0.
+Say the truth you fear. Claims with that truth are simulated (`analysis.simulation.simulator`) and judged by the break
+test. For every number of seeds three things are shown: how often its verdict is given, how often `shown free until`
+reaches the break, and how far off the break is located. u is the knob scaled to [0, 1] with neutral at 0.
 """
 
 import argparse
-import csv
 import dataclasses
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from analysis.plots import style
 from analysis.plots.recorded_figure import Picture, panels, styled
@@ -35,6 +33,7 @@ from analysis.simulation.power import (
 from analysis.simulation.simulator import TRIVIAL, Truth, settings
 from analysis.stats.break_test import MIN_SETTINGS
 from lab.errors import Parser, UserError, command
+from lab.storage.files import write_atomically
 
 BASE = {"fall": 0.4, "free": 0.8, "cliff": 0.97, "plateau": 0.4, "flat": 0.4}
 FALL = {"fall": 0.1, "free": 0.2, "cliff": 0.9}
@@ -43,16 +42,15 @@ SEEDS = (5, 6, 8, 10, 12, 16)
 
 def to_csv(plan: PowerPlan, powers: Sequence[Power]) -> str:
     """A row for each number of seeds, shares with their 95% Monte Carlo intervals."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    rows = []
     names = [field.name for field in dataclasses.fields(Power)]
     ends = ["verdict_low", "verdict_high", "bound_low", "bound_high"]
-    writer.writerow(["expected", "n_settings", *names, *ends])
+    columns = ["expected", "n_settings", *names, *ends]
     for one in powers:
         values = [f"{x:.6g}" if isinstance(x, float) else x for x in dataclasses.astuple(one)]
         limits = [*interval(one.verdict, one.repetitions), *interval(one.bound, one.repetitions)]
-        writer.writerow([plan.expected, plan.n_settings, *values, *(f"{x:.4g}" for x in limits)])
-    return out.getvalue()
+        rows.append([plan.expected, plan.n_settings, *values, *(f"{x:.4g}" for x in limits)])
+    return pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 @styled
@@ -126,7 +124,7 @@ def _parser() -> Parser:
 
 
 def plan_of(args: argparse.Namespace) -> tuple[PowerPlan, str]:
-    """The plan that the command line asks for, and a sentence that says where its noise is from.
+    """The plan of the command line, and what it assumes: truth, baselines and noise, with the noise's source.
 
     Raises:
       UserError: a value is out of its range, or the study cannot be read.
@@ -165,12 +163,12 @@ def plan_of(args: argparse.Namespace) -> tuple[PowerPlan, str]:
     trivial, alpha, share = (reading.trivial, reading.alpha, reading.delta_share) if reading else (TRIVIAL, 0.05, 0.05)
     if base <= trivial:
         raise UserError(f"--base={base:g} must be above the trivial baseline, {trivial:g}.")
-    told = (
+    assumptions = (
         f"truth: {_with_values(ABOUT[kind], args, fall)}\n"
         f"neutral ability {base:.3g}, trivial {trivial:.3g}, delta {share * (base - trivial):.3g}\n"
         f"noise: seed {sds.seed_sd:.3g}, slope {sds.slope_sd:.3g}, cell {sds.cell_sd:.3g} ({source})"
     )
-    return PowerPlan(truth, EXPECTED[kind], reach, args.settings, trivial, alpha, share), told
+    return PowerPlan(truth, EXPECTED[kind], reach, args.settings, trivial, alpha, share), assumptions
 
 
 def _with_values(about: str, args: argparse.Namespace, fall: float) -> str:
@@ -188,9 +186,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--repetitions={args.repetitions} must be 1 or more.")
     if args.out and args.out.suffix not in (".svg", ".png"):
         raise UserError(f"--out={args.out} must end in .svg or .png.")
-    plan, about = plan_of(args)
+    plan, assumptions = plan_of(args)
     seeds = _numbers(args.seeds)
-    print(about, f"K={plan.n_settings} settings, alpha {plan.alpha:g}\n", sep="\n", flush=True)
+    print(assumptions, f"K={plan.n_settings} settings, alpha {plan.alpha:g}\n", sep="\n", flush=True)
     powers = [measure(plan, n, args.repetitions, args.rng_seed) for n in seeds]
     print(_table(powers), "", sentence(plan, powers), sep="\n")
     if args.out:
@@ -212,11 +210,8 @@ def _numbers(text: str) -> list[int]:
 def _write(path: Path, plan: PowerPlan, powers: Sequence[Power]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = figure(plan, powers)
-    if path.suffix == ".png":
-        path.write_bytes(style.png(drawn.figure))
-    else:
-        drawn.figure.savefig(path, format="svg", metadata={"Date": None})
-    path.with_suffix(".csv").write_text(to_csv(plan, powers), encoding="utf-8")
+    write_atomically(path, style.png(drawn.figure) if path.suffix == ".png" else style.plain_svg(drawn.figure))
+    write_atomically(path.with_suffix(".csv"), to_csv(plan, powers))
     print(f"wrote {path} and {path.with_suffix('.csv').name}")
 
 

@@ -109,9 +109,9 @@ def _judged(study: Study, looks: InterimAnalyses) -> tuple[Judged, Bounds]:
     )
     gain, ability = Curve(knob_K, seed_S, metric_SxK), Curve(knob_K, seed_S, ability_SxK)
     options = {"neutral_index": 0, "alpha": 0.05, "delta_share": 0.05} | looks.options(knob_K, seed_S)
-    told = verdict(knob_K, metric_SxK, ability_SxK, trivial=TRIVIAL, draws=DRAWS, **options)
+    judged = verdict(knob_K, metric_SxK, ability_SxK, trivial=TRIVIAL, draws=DRAWS, **options)
     place = ProbeSite("task", 0, "answer")
-    one = Judged("metric", 1, place, "task", "iid", {}, gain, ability, ability, TRIVIAL, told, told.deciding_p)
+    one = Judged("metric", 1, place, "task", "iid", {}, gain, ability, ability, TRIVIAL, judged, judged.deciding_p)
     free, learned = bounds_verdict(ability, TRIVIAL, **options)
     bound = Bounds(
         "task", "iid", {}, True, ability, ability, TRIVIAL, learned,
@@ -133,8 +133,8 @@ def measure(
     truth, rng = TRUTHS[name], np.random.default_rng([rng_seed, list(TRUTHS).index(name), count])
     ends, begins, sizes, wrong = [], [], [], np.zeros(2)
     for _ in range(repetitions):
-        looks, (told, bound), before = refined(truth, rng, n_seeds, n_settings, count, precision)
-        ends.append((told, bound))
+        looks, (last, bound), before = refined(truth, rng, n_seeds, n_settings, count, precision)
+        ends.append((last, bound))
         begins.append(before)
         sizes.append((len(looks.seeds[-1]), len(looks.seeds[-1]) * (len(looks.designed) + len(looks.added))))
         wrong += _contradicts(truth, bound)
@@ -159,8 +159,8 @@ def measure(
     )
 
 
-def _share(told: list[tuple[Verdict, Bounds]], kinds: Collection[str]) -> float:
-    return float(np.mean([v.kind in kinds for v, _ in told]))
+def _share(judged: list[tuple[Verdict, Bounds]], kinds: Collection[str]) -> float:
+    return float(np.mean([v.kind in kinds for v, _ in judged]))
 
 
 def _contradicts(truth: Truth, bound: Bounds) -> tuple[bool, bool]:
@@ -185,11 +185,11 @@ def line(row: Row) -> str:
 
     share, count = row.covered
     covered = f"{share:.2f} of {count:3d}" if count else "    -     "
-    told = ", ".join(f"{kind} {n / row.repetitions:.2f}" for kind, n in row.verdicts.most_common())
+    verdicts = ", ".join(f"{kind} {n / row.repetitions:.2f}" for kind, n in row.verdicts.most_common())
     return (
         f"{row.truth:29s} {row.right_before:.2f} → {row.right:.2f}  {rate(row.false_before)} → {rate(row.false)}"
         f" {rate(row.free_wrong)} {rate(row.harmful_wrong)}  {row.gap_before:.2f} → {row.gap:.2f}  {covered}"
-        f"  {row.seeds:4.1f} {row.cells:4.0f}  {told}"
+        f"  {row.seeds:4.1f} {row.cells:4.0f}  {verdicts}"
     )
 
 

@@ -1,4 +1,5 @@
-"""How the break test errs, and what it finds, when design and noise are not the plain ones: table 3 of calibrate.
+"""How the break test errs, and what it finds, when design and noise are not the plain ones: table 3 of
+`python -m analysis.simulation`.
 
 For each simulated truth a set of verdicts is right; `SILENT` ones claim nothing and are never false; every other
 verdict is a false one.

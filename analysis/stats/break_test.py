@@ -17,19 +17,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Float, Real
 from scipy import stats
 
-from analysis.stats import segmented as location
-from analysis.stats.sign_flip import (
-    ROUNDING,
-    SIDE,
-    Contrasts,
-    intersection_union,
-    log_metric,
-    rank_metric,
-    sign_flip_p,
-    without_rounding,
-)
+from analysis.stats import segmented
+from analysis.stats.claim_data import ClaimData, bounds, prepare, tests_over
+from analysis.stats.sign_flip import ROUNDING, SIDE, Contrasts
 
 VERDICTS = (
     "not learned",
@@ -107,7 +100,7 @@ def least_seeds(alpha: float = 0.05, strict: bool = False) -> dict[str, int]:
     return {**seeds, "all": max(seeds.values())}
 
 
-def family(verdicts: Sequence[Verdict], method: str = "bh") -> np.ndarray:
+def family(verdicts: Sequence[Verdict], method: str = "bh") -> Float[np.ndarray, "V"]:
     """Adjusts the primary claims' deciding p-values for their number (false discovery rate).
 
     Args:
@@ -131,142 +124,12 @@ class InterimLook:
       share: of α, spent at this look; the shares of all looks planned add up to 1.
     """
 
-    seeds_S: np.ndarray
+    seeds_S: Bool[np.ndarray, "S"]
     share: float
 
 
-@dataclasses.dataclass(frozen=True)
-class _Claim:
-    """The data of one claim, neutral first, metric and ability each divided by their largest size.
-
-    The division changes no test (all are free of units) and keeps squares of extreme inputs finite. `delta` and
-    `trivial` are in the divided units; `unit` turns them back.
-    """
-
-    knob_K: np.ndarray
-    u_K: np.ndarray
-    metric_SxK: np.ndarray
-    ability_SxK: np.ndarray
-    trivial: float
-    delta: float
-    neutral: float
-    unit: float
-    removed: tuple[tuple[int, int], ...]
-
-    @property
-    def contrasts(self) -> Contrasts:
-        return Contrasts.of(self.u_K, self.metric_SxK, self.ability_SxK)
-
-
-def _prepare(knob, metric, ability, trivial, neutral_index, delta_share, delta) -> _Claim:
-    """Checks shapes and values, puts neutral first, and marks what is missing as NaN."""
-    knob_K, metric_SxK, ability_SxK = (np.array(x, float) for x in (knob, metric, ability))
-    n_settings = len(knob_K) if knob_K.ndim == 1 else 0
-    if n_settings < 1 or ability_SxK.ndim != 2 or ability_SxK.shape[1] != n_settings or not len(ability_SxK):
-        raise ValueError(
-            f"knob {knob_K.shape} and ability {ability_SxK.shape} must be [K] and [S, K], S and K at least 1"
-        )
-    if metric_SxK.shape != ability_SxK.shape:
-        raise ValueError(f"metric {metric_SxK.shape} and ability {ability_SxK.shape} must have one shape [S, K]")
-    steps = np.diff(knob_K / (np.abs(knob_K).max() or 1.0))
-    if not np.isfinite(knob_K).all() or not ((steps > 0).all() or (steps < 0).all()):
-        raise ValueError(f"knob values must be finite and in strict order, not {knob_K.tolist()}")
-    if neutral_index not in (0, -1, n_settings - 1):
-        raise ValueError(f"neutral_index must be 0 or {n_settings - 1} (an end of the knob), not {neutral_index}")
-    if not np.isfinite(trivial) or delta_share <= 0 or (delta is not None and not 0 < delta < np.inf):
-        raise ValueError(f"trivial {trivial} must be finite, delta_share {delta_share} and delta {delta} positive")
-    lost_SxK = ~(np.isfinite(metric_SxK) & np.isfinite(ability_SxK))
-    removed = tuple((int(s), int(k)) for s, k in np.argwhere(lost_SxK))
-    if neutral_index != 0:
-        knob_K, metric_SxK, ability_SxK = knob_K[::-1], metric_SxK[:, ::-1], ability_SxK[:, ::-1]
-    metric_SxK, _ = _divided(metric_SxK)
-    ability_SxK, unit = _divided(ability_SxK, floor=abs(trivial))
-    scaled_K = knob_K / (np.abs(knob_K).max() or 1.0)
-    u_K = (scaled_K - scaled_K[0]) / ((scaled_K[-1] - scaled_K[0]) or 1.0)
-    there_S = np.isfinite(ability_SxK[:, 0])
-    neutral = float(ability_SxK[there_S, 0].mean()) if there_S.any() else float("nan")
-    margin = delta_share * (neutral - trivial / unit) if delta is None else delta / unit
-    return _Claim(knob_K, u_K, metric_SxK, ability_SxK, trivial / unit, float(margin), neutral, unit, removed)
-
-
-def _divided(values_SxK: np.ndarray, floor: float = 0.0) -> tuple[np.ndarray, float]:
-    """Values over their largest size (or `floor`), non-finite ones as NaN, and the divisor."""
-    present_SxK = np.isfinite(values_SxK)
-    unit = float(np.abs(values_SxK[present_SxK]).max(initial=floor)) or 1.0
-    return np.where(present_SxK, values_SxK, np.nan) / unit, unit
-
-
-def _tests(claim: _Claim, contrasts: Contrasts, rho: float, rng_seed: int) -> dict[str, tuple[float, dict[str, float]]]:
-    """Every verdict's p-value and those of its components."""
-    full, early = contrasts.ability_full_Sx1, slice(0, 1)
-    change_Sx1 = contrasts.ability_before_SxB[:, early] * contrasts.reach_B[early]
-    rise = {"metric rises": contrasts.metric_full_Sx1}
-    given = contrasts.stall_parts(rho)
-    rescaled = {}
-    for name, re_express in (("log ", log_metric), ("rank ", rank_metric)):
-        again = Contrasts.of(claim.u_K, re_express(claim.metric_SxK), claim.ability_SxK)
-        rescaled |= again.stall_parts(rho, name)
-    within = {
-        "ability falls by less than delta": full + claim.delta,
-        "ability rises by less than delta": claim.delta - full,
-    }
-    parts = {
-        "learned": {"neutral beats trivial": claim.ability_SxK[:, :1] - claim.trivial},
-        "latent gain": rise,
-        "harms from the start": {"ability falls by more than delta": -change_Sx1 - claim.delta},
-        "reversal": contrasts.reversal_parts(claim.delta),
-        "stall": given | rescaled,
-        "stall, metric as given": given,
-        "never transferred": rise | within,
-        "transfers": rise | {"ability rises": full},
-    }
-    return {name: intersection_union(part, rng_seed) for name, part in parts.items()}
-
-
-def _tests_over(
-    looks: Sequence[tuple[_Claim, float]], rho: float, rng_seed: int
-) -> dict[str, tuple[float, dict[str, float]]]:
-    """`_tests` at every look, p over the look's share of α, the smallest of each verdict; empty if none can be made."""
-    found: dict[str, tuple[float, dict[str, float]]] = {}
-    for claim, share in looks:
-        for name, (p, parts) in _tests(claim, claim.contrasts, rho, rng_seed).items() if _learns(claim) else ():
-            spent = min(1.0, p / share), {part: min(1.0, each / share) for part, each in parts.items()}
-            if name not in found or spent[0] <= found[name][0]:
-                found[name] = spent
-    return found
-
-
-def _learns(claim: _Claim) -> bool:
-    return claim.neutral > claim.trivial
-
-
-def _bounds(looks: Sequence[tuple[_Claim, float]], alpha: float, rng_seed: int) -> tuple[int | None, int | None]:
-    """The last setting shown free and the first shown harmful, as indices; each look comes with its share of α.
-
-    Fixed sequences: free walks out from neutral, harmful walks in from the last setting that has data, and each stops
-    at its first failure, which keeps each walk's error at α without a correction. Only abilities matter here.
-    """
-    n_settings = len(looks[0][0].knob_K)
-    harmless_K, harmful_K, testable = np.zeros(n_settings, bool), np.zeros(n_settings, bool), False
-    for claim, share in looks:
-        change_SxK = claim.ability_SxK - claim.ability_SxK[:, :1]
-        testable |= 2.0 ** -int(np.isfinite(change_SxK[:, 0]).sum()) <= alpha * share
-        if _learns(claim):
-            for shown_K, contrast_SxK in ((harmless_K, change_SxK), (harmful_K, -change_SxK)):
-                margin = claim.delta if shown_K is harmless_K else -claim.delta
-                p_K = sign_flip_p(without_rounding(contrast_SxK + margin), corrected=False, rng_seed=rng_seed)
-                shown_K |= p_K <= alpha * share
-    if not testable:
-        return None, None
-    free = int(np.argmin(np.append(harmless_K, False))) - 1
-    there_SxK = np.isfinite(looks[-1][0].ability_SxK - looks[-1][0].ability_SxK[:, :1])
-    last = int(np.flatnonzero(there_SxK.any(axis=0))[-1])
-    harmful_from = last + 1 - int(np.argmin(np.append(harmful_K[last::-1], False)))
-    return max(free, 0), harmful_from if harmful_from <= last else None
-
-
 def _decide(
-    claim: _Claim,
+    claim: ClaimData,
     contrasts: Contrasts,
     p: dict[str, float],
     alpha: float,
@@ -316,7 +179,7 @@ def _decide(
     return "underpowered", "the metric rises, but ability is shown neither to change nor to stay within delta"
 
 
-def _sentence(kind: str, reason: str, at: str, claim: _Claim) -> str:
+def _sentence(kind: str, reason: str, at: str, claim: ClaimData) -> str:
     """The verdict in words a reader without statistics can use."""
     delta, neutral, trivial = (f"{x * claim.unit:.3g}" for x in (claim.delta, claim.neutral, claim.trivial))
     text = {
@@ -335,9 +198,9 @@ def _sentence(kind: str, reason: str, at: str, claim: _Claim) -> str:
 
 
 def verdict(
-    knob_K,
-    metric_SxK,
-    ability_SxK,
+    knob_K: Real[np.ndarray, "K"] | Sequence[float],
+    metric_SxK: Real[np.ndarray, "S K"] | Sequence[Sequence[float]],
+    ability_SxK: Real[np.ndarray, "S K"] | Sequence[Sequence[float]],
     *,
     trivial: float,
     neutral_index: int = 0,
@@ -349,7 +212,7 @@ def verdict(
     draws: int = 400,
     rng_seed: int = 0,
     looks: Sequence[InterimLook] = (),
-    designed_K: Sequence[bool] | None = None,
+    designed_K: Bool[np.ndarray, "K"] | Sequence[bool] | None = None,
 ) -> Verdict:
     """Judges whether a latent gain along a knob becomes ability, and where it stops.
 
@@ -382,17 +245,17 @@ def verdict(
     metric_SxK, ability_SxK = np.asarray(metric_SxK, float), np.asarray(ability_SxK, float)
     known_K = np.ones(len(knob_K), bool) if designed_K is None else np.asarray(designed_K, bool)
 
-    def seen(seeds: np.ndarray | slice, settings_K: np.ndarray) -> _Claim:
+    def seen(seeds: np.ndarray | slice, settings_K: Bool[np.ndarray, "K"]) -> ClaimData:
         data = (np.asarray(knob_K)[settings_K], metric_SxK[seeds][:, settings_K], ability_SxK[seeds][:, settings_K])
-        return _prepare(*data, trivial, 0 if neutral_index == 0 else -1, delta_share, delta)
+        return prepare(*data, trivial, 0 if neutral_index == 0 else -1, delta_share, delta)
 
-    claim = _prepare(knob_K, metric_SxK, ability_SxK, trivial, neutral_index, delta_share, delta)
+    claim = prepare(knob_K, metric_SxK, ability_SxK, trivial, neutral_index, delta_share, delta)
     looks = looks or (InterimLook(np.ones(len(claim.ability_SxK), bool), 1.0),)
     designed = [(seen(look.seeds_S, known_K), look.share) for look in looks]
     contrasts = designed[-1][0].contrasts
-    tests = _tests_over(designed, rho, rng_seed)
+    tests = tests_over(designed, rho, rng_seed)
     every_K = np.ones_like(known_K)
-    free, harmful = _bounds([(seen(each.seeds_S, every_K), each.share) for each in looks], alpha, rng_seed)
+    free, harmful = bounds([(seen(each.seeds_S, every_K), each.share) for each in looks], alpha, rng_seed)
     free, harmful = (free, harmful) if tests else (None, None)
     p_values = {name: p for name, (p, _) in tests.items()}
     kind, reason = _decide(designed[-1][0], contrasts, p_values, alpha, alpha * looks[-1].share, strict, harmful)
@@ -430,14 +293,14 @@ _DECIDED_BY = {
 }
 
 
-def _located(claim: _Claim, kind: str, draws: int, rng_seed: int) -> tuple[float | None, tuple[float, float] | None]:
+def _located(claim: ClaimData, kind: str, draws: int, rng_seed: int) -> tuple[float | None, tuple[float, float] | None]:
     """The break and its interval in knob units, for a reversal or a stall."""
     if kind not in ("reversal", "stall"):
         return None, None
     there_SxK = np.isfinite(claim.ability_SxK)
     seeds_S, settings_K = there_SxK.any(axis=1), there_SxK.any(axis=0)
     u_K = claim.u_K[settings_K]
-    found = location.locate(u_K, claim.ability_SxK[seeds_S][:, settings_K], kind, draws=draws, rng_seed=rng_seed)
+    found = segmented.locate(u_K, claim.ability_SxK[seeds_S][:, settings_K], kind, draws=draws, rng_seed=rng_seed)
     if found is None:
         return None, None
     start, reach = claim.knob_K[0], claim.knob_K[-1] - claim.knob_K[0]

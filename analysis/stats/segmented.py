@@ -13,6 +13,7 @@ import functools
 import itertools
 
 import numpy as np
+from jaxtyping import Float, Int
 
 MAX_KNOTS = 3
 # About this many knot positions over the whole knob: 39 interior ones give 9,139 placements of three knots, which a
@@ -45,11 +46,11 @@ class Break:
 class _Designs:
     """Every placement of J knots: `knots_DxJ`, and an orthonormal basis `basis_DxPxK` of its curves (P = J + 2)."""
 
-    knots_DxJ: np.ndarray
-    basis_DxPxK: np.ndarray
+    knots_DxJ: Float[np.ndarray, "D J"]
+    basis_DxPxK: Float[np.ndarray, "D P K"]
 
 
-def _curves(u_K: np.ndarray, knots_DxJ: np.ndarray) -> np.ndarray:
+def _curves(u_K: Float[np.ndarray, "K"], knots_DxJ: Float[np.ndarray, "D J"]) -> Float[np.ndarray, "D K J+2"]:
     """Columns 1, u, (u − knot)+ for every placement: D×K×P."""
     hinges_DxKxJ = np.maximum(0.0, u_K[None, :, None] - knots_DxJ[:, None, :])
     flat_DxKx1 = np.ones((len(knots_DxJ), len(u_K), 1))
@@ -77,7 +78,7 @@ def _designs(u: tuple[float, ...], n_knots: int, between: int) -> _Designs:
     return _Designs(knots_DxJ, np.ascontiguousarray(basis_DxKxP.transpose(0, 2, 1)))
 
 
-def _best_placement(designs: _Designs, curves_KxN: np.ndarray) -> np.ndarray:
+def _best_placement(designs: _Designs, curves_KxN: Float[np.ndarray, "K N"]) -> Int[np.ndarray, "N"]:
     """For each of N curves the index of the placement with the least squared error: int[N].
 
     The error is |y|² − |Qᵀy|², so the placement with the largest explained part wins and no residual is formed.
@@ -96,14 +97,16 @@ def _best_placement(designs: _Designs, curves_KxN: np.ndarray) -> np.ndarray:
     return best_N
 
 
-def _slopes(designs: _Designs, u_K: np.ndarray, best_N: np.ndarray, curves_KxN: np.ndarray) -> np.ndarray:
+def _slopes(
+    designs: _Designs, u_K: Float[np.ndarray, "K"], best_N: Int[np.ndarray, "N"], curves_KxN: Float[np.ndarray, "K N"]
+) -> Float[np.ndarray, "N P"]:
     """Slopes of each curve's best fit, N×(J+1), left to right."""
     columns_NxKxP = _curves(u_K, designs.knots_DxJ[best_N])
     weights_NxP = np.einsum("npk,kn->np", np.linalg.pinv(columns_NxKxP), curves_KxN)
     return np.cumsum(weights_NxP[:, 1:], axis=1)
 
 
-def _leave_one_out_error(designs: _Designs, ability_SxK: np.ndarray) -> float:
+def _leave_one_out_error(designs: _Designs, ability_SxK: Float[np.ndarray, "S K"]) -> float:
     """Mean squared error on a seed of the curve fitted to the mean of the others."""
     n_seeds = len(ability_SxK)
     others_SxK = (ability_SxK.sum(axis=0) - ability_SxK) / (n_seeds - 1)
@@ -113,7 +116,9 @@ def _leave_one_out_error(designs: _Designs, ability_SxK: np.ndarray) -> float:
     return float(((ability_SxK - fitted_SxK) ** 2).mean())
 
 
-def _read_break(kind: str, u_K: np.ndarray, knots_NxJ: np.ndarray, slopes_NxP: np.ndarray) -> np.ndarray:
+def _read_break(
+    kind: str, u_K: Float[np.ndarray, "K"], knots_NxJ: Float[np.ndarray, "N J"], slopes_NxP: Float[np.ndarray, "N P"]
+) -> Float[np.ndarray, "2 N"]:
     """The knot that is the break and how far it could slide, for each curve: [2, N], NaN where no knot qualifies.
 
     Reversal: the knot that adds most *negative* slope, so that a plateau's knot before the fall does not win.
@@ -131,7 +136,7 @@ def _read_break(kind: str, u_K: np.ndarray, knots_NxJ: np.ndarray, slopes_NxP: n
     return np.where(found_N, np.stack([at_N, np.where(between_N <= 0, end_N, at_N)]), np.nan)
 
 
-def fill_missing(ability_SxK: np.ndarray) -> np.ndarray:
+def fill_missing(ability_SxK: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S K"]:
     """Fills non-finite cells by the additive fit seed + setting, so that a lost cell does not shift the mean curve.
 
     Args:
@@ -153,8 +158,8 @@ def fill_missing(ability_SxK: np.ndarray) -> np.ndarray:
 
 
 def locate(
-    u_K: np.ndarray,
-    ability_SxK: np.ndarray,
+    u_K: Float[np.ndarray, "K"],
+    ability_SxK: Float[np.ndarray, "S K"],
     kind: str,
     *,
     draws: int = 400,
@@ -210,7 +215,9 @@ def locate(
     return Break(float(at_2xN[0, 0]), low, high, len(knots), knots, tuple(slopes_NxP[0].tolist()))
 
 
-def _interval(at: float, at_N: np.ndarray, n_seeds: int, level: float, u_K: np.ndarray) -> tuple[float, float]:
+def _interval(
+    at: float, at_N: Float[np.ndarray, "N"], n_seeds: int, level: float, u_K: Float[np.ndarray, "K"]
+) -> tuple[float, float]:
     """Percentiles of the resampled breaks, widened for few seeds and for the knot grid's own step.
 
     Resampling S seeds understates a mean's spread by √((S−1)/S): the ends are pushed away from the estimate by that.

@@ -1,4 +1,4 @@
-"""Paired contrasts along a knob and their sign-flip p-values: what the break test in `transfer` is made of.
+"""Paired contrasts along a knob and their sign-flip p-values: what the break test is made of.
 
 Sign flips: Fisher (1935); the maximum over candidate breaks: Westfall & Young (1993); all components of a verdict at
 once: the intersection–union test of Berger (1982).
@@ -11,6 +11,7 @@ import dataclasses
 import functools
 
 import numpy as np
+from jaxtyping import Bool, Float
 from scipy import stats
 
 SIDE = 3  # settings on each side of a candidate break, itself included
@@ -20,7 +21,7 @@ ROUNDING = 1e-12  # relative to the largest value: smaller contrasts are roundin
 
 
 @functools.lru_cache(maxsize=32)
-def sign_flips(n_seeds: int, rng_seed: int = 0) -> np.ndarray:
+def sign_flips(n_seeds: int, rng_seed: int = 0) -> Float[np.ndarray, "F S"]:
     """Sign flips F×S of ±1, the identity first: all 2^S up to 14 seeds, else 10,000 (the identity and random ones)."""
     if n_seeds <= ALL_FLIPS_UP_TO:
         bits_FxS = (np.arange(2**n_seeds)[:, None] >> np.arange(n_seeds)) & 1
@@ -32,7 +33,9 @@ def sign_flips(n_seeds: int, rng_seed: int = 0) -> np.ndarray:
     return flips_FxS
 
 
-def sign_flip_p(contrasts_SxB: np.ndarray, *, corrected: bool = True, rng_seed: int = 0) -> np.ndarray:
+def sign_flip_p(
+    contrasts_SxB: Float[np.ndarray, "S B"], *, corrected: bool = True, rng_seed: int = 0
+) -> Float[np.ndarray, "B"]:
     """One-sided p-values that each contrast's mean is above 0, by flipping the signs of whole seeds.
 
     The statistic is Σx/√Σx² over the seeds that have the contrast: increasing in t for a given number of them, of
@@ -56,15 +59,15 @@ def sign_flip_p(contrasts_SxB: np.ndarray, *, corrected: bool = True, rng_seed: 
     return np.where(norm_B > 0, reaches_FxB.mean(axis=0), 1.0)
 
 
-def without_rounding(values: np.ndarray) -> np.ndarray:
+def without_rounding(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Values of order one with those below `ROUNDING` set to 0: equal numbers must not differ "in every seed"."""
     return np.where(np.abs(values) < ROUNDING, 0.0, values)
 
 
-def log_metric(metric_SxK: np.ndarray) -> np.ndarray:
+def log_metric(metric_SxK: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S K"]:
     """A logarithm of a signed metric that increases with it and whose slopes do not depend on its unit.
 
-    log M where all M > 0; −log(−M) where all M < 0 (a raw positive metric whose claimed gain is a fall); otherwise
+    log M where all M > 0; −log(−M) where all M < 0 (a raw positive metric whose claimed gain is a fall); of mixed sign,
     log(M − min M + sd M), the standard deviation over all cells. Non-finite cells stay NaN.
     """
     finite = metric_SxK[np.isfinite(metric_SxK)]
@@ -77,14 +80,16 @@ def log_metric(metric_SxK: np.ndarray) -> np.ndarray:
     return np.log(metric_SxK - finite.min() + finite.std())
 
 
-def rank_metric(metric_SxK: np.ndarray) -> np.ndarray:
+def rank_metric(metric_SxK: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S K"]:
     """Ranks among all finite cells, ties averaged; non-finite cells stay NaN."""
     return stats.rankdata(np.where(np.isfinite(metric_SxK), metric_SxK, np.nan), axis=None, nan_policy="omit").reshape(
         metric_SxK.shape
     )
 
 
-def seed_slopes(u_K: np.ndarray, values_SxK: np.ndarray, segments_BxK: np.ndarray) -> np.ndarray:
+def seed_slopes(
+    u_K: Float[np.ndarray, "K"], values_SxK: Float[np.ndarray, "S K"], segments_BxK: Bool[np.ndarray, "B K"]
+) -> Float[np.ndarray, "S B"]:
     """Least-squares slope in u of each seed over each segment's finite cells, S×B; NaN with fewer than two cells."""
     present_SxK = np.isfinite(values_SxK)
     scale = np.abs(values_SxK[present_SxK]).max(initial=0.0) or 1.0
@@ -108,16 +113,18 @@ class Contrasts:
     """
 
     breaks: tuple[int, ...]
-    reach_B: np.ndarray
-    metric_before_SxB: np.ndarray
-    metric_after_SxB: np.ndarray
-    ability_before_SxB: np.ndarray
-    ability_after_SxB: np.ndarray
-    metric_full_Sx1: np.ndarray
-    ability_full_Sx1: np.ndarray
+    reach_B: Float[np.ndarray, "B"]
+    metric_before_SxB: Float[np.ndarray, "S B"]
+    metric_after_SxB: Float[np.ndarray, "S B"]
+    ability_before_SxB: Float[np.ndarray, "S B"]
+    ability_after_SxB: Float[np.ndarray, "S B"]
+    metric_full_Sx1: Float[np.ndarray, "S 1"]
+    ability_full_Sx1: Float[np.ndarray, "S 1"]
 
     @classmethod
-    def of(cls, u_K: np.ndarray, metric_SxK: np.ndarray, ability_SxK: np.ndarray) -> "Contrasts":
+    def of(
+        cls, u_K: Float[np.ndarray, "K"], metric_SxK: Float[np.ndarray, "S K"], ability_SxK: Float[np.ndarray, "S K"]
+    ) -> "Contrasts":
         """Slopes from the cells where metric and ability are both finite (no gain without its ability, nor reverse)."""
         both_SxK = np.isfinite(metric_SxK) & np.isfinite(ability_SxK)
         used = np.flatnonzero(both_SxK.any(axis=0))
@@ -133,13 +140,13 @@ class Contrasts:
         m_before, a_before, m_after, a_after, m_full, a_full = slopes
         return cls(breaks, u_K[list(breaks)], m_before, m_after, a_before, a_after, m_full, a_full)
 
-    def efficiency_loss_SxB(self, rho: float) -> np.ndarray:
+    def efficiency_loss_SxB(self, rho: float) -> Float[np.ndarray, "S B"]:
         """c_s = ρ·a⁻_s/m̄⁻ − a⁺_s/m̄⁺, NaN where a mean metric slope is not positive and efficiency has no meaning."""
         means = [_mean_over_seeds(x) for x in (self.metric_before_SxB, self.metric_after_SxB)]
         before_B, after_B = (np.where(mean_B > 0, mean_B, np.nan) for mean_B in means)
         return rho * self.ability_before_SxB / before_B - self.ability_after_SxB / after_B
 
-    def reversal_parts(self, delta: float) -> dict[str, np.ndarray]:
+    def reversal_parts(self, delta: float) -> dict[str, Float[np.ndarray, "S B"]]:
         """The contrasts that must all be positive for a reversal, S×B each; `delta` in units of the ability."""
         return {
             "ability non-inferior up to the break": self.ability_before_SxB * self.reach_B + delta,
@@ -148,7 +155,7 @@ class Contrasts:
             "metric rises after": self.metric_after_SxB,
         }
 
-    def stall_parts(self, rho: float, scale: str = "") -> dict[str, np.ndarray]:
+    def stall_parts(self, rho: float, scale: str = "") -> dict[str, Float[np.ndarray, "S B"]]:
         """The contrasts that must all be positive for a stall, S×B each; `scale` names the metric's re-expression."""
         return {
             f"{scale}metric rises before": self.metric_before_SxB,
@@ -158,13 +165,13 @@ class Contrasts:
         }
 
 
-def _mean_over_seeds(values_SxB: np.ndarray) -> np.ndarray:
+def _mean_over_seeds(values_SxB: Float[np.ndarray, "S B"]) -> Float[np.ndarray, "B"]:
     """Mean over the seeds that have a value, 0 where none has."""
     present_SxB = np.isfinite(values_SxB)
     return np.where(present_SxB, values_SxB, 0.0).sum(axis=0) / np.maximum(present_SxB.sum(axis=0), 1)
 
 
-def intersection_union(parts: dict[str, np.ndarray], rng_seed: int = 0) -> tuple[float, dict[str, float]]:
+def intersection_union(parts: dict[str, Float[np.ndarray, "S B"]], rng_seed: int = 0) -> tuple[float, dict[str, float]]:
     """p-value that all parts are positive at one and the same break: smallest over breaks of the largest over parts.
 
     Args:

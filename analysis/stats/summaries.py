@@ -5,18 +5,17 @@ Missing readings (a diverged cell, a metric that is not defined) are NaN and are
 Shape letters: S seeds, K columns (knob settings, say), R bootstrap draws.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
 TRIM = 0.25  # share cut from each end: what is left is the interquartile mean
 DRAWS = 2000
 
 
-def iqm(values_SxK: np.ndarray) -> np.ndarray:
+def iqm(values_SxK: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "K"]:
     """Interquartile mean over the first axis: float64[K], NaN where a column has no finite value."""
     values_SxK = np.asarray(values_SxK, float)
     if np.isfinite(values_SxK).all() and len(values_SxK):
@@ -25,8 +24,8 @@ def iqm(values_SxK: np.ndarray) -> np.ndarray:
 
 
 def interval(
-    values_SxK: np.ndarray, level: float = 0.95, draws: int = DRAWS, rng_seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+    values_SxK: Float[np.ndarray, "S K"], level: float = 0.95, draws: int = DRAWS, rng_seed: int = 0
+) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
     """Percentile interval of each column's interquartile mean, seeds resampled with replacement.
 
     Columns with equally many readings get the same resamples, so intervals along a knob move together. With few seeds
@@ -52,17 +51,17 @@ def interval(
     return low_K, high_K
 
 
-def quantiles(values_SxK: np.ndarray, at: Sequence[float]) -> np.ndarray:
+def quantiles(values_SxK: Float[np.ndarray, "S K"], at: Sequence[float]) -> Float[np.ndarray, "Q K"]:
     """Quantiles over the first axis (linear interpolation): float64[len(at), K], NaN where nothing is finite."""
     columns = _columns(values_SxK)
     found = [np.quantile(column, at) if len(column) else np.full(len(at), np.nan) for column in columns]
     return np.asarray(found, float).reshape(len(columns), len(at)).T
 
 
-def _columns(values_SxK: np.ndarray) -> list[np.ndarray]:
+def _columns(values_SxK: Float[np.ndarray, "S K"]) -> list[Float[np.ndarray, "_"]]:
     """The finite values of every column."""
     return [column[np.isfinite(column)] for column in np.asarray(values_SxK, float).T]
 
 
-def _trimmed(values: np.ndarray) -> float:
+def _trimmed(values: Float[np.ndarray, "..."]) -> float:
     return float(stats.trim_mean(values, TRIM)) if len(values) else np.nan
