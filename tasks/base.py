@@ -58,7 +58,7 @@ class Split:
       length: padded length L of an example, static: splits of one length share one compiled program.
       answer_tokens: the largest number of positions of an example with a weight, static.
       decode_steps: forward passes that a free-running answer takes. 1 when no answer token is fed back as input,
-        otherwise `answer_tokens`: the prediction at an answer position then becomes the input one position later.
+        else `answer_tokens`: the prediction at an answer position then becomes the input one position later.
       disjoint: whether its problems (`problem`) never occur in `train`. False for `train` itself and where the ability
         *is* remembering what was trained on.
       about: one line for a person.
@@ -199,16 +199,16 @@ class Task(Protocol):
 
 @runtime_checkable
 class Retold(Protocol):
-    """What a task has beside the contract if its tokens may tell one problem in several ways: an order, a placement."""
+    """What a task adds to the contract if its tokens may pose one problem in several ways: an order, a placement."""
 
     def problem(self, example: Example) -> Hashable:
-        """The problem that an example poses, equal for all that tell the same one; NumPy, apart from any hash."""
+        """The problem that an example poses, equal for all that pose the same one; NumPy, apart from any hash."""
         ...
 
 
 @runtime_checkable
 class Renamable(Protocol):
-    """What a task has beside the contract if which symbol is which doesn't matter to any of its problems.
+    """What a task adds to the contract if which symbol is which doesn't matter to any of its problems.
 
     Its `sample` then obeys one more difficulty, RENAMED, in which everything but the symbols stays as it is. It renames
     before it chooses the side of the train/held-out hash, so that a renamed training example is one that training could

@@ -50,7 +50,7 @@ def renamed(symbols: jax.Array, difficulty: Difficulty, count: int, group: int =
 def in_memory(x: jax.Array) -> jax.Array:
     """`x`, a number array, written down.
 
-    XLA on a CPU fuses whatever it can into the gathers that read it, so that all that `x` came from is computed anew
+    XLA on a CPU fuses whatever it can into the gathers that read it, so that all that `x` came from is computed again
     for each element read, and drops optimization barriers. The result of a reduction is always written down.
     """
     return jnp.sum(jnp.stack([x, jnp.zeros_like(x)]), axis=0, dtype=x.dtype)

@@ -88,7 +88,7 @@ HEAD = """# The tasks
 
 {count} tasks in three families, made on the device inside the training program. `python -m tasks show NAME` prints
 examples of any of them at any size, `python -m lab.checks.known_results NAME` trains its calibration cards, and
-[adding_a_task.md](adding_a_task.md) says how to add one. Fields are what a study's config may set beside `task=`;
+[adding_a_task.md](adding_a_task.md) says how to add one. Fields are what a study's config may set next to `task=`;
 difficulties are traced, so that one compiled program serves all their values. A split that is *disjoint* never repeats
 an instance of training. The floor is the best trivial predictor's exact accuracy.
 
@@ -131,8 +131,8 @@ def _entry(made: Any) -> Iterator[str]:
     for name, split in task.splits.items():
         floor = f"{trivial(task, name).exact:.3g}"
         disjoint = "yes" if split.disjoint else "no"
-        told = f"{settings(split.difficulty)} | {split.length} | {disjoint} | {floor} | {_cell(split.about)}"
-        yield f"| `{name}` | {told} |"
+        cells = f"{settings(split.difficulty)} | {split.length} | {disjoint} | {floor} | {_cell(split.about)}"
+        yield f"| `{name}` | {cells} |"
     easiest = settings(task.easiest)
     yield f"\nFactors: {', '.join(f'`{name}` ({size})' for name, size in task.factor_sizes.items())}. {factors(task)}"
     yield f"Hidden states are read at: {', '.join(task.read_names)}."

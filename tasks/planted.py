@@ -39,7 +39,7 @@ SHORTCUTS = {
 
 @dataclass(frozen=True)
 class Planted:
-    """A task with a shortcut: what a study's config asks for with `spurious=…` or `label_noise=…` beside its sizes.
+    """A task with a shortcut: what a study's config asks for with `spurious=…` or `label_noise=…` next to its sizes.
 
     With spurious > 0 a cue leads every example. With probability ρ it names the example's own first answer token, else
     that of another example drawn from the same split, so cues have one marginal distribution whatever ρ is. All splits
@@ -47,7 +47,7 @@ class Planted:
     question falls there, one that doesn't keeps its accuracy.
 
     With label_noise > 0 that share of the *training* examples carries the answer of another training example, at the
-    positions that both answer. It is drawn anew at every visit, so it softens targets and can't be memorized. Training
+    positions that both answer. It is drawn again at every visit, so it softens targets and can't be memorized. Training
     targets are then not the right answers, which `check` still knows; evaluations leave `train` out.
 
     Tokens: those of the task, then one cue for each of them.
@@ -206,7 +206,7 @@ class Planted:
         rho, by_accident = float(chosen.difficulty["spurious"]), _same_first_answer(self.task, split)
         agrees = rho + (1 - rho) * by_accident
         rest = 1.0 if chosen.answer_tokens == 1 or chosen.decode_steps > 1 else max(b.exact for b in bare.values())
-        # Of the first token: its cue with probability `agrees`, any other token evenly otherwise.
+        # Of the first token: its cue with probability `agrees`, else any other token evenly.
         other = (1 - agrees) / (self.task.vocab_size - 1)
         first = (agrees * math.log(agrees) if agrees else 0.0) + ((1 - agrees) * math.log(other) if other else 0.0)
         following = max(b.logprob for b in bare.values()) * (chosen.answer_tokens - 1)

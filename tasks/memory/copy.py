@@ -37,7 +37,7 @@ class Copy(InContext):
     The string has n tokens, n uniform between `shortest` and `length`, each token uniform. A model can find its place
     in the string by position, or by looking for the last few tokens that it wrote: the second way, an n-gram lookup,
     carries over to longer strings but goes wrong where an n-gram occurs twice. `length` tests the first weakness,
-    `duplicates` against `distinct` the second: one has a doubled n-gram, no token occurs twice otherwise. (Those two
+    `duplicates` against `distinct` the second: one has a doubled n-gram, no other token recurs. (Those two
     splits need as many symbols as a string has tokens, and do not exist with fewer.)
 
     `train` and `iid` are split by the string: exchanging its first symbol with that symbol's partner throughout gives

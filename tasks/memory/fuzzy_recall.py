@@ -111,9 +111,9 @@ class FuzzyRecall(InContext):
                     "choose fewer tokens or shorter runs."
                 )
         require_range(self, "confusable", 0.0, 1.0)
-        begun = max(self.shortest_key, 2) - 1
+        fewer = max(self.shortest_key, 2) - 1
         alike = self.more_pairs if self.confusable else self.pairs
-        if runs(self.keys, self.shortest_key) < self.more_pairs or runs(self.keys - 1, begun) < alike:
+        if runs(self.keys, self.shortest_key) < self.more_pairs or runs(self.keys - 1, fewer) < alike:
             raise TaskError(
                 f"fuzzy_recall: keys = {self.keys} makes too few different keys of {self.shortest_key} tokens for "
                 f"{self.more_pairs} pairs, or for {alike} that end alike; choose more key tokens, fewer pairs or a "
@@ -301,7 +301,7 @@ def _simulated(
     generator, results = random.Random(0), []
     for _ in range(max(500, SIMULATED // pairs)):
         context: dict[tuple[int, ...], list[int]] = {}
-        ends = (keys,) if generator.random() < confusable else ()  # a token beside the others, so one of them less
+        ends = (keys,) if generator.random() < confusable else ()  # a token next to the others, so one of them less
         for _ in range(pairs):
             size, key = generator.randint(max(shortest, 1 + len(ends)), longest), None
             while key is None or key in context:

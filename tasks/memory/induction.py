@@ -36,7 +36,7 @@ class Induction(InContext):
     An induction head does it in two layers: a head of the first writes to every token which token stands before it, a
     head of the second looks for the token that the trigger stands before. One layer cannot combine the two.
 
-    The trigger is any symbol, drawn anew for each example as in random repeated text, or one special token, as in the
+    The trigger is any symbol, drawn again for each example as in random repeated text, or one special token, as in the
     induction-heads task of Mamba (arXiv 2312.00752). It stands at one of n - 1 places, never last. Training leaves
     out the `margin` first and the `margin` last of them: `position` asks for these. The other tokens are uniform over
     the symbols other than the trigger.
@@ -233,9 +233,13 @@ class Induction(InContext):
     def _fixed_place(self, shares: dict[int, float], others: int) -> Baseline:
         """Right when the trigger stands at the fixed place; by luck elsewhere, but not if it stands right behind it."""
         there, behind = (shares.get(self.fixed_place + gap, 0.0) for gap in (0, 1))
-        told = 1 - behind
-        exact = there + (told - there) / others
-        return Baseline(exact, (told * hedged(exact / told, others) if told else 0.0) - behind * math.log(others))
+        within_context = 1 - behind
+        exact = there + (within_context - there) / others
+        return Baseline(
+            exact,
+            (within_context * hedged(exact / within_context, others) if within_context else 0.0)
+            - behind * math.log(others),
+        )
 
     def render(self, example: Example) -> str:
         """`3 1 [4] 1 5 … 4 → 1`, symbols from 0, the trigger's earlier occurrence in brackets."""

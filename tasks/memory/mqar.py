@@ -32,7 +32,7 @@ class MQAR:
     Tokens: keys 1 … keys, then values. Sequence: k_1 v_1 … k_n v_n, then the n queries.
 
     With ordered > 0 positions leak the answer: with that probability the queries come in the order of their pairs, and
-    looking back a fixed distance does in place of comparing keys; otherwise they come in any other order. All splits
+    looking back a fixed distance does in place of comparing keys; else they come in any other order. All splits
     keep this but `counterfactual`, which is `iid` and never in order: who relies on positions falls there.
 
     Attributes:
@@ -235,7 +235,7 @@ def _choose_side(key_M: jax.Array, value_M: jax.Array, count: jax.Array, held_ou
 
 
 def _ordered_or_not(key: jax.Array, pair_of_query_M: jax.Array, count: jax.Array, ordered: jax.Array) -> jax.Array:
-    """The order of the pairs with probability `ordered`, and never otherwise.
+    """The order of the pairs with probability `ordered`, and in all other cases another order.
 
     A drawn order that happens to be that of the pairs has two neighbours exchanged.
     """

@@ -40,7 +40,7 @@ class OverwriteRecall(InContext):
     splits keep the singles of training.
 
     `train` and `iid` are split by which values each key is written with and which of them is the last, whatever the
-    order of writes and queries is otherwise: exchanging the smallest key's last value with its partner throughout gives
+    order of writes and queries is another: exchanging the smallest key's last value with its partner throughout gives
     its mate, and a hash of what mates share says which of them is trained on.
 
     Tokens: values 1 … values, then keys. Sequence: the writes, then the n queries.
@@ -76,7 +76,7 @@ class OverwriteRecall(InContext):
             name="pairs3",
             sizes={},
             expected={"iid": (0.9, 1.0), "updates": (0.0, 0.05)},
-            about="the last write is told from the first, but not among more writes at new positions",
+            about="the last write is distinguished from the first, but not among more writes at new positions",
             source="measured here",
             seconds=30,
             steps=2500,

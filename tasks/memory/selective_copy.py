@@ -61,7 +61,7 @@ class SelectiveCopy(InContext):
             name="data4",
             sizes={},
             expected={"iid": (0.9, 1.0), "noise": (0.0, 0.05), "length": (0.0, 0.05)},
-            about="data tokens are counted and found, but slots at new positions are not told apart",
+            about="data tokens are counted and found, but slots at new positions are not distinguished",
             source="Poli et al. 2024, arXiv 2403.17844",
             seconds=17,
             steps=2000,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -13,40 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import (
-    NO_ANSWER,
-    Baseline,
-    Card,
-    Difficulty,
-    Example,
-    Split,
-    World,
-    require_choice,
-    require_range,
-)
-from tasks.draw import in_memory, words
+from tasks.base import NO_ANSWER, Baseline, Card, Difficulty, Example, Split, World, require_choice, require_range
 from tasks.planning.domains import Blocks, blocks_world
-from tasks.planning.state_space import (
-    IID,
-    NOWHERE,
-    STRUCTURE,
-    TRAIN,
-    Domain,
-    draw_problem,
-    guesses,
-    is_optimal,
-    optimal_plan,
-    ordered_subset,
-)
-from tasks.sequence import join, part, write
+from tasks.planning.state_space import IID, NOWHERE, Domain, is_optimal
+from tasks.planning.state_space_task import ANSWERS, StateSpaceTask, distances_to
+from tasks.sequence import part
 
-ANSWERS = ("next", "plan")
 BLOCKS_MOST = 5  # 501 states; 6 blocks have 4,051, whose pairs would be 16 million
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
-class BlocksWorld:
+class BlocksWorld(StateSpaceTask):
     """From the towers that stand and those wanted, name the next move of an optimal plan, or the plan.
 
     A move takes a block that nothing stands on and puts it on another such block or on the table (which has room for
@@ -82,6 +59,7 @@ class BlocksWorld:
 
     name: ClassVar[str] = "blocksworld"
     family: ClassVar[str] = "planning"
+    objects: ClassVar[str] = "blocks"
     source: ClassVar[str] = (
         "Slaney & Thiébaux 2001, Blocks World revisited; PlanBench: Valmeekam et al. 2022, arXiv 2206.10498"
     )
@@ -138,12 +116,9 @@ class BlocksWorld:
         return self.names + 1
 
     @property
-    def _goal(self) -> int:
-        return self.names + 2
-
-    @property
-    def _ask(self) -> int:
-        return self.names + 3
+    def _marks(self) -> tuple[int, int]:
+        """GOAL and ASK."""
+        return self.names + 2, self.names + 3
 
     @property
     def vocab_size(self) -> int:
@@ -153,28 +128,7 @@ class BlocksWorld:
     @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, held-out `structure`, more `blocks`, and a longer `distance`."""
-
-        def split(blocks: int, nearest: int, farthest: int, part: int, about: str) -> Split:
-            moves = 1 if self.answer == "next" else self._domain.longest(blocks, part, farthest)
-            return Split(
-                difficulty={"blocks": blocks, "nearest": nearest, "farthest": farthest, "part": part},
-                length=4 * blocks + 2 + 2 * moves - 1,
-                answer_tokens=2 * moves,
-                decode_steps=2 * moves,
-                disjoint=part != TRAIN,
-                about=about,
-                unique=False,
-            )
-
-        n, far = self.blocks, self.farthest
-        most = self._domain.longest(n, IID)
-        return {
-            "train": split(n, 1, far, TRAIN, f"{n} blocks, plans of up to {far} moves"),
-            "iid": split(n, 1, far, IID, "pairs of states that are not in train"),
-            "structure": split(n, 1, far, STRUCTURE, "pairs that are not in train under any names"),
-            "blocks": split(self.more_blocks, 1, far, IID, f"{self.more_blocks} blocks"),
-            "distance": split(n, far + 1, most, IID, f"plans of {far + 1} to {most} moves"),
-        }
+        return self._five_splits("names", unique=False)
 
     @property
     def easiest(self) -> Mapping[str, float | int]:
@@ -193,52 +147,25 @@ class BlocksWorld:
             "misplaced": self.more_blocks + 1,
         }
 
-    @property
-    def read_names(self) -> tuple[str, ...]:
-        """The position of ASK, where the first answer is due, and that of the last answer."""
-        return ("ask", "last_answer")
-
-    def world(self, key: jax.Array) -> World:
-        """Nothing stays fixed."""
-        return ()
-
     def sample(self, key: jax.Array, world: World, difficulty: Difficulty, length: int) -> Example:
         """One pair of states.
 
         Difficulty: `blocks` in [2, more_blocks]; `nearest` and `farthest`, the range of distances (where there is no
         pair at a distance, the closest that has one is taken); `part` 0 train, 1 held-out pairs, 2 held-out structures.
         """
-        keys = ("blocks", "nearest", "farthest", "part")
-        count, nearest, farthest, chosen_part = (jnp.asarray(difficulty[k], jnp.int32) for k in keys)
-        domain, support, _ = self._blocks
-        most, moves = self.more_blocks, 1 if self.answer == "next" else domain.closest.shape[2] - 1
-        bits = words(key, 2 + self.names + moves)
-        problem = in_memory(jnp.stack(draw_problem(domain, bits[:2], count, chosen_part, nearest, farthest)))
-        start, goal, distance = problem
-        move_K = optimal_plan(domain, bits[2 + self.names :], count, start, goal)
-
-        names = ordered_subset(bits[2 : 2 + self.names], count, most)
-        token_B1 = jnp.append(names, jnp.int32(self._table))  # of every block, and last of the table
-
-        support_SxB = jnp.asarray(support)
-        facts = [jnp.stack([token_B1[:-1], token_B1[support_SxB[s]]], 1).reshape(-1) for s in (start, goal)]
-        block_K, target_K = move_K // (most + 1), move_K % (most + 1)
-        plan = jnp.stack([token_B1[block_K], token_B1[target_K]], 1).reshape(-1)
-        mark = [part(jnp.full((1,), token, jnp.int32)) for token in (self._goal, self._ask)]
-        question = join((part(facts[0], 2 * count), mark[0], part(facts[1], 2 * count), mark[1]), 4 * most + 2)
-        steps = jnp.minimum(distance, moves)
-        written = write(length, part(question, 4 * count + 2), part(plan, 2 * steps))
-        return Example(
-            tokens=written.tokens,
-            targets=written.targets,
-            weights=written.weights,
-            factors={
-                "distance": distance,
-                "block": token_B1[block_K[0]] - 1,
-                "misplaced": self._misplaced(support_SxB[start], support_SxB[goal]),
-            },
-            read=jnp.stack([written.question, written.last]),
-        )
+        most, support_SxB = self.more_blocks, jnp.asarray(self._blocks.support)
+        drawn = self._draw(key, difficulty, self.names)
+        token_B1 = jnp.append(drawn.label_N, jnp.int32(self._table))  # of every block, and last of the table
+        start_B, goal_B = support_SxB[drawn.start], support_SxB[drawn.goal]
+        start_T, goal_T = (jnp.stack([token_B1[:-1], token_B1[s]], 1).reshape(-1) for s in (start_B, goal_B))
+        block_K, target_K = drawn.move_K // (most + 1), drawn.move_K % (most + 1)
+        plan_T = jnp.stack([token_B1[block_K], token_B1[target_K]], 1).reshape(-1)
+        factors = {
+            "distance": drawn.distance,
+            "block": token_B1[block_K[0]] - 1,
+            "misplaced": self._misplaced(start_B, goal_B),
+        }
+        return self._example(drawn, start_T, part(goal_T, 2 * drawn.count), plan_T, factors, length)
 
     def _misplaced(self, start_B: jax.Array, goal_B: jax.Array) -> jax.Array:
         """How many blocks have, at or below them, one that does not stand where the goal wants it."""
@@ -252,7 +179,7 @@ class BlocksWorld:
         domain, _, state_of = self._blocks
         tokens, most, base = example.tokens, self.more_blocks, self.more_blocks + 1
         last = tokens.shape[0] - 1
-        count = jnp.argmax(tokens == self._goal).astype(jnp.int32) // 2
+        count = jnp.argmax(tokens == self._marks[0]).astype(jnp.int32) // 2
         index_B = jnp.arange(most, dtype=jnp.int32)
         known_B = index_B < count
         name_B = jnp.where(known_B, tokens[jnp.minimum(2 * index_B, last)], NO_ANSWER - 1)  # nothing equals it
@@ -268,30 +195,26 @@ class BlocksWorld:
             return jnp.asarray(state_of)[jnp.sum(digits_B, dtype=jnp.int32)]
 
         asked = jnp.sum(example.weights == 1, dtype=jnp.int32)
-        size = 2 * (1 if self.answer == "next" else domain.closest.shape[2] - 1)
+        size = 2 * self._moves
         said = answer[jnp.clip(4 * count + 1 + jnp.arange(size, dtype=jnp.int32), 0, last)]
         place_K = jax.vmap(place)(said)
         block_K, target_K = place_K[::2], place_K[1::2]
         move_K = jnp.where((block_K >= 0) & (block_K < most) & (target_K >= 0), block_K * base + target_K, NOWHERE)
         return is_optimal(domain, count, state(jnp.int32(0)), state(2 * count + 1), move_K, asked // 2)
 
-    def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
-        """Build the towers and search breadth-first back from the goal."""
-        table = self._table
-        state, goal = (_towers(supports, table) for supports in self._read(example))
-        distance = _distances_to(goal)
-        said = np.asarray(answer)[np.asarray(example.weights) > 0].tolist()
-        for block, target in zip(said[::2], said[1::2], strict=True):
-            after = _moved(state, block, None if target == table else target)
-            if after is None or distance[after] != distance[state] - 1:
-                return False
-            state = after
-        return self.answer == "next" or state == goal
+    def _follow(self, example: Example) -> tuple[Any, Any, Mapping[Any, int], Callable[[Any, int, int], Any]]:
+        """See `StateSpaceTask`: states are towers of the blocks' tokens."""
+        start, goal = (_towers(supports, self._table) for supports in self._read(example))
+
+        def after_move(towers: Towers, block: int, target: int) -> Towers | None:
+            return _moved(towers, block, None if target == self._table else target)
+
+        return start, goal, _distances_to(goal), after_move
 
     def _read(self, example: Example) -> list[dict[int, int]]:
         """What every block stands on, in the start and in the goal."""
         tokens = np.asarray(example.tokens).tolist()
-        middle = tokens.index(self._goal)
+        middle = tokens.index(self._marks[0])
         states = [tokens[:middle], tokens[middle + 1 : 2 * middle + 1]]
         return [dict(zip(state[::2], state[1::2], strict=True)) for state in states]
 
@@ -312,12 +235,12 @@ class BlocksWorld:
         down = np.arange(domain.after.shape[1]) % base == base - 1
         wanted = (support[:, :, None] == np.arange(base)).reshape(domain.states, -1)
         prefers = {"unstack": lambda start, goal: down, "greedy": lambda start, goal: wanted[goal]}
-        return guesses(domain, difficulty, int(difficulty["blocks"]), prefers, self.answer == "plan", self.vocab_size)
+        return self._guesses(difficulty, prefers)
 
     def render(self, example: Example) -> str:
         """The towers side by side, drawn upright, then the moves."""
         tokens, table = np.asarray(example.tokens).tolist(), self._table
-        middle = tokens.index(self._goal)
+        middle = tokens.index(self._marks[0])
         letter = dict(enumerate(NAMES, 1)) | {table: "table"}
         drawings = []
         for title, facts in (("now", tokens[:middle]), ("goal", tokens[middle + 1 : 2 * middle + 1])):
@@ -359,16 +282,15 @@ def _moved(towers: Towers, block: int, target: int | None) -> Towers | None:
     return frozenset(rest | {t for t in (source[:-1], (*onto, block)) if t})
 
 
+def _neighbours(towers: Towers) -> Iterator[Towers]:
+    tops = [tower[-1] for tower in towers]
+    for block, target in itertools.product(tops, [None, *tops]):
+        after = _moved(towers, block, target)
+        if after is not None:
+            yield after
+
+
 @lru_cache(maxsize=4096)
 def _distances_to(goal: Towers) -> dict[Towers, int]:
-    """Moves from every state to the goal; moves can be undone."""
-    distance, queue = {goal: 0}, deque([goal])
-    while queue:
-        towers = queue.popleft()
-        tops = [t[-1] for t in towers]
-        for block, target in itertools.product(tops, [None, *tops]):
-            after = _moved(towers, block, target)
-            if after is not None and after not in distance:
-                distance[after] = distance[towers] + 1
-                queue.append(after)
-    return distance
+    """Moves from every state to the goal."""
+    return distances_to(goal, _neighbours)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache, partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -17,14 +16,13 @@ from jax import lax
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, require_choice, require_range
 from tasks.draw import permutation
-from tasks.planning.take_apart import Problem, Rules, make_problem, random_play, results, surprise, words
+from tasks.planning.countdown_play import random_steps
+from tasks.planning.take_apart import Problem, Rules, make_problem, words
 from tasks.sequence import join, part, write
 
 OPERATIONS = ("+-", "+-*", "+-*/")
 ANSWERS = ("steps", "postfix")
 SPARES = 64
-SIMULATED = 2048  # problems that a baseline is simulated on
-PLAYS = 64  # of each
 
 
 class CountdownWorld(NamedTuple):
@@ -346,7 +344,7 @@ class Countdown:
         """
         count = int(self.splits[split].difficulty["operands"])
         tokens = self._answer_tokens(count)
-        played = _random_play(self._rules, count)
+        played = random_steps(self._rules, count)
         found = {
             "chance": Baseline(float(self.vocab_size) ** -tokens, -math.log(self.vocab_size)),
             "random": Baseline(played.exact, -played.nats / tokens),
@@ -384,55 +382,3 @@ def _combine(operation: str, a: int, b: int, largest: int) -> int | None:
     x, y = Fraction(a), Fraction(b)
     value = {"+": x + y, "-": x - y, "*": x * y}[operation] if operation != "/" else x / y
     return int(value) if value.denominator == 1 and 1 <= value <= largest else None
-
-
-@partial(jax.jit, static_argnums=0)
-def _problems(rules: Rules, count: jax.Array) -> Problem:
-    """SIMULATED problems on either side with any target, leaves leading with their number."""
-
-    def one(bits: jax.Array) -> Problem:
-        target = 1 + (bits[0] % jnp.uint32(rules.largest)).astype(jnp.int32)
-        return make_problem(rules, bits[1:], target, count, jnp.bool_(False), jnp.bool_(True))[0]
-
-    return jax.vmap(one)(jax.random.bits(jax.random.key(0), (SIMULATED, 1 + words(rules))))
-
-
-class Played(NamedTuple):
-    """What random play reaches.
-
-    Attributes:
-      exact: share of problems that random steps solve.
-      nats: of a solution's steps under them.
-      closing: share that they solve with the last step looked for.
-      closing_nats: of a solution's steps then.
-    """
-
-    exact: float
-    nats: float
-    closing: float
-    closing_nats: float
-
-
-@lru_cache(maxsize=64)
-def _random_play(rules: Rules, count: int) -> Played:
-    """Of problems of `count` numbers."""
-    problem = jax.tree.map(np.asarray, _problems(rules, jnp.int32(count)))
-    postfix = problem.postfix[:, : 2 * count - 1]
-    numbers = postfix[postfix > 0].reshape(-1, count)
-    often, target = np.repeat(numbers, PLAYS, axis=0), np.repeat(problem.target, PLAYS)
-    played = random_play(rules, often)[:, 0] == target
-    left = random_play(rules, often, leave=2)
-    closed = np.any(_closing(rules, left[:, 0], left[:, 1], target), axis=1) & np.all(left > 0, axis=1)
-
-    steps = problem.steps[:, : count - 1][:, ::-1]
-    a, operation, b, value = steps[:, -1].T
-    ways = np.sum(_closing(rules, a, b, value), axis=1) * np.where((operation % 2 == 0) & (a != b), 2, 1)
-    closing_nats = surprise(rules, numbers, steps[:, :-1]) + np.log(ways)
-    nats = surprise(rules, numbers, steps)
-    return Played(*(float(x.mean()) for x in (played, nats, closed, closing_nats)))
-
-
-def _closing(rules: Rules, a: np.ndarray, b: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Which operations lead from two numbers to the target: bool[·, 4]."""
-    found, legal = results(rules, a, b)
-    return legal & (found == target[:, None])

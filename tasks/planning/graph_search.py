@@ -144,7 +144,7 @@ class GraphSearch:
         if self.extra > room:
             raise TaskError(
                 f"graph_search: extra must be at most {room} with {self.vertices} vertices (more of them make room "
-                f"beside the branches), not {self.extra}."
+                f"next to the branches), not {self.extra}."
             )
         require_range(self, "naive", 0.0, 1.0)
 

@@ -1,7 +1,7 @@
 """Mazes on a square grid: how they are drawn, mirrored and measured. No gathers, sorts or scatters: shifts of the grid.
 
 A maze is bool[4, K, K]: whether one can step from a cell up, right, down or left. A maze smaller than the grid takes
-its first rows and columns; the cells beside it can't be left or entered.
+its first rows and columns; the cells next to it can't be left or entered.
 
 Shape letters: K rows and columns of the grid, N = K·K cells, E = 2·K·(K - 1) pairs of neighbours.
 """
@@ -209,3 +209,14 @@ def steps_to(open_4xKxK: jax.Array, target: jax.Array, most: int) -> jax.Array:
         return jnp.minimum(step_KxK, jnp.min(nearer_4xKxK, axis=0))
 
     return lax.fori_loop(0, most, reach, begin)
+
+
+def steps_between(adjacent_NxN: jax.Array, target: jax.Array) -> jax.Array:
+    """Steps on a shortest way from every cell to the target, FAR if there is none: int32[N]."""
+    size = adjacent_NxN.shape[0]
+
+    def reach(_: int, left_N: jax.Array) -> jax.Array:
+        return jnp.minimum(left_N, 1 + jnp.min(jnp.where(adjacent_NxN, left_N[None, :], FAR), axis=1))
+
+    begin = jnp.where(jnp.arange(size, dtype=jnp.int32) == target, 0, FAR)
+    return lax.fori_loop(0, size, reach, begin)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -14,30 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import NO_ANSWER, Baseline, Card, Difficulty, Example, Split, World, require_choice, require_range
-from tasks.draw import in_memory, words
 from tasks.planning.domains import PEGS, towers_of_hanoi
-from tasks.planning.state_space import (
-    IID,
-    NOWHERE,
-    STRUCTURE,
-    TRAIN,
-    Domain,
-    draw_problem,
-    guesses,
-    is_optimal,
-    optimal_plan,
-    ordered_subset,
-)
-from tasks.sequence import join, part, write
+from tasks.planning.state_space import IID, NOWHERE, STRUCTURE, Domain, is_optimal
+from tasks.planning.state_space_task import ANSWERS, StateSpaceTask, distances_to
+from tasks.sequence import part
 
-ANSWERS = ("next", "plan")
 GOALS = ("state", "peg")
 DISKS_MOST = 6  # 729 states and half a million pairs of them
 PEG_NAMES = "abc"
 
 
 @dataclass(frozen=True)
-class Hanoi:
+class Hanoi(StateSpaceTask):
     """From where the disks lie and where they should lie, name the next move of an optimal plan, or the plan.
 
     Only the uppermost disk of a peg may move, never onto a smaller one. Start and goal are arbitrary legal states (or
@@ -75,6 +62,7 @@ class Hanoi:
 
     name: ClassVar[str] = "hanoi"
     family: ClassVar[str] = "planning"
+    objects: ClassVar[str] = "disks"
     source: ClassVar[str] = (
         "Hinz, Klavžar & Petr 2018, The Tower of Hanoi: Myths and Maths; as a test of planning: Shojaee et al. 2025, "
         "arXiv 2506.06941"
@@ -126,31 +114,10 @@ class Hanoi:
     @property
     def splits(self) -> Mapping[str, Split]:
         """`train`, `iid`, held-out `structure`, more `disks`, and a longer `distance`."""
+        return self._five_splits("names of the pegs", unique=self.goal == "peg")
 
-        def split(disks: int, nearest: int, farthest: int, part: int, about: str) -> Split:
-            moves = 1 if self.answer == "next" else self._domain.longest(disks, part, farthest)
-            return Split(
-                difficulty={"disks": disks, "nearest": nearest, "farthest": farthest, "part": part},
-                length=2 * disks + self._goal_tokens(disks) + 2 + 2 * moves - 1,
-                answer_tokens=2 * moves,
-                decode_steps=2 * moves,
-                disjoint=part != TRAIN,
-                about=about,
-                unique=self.goal == "peg",
-            )
-
-        n, far = self.disks, self.farthest
-        most = self._domain.longest(n, IID)
-        return {
-            "train": split(n, 1, far, TRAIN, f"{n} disks, plans of up to {far} moves"),
-            "iid": split(n, 1, far, IID, "pairs of states that are not in train"),
-            "structure": split(n, 1, far, STRUCTURE, "pairs that are not in train under any names of the pegs"),
-            "disks": split(self.more_disks, 1, far, IID, f"{self.more_disks} disks"),
-            "distance": split(n, far + 1, most, IID, f"plans of {far + 1} to {most} moves"),
-        }
-
-    def _goal_tokens(self, disks: Any) -> Any:
-        return 2 * disks if self.goal == "state" else 1
+    def _goal_tokens(self, count: Any) -> Any:
+        return 2 * count if self.goal == "state" else 1
 
     @property
     def easiest(self) -> Mapping[str, float | int]:
@@ -162,48 +129,25 @@ class Hanoi:
         """`target` peg of the next move, the `disk` that moves (0 the smallest there is), `distance` to the goal."""
         return {"target": PEGS, "disk": self.more_disks, "distance": self._domain.closest.shape[2]}
 
-    @property
-    def read_names(self) -> tuple[str, ...]:
-        """The position of ASK, where the first answer is due, and that of the last answer."""
-        return ("ask", "last_answer")
-
-    def world(self, key: jax.Array) -> World:
-        """Nothing stays fixed."""
-        return ()
-
     def sample(self, key: jax.Array, world: World, difficulty: Difficulty, length: int) -> Example:
         """One pair of states.
 
         Difficulty: `disks` in [1, more_disks]; `nearest` and `farthest`, the range of distances (where there is no
         pair at a distance, the closest that has one is taken); `part` 0 train, 1 held-out pairs, 2 held-out structures.
         """
-        keys = ("disks", "nearest", "farthest", "part")
-        count, nearest, farthest, chosen_part = (jnp.asarray(difficulty[k], jnp.int32) for k in keys)
         domain, most = self._domain, self.more_disks
-        moves = 1 if self.answer == "next" else domain.closest.shape[2] - 1
-        bits = words(key, 2 + self.sizes + moves)
-        problem = in_memory(jnp.stack(draw_problem(domain, bits[:2], count, chosen_part, nearest, farthest)))
-        start, goal, distance = problem
-        move_K = optimal_plan(domain, bits[2 + self.sizes :], count, start, goal)
-
-        disk_D = ordered_subset(bits[2 : 2 + self.sizes], count, most)
+        drawn = self._draw(key, difficulty, self.sizes)
+        disk_D = drawn.label_N
         peg_SxD = jnp.asarray(np.arange(domain.states)[:, None] // PEGS ** np.arange(most) % PEGS, jnp.int32)
         peg_token = self.sizes + 1
-        facts = [jnp.stack([disk_D, peg_token + peg_SxD[s]], 1).reshape(-1) for s in (start, goal)]
-        wanted = part(facts[1], 2 * count) if self.goal == "state" else part(facts[1][1:2])
-        disk_K, target_K = move_K // PEGS, move_K % PEGS
-        plan = jnp.stack([disk_D[disk_K], peg_token + target_K], 1).reshape(-1)
-        mark = [part(jnp.full((1,), token, jnp.int32)) for token in self._marks]
-        question = join((part(facts[0], 2 * count), mark[0], wanted, mark[1]), 4 * most + 2)
-        asked = 2 * count + self._goal_tokens(count) + 2
-        written = write(length, part(question, asked), part(plan, 2 * jnp.minimum(distance, moves)))
-        return Example(
-            tokens=written.tokens,
-            targets=written.targets,
-            weights=written.weights,
-            factors={"target": target_K[0], "disk": disk_K[0], "distance": distance},
-            read=jnp.stack([written.question, written.last]),
+        start_T, goal_T = (
+            jnp.stack([disk_D, peg_token + peg_SxD[s]], 1).reshape(-1) for s in (drawn.start, drawn.goal)
         )
+        wanted = part(goal_T, 2 * drawn.count) if self.goal == "state" else part(goal_T[1:2])
+        disk_K, target_K = drawn.move_K // PEGS, drawn.move_K % PEGS
+        plan_T = jnp.stack([disk_D[disk_K], peg_token + target_K], 1).reshape(-1)
+        factors = {"target": target_K[0], "disk": disk_K[0], "distance": drawn.distance}
+        return self._example(drawn, start_T, wanted, plan_T, factors, length)
 
     def score(self, example: Example, answer: jax.Array) -> jax.Array:
         """See `Task`: every move must bring the state one step nearer the goal."""
@@ -222,7 +166,7 @@ class Hanoi:
         goal_D = 2 * count + (2 * index_D + 2 if self.goal == "state" else jnp.ones_like(index_D))
         goal = state(tokens[jnp.minimum(goal_D, last)])
 
-        size = 2 * (1 if self.answer == "next" else domain.closest.shape[2] - 1)
+        size = 2 * self._moves
         first = 2 * count + self._goal_tokens(count) + 1
         said = answer[jnp.clip(first + jnp.arange(size, dtype=jnp.int32), 0, last)]
         disk_K = jax.vmap(lambda token: jnp.sum(jnp.where(disk_D == token, index_D + 1, 0), dtype=jnp.int32) - 1)(
@@ -233,19 +177,15 @@ class Hanoi:
         asked = jnp.sum(example.weights == 1, dtype=jnp.int32)
         return is_optimal(domain, count, start, goal, move_K, asked // 2)
 
-    def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
-        """Stack the disks and search breadth-first back from the goal."""
+    def _follow(self, example: Example) -> tuple[Any, Any, Mapping[Any, int], Callable[[Any, int, int], Any]]:
+        """See `StateSpaceTask`: states are the disks' pegs."""
         disks, start, goal = self._read(example)
-        distance = _distances_to(goal)
-        state = start
-        said = np.asarray(answer)[np.asarray(example.weights) > 0].tolist()
-        for token, peg_token in zip(said[::2], said[1::2], strict=True):
-            disk = disks.index(token) if token in disks else None
-            after = [s for d, s in _moves(state) if d == disk and s[d] == peg_token - self.sizes - 1]
-            if not after or distance[after[0]] != distance[state] - 1:
-                return False
-            state = after[0]
-        return self.answer == "next" or state == goal
+
+        def after_move(pegs: tuple[int, ...], token: int, peg_token: int) -> tuple[int, ...] | None:
+            disk, peg = disks.index(token) if token in disks else None, peg_token - self.sizes - 1
+            return next((after for moved, after in _moves(pegs) if moved == disk and after[moved] == peg), None)
+
+        return start, goal, _distances_to(goal), after_move
 
     def _read(self, example: Example) -> tuple[list[int], tuple[int, ...], tuple[int, ...]]:
         """The disks' tokens, and the pegs of start and goal."""
@@ -272,7 +212,7 @@ class Hanoi:
         peg = np.arange(domain.states)[:, None] // PEGS ** np.arange(self.more_disks) % PEGS
         wanted = (peg[:, :, None] == np.arange(PEGS)).reshape(domain.states, -1)
         prefers = {"smallest": lambda start, goal: smallest, "greedy": lambda start, goal: wanted[goal]}
-        return guesses(domain, difficulty, int(difficulty["disks"]), prefers, self.answer == "plan", self.vocab_size)
+        return self._guesses(difficulty, prefers)
 
     def render(self, example: Example) -> str:
         """The three pegs now and wanted, the disks by size, then the moves."""
@@ -303,12 +243,5 @@ def _moves(pegs: tuple[int, ...]):
 
 @lru_cache(maxsize=4096)
 def _distances_to(goal: tuple[int, ...]) -> dict[tuple[int, ...], int]:
-    """Moves from every state to the goal; moves can be undone."""
-    distance, queue = {goal: 0}, deque([goal])
-    while queue:
-        state = queue.popleft()
-        for _, after in _moves(state):
-            if after not in distance:
-                distance[after] = distance[state] + 1
-                queue.append(after)
-    return distance
+    """Moves from every state to the goal."""
+    return distances_to(goal, lambda pegs: (after for _, after in _moves(pegs)))

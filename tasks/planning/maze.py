@@ -272,7 +272,7 @@ class Maze:
 
         (here, right), _ = lax.scan(follow, (origin, jnp.bool_(True)), (answer, example.weights == 1))
         if self.answer == "first":
-            left_N = _steps(adjacent_NxN, target)
+            left_N = grid.steps_between(adjacent_NxN, target)
             return right & (left_N[here] == left_N[origin] - 1)
         return right & (here == target)
 
@@ -368,25 +368,14 @@ class Maze:
                 lines.append("".join(itertools.chain(*zip(left, right, strict=True))).rstrip())
         lines = lines[:-1]
         said = np.asarray(example.targets)[np.asarray(example.weights) > 0].tolist()
-        lines.append(f"from {origin[0]},{origin[1]} to {target[0]},{target[1]}: {' '.join(map(self._told, said))}")
+        lines.append(f"from {origin[0]},{origin[1]} to {target[0]},{target[1]}: {' '.join(map(self._shown, said))}")
         return "\n".join(lines)
 
-    def _told(self, token: int) -> str:
+    def _shown(self, token: int) -> str:
         if 1 <= token <= self._cells:
             return f"{(token - 1) // self.larger},{(token - 1) % self.larger}"
         move = token - 1 - self._cells
         return ARROWS[move] if self.answer != "path" and 0 <= move < 4 else f"<{token}>"
-
-
-def _steps(adjacent_NxN: jax.Array, target: jax.Array) -> jax.Array:
-    """Steps on a shortest way to the target, FAR if there is none: int32[N]."""
-    size = adjacent_NxN.shape[0]
-
-    def reach(_: int, left_N: jax.Array) -> jax.Array:
-        return jnp.minimum(left_N, 1 + jnp.min(jnp.where(adjacent_NxN, left_N[None, :], grid.FAR), axis=1))
-
-    begin = jnp.where(jnp.arange(size, dtype=jnp.int32) == target, 0, grid.FAR)
-    return lax.fori_loop(0, size, reach, begin)
 
 
 @lru_cache

@@ -47,7 +47,7 @@ class PathStar:
     arm has length - 1 edges, the star degree·(length - 1) + 1 nodes, labelled without repetition from `nodes` labels.
 
     Tokens (node labels 1 … nodes): the edges in random order, each as (nearer the start, farther); then the query; then
-    the path. Forward, the query is `goal start` and the answer goes on from the start: first hop, …, goal. Reverse, it
+    the path. Forward, the query is `goal start` and the answer leads from the start: first hop, …, goal. Reverse, it
     is `start goal` and the answer goes back from the goal: the node before it, …, start. Either way the first answer is
     given at the query's last position, there are length - 1 answer tokens, and each is fed back. (The paper also asks
     for the first node of the path, which is a copy; here it is the query's last token.)
@@ -60,7 +60,7 @@ class PathStar:
     nothing can be copied from the teacher, so the arm has to be known before its first node is written.
 
     With goal_first > 0 positions leak the arm: with that probability the goal's arm has the first edges of the list,
-    in random order, otherwise the order is any in which it doesn't. All splits keep this but `counterfactual`, which is
+    in random order; else the order is any in which it doesn't. All splits keep this but `counterfactual`, which is
     `iid` with the goal's arm never first: who relies on positions falls there.
 
     Attributes:

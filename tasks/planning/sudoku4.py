@@ -262,7 +262,7 @@ class Sudoku4:
         return {"chance": chance, **found}
 
     def render(self, example: Example) -> str:
-        """The puzzle beside the grid that the answer fills, and the answer itself."""
+        """The puzzle next to the grid that the answer fills, and the answer itself."""
         tokens = np.asarray(example.tokens)
         said = np.asarray(example.targets)[np.asarray(example.weights) > 0].tolist()
         puzzle = [str(t) if t != BLANK else "." for t in tokens[:CELLS].tolist()]

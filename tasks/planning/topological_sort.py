@@ -45,7 +45,7 @@ class TopologicalSort:
     """From the shuffled edges `x y` (y depends on x) and a query, write the query's ancestors and then the query.
 
     The answer is any topological order: all ancestors, each once, none before one it depends on, the query last. As
-    many positions are asked as the order has. `targets` hold the order that always goes on with the smallest label
+    many positions are asked as the order has. `targets` hold the order that always continues with the smallest label
     that may come next.
 
     This is Brevo, with the number of ancestors and the depth (the edges on the longest path to the query) controlled.

@@ -38,7 +38,7 @@ class Addition:
 
     Numbers keep their leading zeros, so both have n digits and the sum one more, which is the carry out of the
     operands' first digits. In plain order the sum begins with that digit, which depends on every other; in reversed
-    order it begins with its last digit, which depends on one pair, and goes on carrying, as in the paper.
+    order it begins with its last digit, which depends on one pair, and continues by carrying, as in the paper.
 
     A carry chain is a pair of digits that carries by itself and those right above it that pass the carry on (they sum
     to base - 1); its length counts them all. Numbers are uniform given n and the length of the longest chain (0 if
@@ -157,9 +157,9 @@ class Addition:
 
         fewest, most, chain, farther = self.fewest, self.digits, self.carry_chain, self.more_digits
         roomy = max(fewest, chain + 2)  # a longer chain needn't fill such numbers: carrying everywhere isn't the answer
-        told = f"{fewest} to {most} digits, carry chains up to {chain}"
+        about = f"{fewest} to {most} digits, carry chains up to {chain}"
         splits = {
-            "train": split(fewest, most, 0, chain, 0, always * self.scratchpad_share, told),
+            "train": split(fewest, most, 0, chain, 0, always * self.scratchpad_share, about),
             "iid": split(fewest, most, 0, chain, 1, always, "pairs that are not in train"),
             "digits": split(most + 1, farther, 0, chain, 1, always, f"{most + 1} to {farther} digits"),
             "carry": split(roomy, most, chain + 1, most - 1, 1, always, f"carry chains from {chain + 1} to {most - 1}"),
@@ -252,7 +252,7 @@ class Addition:
         size_D, kind = jnp.asarray(table.count)[kind_D], kind_D[0]
         pair_D = jnp.asarray(table.pair)[kind_D, (bits_D % size_D.astype(jnp.uint32)).astype(jnp.int32)]
         index_D = jnp.arange(kind_D.shape[0], dtype=jnp.int32)
-        # What mates share is told with that number first which the digits above the last make larger.
+        # What mates share starts with the number that the digits above the last make larger.
         more_D = jnp.where((index_D > 0) & (index_D < count), jnp.sign(pair_D // base - pair_D % base), 0)
         order = more_D[jnp.max(jnp.where(more_D != 0, index_D, 0))]
         told_D = jnp.where(order < 0, _turned(pair_D, base), pair_D)
@@ -310,14 +310,14 @@ class Addition:
         tokens, targets, weights = (np.asarray(x) for x in (example.tokens, example.targets, example.weights))
         plus = tokens.tolist().index(self.base + 1)
         between = "" if self.base <= 10 else "."
-        a, b, told = (
+        a, b, total = (
             between.join(str(t - 1) for t in run.tolist())
             for run in (tokens[:plus], tokens[plus + 1 : 2 * plus + 1], targets[weights == 1])
         )
         steps = (targets[weights == PROCESS][:-1] - 1).tolist()
         places = " ".join(f"{digit}+{carry}" for digit, carry in zip(steps[::2], steps[1::2], strict=True))
         scratch = f"[{places}] = " if steps else ""
-        return f"{a} + {b} = {scratch}{told}{' (reversed)' if self.order == 'reversed' else ''}"
+        return f"{a} + {b} = {scratch}{total}{' (reversed)' if self.order == 'reversed' else ''}"
 
 
 def _turned(pair: jax.Array, base: int) -> jax.Array:

@@ -17,7 +17,7 @@ from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskErro
 # Values of the traced `part`: what is asked. 'ID' and 'OOD' are the two kinds of entities of an attribute.
 TRAIN, ATOMIC, ATOMIC_OOD, SEEN, HELD_OUT, OOD_OOD, MIXED = range(7)
 PAIRS_MOST = 1 << 23  # pairs of ID entities that a world lists
-SMALLER, EQUAL, LARGER = range(3)  # the first entity's value beside the second's
+SMALLER, EQUAL, LARGER = range(3)  # the first entity's value compared with the second's
 SIMULATED_WORLDS = 400
 
 

@@ -189,7 +189,7 @@ class Defaults:
 
     @property
     def easiest(self) -> Mapping[str, float | int]:
-        """Individuals right below the root, and nothing beside."""
+        """Individuals right below the root, and nothing else."""
         return {"depth": 1, "distractors": 0, "asides": 0}
 
     @property
@@ -241,7 +241,7 @@ class Defaults:
         object_S = jnp.where(said.parent >= 0, token_M[jnp.maximum(said.parent, 0)], 1 + self.names + said.stated)
         order_S = permutation(bits_3xS[2], count, size) % size
         level = jnp.where(exceptional, tree.level, tree.depth)
-        told = jnp.stack([token_M[said.subject][order_S], object_S[order_S]], axis=1).reshape(-1)
+        statements = jnp.stack([token_M[said.subject][order_S], object_S[order_S]], axis=1).reshape(-1)
         query = jnp.stack([token_M[asked], self._first_property + main])
         climbed = tree.node(1 + jnp.arange(self.deeper, dtype=jnp.int32), asked)
         kind, value = self.scratchpad, jnp.where(exceptional, values[1], values[0])
@@ -249,7 +249,7 @@ class Defaults:
             length,
             kind,
             jax.random.fold_in(key, 1) if kind in ("shuffled", "wrong") else key,
-            Part(join((Part(told, 2 * count), part(query)), told.shape[0] + 2), 2 * count + 2),
+            Part(join((Part(statements, 2 * count), part(query)), statements.shape[0] + 2), 2 * count + 2),
             Part(token_M[jnp.minimum(climbed, nodes - 1)], level),
             part((1 + self.names + main * self.values + value)[None]),
             unit(scalars[10]) < written,
@@ -305,15 +305,17 @@ class Defaults:
 
         `stated_value` names one of the values stated of the property asked about. `root_default` knows the root's and
         answers it, or another value if training's exceptions make that likelier. `own_statement` answers
-        what is said of the individual itself, if anything, and the default otherwise. Both trust as training teaches.
+        what is said of the individual itself, if anything, else the default. Both trust as training teaches.
         """
         train, here = (self.splits[name].difficulty for name in ("train", split))
         others = self.values - 1
-        told = [float(d["exceptions"]) * _levels(d).get(0, 0.0) for d in (train, here)]  # by an own statement
+        stated = [float(d["exceptions"]) * _levels(d).get(0, 0.0) for d in (train, here)]  # by an own statement
         rates = [float(d["exceptions"]) for d in (train, here)]
-        left = [(rate - own) / max(1 - own, 1e-9) for rate, own in zip(rates, told, strict=True)]
+        left = [(rate - own) / max(1 - own, 1e-9) for rate, own in zip(rates, stated, strict=True)]
         guess, rest = (_default(taught, rate, others) for taught, rate in (rates, left))
-        own = Baseline(told[1] + (1 - told[1]) * rest.exact, told[1] * math.log(SURE) + (1 - told[1]) * rest.logprob)
+        own = Baseline(
+            stated[1] + (1 - stated[1]) * rest.exact, stated[1] * math.log(SURE) + (1 - stated[1]) * rest.logprob
+        )
         return {
             "chance": Baseline(1 / self.values, -math.log(self.values)),
             "stated_value": self._stated(here),
@@ -325,10 +327,10 @@ class Defaults:
         """The answer is stated once, by the class that decides, and by as many distractor classes as happen to."""
         first, most = 2 + int(difficulty["nested"]), int(difficulty["distractors"])
         exact = logprob = 0.0
-        for told in range(most + 1):  # distractor classes of which the property asked about is stated
-            for alike in range(told + 1):
-                share = _binomial(most, told, 1 / self.properties) * _binomial(told, alike, 1 / self.values)
-                right = (1 + alike) / (first + told)
+        for stating in range(most + 1):  # distractor classes of which the property asked about is stated
+            for alike in range(stating + 1):
+                share = _binomial(most, stating, 1 / self.properties) * _binomial(stating, alike, 1 / self.values)
+                right = (1 + alike) / (first + stating)
                 exact, logprob = exact + share * right, logprob + share * math.log(right)
         return Baseline(exact, logprob)
 
@@ -338,11 +340,11 @@ class Defaults:
         name_of = [f"n{token}" for token in range(self.names)]
         value_of = [f"{chr(97 + p)}={v}" for p in range(self.properties) for v in range(self.values)]
         symbols = name_of + value_of
-        told = " ".join(f"n{x} {'is' if y < self.names else 'has'} {symbols[y]}." for x, y in pairs)
+        statements = " ".join(f"n{x} {'is' if y < self.names else 'has'} {symbols[y]}." for x, y in pairs)
         *steps, answer = (np.asarray(example.targets)[np.asarray(example.weights) > 0] - 1).tolist()
         shown = f" [{' '.join(f'n{token}' for token in steps[:-1])}]" if steps else ""
         said = symbols[answer] if 0 <= answer < len(symbols) else f"token {answer + 1}"
-        return f"{told} | n{individual} has {chr(97 + asked)}?{shown} {said}"
+        return f"{statements} | n{individual} has {chr(97 + asked)}?{shown} {said}"
 
 
 def _binomial(trials: int, successes: int, chance: float) -> float:

@@ -25,8 +25,8 @@ class Dyck:
     """Read a word of Dyck-(k, D); wherever the next bracket closes, name it: the type of the innermost open one.
 
     The words of n pairs whose depth (the most brackets open at a time) is at most D are drawn uniformly, types
-    independently and uniformly. Where a word goes on with an opening bracket nothing is determined and nothing is
-    asked; where it goes on with a closing one the stack determines which. So each word asks n questions. This is how
+    independently and uniformly. Where a word continues with an opening bracket nothing is determined and nothing is
+    asked; where it continues with a closing one the stack determines which. So each word asks n questions. This is how
     the field judges generators of these languages: the probability of the right closing bracket among all closing
     ones. As there, every question is put after the right prefix; no answer is fed back.
 
@@ -181,7 +181,7 @@ class Dyck:
         return exact_match(example, answer)
 
     def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
-        """Keep a stack of open brackets, and close its top wherever the word goes on with a closing bracket."""
+        """Keep a stack of open brackets, and close its top wherever the word continues with a closing bracket."""
         word = [token - 1 for token in np.asarray(example.tokens).tolist() if token != PAD]
         answer, stack = np.asarray(answer).tolist(), []
         for position, token in enumerate(word):
@@ -247,7 +247,7 @@ def walks(deepest: int, steps: int) -> np.ndarray:
 
 @lru_cache
 def opening_chance(deepest: int, steps: int) -> np.ndarray:
-    """float32[D, D, R, H]: the probability that a uniform word goes on with an opening bracket.
+    """float32[D, D, R, H]: the probability that a uniform word continues with an opening bracket.
 
     Entry [owed, d, r, h] is for a word that is at depth h with r steps to go, may go to depth d and still has to reach
     depth `owed` (0: nothing is owed).

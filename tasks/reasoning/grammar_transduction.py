@@ -40,7 +40,7 @@ from tasks.sequence import join, part, write
 
 HOLD_OUT = ("both", "primitive", "template", "neither")
 PRIMITIVE, TEMPLATE = 1, 2  # values of the traced `novel`
-ALL = 2  # a value of the traced `single`, beside the two sides
+ALL = 2  # a value of the traced `single`, next to the two sides
 
 
 @dataclass(frozen=True)

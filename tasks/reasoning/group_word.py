@@ -316,7 +316,7 @@ def _listed(group: str) -> list[list[int]]:
         return [[(point + shift) % points for point in range(points)] for shift in range(points)]
     listed = [[]]
     for _ in range(points):
-        listed = [[*begun, point] for begun in listed for point in range(points) if point not in begun]
+        listed = [[*partial, point] for partial in listed for point in range(points) if point not in partial]
     return [p for p in listed if group[0] == "S" or (points - _cycles(p)) % 2 == 0]
 
 

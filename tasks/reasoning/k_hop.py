@@ -360,8 +360,8 @@ def _guess_after_first_hop(nodes: int, once: float) -> Baseline:
 def _by_position(nodes: int, once: float, ordered: float, trained: float) -> Baseline:
     """Names what stands 2k - 1 places after the start in the list of edges, going round.
 
-    On a shuffled list that is right for k = 1 and otherwise an edge's end chosen blindly: 1/(nodes - 1). It trusts the
-    place as much as is right in training, and holds the others for equally likely.
+    On a shuffled list that is right for k = 1; for larger k it is an edge's end chosen blindly: 1/(nodes - 1). It
+    trusts the place as much as is right in training, and holds the others for equally likely.
     """
     blind = 1 / (nodes - 1)
     right, trust = ordered + (1 - ordered) * blind, trained + (1 - trained) * blind

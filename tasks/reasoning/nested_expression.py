@@ -113,8 +113,8 @@ class NestedExpression:
     def __post_init__(self):
         kinds = self.kinds.split() if isinstance(self.kinds, str) else []
         if not kinds or len(set(kinds)) < len(kinds) or not set(kinds) <= set(OPERATIONS):
-            told = f"of {', '.join(OPERATIONS)}, each once, with spaces between"
-            raise TaskError(f"nested_expression: kinds must name one or more {told}, not {self.kinds!r}.")
+            allowed = f"of {', '.join(OPERATIONS)}, each once, with spaces between"
+            raise TaskError(f"nested_expression: kinds must name one or more {allowed}, not {self.kinds!r}.")
         require_range(self, "modulus", 2, 64)
         require_range(self, "arguments", 2, 8)
         require_range(self, "depth", 2, 8)
@@ -169,9 +169,9 @@ class NestedExpression:
         depths, operations = (1, self.depth), (1, self.operations)
         deeper, more = (self.depth + 1, self.deeper), (self.operations + 1, self.more_operations)
         roomy = next(d for d in range(1, self.depth + 1) if most_operations(self.arguments, d) >= more[0])
-        told = f"depth 1 to {self.depth}, up to {self.operations} operations"
+        about = f"depth 1 to {self.depth}, up to {self.operations} operations"
         splits = {
-            "train": split(depths, operations, 0, always * self.scratchpad_share, told),
+            "train": split(depths, operations, 0, always * self.scratchpad_share, about),
             "iid": split(depths, operations, 1, always, "expressions that are not in train"),
             "depth": split(deeper, operations, 1, always, f"depth {deeper[0]} to {deeper[1]}, no more operations"),
             "size": split((roomy, self.depth), more, 1, always, f"{more[0]} to {more[1]} operations, no deeper"),

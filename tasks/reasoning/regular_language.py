@@ -313,8 +313,8 @@ class RegularLanguage:
         steps = targets[(weights > 0) & (weights < 1)][:-1] - states
         between = f"[{' '.join(map(str, steps))}] → " if steps.size else ""
         answer = int(targets[weights == 1][0]) - 1 - len(names)
-        told = {0: "even", 1: "odd"}.get(answer, str(answer)) if self.language in ("parity", "even_pairs") else answer
-        return f"{self.language}: {text} → {between}{told}"
+        shown = {0: "even", 1: "odd"}.get(answer, str(answer)) if self.language in ("parity", "even_pairs") else answer
+        return f"{self.language}: {text} → {between}{shown}"
 
 
 def _entropy(share: np.ndarray) -> float:

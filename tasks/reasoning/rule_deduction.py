@@ -106,7 +106,8 @@ class RuleDeduction:
     )
     known: ClassVar[str] = (
         "Trained transformers are near perfect in distribution, and rest on statistics such as the number of rules: "
-        "they fail on the same problems drawn otherwise. Language models reason worse where rules contradict the world."
+        "they fail on the same problems drawn in another way. Language models reason worse where rules contradict the "
+        "world."
     )
     small: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"depth": 2, "deeper": 3, "distractors": 0, "more_distractors": 1, "atoms": 16, "agreement": 0.9},
@@ -324,9 +325,9 @@ class RuleDeduction:
         right_S = jnp.where(exchange_S, theory.first, theory.second)
         atom_Sx3 = jnp.stack([left_S, right_S, theory.head], axis=1)
         word_Sx3 = jnp.where(atom_Sx3 == EMPTY, self._none, token_M[jnp.maximum(atom_Sx3, 0)])
-        told = word_Sx3[statement_S].reshape(-1)
-        index = jnp.arange(told.shape[0] + 1, dtype=jnp.int32)
-        return Part(jnp.where(index == 3 * count, asked, jnp.append(told, PAD)), 3 * count + 1)
+        statement_T = word_Sx3[statement_S].reshape(-1)
+        index = jnp.arange(statement_T.shape[0] + 1, dtype=jnp.int32)
+        return Part(jnp.where(index == 3 * count, asked, jnp.append(statement_T, PAD)), 3 * count + 1)
 
     def score(self, example: Example, answer: jax.Array) -> jax.Array:
         """See `Task`."""
@@ -348,8 +349,8 @@ class RuleDeduction:
         """The statements as (premises, conclusion), the atom asked about, and the scratchpad, if any."""
         tokens = np.asarray(example.tokens).tolist()
         end = next(i for i, token in enumerate(tokens) if token in (self._none + 1, self._none + 2))
-        told = tokens[: end - 1]
-        rules = [({*told[i : i + 2]} - {self._none}, told[i + 2]) for i in range(0, len(told), 3)]
+        statements = tokens[: end - 1]
+        rules = [({*statements[i : i + 2]} - {self._none}, statements[i + 2]) for i in range(0, len(statements), 3)]
         written = np.asarray(example.targets)[np.asarray(example.weights) > 0].tolist()
         return rules, tokens[end - 1], written[:-2]
 
@@ -374,8 +375,8 @@ class RuleDeduction:
         """`p4.  p4 → p9.  p9 ∧ p4 → p2.  p2? [p9 p2] true`: facts and rules as they stand, names from 0."""
         rules, asked, steps = self._read(example)
         sides = [(" ∧ ".join(f"p{token - 1}" for token in sorted(premises)), head) for premises, head in rules]
-        told = "  ".join(f"{side} → p{head - 1}." if side else f"p{head - 1}." for side, head in sides)
+        lines = "  ".join(f"{side} → p{head - 1}." if side else f"p{head - 1}." for side, head in sides)
         shown = f" [{' '.join(f'p{token - 1}' for token in steps)}]" if steps else ""
         judged = int(np.asarray(example.targets)[np.asarray(example.weights) == 1][0])
         answer = {self._false - 1: "true", self._false: "false"}.get(judged, f"token {judged}")
-        return f"{told}  p{asked - 1}?{shown} {answer}"
+        return f"{lines}  p{asked - 1}?{shown} {answer}"

@@ -66,8 +66,8 @@ def recalled(difficulty: Difficulty, atoms: int) -> Joint:
     joint = {}
     for label in (0, 1):
         for derives, share in ((True, accident), (False, 1 - accident)):
-            told = float(derives == ((label == 1) == (agreement > 0)))
-            joint[derives, label] = (abs(agreement) * told + (1 - abs(agreement)) * share) / 2
+            named = float(derives == ((label == 1) == (agreement > 0)))
+            joint[derives, label] = (abs(agreement) * named + (1 - abs(agreement)) * share) / 2
     return joint
 
 

@@ -31,7 +31,7 @@ EXPECTED_LEAST = 16.0  # compositions of two OOD facts, on average: with fewer, 
 
 
 class Graph(NamedTuple):
-    """The knowledge of a seed. Fact f is the (f mod degree)-th of head f // degree; two-hop fact m goes on from fact
+    """The knowledge of a seed. Fact f is the (f mod degree)-th of head f // degree; two-hop fact m continues from fact
     m // degree along the (m mod degree)-th fact of its tail.
 
     Attributes:

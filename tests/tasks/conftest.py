@@ -10,4 +10,4 @@ def pytest_collection_modifyitems(items):
 
 def _case(item):
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    return str(parameters.get("case", parameters.get("name", "")))
+    return str(parameters.get("sampled", parameters.get("case", parameters.get("name", ""))))

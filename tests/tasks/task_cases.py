@@ -1,19 +1,84 @@
 """Small instances of every task, and jitted samplers that the tests share so that each compiles once."""
 
 from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 import numpy as np
+import pytest
 
 from tasks import TASKS, make
 
-# name or name-1, name-2, …: the small sizes that each task declares
-CASES = {
-    name if len(task.small) == 1 else f"{name}-{index}": make(name, **sizes)
+# name or name-1, name-2, …: (task's name, sizes) of the small instances that each task declares. They are made when a
+# test asks for them: some enumerate a domain, and collecting tests should not.
+SIZES = {
+    name if len(task.small) == 1 else f"{name}-{index}": (name, sizes)
     for name, task in TASKS.items()
     for index, sizes in enumerate(task.small, 1)
 }
-PAIRS = [(case, split) for case, task in CASES.items() for split in task.splits]
+FIRST = [case for case, (name, _) in SIZES.items() if case in (name, f"{name}-1")]
+
+
+@cache
+def instance(case):
+    """The task of a case."""
+    name, sizes = SIZES[case]
+    return make(name, **sizes)
+
+
+class Sampled(NamedTuple):
+    """A case, and how thoroughly the layer of the test looks at it.
+
+    Attributes:
+      case: a name of SIZES.
+      thorough: draw many examples of each split at its own length (a compiled program each), as the slow layer does;
+        else few, of all splits from one program as long as the longest.
+    """
+
+    case: str
+    thorough: bool
+
+    @property
+    def task(self):
+        return instance(self.case)
+
+    @property
+    def count(self):
+        return 2048 if self.thorough else 512
+
+    def length(self, split):
+        """Of the program that the split's examples are drawn by."""
+        return self.task.splits[split].length if self.thorough else longest(self.task)
+
+    def draw(self, split, seed=0):
+        """Examples of a split, cut to its length."""
+        return _drawn(self.task, split, self.length(split), self.count, seed)
+
+    def __str__(self):
+        return self.case + ("-thorough" if self.thorough else "")
+
+
+# One small case of each task by default; every case, with many examples, in the slow layer.
+every_sampled = pytest.mark.parametrize(
+    "sampled",
+    [Sampled(case, False) for case in FIRST]
+    + [pytest.param(Sampled(case, True), marks=pytest.mark.slow) for case in SIZES],
+    ids=str,
+)
+
+
+def longest(task):
+    """The length of the longest split."""
+    return max(split.length for split in task.splits.values())
+
+
+@cache
+def _drawn(task, split, length, count, seed):
+    chosen = task.splits[split]
+    batch = draw(task, chosen.difficulty, length, count, seed)
+    lanes = ("tokens", "targets", "weights")
+    assert all(np.all(getattr(batch, lane)[:, chosen.length :] == 0) for lane in lanes), "padding is zero"
+    return batch._replace(**{lane: getattr(batch, lane)[:, : chosen.length] for lane in lanes})
 
 
 # Compiling is most of what these tests do. Unoptimized programs of the older emitters, in one piece, compile ten times
@@ -56,7 +121,7 @@ def draw_split(task, split, count=2048, seed=0):
 @cache
 def draw_padded(task, split, count=2048, seed=0):
     """`draw_split` at the length of the longest split, so that all splits share one compiled program."""
-    return draw(task, task.splits[split].difficulty, max(s.length for s in task.splits.values()), count, seed)
+    return draw(task, task.splits[split].difficulty, longest(task), count, seed)
 
 
 def one(batch, index):

@@ -109,7 +109,7 @@ def answered(task, example, words):
 
 
 def postfix_of(steps):
-    """Steps as one expression; results are told apart by the order in which they are used."""
+    """Steps as one expression; results are distinguished by the order in which they are used."""
     made = []
     for a, sign, b, result in steps:
         parts = []

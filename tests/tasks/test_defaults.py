@@ -65,10 +65,10 @@ def test_the_nearest_class_that_states_it_decides(depths, levels, shares, others
         edges, stated, individual, asked, steps, answer = parse(task, example)
         factors = {name: int(value) for name, value in example.factors.items()}
         path = ancestors(edges, individual)
-        told = [level for level, node in enumerate(path) if node in stated[asked]]
-        level, root, depth = told[0], len(path) - 1, len(path) - 1
+        stating = [level for level, node in enumerate(path) if node in stated[asked]]
+        level, root, depth = stating[0], len(path) - 1, len(path) - 1
         assert depths[0] <= depth <= depths[1]
-        assert told[-1] == root
+        assert stating[-1] == root
         assert answer == stated[asked][path[level]] == factors["value"]
         assert (factors["level"], factors["decider"]) == (level, path[level])
         assert (factors["parent"], factors["exception"]) == (path[1], int(level < root))
@@ -78,7 +78,7 @@ def test_the_nearest_class_that_states_it_decides(depths, levels, shares, others
         assert level in allowed or (level == root and shares[0] < 1) or shares[1] == 0.5
         assert shares[0] != 0 or level == root
         if level < root and shares[1] != 0.5:
-            values = [stated[asked][path[n]] for n in told]
+            values = [stated[asked][path[n]] for n in stating]
             assert len(values) == 2 + nested
             assert all(low != high for low, high in itertools.pairwise(values))
             assert len(set(values)) == len(values) or task.values == 2
@@ -143,9 +143,9 @@ def predictions(task, batch, generator):
 def test_baselines_match_the_predictors():
     task, generator = make("defaults", lowest=0, exceptions=0.3), np.random.default_rng(0)
     for split in ("iid", "depth", "exceptions", "nested", "counterfactual"):
-        told = task.baselines(split)
+        baselines = task.baselines(split)
         right = [*predictions(task, draw_padded(task, split), generator)]
-        for name, baseline in told.items():
+        for name, baseline in baselines.items():
             assert within(np.mean([r[name] for r in right]), baseline.exact, len(right)), (split, name)
 
 

@@ -101,7 +101,7 @@ def test_the_leak_is_a_shortcut_that_the_counterfactual_exposes():
 def test_baselines_match_a_simulation(trigger, split):
     task = make("induction", trigger=trigger, leak=0.3, **SIZES)
     generator, others = np.random.default_rng(0), SYMBOLS - (trigger == "any")
-    told = task.baselines(split)["fixed_place"].exact
+    reached = task.baselines(split)["fixed_place"].exact
     batch, by_context, by_place, behind = draw_split(task, split, 4096), [], [], 0
     for index in range(4096):
         tokens, _, (answer,) = read_and_answered(one(batch, index))
@@ -114,7 +114,7 @@ def test_baselines_match_a_simulation(trigger, split):
         by_place.append((guess == answer, guess == tokens[-1]))
     baselines, behind = task.baselines(split), behind / 4096
     assert agrees(by_context, baselines["context_token"], 4096)
-    share = told / (1 - behind)
+    share = reached / (1 - behind)
     nats = {True: math.log(share), False: math.log((1 - share) / (others - 1))}
     measured = [(right, -math.log(others) if lost else nats[bool(right)]) for right, lost in by_place]
     assert agrees(measured, baselines["fixed_place"], 4096)

@@ -6,7 +6,7 @@ import pytest
 
 from tasks import TASKS, TaskError, make, sizes_of
 from tasks.base import NO_ANSWER, PROCESS
-from tests.tasks.task_cases import CASES, draw, draw_split, one, within, world
+from tests.tasks.task_cases import SIZES, draw, draw_split, instance, one, within, world
 
 RHO, COUNT = 0.7, 2048
 BASES = {
@@ -45,8 +45,8 @@ def test_the_counterfactual_split_has_a_cue_that_tells_nothing(name):
     # The same test with the control broken on purpose, ρ left as in training, must see the difference.
     chosen = CUED[name].splits["uncued"]
     broken = draw(CUED[name], {**chosen.difficulty, "spurious": RHO}, chosen.length)
-    told = np.mean(broken.tokens[:, 0] - CUED[name].task.vocab_size == first_answers(broken))
-    assert not within(told, by_accident, COUNT)
+    named = np.mean(broken.tokens[:, 0] - CUED[name].task.vocab_size == first_answers(broken))
+    assert not within(named, by_accident, COUNT)
 
 
 @every_base
@@ -109,15 +109,15 @@ def test_score_and_check_see_the_question_without_its_cue(name):
 @pytest.mark.parametrize("split", ["iid", "uncued"])
 def test_believing_the_cue_is_a_baseline(name, split):
     task = CUED[name]
-    told, batch = task.baselines(split)["cue"], draw_split(task, split)
+    believer, batch = task.baselines(split)["cue"], draw_split(task, split)
     first = np.argmax(batch.weights == 1, axis=1)[:, None]
     believed = batch.tokens[:, :1] - task.task.vocab_size == np.take_along_axis(batch.targets, first, axis=1)
     if name == "mqar":  # the other answer is a guess
-        assert within(told.exact, 0.5 * np.mean(believed), COUNT)
-        assert told.exact >= (RHO if split == "iid" else 0) * 0.5
+        assert within(believer.exact, 0.5 * np.mean(believed), COUNT)
+        assert believer.exact >= (RHO if split == "iid" else 0) * 0.5
     else:
-        assert within(np.mean(believed), told.exact, COUNT)
-    assert told.logprob < 0
+        assert within(np.mean(believed), believer.exact, COUNT)
+    assert believer.logprob < 0
     assert set(task.baselines(split)) == {*task.task.baselines("iid"), "cue"}
 
 
@@ -133,7 +133,7 @@ def test_neither_planted_is_the_task_itself_and_both_can_be():
 
 
 def test_every_task_takes_both():
-    one_of_each = {task.name: task for task in CASES.values()}
+    one_of_each = {name: instance(case) for case, (name, _) in SIZES.items()}
     assert set(one_of_each) == set(TASKS)
     for case, task in one_of_each.items():
         made = make(task.name, **{**sizes_of(task), "spurious": 0.5, "label_noise": 0.1})

@@ -14,28 +14,33 @@ from hypothesis import strategies as st
 from tasks import make
 from tasks.base import NO_ANSWER, RENAMED, Example, interchangeable, problem
 from tasks.draw import renamed
-from tests.tasks.task_cases import CASES, draw, draw_split, one, quick_jit, world
+from tests.tasks.task_cases import FIRST, SIZES, draw, draw_split, instance, one, quick_jit, world
 
-RENAMABLE = [case for case, task in CASES.items() if interchangeable(task)]
-NAMES = {CASES[case].name for case in RENAMABLE}
+NAMES = {
+    *("mqar", "noisy_recall", "overwrite_recall", "induction", "n_back", "copy", "selective_copy"),
+    *("path_star", "graph_search"),
+}
+RENAMABLE = [case for case, (name, _) in SIZES.items() if name in NAMES]
+every_renamable = pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case in FIRST else pytest.mark.slow) for case in RENAMABLE]
+)
 COUNT = 2048  # drawn: what other tests draw, so that each generator compiles once
 LOOKED_AT = 256
 
 
 def test_these_tasks_have_interchangeable_symbols():
-    recall = {"mqar", "noisy_recall", "overwrite_recall", "induction", "n_back", "copy", "selective_copy"}
-    assert recall | {"path_star", "graph_search"} == NAMES
+    assert [case for case in SIZES if interchangeable(instance(case))] == RENAMABLE
     cued = make("copy", spurious=0.5)
     assert interchangeable(cued) == interchangeable(make("copy"))
     assert not interchangeable(make("addition"))
 
 
-@pytest.mark.parametrize("case", RENAMABLE)
+@every_renamable
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)
 def test_a_permutation_within_the_groups_keeps_the_answer_right_and_wrong_ones_wrong(case, data):
     """The declaration itself, on tokens and targets, with the checker that shares no code with the generator."""
-    task = CASES[case]
+    task = instance(case)
     name_of = np.arange(task.vocab_size)
     for group in interchangeable(task):
         name_of[group.start : group.stop] = data.draw(st.permutations(list(group)))
@@ -75,10 +80,10 @@ def said(batch, index):
     return np.concatenate([question, batch.targets[index][weights == 1]])
 
 
-@pytest.mark.parametrize("case", RENAMABLE)
+@every_renamable
 def test_a_renamed_sample_is_the_sample_but_for_names_and_renaming_zero_is_the_sample(case):
     """One-to-one between what stood there and what stands there now, and only within the groups."""
-    task, chosen = CASES[case], CASES[case].splits["train"]
+    task, chosen = instance(case), instance(case).splits["train"]
     plain = draw(task, chosen.difficulty, chosen.length, COUNT)
     jax.tree.map(np.testing.assert_array_equal, plain, drawn_renamed(task, np.zeros(COUNT)))
     other = drawn_renamed(task, np.arange(1, COUNT + 1))
@@ -103,10 +108,10 @@ def test_a_renamed_sample_is_the_sample_but_for_names_and_renaming_zero_is_the_s
         assert all(images[token] == set(group) for token in group)
 
 
-@pytest.mark.parametrize("case", RENAMABLE)
+@every_renamable
 def test_no_held_out_problem_gets_into_training_by_renaming(case):
     """Instance spaces are small here: renaming the tokens after the choice of side does break it, in most tasks."""
-    task = CASES[case]
+    task = instance(case)
 
     def problems(batch):
         found = set()

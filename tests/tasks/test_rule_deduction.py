@@ -22,9 +22,11 @@ def parse(task, example):
     written = np.flatnonzero(example.weights)
     tokens = [token - 1 for token in example.tokens.tolist()]
     names = task.atoms + task.reserved
-    told, asked = tokens[: written[0] - 1], tokens[written[0] - 1]
-    assert len(told) % 3 == 0
-    statements = [([t for t in told[i : i + 2] if t < names], told[i + 2]) for i in range(0, len(told), 3)]
+    statement, asked = tokens[: written[0] - 1], tokens[written[0] - 1]
+    assert len(statement) % 3 == 0
+    statements = [
+        ([t for t in statement[i : i + 2] if t < names], statement[i + 2]) for i in range(0, len(statement), 3)
+    ]
     targets = (example.targets[written] - 1).tolist()
     return statements, asked, targets[:-2], {names + 3: True, names + 4: False}[targets[-1]]
 
@@ -144,11 +146,11 @@ def predictions(task, batch):
 def test_baselines_match_the_predictors(split):
     sizes = dict(distractors=1, more_distractors=3, extra=1, conjunctions=0.3, agreement=0.6, shortcut=0.4)
     task = make("rule_deduction", depth=2, deeper=3, atoms=16, **sizes)
-    told, batch = task.baselines(split), draw_split(task, split, 4096)
+    baselines, batch = task.baselines(split), draw_split(task, split, 4096)
     right = [*predictions(task, batch)]
     for name in ("last_rule", "rule_count", "memory"):
         if name != "rule_count" or split != "distractors":  # there the parity means something else
-            assert within(np.mean([r[name] for r in right]), told[name].exact, 4096), name
+            assert within(np.mean([r[name] for r in right]), baselines[name].exact, 4096), name
 
 
 def test_baselines_say_how_far_a_shortcut_goes():
