@@ -33,7 +33,7 @@ RATE_TO = Knob(
     stage="last",
     integer=True,
     pinned=True,
-    about="step of training to which the learning rate's schedule goes back as the last stage begins, to continue there",
+    about="step of training to which the learning rate's schedule goes back as the last stage begins",
     source="Renda et al. 2020, arXiv 2003.02389",
 )
 
