@@ -16,7 +16,7 @@ from lab.engine import device_grid
 from lab.engine.device_grid import Layout
 from lab.engine.program_cache import Programs
 from lab.mechanisms import MECHANISMS
-from lab.mechanisms.base import Knob
+from lab.mechanisms.base import Knob, StageSetup
 from lab.mechanisms.knobs import KNOBS
 from lab.training import step
 from lab.training.step import Program
@@ -64,7 +64,7 @@ def with_mechanism(plain: Program, mechanism: str, values: dict[str, Any]) -> Pr
     """The program with one mechanism compiled in, which acts from its first step."""
     static = tuple((k.name, values[k.name]) for k in MECHANISMS[mechanism].knobs if not k.traced)
     spec = MECHANISMS[mechanism].shape(plain.spec, values)
-    return replace(plain, spec=spec, mechanisms=(mechanism,), entering=(mechanism,), static=static)
+    return replace(plain, spec=spec, mechanisms=(mechanism,), starting=(mechanism,), static=static)
 
 
 def stepping(program: Program, values: dict[str, Any], programs: Programs) -> tuple[Callable[[], Any], float]:
@@ -95,9 +95,9 @@ def measure(mechanism: str, plain: Program, without: Callable[[], Any], programs
     moved = [k for k in MECHANISMS[mechanism].knobs if values[k.name] != k.base]
     told = ", ".join(f"{k.name} {values[k.name]}" for k in moved)
     objects = MECHANISMS[mechanism].objection
-    if objects(plain.mixture, plain.spec, values):
+    if objects(StageSetup(plain.mixture, plain.spec, values, dict(plain.counts))):
         plain = copying(*SHAPES[0])
-        if objection := objects(plain.mixture, plain.spec, values):
+        if objection := objects(StageSetup(plain.mixture, plain.spec, values, dict(plain.counts))):
             return Measured([f"| {mechanism} | {told} | — | — | — | {objection} |"])
         told = f"{told}; copying"
         without, _ = stepping(plain, settings(""), programs)

@@ -19,6 +19,7 @@ from typing import Any
 
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
+from lab.mechanisms.base import StageSetup
 from lab.study.spec import THEN, WEIGHTS, Stage, Study
 from lab.training.step import Schedule
 
@@ -82,16 +83,14 @@ def _check(study: Study, cell: Mapping[str, Any]) -> None:
     then = {**cell, **cell[THEN]}
     new = {*registry.mechanisms_in_use([then])} - {*registry.mechanisms_in_use([cell])}
     for name in registry.mechanisms_in_use([then]):
-        mechanism = registry.MECHANISMS[name]
-        if name in new and mechanism.sized:
+        if name in new and registry.MECHANISMS[name].sized:
             raise UserError(f"arm: {name} needs room in the model from the first step; no arm can bring it.")
-        counts = {use.label: use.examples[-1] for use in study.tasks if use.examples[-1]}
-        told = mechanism.objection(study.mixture, study.spec, then) or mechanism.uneven(counts, then)
-        if told:
-            raise UserError(f"arm: {told}")
+    examples = {use.label: use.examples[-1] for use in study.tasks if use.examples[-1]}
+    if objection := registry.objection(StageSetup(study.mixture, study.spec, then, examples)):
+        raise UserError(f"arm: {objection}")
 
 
-def _again(schedule: Schedule, begun: int, steps: int) -> Schedule:
+def _again(schedule: Schedule, start: int, steps: int) -> Schedule:
     """The same schedule over the new stage's steps."""
     warmup = min(schedule.warmup, max(1, round(WARMUP * steps)))
-    return schedule if schedule.name == "constant" else Schedule(schedule.name, warmup, steps, begun)
+    return schedule if schedule.name == "constant" else Schedule(schedule.name, warmup, steps, start)

@@ -220,7 +220,7 @@ def _bucket(
         length=study.train_length,
         schedule=study.schedule_at(stage),
         mechanisms=mechanisms,
-        entering=tuple(name for name in mechanisms if name in entering),
+        starting=tuple(name for name in mechanisms if name in entering),
         static=tuple((k, v) for k, v in static if k.split(".")[0] in mechanisms),
         call_steps=study.call_steps,
         opening=study.stages[0].end,

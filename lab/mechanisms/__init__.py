@@ -1,12 +1,13 @@
 """The mechanisms that a study can turn a knob of: one file for each kind, one line here for each mechanism.
 
-To add one: write lab/mechanisms/<name>.py with its Knobs and a subclass of Mechanism that overrides the places where it
-acts, and name it below. The registry, `run.py --list=knobs`, range checks, plans and the conformance test find it.
+To add one: write lab/mechanisms/<name>.py with its Knobs and a subclass of Mechanism that overrides the hooks where it
+acts, and name it below. The registry of knobs (lab.mechanisms.knobs), `run.py --list=knobs`, range checks, plans and
+the conformance test find it.
 """
 
 from lab.mechanisms import dropout, geometry_penalties
 from lab.mechanisms.activation_l1 import ActivationL1
-from lab.mechanisms.base import Mechanism
+from lab.mechanisms.base import NEVER, Context, Knob, Knobs, Mechanism, StageSetup, StepView, Update, relaxing
 from lab.mechanisms.batch_size import BatchSize
 from lab.mechanisms.budget import Budget
 from lab.mechanisms.curriculum import Curriculum
@@ -39,8 +40,21 @@ from lab.mechanisms.vq import VectorQuantization
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
-# In the order in which they act at the same place; masks come late, so that nothing fills in what they removed. Tuning
-# comes after them, so that it begins from what they left, and keeps it.
+__all__ = [
+    "MECHANISMS",
+    "NEVER",
+    "Context",
+    "Knob",
+    "Knobs",
+    "Mechanism",
+    "StageSetup",
+    "StepView",
+    "Update",
+    "relaxing",
+]
+
+# In the order in which they act at the same hook; masks come late, so that nothing fills in what they removed. Tuning
+# comes after them, so that it starts from what they left, and keeps it.
 MECHANISMS: dict[str, Mechanism] = {
     mechanism.name: mechanism
     for mechanism in (

@@ -24,5 +24,4 @@ class ActivationL1(Mechanism):
 
     def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """rate × mean |neuron|."""
-        del view
         return knobs[RATE.name] * jnp.mean(jnp.abs(forward.neurons))

@@ -1,28 +1,29 @@
-"""What a mechanism is: its knobs and its pure functions, written for one cell.
+"""What a mechanism is: its knobs and its hooks, pure functions written for one cell.
 
-The engine calls the functions below at fixed places of the training step and knows nothing else of a mechanism. Each
-takes and returns pytrees of one cell; none may mention the grid. A mechanism begins once: its static knobs act from the
-stage of its traced ones. At its neutral setting it must leave every number bitwise as it was: a test compares with a
-program compiled without it.
+The engine calls the hooks of `Mechanism` at fixed places of the training step and knows nothing else of a mechanism.
+Each takes and returns pytrees of one cell; none may mention the grid. A mechanism starts once: its static knobs act
+from the stage of its traced ones. At its neutral setting it must leave every number bitwise as it was: a test compares
+with a program compiled without it.
 
 Shape letters: B examples of a training batch (of one label where a label is given), L tokens, A answer positions, D
-width, M neurons, V vocabulary.
+width, N hidden vectors, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lab.nn.model import Forward, Hook, ModelSpec
+from lab.prng import derive_key
 from tasks.mixture import Batch, Mixture
 
 Params = Any  # a pytree of arrays: one cell's parameters
-Extra = Any  # a pytree of arrays: what a mechanism keeps beside the parameters (a mask, say); () if nothing
+Extra = Any  # a pytree of arrays: what a mechanism keeps next to the parameters (a mask, say); () if nothing
 Knobs = dict[str, Any]  # knob name -> traced scalar (static knobs: the plain value)
 
 
@@ -34,7 +35,7 @@ class Knob:
       name: `mechanism.setting`.
       low, high: the valid range, both ends included (unused for a knob with choices).
       neutral: the value at which the mechanism does nothing; None where there is no such value.
-      stage: 'first' or 'last': the stage from which it acts unless the study's axis says otherwise.
+      stage: 'first' or 'last': the stage from which it acts unless the study's axis names another.
       about: one line for a person.
       source: the paper that defines it.
       choices: its values where they are names. Such a knob is static: it changes the graph, so each of its values is
@@ -67,7 +68,7 @@ class Knob:
 
     @property
     def base(self) -> Any:
-        """The value that a study has where it says nothing."""
+        """The value that a study has unless it sets another."""
         return self.neutral if self.default is None else self.default
 
     @property
@@ -105,41 +106,8 @@ def relaxing(strength: Knob) -> tuple[Knob, Knob, Knob]:
 
 
 @dataclass(frozen=True)
-class StepView:
-    """One training step as a mechanism sees it.
-
-    Attributes:
-      batch: the examples.
-      key: of this mechanism and this step.
-      step: int32[], absolute.
-      forward: a further pass over the batch: (parameters, a touch that comes after the mechanisms') -> Forward.
-    """
-
-    batch: Batch
-    key: jax.Array
-    step: jax.Array
-    forward: Callable[[Params, Hook], Forward]
-
-
-class Update(NamedTuple):
-    """What an update was made with, as a mechanism sees it.
-
-    Attributes:
-      gradient: the one that the optimizer was given, with all that mechanisms added.
-      key: of this mechanism and this step.
-      step: int32[], absolute.
-      rate: float32[], what the optimizer's direction was scaled with: learning rate times schedule.
-    """
-
-    gradient: Params
-    key: jax.Array
-    step: jax.Array
-    rate: jax.Array
-
-
-@dataclass(frozen=True)
 class Context:
-    """What a mechanism may know of the program that it is compiled into. All of it is static.
+    """The program that a mechanism is compiled into. All of it is static.
 
     Attributes:
       mixture: the tasks.
@@ -156,61 +124,175 @@ class Context:
     static: tuple[tuple[str, Any], ...] = ()
 
 
+class StageSetup(NamedTuple):
+    """A stage of one cell before anything compiles, for `Mechanism.objection`.
+
+    Attributes:
+      mixture: the tasks.
+      spec: the model's sizes, without the room that mechanisms need.
+      knobs: knob -> its value in this stage, choices by name.
+      examples: label -> examples of a training step, of the labels that this stage trains on.
+    """
+
+    mixture: Mixture
+    spec: ModelSpec
+    knobs: Mapping[str, Any]
+    examples: Mapping[str, int]
+
+    @property
+    def labels(self) -> str:
+        """The labels of all tasks, for a message."""
+        return ", ".join(label for label, _ in self.mixture.tasks)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where the batch of one training step comes from. Mechanisms give another source in its place.
+
+    Attributes:
+      context: the program.
+      seed: int32[], the cell's; draws come from it, a purpose and `step`.
+      step: int32[], absolute.
+      drawn_at: int32[], the absolute step whose examples are drawn.
+      levels: label -> float32[B], how hard each example is, see `tasks.base.at_level`. Labels left out train as their
+        `train` split.
+      difficulty: label -> name -> an array [B]: values of the difficulty that come on top of those of the level.
+      edits: what is done to the batch once it is made, in order; each keeps its shapes.
+    """
+
+    context: Context
+    seed: jax.Array
+    step: jax.Array
+    drawn_at: jax.Array
+    levels: Mapping[str, jax.Array] = field(default_factory=dict)
+    difficulty: Mapping[str, Mapping[str, jax.Array]] = field(default_factory=dict)
+    edits: tuple[Callable[[Batch], Batch], ...] = ()
+
+    def with_difficulty(self, further: Mapping[str, Mapping[str, jax.Array]]) -> DataSource:
+        """The source with further values of the difficulty."""
+        joined = {label: {**self.difficulty.get(label, {}), **values} for label, values in further.items()}
+        return replace(self, difficulty={**self.difficulty, **joined})
+
+    def edited(self, edit: Callable[[Batch], Batch]) -> DataSource:
+        """The source with one more edit of the batch that it makes."""
+        return replace(self, edits=(*self.edits, edit))
+
+    def batch(self, worlds: Any, length: int) -> Batch:
+        """The batch: of the labels' worlds, padded to `length` tokens."""
+        key, counts = derive_key(self.seed, "batch", self.drawn_at), dict(self.context.counts)
+        batch = self.context.mixture.batch(key, worlds, counts, length, self.levels, self.difficulty)
+        for edit in self.edits:
+            batch = edit(batch)
+        return batch
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One training step as a mechanism sees it.
+
+    Attributes:
+      batch: the examples.
+      key: of this mechanism and this step.
+      step: int32[], absolute.
+      forward: a further pass over the batch: (parameters, a hook that comes after the mechanisms') -> Forward.
+    """
+
+    batch: Batch
+    key: jax.Array
+    step: jax.Array
+    forward: Callable[[Params, Hook], Forward]
+
+
+class UpdateRule(NamedTuple):
+    """How a step updates the parameters: by -(learning rate × schedule(`schedule_step`) × `rate_scale`) × `direction`.
+
+    Attributes:
+      direction: the optimizer's, of the parameters' shapes.
+      schedule_step: int32[], the step at which the learning rate's schedule is read. A schedule that started again in
+        a branch doesn't ask for it.
+      rate_scale: float32[].
+    """
+
+    direction: Params
+    schedule_step: jax.Array
+    rate_scale: jax.Array
+
+
+class Update(NamedTuple):
+    """An update that was made, as a mechanism sees it.
+
+    Attributes:
+      gradient: the one that the optimizer was given, with all that mechanisms added.
+      key: of this mechanism and this step.
+      step: int32[], absolute.
+      rate: float32[], what the optimizer's direction was scaled with.
+      levels: those of the batch, see `DataSource`.
+      losses: label -> float32[B], the loss of each example; empty where the batch has no levels.
+    """
+
+    gradient: Params
+    key: jax.Array
+    step: jax.Array
+    rate: jax.Array
+    levels: Mapping[str, jax.Array] = {}
+    losses: Mapping[str, jax.Array] = {}
+
+
 class Mechanism:
-    """Does nothing; a mechanism overrides the places where it acts.
+    """Does nothing; a mechanism overrides the hooks where it acts.
 
     Attributes:
       name: the prefix of its knobs' names.
       knobs: the knobs that it owns.
-      sites: the places of the model, see `lab.nn.model.HOOK_POINTS`, at which `hook` acts.
-      stays: whether `hook` is part of the model: it then acts while evaluating and measuring, too, as a function of
-        the parameters and the knobs alone.
-      looks_ahead: whether the gradient is taken once more, at the parameters that `perturbed_params` gives.
+      hook_points: the places in the model, see `lab.nn.model.HOOK_POINTS`, at which `hook` acts.
+      active_at_inference: whether `hook` is part of the model: it then acts during evaluation and measurement, too, as
+        a function of the parameters and the knobs alone.
     """
 
     name: str = ""
     knobs: tuple[Knob, ...] = ()
     hook_points: tuple[str, ...] = ()
     active_at_inference: bool = False
-    second_gradient: bool = False
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
-        """Why a cell's knobs can't act on these tasks or this model, in a sentence for the user; empty if they can."""
-        del mixture, spec, knobs
-        return ""
-
-    def uneven(self, counts: Mapping[str, int], knobs: Mapping[str, Any]) -> str:
-        """As `objection`, for numbers of training examples that don't fit: label -> examples a step of one stage."""
-        del counts, knobs
-        return ""
+    # What the study and the plan ask before anything compiles.
 
     @property
     def sized(self) -> bool:
         """Whether it needs room in the model: where it does nothing, it isn't compiled in."""
-        return type(self).shape is not Mechanism.shape
+        return self._overrides("shape")
 
     @property
     def has_stage_start(self) -> bool:
-        """Whether it chooses something as it enters a stage."""
-        return type(self).on_stage_start is not Mechanism.on_stage_start
+        """Whether it chooses something as its stage starts."""
+        return self._overrides("on_stage_start")
+
+    @property
+    def second_gradient(self) -> bool:
+        """Whether the gradient is taken a second time, at `perturbed_params`."""
+        return self._overrides("perturbed_params")
 
     @property
     def reads(self) -> bool:
         """Whether it has readings of its own."""
-        return type(self).readings is not Mechanism.readings
+        return self._overrides("readings")
 
     @property
     def deciding(self) -> tuple[Knob, ...]:
         """The knobs that decide whether it is compiled in: the traced ones, where it has any."""
         return tuple(k for k in self.knobs if k.traced) or self.knobs
 
+    def objection(self, setup: StageSetup) -> str:
+        """Why the knobs of a stage can't act there, in a sentence for the user; empty if they can."""
+        return ""
+
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """The model's sizes where it is compiled in.
 
         Knobs that have `sizes` are at the largest value of the study's cells, others as the cell has them.
         """
-        del knobs
         return spec
+
+    # What it keeps next to the parameters, and its knobs over time.
 
     def at(self, knobs: Knobs, step: jax.Array) -> Knobs:
         """The knobs in force at an absolute step: relaxing strengths on their way back to neutral."""
@@ -223,116 +305,75 @@ class Mechanism:
         return found
 
     def init(self, params: Params, context: Context) -> Extra:
-        """What is kept beside the parameters before the mechanism acts."""
-        del params, context
+        """What is kept next to the parameters before the mechanism acts."""
         return ()
 
     def on_stage_start(self, params: Params, extra: Extra, knobs: Knobs, view: StepView) -> Extra:
         """Called once, before the first step of the stage from which the mechanism acts."""
-        del params, knobs, view
         return extra
 
-    def levels(
-        self, extra: Extra, knobs: Knobs, context: Context, seed: jax.Array, step: jax.Array
-    ) -> Mapping[str, jax.Array]:
-        """How hard the batch of absolute `step` is: label -> float32[B], see `tasks.base.at_level`.
+    # One training step, in this order.
 
-        Draws are addressed by the cell's seed, a purpose and the step. Labels left out train as their `train` split.
-        """
-        del extra, knobs, context, seed, step
-        return {}
-
-    def drawn_at(self, step: jax.Array, knobs: Knobs) -> jax.Array:
-        """The absolute step whose examples are trained on at `step`."""
-        del knobs
-        return step
-
-    def difficulty(self, knobs: Knobs, context: Context, key: jax.Array) -> Mapping[str, Mapping[str, jax.Array]]:
-        """What the difficulty of a batch's examples has beside that of its level: label -> name -> an array [B]."""
-        del knobs, context, key
-        return {}
-
-    def batch(self, batch: Batch, knobs: Knobs, key: jax.Array, context: Context) -> Batch:
-        """What is trained on in place of the batch that was made, of the same shapes."""
-        del knobs, key, context
-        return batch
-
-    def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array, knobs: Knobs) -> jax.Array:
-        """What a model is given in place of `tokens` where it is only read; of mechanisms that stay.
-
-        `fed` says where its own answers are fed back, or stand in teacher-forced tokens: bool[B, L].
-        """
-        del fed_BxL, knobs
-        return tokens_BxL
-
-    def learn(
-        self, extra: Extra, knobs: Knobs, levels: Mapping[str, jax.Array], losses: Mapping[str, jax.Array]
-    ) -> Extra:
-        """Called after a step whose batch has levels, with those and the loss float32[B] of each label's examples."""
-        del knobs, levels, losses
-        return extra
+    def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:
+        """Change where the batch comes from; `key` is of this mechanism and this step."""
+        return source
 
     def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """Change the activations at one of `hook_points`.
 
-        While training, `key` is of this site, layer and step. It is None where the model is only read: while
-        evaluating and measuring, where none but mechanisms that stay are called.
+        In training, `key` is of this hook point, layer and step. It is None during evaluation and measurement, where
+        only mechanisms that are `active_at_inference` are called.
         """
-        del hook_point, layer, knobs, key
         return x
-
-    def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
-        """What it reads off N hidden vectors of a layer, beside the latent metrics: name -> float32[].
-
-        NaN where there is nothing to read. Asked for in cells that use the mechanism.
-        """
-        del hidden_NxD, layer, params, knobs
-        return {}
 
     def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array | None:
         """What is added to the loss, given the forward pass (logits at answers only): float32[] or None for nothing."""
-        del forward, view, knobs
         return None
 
     def answer_penalty(self, logprob_BxAxV: jax.Array, targets_BxA: jax.Array, knobs: Knobs) -> jax.Array | None:
-        """What is added to the loss of each answer token, float32[B, A]; None where there is nothing."""
-        del logprob_BxAxV, targets_BxA, knobs
+        """What is added to the loss of each answer token, float32[B, A]; None for nothing."""
         return None
 
     def perturbed_params(self, params: Params, gradient: Params, knobs: Knobs) -> Params:
-        """Where a mechanism that looks ahead takes the gradient that is followed, given the one at `params`."""
-        del gradient, knobs
+        """Where the gradient is taken a second time, given the one at `params`; the second one is followed."""
         return params
 
     def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params | None:
-        """What is added to the loss's gradient, before the optimizer sees it; None where there is nothing.
+        """What is added to the loss's gradient, before the optimizer sees it; None for nothing.
 
-        For a penalty of the weights, or one that needs passes of its own.
+        For a penalty on the weights, or one that needs passes of its own.
         """
-        del params, view, knobs
         return None
 
-    def clock(self, step: jax.Array, extra: Extra, knobs: Knobs) -> jax.Array:
-        """The step that the learning rate's schedule is given at absolute `step`: int32[]."""
-        del extra, knobs
-        return step
-
-    def rate(self, rate: jax.Array, knobs: Knobs, step: jax.Array) -> jax.Array:
-        """What the direction of absolute `step` is scaled with, given learning rate times schedule: float32[]."""
-        del knobs, step
-        return rate
+    def transform_update(
+        self, rule: UpdateRule, params: Params, extra: Extra, knobs: Knobs, step: jax.Array
+    ) -> UpdateRule:
+        """Change how absolute `step` updates the parameters, given what the optimizer made of the gradient."""
+        return rule
 
     def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """What is kept, after an update and before `project`; `params` are as mechanisms further up left them."""
-        del params, knobs, update
         return extra
 
-    def direction(self, direction: Params, params: Params, knobs: Knobs) -> Params:
-        """Change the optimizer's direction, before the learning rate scales it."""
-        del params, knobs
-        return direction
-
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:
-        """Put the parameters back where the mechanism wants them, on entry and after every update."""
-        del extra, knobs
+        """Put the parameters back where the mechanism wants them, at its stage's start and after every update."""
         return params
+
+    # A trained model.
+
+    def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array, knobs: Knobs) -> jax.Array:
+        """The tokens that a model is given during evaluation and measurement; asked where `active_at_inference`.
+
+        `fed` says where the model's own answers are fed back, or stand in teacher-forced tokens: bool[B, L].
+        """
+        return tokens_BxL
+
+    def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
+        """What it reads off N hidden vectors of a layer, next to the latent metrics: name -> float32[].
+
+        NaN where there is nothing to read. Asked for in cells that use the mechanism.
+        """
+        return {}
+
+    def _overrides(self, hook: str) -> bool:
+        return getattr(type(self), hook) is not getattr(Mechanism, hook)

@@ -8,15 +8,11 @@ differs between the copies of one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism
-from lab.nn.model import ModelSpec
-from tasks.mixture import Batch, Mixture
+from lab.mechanisms.base import DataSource, Extra, Knob, Knobs, Mechanism, StageSetup
+from tasks.mixture import Batch
 
 SHARE = Knob(
     name="batch.share",
@@ -34,36 +30,35 @@ class BatchSize(Mechanism):
     name = "batch"
     knobs = (SHARE,)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
-        """A curriculum that learns would take the copies' losses for those of the examples they replaced."""
-        del mixture, spec
-        if knobs["curriculum.order"] != "progress":
-            return ""
-        return f"{SHARE.name}: curriculum.order='progress' needs the loss of every example; leave the share at 1."
+    def objection(self, setup: StageSetup) -> str:
+        """Every example kept must be there equally often, and a curriculum that learns needs them all.
 
-    def uneven(self, counts: Mapping[str, int], knobs: Mapping[str, Any]) -> str:
-        """Every example kept must be there equally often."""
-        for label, count in counts.items():
-            kept = knobs[SHARE.name] * count
-            size = round(kept)
-            if size < 1 or count % size or abs(kept - size) > WHOLE * count:
+        It would take the copies' losses for those of the examples they replaced.
+        """
+        share = setup.knobs[SHARE.name]
+        if setup.knobs["curriculum.order"] == "progress":
+            return f"{SHARE.name}: curriculum.order='progress' needs the loss of every example; leave the share at 1."
+        for label, count in setup.examples.items():
+            size = round(share * count)
+            if size < 1 or count % size or abs(share * count - size) > WHOLE * count:
                 valid = ", ".join(f"{n}/{count}" for n in range(1, count + 1) if count % n == 0)
                 return (
-                    f"{SHARE.name}={knobs[SHARE.name]:g}: of the {count} examples of '{label}' this must leave a whole"
-                    f" number that divides {count}; valid are {valid}."
+                    f"{SHARE.name}={share:g}: of the {count} examples of '{label}' this must leave a whole number that"
+                    f" divides {count}; valid are {valid}."
                 )
         return ""
 
-    def batch(self, batch: Batch, knobs: Knobs, key: jax.Array, context: Context) -> Batch:
-        """Example i of a label is its example i modulo the number kept."""
-        del key
-        counts = dict(context.counts)
-        places = context.mixture.by_label(jnp.arange(batch.tokens.shape[0]), counts)
+    def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:
+        """Put in place of example i of a label its example i modulo the number kept."""
 
-        def kept(place_B: jax.Array) -> jax.Array:
-            count = place_B.shape[0]
+        def kept(row_B: jax.Array) -> jax.Array:
+            count = row_B.shape[0]
             size = jnp.maximum(jnp.round(knobs[SHARE.name] * count).astype(jnp.int32), 1)
-            return place_B[jnp.arange(count, dtype=jnp.int32) % size]
+            return row_B[jnp.arange(count, dtype=jnp.int32) % size]
 
-        from_B = jnp.concatenate([kept(place_B) for place_B in places.values()])
-        return Batch(*(field[from_B] for field in batch))
+        def repeated(batch: Batch) -> Batch:
+            rows = source.context.mixture.by_label(jnp.arange(batch.tokens.shape[0]), dict(source.context.counts))
+            from_B = jnp.concatenate([kept(row_B) for row_B in rows.values()])
+            return Batch(*(leaf[from_B] for leaf in batch))
+
+        return source.edited(repeated)

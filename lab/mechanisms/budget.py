@@ -1,8 +1,8 @@
 """A budget of steps: a cell stops learning when it is spent, so that cells can be compared at equal or graded compute.
 
 From that step on the learning rate is zero, hence so is every update, decay included: the parameters stay bitwise what
-they are. The optimizer's moments go on, and so does what other mechanisms do to parameters without a rate: masks, caps
-and rewinding still act as a stage is entered. The cell goes on costing what it did; its budget is what it was trained
+they are. The optimizer's moments keep moving, and so does what other mechanisms do to parameters without a rate: masks,
+caps and rewinding still act as a stage starts. The cell still costs what it did; its budget is what it was trained
 with, not what was computed. A rate that decays to the study's end hasn't decayed when the budget is spent: a constant
 one is the fair comparison.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import NEVER, Knob, Knobs, Mechanism
+from lab.mechanisms.base import NEVER, Extra, Knob, Knobs, Mechanism, Params, UpdateRule
 
 STEPS = Knob(
     name="budget.steps",
@@ -30,6 +30,8 @@ class Budget(Mechanism):
     name = "budget"
     knobs = (STEPS,)
 
-    def rate(self, rate: jax.Array, knobs: Knobs, step: jax.Array) -> jax.Array:
-        """Nothing once the budget is spent."""
-        return jnp.where(step.astype(jnp.float32) < knobs[STEPS.name], rate, 0.0)
+    def transform_update(
+        self, rule: UpdateRule, params: Params, extra: Extra, knobs: Knobs, step: jax.Array
+    ) -> UpdateRule:
+        """Nothing moves once the budget is spent."""
+        return rule._replace(rate_scale=jnp.where(step.astype(jnp.float32) < knobs[STEPS.name], rule.rate_scale, 0.0))

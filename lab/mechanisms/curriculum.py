@@ -1,7 +1,7 @@
 """Curricula: how hard the examples of each training step are.
 
 An example's level lies in [0, 1]: 0 is its task's `easiest` difficulty, 1 exactly that of the `train` split. An order
-acts from step `begins`, 0 unless told, over `share` of the first stage's steps. Before and after all levels are 1, so
+acts from step `begins`, 0 by default, over `share` of the first stage's steps. Before and after all levels are 1, so
 that every order ends where training without a curriculum is all along. Evaluation knows nothing of levels.
 
     fixed     level 1 from the first step
@@ -20,7 +20,7 @@ Zaremba & Sutskever 2014, arXiv 1410.4615), in `progress` exploration.
 losses and an average `slow` of `fast`. Bins are drawn in proportion to |fast - slow|, the smoothed slope of their
 learning curves: the progress that teacher-student curricula look for (Matiisen et al. 2017, arXiv 1707.00183; see also
 Graves et al. 2017, arXiv 1704.03003), absolute, so that what is being forgotten is practised too. Labels keep their
-shares of the batch. Losses that aren't finite are passed over, so a diverged cell goes on drawing valid examples.
+shares of the batch. Losses that aren't finite are passed over, so a diverged cell still draws valid examples.
 
 Shape letters: B examples of one label in a batch, K bins.
 """
@@ -28,16 +28,15 @@ Shape letters: B examples of one label in a batch, K bins.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params
-from lab.nn.model import ModelSpec
+from lab.mechanisms.base import Context, DataSource, Extra, Knob, Knobs, Mechanism, Params, StageSetup, Update
 from lab.prng import derive_key
 from tasks.base import movable
-from tasks.mixture import Mixture, at_label
+from tasks.mixture import at_label
 
 ORDERS = ("fixed", "ramp", "anti", "random", "progress")
 BINS = 8
@@ -149,20 +148,17 @@ class Curriculum(Mechanism):
     name = "curriculum"
     knobs = (ORDER, SHARE, BEGINS, FLOOR, MIX, RATE)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Somewhere there must be something easier than training."""
-        del spec, knobs
-        if any(movable(task) for _, task in mixture.tasks):
+        if any(movable(task) for _, task in setup.mixture.tasks):
             return ""
-        labels = ", ".join(label for label, _ in mixture.tasks)
         return (
-            f"{ORDER.name}: training has but one difficulty in every task ({labels}); add a task that has an easier"
-            f" one, such as group_word with length 2 or more, or leave it at '{ORDER.neutral}'."
+            f"{ORDER.name}: training has but one difficulty in every task ({setup.labels}); add a task that has an"
+            f" easier one, such as group_word with length 2 or more, or leave it at '{ORDER.neutral}'."
         )
 
     def init(self, params: Params, context: Context) -> Extra:
         """The running losses of each label that a curriculum moves: none seen yet."""
-        del params
         nothing_K = jnp.zeros(BINS, jnp.float32)
         return {
             label: {"fast": nothing_K, "slow": nothing_K, "seen": jnp.zeros(BINS, bool)}
@@ -170,41 +166,49 @@ class Curriculum(Mechanism):
             if movable(context.mixture.task(label))
         }
 
-    def levels(
-        self, extra: Extra, knobs: Knobs, context: Context, seed: jax.Array, step: jax.Array
-    ) -> dict[str, jax.Array]:
-        """A level for each example of the labels that can be moved.
+    def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:
+        """A level for each example of the labels that a curriculum moves."""
+        return replace(source, levels=levels_at(extra, knobs, source.context, source.seed, source.step))
 
-        Every order takes the same three uniform numbers an example, so cells that differ in the order are paired.
-        """
-        key, counts = derive_key(seed, "curriculum", step), dict(context.counts)
-        order, floor = knobs[ORDER.name], knobs[FLOOR.name]
-        since = step - knobs[BEGINS.name].astype(jnp.int32)
-        up, over = ramp(since, context.opening, knobs[SHARE.name])
-        over = over | (since < 0) | (order == ORDERS.index("fixed"))
-        levels = {}
-        for label, running in extra.items():
-            if not counts[label]:  # not trained on in this stage
-                continue
-            anywhere_B, mix_B, bin_B = jax.random.uniform(at_label(key, label), (3, counts[label]))
-            within_B = (pick(bin_odds(running), bin_B).astype(jnp.float32) + anywhere_B) / BINS
-            placed = {"ramp": jnp.full_like(mix_B, up), "anti": jnp.full_like(mix_B, 1 - up), "progress": within_B}
-            chosen = [order == ORDERS.index(name) for name in placed]
-            place_B = jnp.select(chosen, list(placed.values()), anywhere_B)
-            place_B = jnp.where(mix_B < knobs[MIX.name], anywhere_B, place_B)
-            levels[label] = jnp.where(over, 1.0, floor + (1 - floor) * place_B)
-        return levels
+    def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
+        """Take up the batch's losses."""
+        return learned(extra, knobs, update.levels, update.losses)
 
-    def learn(
-        self, extra: Extra, knobs: Knobs, levels: Mapping[str, jax.Array], losses: Mapping[str, jax.Array]
-    ) -> Extra:
-        """Take up the batch's losses, in `progress` only: in other orders nothing is kept."""
-        learning, floor = knobs[ORDER.name] == ORDERS.index("progress"), knobs[FLOOR.name]
 
-        def after(label: str, running: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            place_B = (levels[label] - floor) / jnp.maximum(1 - floor, EVEN)
-            bin_B = jnp.clip((place_B * BINS).astype(jnp.int32), 0, BINS - 1)
-            grown = updated(running, bin_B, losses[label], knobs[RATE.name])
-            return jax.tree.map(lambda new, old: jnp.where(learning, new, old), grown, running)
+def levels_at(extra: Extra, knobs: Knobs, context: Context, seed: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
+    """The levels of a step's examples: label -> float32[B].
 
-        return {label: after(label, running) if label in losses else running for label, running in extra.items()}
+    Every order takes the same three uniform numbers an example, so cells that differ in the order are paired.
+    """
+    key, counts = derive_key(seed, "curriculum", step), dict(context.counts)
+    order, floor = knobs[ORDER.name], knobs[FLOOR.name]
+    since = step - knobs[BEGINS.name].astype(jnp.int32)
+    up, over = ramp(since, context.opening, knobs[SHARE.name])
+    over = over | (since < 0) | (order == ORDERS.index("fixed"))
+    levels = {}
+    for label, running in extra.items():
+        if not counts[label]:  # not trained on in this stage
+            continue
+        anywhere_B, mix_B, bin_B = jax.random.uniform(at_label(key, label), (3, counts[label]))
+        within_B = (pick(bin_odds(running), bin_B).astype(jnp.float32) + anywhere_B) / BINS
+        placed = {"ramp": jnp.full_like(mix_B, up), "anti": jnp.full_like(mix_B, 1 - up), "progress": within_B}
+        chosen = [order == ORDERS.index(name) for name in placed]
+        place_B = jnp.select(chosen, list(placed.values()), anywhere_B)
+        place_B = jnp.where(mix_B < knobs[MIX.name], anywhere_B, place_B)
+        levels[label] = jnp.where(over, 1.0, floor + (1 - floor) * place_B)
+    return levels
+
+
+def learned(
+    extra: Extra, knobs: Knobs, levels: Mapping[str, jax.Array], losses: Mapping[str, jax.Array]
+) -> dict[str, dict[str, jax.Array]]:
+    """The running losses after a batch with those levels and losses, in `progress` only: other orders keep nothing."""
+    learning, floor = knobs[ORDER.name] == ORDERS.index("progress"), knobs[FLOOR.name]
+
+    def after(label: str, running: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        place_B = (levels[label] - floor) / jnp.maximum(1 - floor, EVEN)
+        bin_B = jnp.clip((place_B * BINS).astype(jnp.int32), 0, BINS - 1)
+        grown = updated(running, bin_B, losses[label], knobs[RATE.name])
+        return jax.tree.map(lambda new, old: jnp.where(learning, new, old), grown, running)
+
+    return {label: after(label, running) if label in levels else running for label, running in extra.items()}

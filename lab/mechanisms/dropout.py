@@ -1,7 +1,7 @@
 """Dropout at three places, each a mechanism of its own so that a study pays only for the one it uses.
 
-Drawn anew at every step, site and layer; at rate 0 nothing is dropped and every survivor is scaled by exactly 1. Off
-while evaluating and measuring.
+Drawn at every step, hook point and layer; at rate 0 nothing is dropped and every survivor is scaled by exactly 1. Off
+during evaluation and measurement.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LEVELS = 2**16  # 16 random bits an element, half of what floats would cost; so 
 
 
 class Dropout(Mechanism):
-    """Sets a share of the activations at some sites to zero and scales the rest by 1/(1 - rate)."""
+    """Sets a share of the activations at some hook points to zero and scales the rest by 1/(1 - rate)."""
 
     def __init__(self, name: str, hook_points: tuple[str, ...], where: str):
         self.name, self.hook_points = name, hook_points
@@ -24,7 +24,6 @@ class Dropout(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array) -> jax.Array:
         """x with dropped elements, any shape."""
-        del hook_point, layer
         rate = knobs[f"{self.name}.rate"]
         dropped = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.float32) < jnp.round(rate * LEVELS)
         return jnp.where(dropped, 0.0, x * (1 / (1 - rate)))

@@ -17,10 +17,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, StepView
+from lab.mechanisms.base import Knob, Knobs, Mechanism, StageSetup, StepView
 from lab.nn.loss import heard
 from lab.nn.model import Forward, ModelSpec
-from tasks.mixture import Mixture
 
 SOURCE = "Shazeer et al. 2017, arXiv 1701.06538; Fedus et al. 2021, arXiv 2101.03961"
 COUNT = Knob(
@@ -71,11 +70,10 @@ class Experts(Mechanism):
     hook_points = ("experts", "top_k", "router_temperature")
     active_at_inference = True
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """A token can't be sent to more experts than there are."""
-        del mixture, spec
-        if knobs[TOP_K.name] > knobs[COUNT.name]:
-            return f"{TOP_K.name}={knobs[TOP_K.name]} is more than {COUNT.name}={knobs[COUNT.name]}."
+        if setup.knobs[TOP_K.name] > setup.knobs[COUNT.name]:
+            return f"{TOP_K.name}={setup.knobs[TOP_K.name]} is more than {COUNT.name}={setup.knobs[COUNT.name]}."
         return ""
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
@@ -84,7 +82,6 @@ class Experts(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """The three numbers."""
-        del layer, x, key
         return knobs[{"experts": COUNT, "top_k": TOP_K, "router_temperature": TEMPERATURE}[hook_point].name]
 
     def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:

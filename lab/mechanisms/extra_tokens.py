@@ -1,4 +1,4 @@
-"""Learned vectors beside the tokens: pauses before the answer, memories of the question, registers in front.
+"""Learned vectors next to the tokens: pauses before the answer, memories of the question, registers in front.
 
 Pauses and memories are put behind the token that the first answer is read at, so that it is read at the last of them:
 each is a further place to compute in. Pauses are copies of one vector, memories have one each. With `memory.compress`
@@ -62,7 +62,6 @@ class Pause(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """As many more."""
-        del hook_point, layer, key
         return x + knobs[PAUSES.name]
 
 
@@ -80,7 +79,6 @@ class Memory(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many there are, whether they are all that is seen, and the pause that then comes after them."""
-        del layer, key
         compress = jnp.where(knobs[MEMORIES.name] > 0, knobs[COMPRESS.name], 0.0)
         return {"memories": knobs[MEMORIES.name], "compressed": compress, "pauses": x + compress}[hook_point]
 
@@ -99,5 +97,4 @@ class Registers(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many."""
-        del hook_point, layer, x, key
         return knobs[REGISTERS.name]

@@ -8,15 +8,12 @@ renamed) are new at every step all the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import NEVER, Knob, Knobs, Mechanism
-from lab.nn.model import ModelSpec
-from tasks.mixture import Mixture
+from lab.mechanisms.base import NEVER, DataSource, Extra, Knob, Knobs, Mechanism, StageSetup
 
 BATCHES = Knob(
     name="data.batches",
@@ -35,13 +32,12 @@ class FiniteData(Mechanism):
     name = "data"
     knobs = (BATCHES,)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Examples that come again at another difficulty are other examples."""
-        del mixture, spec
-        if knobs["curriculum.order"] == "fixed":
+        if setup.knobs["curriculum.order"] == "fixed":
             return ""
         return f"{BATCHES.name}: a curriculum makes other examples of a batch that comes again; set one or the other."
 
-    def drawn_at(self, step: jax.Array, knobs: Knobs) -> jax.Array:
-        """The step at which this batch was seen first."""
-        return step % knobs[BATCHES.name].astype(jnp.int32)
+    def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:
+        """Draw the examples of the step at which this batch was seen first."""
+        return replace(source, drawn_at=source.drawn_at % knobs[BATCHES.name].astype(jnp.int32))

@@ -10,19 +10,15 @@ Shape letters: D width, N vectors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params
+from lab.mechanisms.base import Knob, Knobs, Params, StageSetup
 from lab.mechanisms.narrow import leading
-from lab.nn.model import ModelSpec
-from tasks.mixture import Mixture
+from lab.mechanisms.quantization import Quantization, at_position, code_entropy, place_of
 
-DEEPEST, WIDEST = 64, 4096  # a study's own sizes decide, see `objection`
+WIDEST = 4096  # a study's own width decides, see `objection`
 MARGIN = 1e-3  # by which the outermost levels lie inside the bounds: the paper's eps
 SOURCE = "Mentzer et al. 2023, arXiv 2309.15505"
 LEVELS = Knob(
@@ -42,68 +38,33 @@ COORDINATES = Knob(
     about="leading coordinates that carry the code; the others are set to zero",
     source=SOURCE,
 )
-LAYER = Knob(
-    name="fsq.layer",
-    high=DEEPEST,
-    neutral=1,
-    integer=True,
-    needs=LEVELS.name,
-    about="the layer whose residual stream is quantized: 0 the embedding, then the blocks",
-    source=SOURCE,
-)
-POSITION = Knob(
-    name="fsq.position",
-    low=-1,
-    high=WIDEST,
-    neutral=-1,
-    integer=True,
-    needs=LEVELS.name,
-    about="the one token that is quantized, from 0; -1 is all of them",
-    source=SOURCE,
-)
+LAYER, POSITION = place_of(LEVELS)
 
 
-class FiniteScalarQuantization(Mechanism):
+class FiniteScalarQuantization(Quantization):
     """See the module's docstring."""
 
     name = "fsq"
     knobs = (LEVELS, COORDINATES, LAYER, POSITION)
+    size, layer, position = LEVELS, LAYER, POSITION
     hook_points = ("embedding", "residual")
-    active_at_inference = True
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
-        """The layer and the coordinates must exist."""
-        del mixture
-        if knobs[LAYER.name] > spec.layers:
-            return f"{LAYER.name}={knobs[LAYER.name]} must lie in [0, {spec.layers}] (config.model.layers)."
-        if knobs[COORDINATES.name] > spec.width:
-            return f"{COORDINATES.name}={knobs[COORDINATES.name]} is more than config.model.width={spec.width}."
-        return misplaced(POSITION.name, spec, knobs)
+    def objection(self, setup: StageSetup) -> str:
+        """The coordinates must exist, too."""
+        coordinates, width = setup.knobs[COORDINATES.name], setup.spec.width
+        too_many = f"{COORDINATES.name}={coordinates} is more than config.model.width={width}."
+        return super().objection(setup) or (too_many if coordinates > width else "")
 
     def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """x[..., D] as its code."""
-        del hook_point, key
-        levels = knobs[LEVELS.name]
-        acts = (levels > 0) & (knobs[LAYER.name] == layer)
-        return replaced(x, acts, levels, knobs[COORDINATES.name], knobs[POSITION.name])
+        at = (knobs[knob.name] for knob in (LEVELS, COORDINATES, POSITION))
+        return replaced(x, self.acts(layer, knobs), *at)
 
     def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
         """Entropy of the code of the quantized layer in nats, where every token is quantized."""
-        del params
         unit = jnp.maximum(jnp.floor(knobs[LEVELS.name] / 2), 1.0) * hidden_NxD.shape[-1] ** 0.5
         entropy = code_entropy(jnp.round(hidden_NxD * unit).astype(jnp.int32))
-        here = (knobs[LEVELS.name] > 0) & (knobs[LAYER.name] == layer) & (knobs[POSITION.name] < 0)
-        return {"code_entropy": jnp.where(here, entropy, jnp.nan)}
-
-
-def misplaced(position: str, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
-    """Why the one token that a knob names isn't there, or not where it counts; empty if it is."""
-    if knobs[position] >= spec.max_length:
-        return f"{position}={knobs[position]} must be below {spec.max_length}, the tokens of the longest example."
-    moving = ("registers.tokens", "pause.tokens", "memory.tokens", "thoughts.steps")
-    if knobs[position] >= 0 and (moved := [name for name in moving if knobs[name]]):
-        return f"{position} counts tokens from the start, where {moved[0]} puts others; leave one of them neutral."
-    return ""
+        return {"code_entropy": jnp.where(self.readable(layer, knobs), entropy, jnp.nan)}
 
 
 def grid_of(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
@@ -137,7 +98,7 @@ def quantized(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Ar
 def chosen(new: jax.Array, old: jax.Array, position: jax.Array) -> jax.Array:
     """`new`[..., L, D] at one position, or everywhere where that is -1; elsewhere `old`."""
     number = lax.broadcasted_iota(jnp.float32, old.shape, old.ndim - 2)
-    return jnp.where((number == position) | (position < 0), new, old)
+    return jnp.where(at_position(number, position), new, old)
 
 
 @jax.custom_jvp
@@ -147,7 +108,7 @@ def replaced(
     """x[..., L, D] as its code where bool[] `acts`, at one position or all, else as it is.
 
     A loop of one turn or none, and a slope of its own that is another: XLA would fuse a selection's arithmetic, and the
-    sum of its two gradients, with their neighbours', which round otherwise then even where nothing is quantized.
+    sum of its two gradients, with their neighbours', which then round differently even where nothing is quantized.
     """
     code = lambda _, x: chosen(quantized(x, levels, coordinates), x, position)  # noqa: E731
     return lax.fori_loop(0, acts.astype(jnp.int32), code, x)
@@ -179,13 +140,3 @@ def _along(x, direction, levels, coordinates):
 def codes(x: jax.Array, levels: jax.Array, coordinates: jax.Array) -> jax.Array:
     """The code of x[..., D]: int32[..., D], zero from `coordinates` on."""
     return grid_of(x, levels, coordinates).astype(jnp.int32)
-
-
-def code_entropy(codes_NxD: jax.Array) -> jax.Array:
-    """Shannon entropy of N codes as they are distributed, in nats: float32[], at most log N.
-
-    Exact: every code is compared with every other, N²·D comparisons. It is the plug-in estimate, so with few vectors
-    for many codes it lies below the entropy of the distribution that they come from.
-    """
-    alike_N = lax.map(lambda code_D: jnp.sum(jnp.all(codes_NxD == code_D[None], axis=1)), codes_NxD)
-    return jnp.mean(jnp.log(codes_NxD.shape[0] / alike_N.astype(jnp.float32)))

@@ -9,17 +9,15 @@ adds a mean that all of them share.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, StepView, relaxing
-from lab.nn.model import Forward, ModelSpec
-from tasks.mixture import Mixture
+from lab.mechanisms.base import Knob, Knobs, Mechanism, StageSetup, StepView, relaxing
+from lab.mechanisms.quantization import DEEPEST, no_such_layer
+from lab.nn.model import Forward
 
-DEEPEST = 64  # layers; a study's own depth decides, see `objection`
 EPSILON = 1e-4  # under the square root, as in VICReg; and against division by nothing
 
 
@@ -40,13 +38,9 @@ class GeometryPenalty(Mechanism):
         )
         self.knobs = (*relaxing(strength), layer)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """The layer must exist."""
-        del mixture
-        layer = knobs[f"{self.name}.layer"]
-        if -spec.layers - 1 <= layer <= spec.layers:
-            return ""
-        return f"{self.name}.layer={layer} must lie in [{-spec.layers - 1}, {spec.layers}] (config.model.layers)."
+        return no_such_layer(f"{self.name}.layer", setup, -setup.spec.layers - 1)
 
     def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """rate × the function of the centred cloud."""

@@ -1,4 +1,4 @@
-"""Gaussian noise on the gradient, drawn anew at every step: a temperature that doesn't depend on the batch."""
+"""Gaussian noise on the gradient, drawn at every step: a temperature that doesn't depend on the batch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Gaussian noise on the residual stream after every block, in units of each hidden vector's own root mean square.
 
-Relative, because a network could outgrow noise of a fixed size by growing its residual stream. Off while evaluating.
+Relative, because a network could outgrow noise of a fixed size by growing its residual stream. Off during evaluation.
 """
 
 from __future__ import annotations
@@ -27,6 +27,5 @@ class HiddenNoise(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array) -> jax.Array:
         """x[..., D] plus noise; no gradient flows through its scale."""
-        del hook_point, layer
         rms = jax.lax.stop_gradient(jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
         return x + knobs[SIGMA.name] * rms * jax.random.normal(key, x.shape)

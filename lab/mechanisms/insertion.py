@@ -12,15 +12,10 @@ for rounding. A metric that gains by it gains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism
-from lab.nn.model import ModelSpec
-from tasks.mixture import Mixture
+from lab.mechanisms.base import Knob, Knobs, Mechanism, StageSetup
 
 STRETCH = Knob(
     name="insertion.stretch",
@@ -46,16 +41,15 @@ class Insertion(Mechanism):
     hook_points = ("residual", "onward")
     active_at_inference = True
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """What masks columns would mask what was written there."""
-        del mixture
-        if knobs["width.active"] < 1:
+        if setup.knobs["width.active"] < 1:
             return f"{STRETCH.name} and {WRITE.name} mix columns, which width.active masks; leave one of them out."
-        return "" if spec.width % 2 == 0 else f"{WRITE.name} needs an even config.model.width, not {spec.width}."
+        width = setup.spec.width
+        return "" if width % 2 == 0 else f"{WRITE.name} needs an even config.model.width, not {width}."
 
     def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """There after a block, and back where the stream goes on from it; the embedding is left alone."""
-        del key
+        """Map after a block, and map back where the next block takes over; the embedding is left alone."""
         if layer == 0:
             return x
         if hook_point == "residual":

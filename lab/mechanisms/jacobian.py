@@ -47,7 +47,6 @@ def _embedded(params: Params, view: StepView) -> tuple[int, ...]:
     shapes = []
 
     def note(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
-        del layer
         if hook_point == "embedding":
             shapes.append(x.shape)
         return x

@@ -1,6 +1,6 @@
 """The registry of knobs: what each one is, its range, its neutral value, and the stage from which it acts.
 
-A mechanism's own knobs are declared beside its functions, in lab/mechanisms; the knobs that every program has
+A mechanism's own knobs are declared next to its hooks, in lab/mechanisms; the knobs that every program has
 (seed, learning rate, optimizer) are declared here.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from lab.errors import UserError, nearest
 from lab.mechanisms import MECHANISMS
-from lab.mechanisms.base import Knob
+from lab.mechanisms.base import Knob, StageSetup
 from lab.nn.optimizers import OPTIMIZERS
 
 SEED = Knob(
@@ -90,7 +90,6 @@ def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
 
     The others decide no number, nor do those that a later version brings.
     """
-
     off = {name: value for name, value in knobs.items() if value != NEUTRAL.get(name, value)}
     return {name: value for name, value in off.items() if not KNOBS[name].needs or KNOBS[name].needs in off}
 
@@ -99,3 +98,9 @@ def mechanisms_in_use(settings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Names of the mechanisms that some of the settings use: one of their traced knobs does something."""
     used = {DECIDES.get(name) for knobs in settings for name in telling(knobs)}
     return tuple(name for name in MECHANISMS if name in used)
+
+
+def objection(setup: StageSetup) -> str:
+    """Why the knobs of a stage can't act there, by the first mechanism that objects; empty if none does."""
+    found = (MECHANISMS[name].objection(setup) for name in mechanisms_in_use([setup.knobs]))
+    return next((sentence for sentence in found if sentence), "")

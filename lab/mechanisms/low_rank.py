@@ -39,7 +39,6 @@ class LowRank(Mechanism):
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:
         """Truncate every kernel whose rank is not full."""
-        del extra
 
         def cut(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
             if not is_linear_kernel(path):

@@ -9,16 +9,14 @@ Shape letters: D width, H heads, K = D/H dimensions a head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, StepView, Update
+from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, StageSetup, StepView, Update
 from lab.nn.model import ModelSpec
-from tasks.mixture import Mixture
 
 WIDTH = Knob(
     name="width.active",
@@ -58,12 +56,12 @@ def cut_heads(qkv_BxLx3xHxK: jax.Array, active: jax.Array, parts: int) -> jax.Ar
 
 
 def _no_turning(name: str, spec: ModelSpec) -> str:
-    told = "turn other pairs of dimensions than a narrow model's; change config.model.positions."
-    return f"{name} can't cut heads whose rotary positions {told}" if spec.positions == "rotary" else ""
+    reason = "turn other pairs of dimensions than a narrow model's; change config.model.positions."
+    return f"{name} can't cut heads whose rotary positions {reason}" if spec.positions == "rotary" else ""
 
 
 class Heads(NamedTuple):
-    """What is kept beside the parameters.
+    """What is kept next to the parameters.
 
     Attributes:
       count: float32[], H.
@@ -85,9 +83,9 @@ class Width(Mechanism):
     hook_points = ("embedding", "onward", "norm_size", "qkv", "features", "attention_out")
     active_at_inference = True
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """A narrow model's heads must divide its width."""
-        del mixture
+        knobs, spec = setup.knobs, setup.spec
         a_head = knobs[WIDTH.name] * spec.width / spec.heads
         if abs(a_head - round(a_head)) > 1e-4 or round(a_head) < 1:
             return (
@@ -100,7 +98,6 @@ class Width(Mechanism):
 
     def init(self, params: Params, context: Context) -> Heads:
         """Nothing is rescaled."""
-        del params
         return Heads(jnp.float32(context.spec.heads), jnp.float32(1))
 
     def on_stage_start(self, params: Params, extra: Heads, knobs: Knobs, view: StepView) -> Heads:
@@ -111,7 +108,6 @@ class Width(Mechanism):
 
     def after_update(self, params: Params, extra: Heads, knobs: Knobs, update: Update) -> Heads:
         """Rescaling happens once."""
-        del params, knobs, update
         return extra._replace(rescale=jnp.float32(1))
 
     def project(self, params: Params, extra: Heads, knobs: Knobs) -> Params:
@@ -135,7 +131,6 @@ class Width(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """What is there of the stream and of the heads, and how many coordinates norms average."""
-        del layer, key
         if hook_point == "norm_size":
             return active_of(knobs[WIDTH.name], x)
         active = active_of(knobs[WIDTH.name], x.shape[-1])
@@ -171,14 +166,12 @@ class HeadDimension(Mechanism):
     hook_points = ("qkv", "features")
     active_at_inference = True
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Rotary positions pair dimensions."""
-        del mixture, knobs
-        return _no_turning(HEAD.name, spec)
+        return _no_turning(HEAD.name, setup.spec)
 
     def init(self, params: Params, context: Context) -> Heads:
         """Nothing is ever rescaled: queries and keys are drawn by the stream's width."""
-        del params
         return Heads(jnp.float32(context.spec.heads), jnp.float32(1))
 
     def project(self, params: Params, extra: Heads, knobs: Knobs) -> Params:
@@ -192,6 +185,5 @@ class HeadDimension(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """Queries and keys cut, values as they are."""
-        del layer, key
         active = active_of(knobs[HEAD.name], x.shape[-1])
         return cut_heads(x, active, 2) if hook_point == "qkv" else leading(x, active)

@@ -6,16 +6,11 @@ a mixture of examples with their intermediate steps and without. This knob gives
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism
-from lab.nn.model import ModelSpec
+from lab.mechanisms.base import DataSource, Extra, Knob, Knobs, Mechanism, StageSetup
 from tasks.base import Task
-from tasks.mixture import Mixture
 
 STEPS = "scratchpad"  # the difficulty that tasks with a scratchpad have: the chance that an example shows its steps
 EXTRA = Knob(
@@ -37,23 +32,20 @@ class Process(Mechanism):
     name = "process"
     knobs = (EXTRA,)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Some task must have examples with steps and examples without."""
-        del spec, knobs
-        if any(share_of(task) for _, task in mixture.tasks):
+        if any(share_of(task) for _, task in setup.mixture.tasks):
             return ""
-        labels = ", ".join(label for label, _ in mixture.tasks)
         return (
-            f"{EXTRA.name}: in no task ({labels}) do some training examples show their steps and others don't; give one"
-            f" scratchpad='valid' and scratchpad_share=0.5, or leave it at {EXTRA.neutral:g}."
+            f"{EXTRA.name}: in no task ({setup.labels}) do some training examples show their steps and others don't;"
+            f" give one scratchpad='valid' and scratchpad_share=0.5, or leave it at {EXTRA.neutral:g}."
         )
 
-    def difficulty(self, knobs: Knobs, context: Context, key: jax.Array) -> dict[str, dict[str, jax.Array]]:
-        """The chance of each example to show its steps: float32[B]."""
-        del key
+    def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:
+        """Raise the chance of each example to show its steps."""
         found = {}
-        for label, count in context.counts:
-            share = share_of(context.mixture.task(label))
+        for label, count in source.context.counts:
+            share = share_of(source.context.mixture.task(label))
             if count and share:
                 found[label] = {STEPS: jnp.full(count, share + (1.0 - share) * knobs[EXTRA.name], jnp.float32)}
-        return found
+        return source.with_difficulty(found)

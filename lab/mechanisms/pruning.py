@@ -1,26 +1,23 @@
 """Pruning: weights of the blocks' linear layers are set to zero and stay there, or others grow in their place.
 
-In one shot as a stage begins, or along a cubic schedule; with regrowth, sparse from there on at a fixed density. Counts
-are exact, see `lab.mechanisms.pruning_masks`. The mask is kept beside the parameters and applied after every update, so
-a pruned weight is exactly zero at every step of fine-tuning. Adam's moments are left alone: they follow the dense
+In one shot as a stage starts, or along a cubic schedule; with regrowth, sparse from there on at a fixed density. Counts
+are exact, see `lab.mechanisms.pruning_masks`. The mask is kept next to the parameters and applied after every update,
+so a pruned weight is exactly zero at every step of fine-tuning. Adam's moments are left alone: they follow the dense
 gradient all along, so a weight that grows back has moments from when it was pruned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, StepView, Update
+from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, StageSetup, StepView, Update
 from lab.mechanisms.looped import TURNS
 from lab.mechanisms.pruning_masks import SCOPES, SPREADS, annealed, cubic, masked, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later, uniform
-from lab.nn.model import ModelSpec
-from tasks.mixture import Mixture
 
 MASK_EVERY = 10  # steps from one choice of the masks to the next while sparsity grows
 REGROW_EVERY = 5 * MASK_EVERY  # steps from one exchange to the next: a new weight needs time to become large
@@ -109,9 +106,9 @@ class Pruning(Mechanism):
     name = "prune"
     knobs = (SPARSITY, SCOPE, SPREAD, METHOD, OVER, REGROW, REGROW_SHARE, REGROW_OVER)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Settings that contradict each other."""
-        del mixture, spec
+        knobs = setup.knobs
         gradual = knobs[SPARSITY.name] and knobs[OVER.name] > 1
         if gradual and knobs[METHOD.name] == "wanda":
             return "prune.method='wanda' reads its inputs once, in one shot; set prune.over=1 or another method."
@@ -128,7 +125,7 @@ class Pruning(Mechanism):
         return ""
 
     def init(self, params: Params, context: Context) -> Extra:
-        """A mask for each prunable kernel, by its path, all True; when pruning began; which weights just grew."""
+        """A mask for each prunable kernel, by its path, all True; when pruning started; which weights just grew."""
         masks = {path: jnp.ones(kernel.shape, bool) for path, kernel in prunable(params).items()}
         extra = {**masks, SINCE: jnp.int32(0)}
         if dict(context.static).get(REGROW.name, "none") != "none":
@@ -142,7 +139,7 @@ class Pruning(Mechanism):
         return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name], knobs[SPREAD.name]), SINCE: view.step}
 
     def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
-        """Choose masks anew where it is time to; the outer conditions see the step only, so they stay branches."""
+        """Choose new masks where it is time to; the outer conditions see the step only, so they stay branches."""
         following, regrows = update.step + 1, knobs[REGROW.name] != "none"
         if regrows:
             rested = {**extra, BORN: _none(extra[BORN])}

@@ -14,7 +14,7 @@ from lab.nn.loss import task_loss
 from lab.nn.model import untouched
 
 METHODS = ("magnitude", "random", "snip", "wanda")
-# site -> the kernels that read what stands there, by their paths inside the block
+# hook point -> the kernels that read what stands there, by their paths inside the block
 READERS = {
     "attention_in": ("['attention']['qkv']['kernel']",),
     "mixed": ("['attention']['out']['kernel']",),
@@ -24,7 +24,7 @@ READERS = {
 
 
 def scores_at_entry(method: str, params: Params, view: StepView) -> Kernels:
-    """Scores from the parameters and the batch on which pruning begins."""
+    """Scores from the parameters and the batch at which pruning starts."""
     kernels = prunable(params)
     if method == "snip":
 

@@ -9,16 +9,12 @@ comes again (`data.batches`), where an example then never comes twice with the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism
-from lab.nn.model import ModelSpec
+from lab.mechanisms.base import DataSource, Extra, Knob, Knobs, Mechanism, StageSetup
 from tasks.base import RENAMED, interchangeable
-from tasks.mixture import Mixture, at_label
+from tasks.mixture import at_label
 
 SHARE = Knob(
     name="rename.share",
@@ -33,24 +29,22 @@ class Renaming(Mechanism):
     name = "rename"
     knobs = (SHARE,)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Some task must have symbols that may be renamed."""
-        del spec, knobs
-        if any(interchangeable(task) for _, task in mixture.tasks):
+        if any(interchangeable(task) for _, task in setup.mixture.tasks):
             return ""
-        labels = ", ".join(label for label, _ in mixture.tasks)
         return (
-            f"{SHARE.name}: no task ({labels}) has symbols that may be renamed; add one that has, such as mqar or"
+            f"{SHARE.name}: no task ({setup.labels}) has symbols that may be renamed; add one that has, such as mqar or"
             f" path_star, or leave it at {SHARE.neutral:g}."
         )
 
-    def difficulty(self, knobs: Knobs, context: Context, key: jax.Array) -> dict[str, dict[str, jax.Array]]:
-        """The renaming of each example, 0 for none: uint32[B]."""
+    def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:
+        """Give each example the number of its renaming, 0 for none: uint32[B]."""
         found = {}
-        for label, count in context.counts:
-            if count and interchangeable(context.mixture.task(label)):
+        for label, count in source.context.counts:
+            if count and interchangeable(source.context.mixture.task(label)):
                 which, chance = jax.random.split(at_label(key, label))
                 number_B = jnp.maximum(jax.random.bits(which, (count,)), 1)
                 number_B = jnp.where(jax.random.uniform(chance, (count,)) < knobs[SHARE.name], number_B, 0)
                 found[label] = {RENAMED: number_B}
-        return found
+        return source.with_difficulty(found)

@@ -1,13 +1,13 @@
 """Rewinding: the weights, or the learning rate, of an early step come back in a later stage.
 
-Weights: pruning chooses its masks from the trained ones, as the second stage is entered; the stage's first update is
+Weights: pruning chooses its masks from the trained ones, as the second stage starts; the stage's first update is
 then replaced by the early weights, masked, so that what is trained from there on is a candidate for a lottery ticket.
-One round only. The optimizer's moments go on as they are.
+One round only. The optimizer's moments stay as they are.
 
-Rate: as the last stage begins, the learning rate's schedule is turned back to an early step and goes on from there; the
-weights are kept. The schedule's total stays the study's, so a rate that decays doesn't reach its end again unless the
-last stage is as long as what was turned back. Both together, in a study of two stages, are weight rewinding with its
-schedule, but for one step: the update that the early weights replace counts.
+Rate: as the last stage starts, the learning rate's schedule is turned back to an early step and continues from there;
+the weights are kept. The schedule's total stays the study's, so a rate that decays doesn't reach its end again unless
+the last stage is as long as what was turned back. Both together, in a study of two stages, are weight rewinding with
+its schedule, but for one step: the update that the early weights replace counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Update
+from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, Update, UpdateRule
 
 TO = Knob(
     name="rewind.to",
@@ -33,7 +33,7 @@ RATE_TO = Knob(
     stage="last",
     integer=True,
     pinned=True,
-    about="step of training to which the learning rate's schedule goes back as the last stage begins; it goes on then",
+    about="step of training to which the learning rate's schedule goes back as the last stage begins",
     source="Renda et al. 2020, arXiv 2003.02389",
 )
 
@@ -52,10 +52,13 @@ class Rewind(Mechanism):
         at, since = jnp.int32(context.opening), jnp.int32(NEVER)
         return {"early": params, "at": at, "now": jnp.zeros((), bool), "since": since}
 
-    def clock(self, step: jax.Array, extra: Extra, knobs: Knobs) -> jax.Array:
-        """Steps since the schedule was turned back, counted from where it was turned back to."""
+    def transform_update(
+        self, rule: UpdateRule, params: Params, extra: Extra, knobs: Knobs, step: jax.Array
+    ) -> UpdateRule:
+        """Read the schedule at the steps since it was turned back, counted from where it was turned back to."""
         to = knobs[RATE_TO.name]
-        return jnp.where(to < NEVER, to.astype(jnp.int32) + step - _since(extra, step), step)
+        turned = to.astype(jnp.int32) + rule.schedule_step - _since(extra, step)
+        return rule._replace(schedule_step=jnp.where(to < NEVER, turned, rule.schedule_step))
 
     def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """Keep the weights after the update that makes them `rewind.to` steps old."""
@@ -67,13 +70,12 @@ class Rewind(Mechanism):
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:
         """The early weights in place of the one update; masks come after."""
-        del knobs
         return jax.tree.map(lambda now, early: jnp.where(extra["now"], early, now), params, extra["early"])
 
 
 def _since(extra: Extra, step: jax.Array) -> jax.Array:
     """The step at which the schedule was turned back, which is this one where it wasn't yet: int32[].
 
-    The knob is neutral in earlier stages, so the first step that sees another value begins the last one.
+    The knob is neutral in earlier stages, so the first step that sees another value starts the last one.
     """
     return jnp.minimum(extra["since"], step)

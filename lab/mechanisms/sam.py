@@ -22,7 +22,6 @@ class SharpnessAware(Mechanism):
 
     name = "sam"
     knobs = relaxing(RHO)
-    second_gradient = True
 
     def perturbed_params(self, params: Params, gradient: Params, knobs: Knobs) -> Params:
         """params + rho × gradient / |gradient|, the length taken over all weights."""

@@ -45,5 +45,4 @@ class ConfidencePenalty(Mechanism):
 
     def answer_penalty(self, logprob_BxAxV: jax.Array, targets_BxA: jax.Array, knobs: Knobs) -> jax.Array:
         """rate × Σ p log p."""
-        del targets_BxA
         return knobs[CONFIDENCE.name] * jnp.sum(jnp.exp(logprob_BxAxV) * logprob_BxAxV, axis=-1)

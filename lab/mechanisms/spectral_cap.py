@@ -1,7 +1,7 @@
 """A cap on the largest singular value of every kernel inside the blocks.
 
 The largest singular value is followed by power iteration: one step after every update from the vector of the step
-before, many when the cap begins to act. Kernels above the cap are scaled down to it.
+before, many when the cap starts to act. Kernels above the cap are scaled down to it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CAP = Knob(
     about=f"the largest singular value that a kernel inside the blocks may have; {OFF:g} is no cap",
     source="Miyato et al. 2018, arXiv 1802.05957; Yoshida & Miyato 2017, arXiv 1705.10941",
 )
-OPENING = 50  # power iterations when the cap begins to act
+OPENING = 50  # power iterations when the cap starts to act
 TINY = 1e-30
 
 
@@ -33,7 +33,6 @@ class SpectralCap(Mechanism):
 
     def init(self, params: Params, context: Context) -> Extra:
         """A unit vector for each kernel, by its path."""
-        del context
         leaves = jax.tree_util.tree_leaves_with_path(params)
         return {
             jax.tree_util.keystr(path): unit(jnp.cos(1.0 + jnp.arange(leaf.shape[1], dtype=leaf.dtype)))
@@ -43,12 +42,10 @@ class SpectralCap(Mechanism):
 
     def on_stage_start(self, params: Params, extra: Extra, knobs: Knobs, view: StepView) -> Extra:
         """Find the leading right singular vectors."""
-        del knobs, view
         return jax.lax.fori_loop(0, OPENING, lambda _, kept: iterated(params, kept), extra)
 
     def after_update(self, params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:
         """One power iteration."""
-        del knobs, update
         return iterated(params, extra)
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:
@@ -65,7 +62,7 @@ class SpectralCap(Mechanism):
 
 
 def unit(vector_N: jax.Array) -> jax.Array:
-    """The vector at length 1; nothing stays nothing."""
+    """The vector at length 1; a zero vector stays zero."""
     return vector_N / jnp.maximum(jnp.linalg.norm(vector_N), TINY)
 
 

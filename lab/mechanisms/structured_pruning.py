@@ -1,4 +1,4 @@
-"""Structured pruning: whole heads, neurons or blocks are set to zero as a stage begins, and stay there.
+"""Structured pruning: whole heads, neurons or blocks are set to zero as a stage starts, and stay there.
 
 Ranked by the L2 norm of all weights of the unit, in one shot. In each layer round(share·n) heads and neurons go, and of
 the model's blocks round(share·layers), which from then on write nothing to the residual stream. The model computes what
@@ -43,7 +43,6 @@ class StructuredPruning(Mechanism):
 
     def init(self, params: Params, context: Context) -> Extra:
         """Which units stay, all of them: heads bool[N, H], neurons bool[N, M] and layers bool[N]."""
-        del params
         spec = context.spec
         shapes = {
             "heads": (spec.layers, spec.heads),
@@ -54,7 +53,6 @@ class StructuredPruning(Mechanism):
 
     def on_stage_start(self, params: Params, extra: Extra, knobs: Knobs, view: StepView) -> Extra:
         """Choose the units from the parameters as they are now."""
-        del view
         blocks = [params[f"block_{layer}"] for layer in range(len(extra["layers"]))]
         heads_NxH = jnp.stack([head_weights(block, extra["heads"].shape[1]) for block in blocks])
         neurons_NxM = jnp.stack([neuron_weights(block) for block in blocks])
@@ -68,7 +66,6 @@ class StructuredPruning(Mechanism):
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:
         """Set every weight of a removed unit to exactly zero."""
-        del knobs
         masks = {}
         for layer in range(len(extra["layers"])):
             width = params[f"block_{layer}"]["attention"]["out"]["kernel"].shape[0]

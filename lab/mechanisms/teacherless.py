@@ -1,8 +1,8 @@
 """Teacherless training: the answer that is fed back is hidden, so that the whole of it is predicted at once.
 
-With the right answer so far as input, a model may learn to go on from it without ever finding where it leads (the
-Clever Hans cheat of Bachmann & Nagarajan 2024, arXiv 2403.06963). Here, in a share of the examples, PAD stands in place
-of every token that is fed back; no model sees PAD before an answer otherwise. Scratchpads are part of the answer.
+With the right answer so far as input, a model may learn to continue it without ever finding where it leads (the Clever
+Hans cheat of Bachmann & Nagarajan 2024, arXiv 2403.06963). Here, in a share of the examples, PAD stands in place of
+every token that is fed back; no other model sees PAD before an answer. Scratchpads are part of the answer.
 
 The teacher of the other examples is what a free-running answer needs: with a share below 1 both ways of reading can be
 learned. `teacherless.answer` says which is evaluated: 0 feeds the model's own answers back, 1 hides them, so that both
@@ -14,16 +14,12 @@ here; it has a mask token of its own, and its baselines know of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism
-from lab.nn.model import ModelSpec
+from lab.mechanisms.base import DataSource, Extra, Knob, Knobs, Mechanism, StageSetup
 from tasks.base import PAD, Task, fed_back
-from tasks.mixture import Batch, Mixture
+from tasks.mixture import Batch
 
 SHARE = Knob(
     name="teacherless.share",
@@ -46,24 +42,27 @@ class Teacherless(Mechanism):
     knobs = (SHARE, ANSWER)
     active_at_inference = True
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Somewhere an answer must be fed back."""
-        del spec, knobs
-        if any(feeds_back(task) for _, task in mixture.tasks):
+        if any(feeds_back(task) for _, task in setup.mixture.tasks):
             return ""
-        labels = ", ".join(label for label, _ in mixture.tasks)
         return (
-            f"{SHARE.name}: no task ({labels}) feeds answers back; add one that does, such as copy or path_star, or"
-            f" leave it at {SHARE.neutral:g}."
+            f"{SHARE.name}: no task ({setup.labels}) feeds answers back; add one that does, such as copy or path_star,"
+            f" or leave it at {SHARE.neutral:g}."
         )
 
-    def batch(self, batch: Batch, knobs: Knobs, key: jax.Array, context: Context) -> Batch:
+    def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:
         """Hide what is fed back, in the examples that chance picks."""
-        places = context.mixture.by_label(jnp.arange(batch.tokens.shape[0]), dict(context.counts))
-        feeds_B = jnp.concatenate([jnp.full(p.shape, feeds_back(context.mixture.task(n))) for n, p in places.items()])
-        picked_B = feeds_B & (jax.random.uniform(key, feeds_B.shape) < knobs[SHARE.name])
-        fed_BxL = fed_back(batch.tokens, batch.targets, batch.weights)
-        return batch._replace(tokens=hidden(batch.tokens, fed_BxL & picked_B[:, None]))
+
+        def hide(batch: Batch) -> Batch:
+            mixture, counts = source.context.mixture, dict(source.context.counts)
+            rows = mixture.by_label(jnp.arange(batch.tokens.shape[0]), counts)
+            feeds_B = jnp.concatenate([jnp.full(row.shape, feeds_back(mixture.task(n))) for n, row in rows.items()])
+            picked_B = feeds_B & (jax.random.uniform(key, feeds_B.shape) < knobs[SHARE.name])
+            fed_BxL = fed_back(batch.tokens, batch.targets, batch.weights)
+            return batch._replace(tokens=hidden(batch.tokens, fed_BxL & picked_B[:, None]))
+
+        return source.edited(hide)
 
     def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array, knobs: Knobs) -> jax.Array:
         """Hide it in every example, where answers are evaluated so."""

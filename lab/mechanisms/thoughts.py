@@ -16,9 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism
+from lab.mechanisms.base import Knob, Knobs, Mechanism, StageSetup
 from lab.nn.model import ModelSpec
-from tasks.mixture import Mixture
 
 CONTROLS = ("own", "swapped", "noise")
 STEPS = Knob(
@@ -49,9 +48,9 @@ class Thoughts(Mechanism):
     hook_points = ("thought_steps", "thoughts")
     active_at_inference = True
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Masks that are chosen from a pass that reads the model would be chosen under the control."""
-        del mixture, spec
+        knobs = setup.knobs
         method = knobs["prune.method"]
         if knobs[CONTROL.name] != CONTROL.neutral and knobs["prune.sparsity"] and method in ("snip", "wanda"):
             return f"{CONTROL.name} is not for training, but prune.method='{method}' reads the model; use another."
@@ -63,7 +62,6 @@ class Thoughts(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many; and while reading, whose."""
-        del layer
         if hook_point == "thought_steps":
             return knobs[STEPS.name]
         return x if key is not None else controlled(x, knobs[CONTROL.name])

@@ -1,43 +1,41 @@
-"""Fine-tuning of few parameters: what the last stage may move; everything else stays as it was on entry.
+"""Fine-tuning of few parameters: what the last stage may move; everything else stays as it was at the stage's start.
 
     all              every parameter
-    readout          the unembedding and the final norm: what is there is only read out otherwise
+    readout          the unembedding and the final norm: the same vectors are read out in another way
     norms            scales and biases of all norms
-    adapters         a product A·B beside every kernel inside the blocks: kernel + A·B, of rank `tune.rank`
+    adapters         a product A·B next to every kernel inside the blocks: kernel + A·B, of rank `tune.rank`
     singular_values  those of every kernel inside the blocks; its singular vectors stay
 
 The model's parameters stay the effective weights, so all that reads a model reads a tuned one. Readout and norms move
-as they do where everything moves: by the study's optimizer, whose moments go on, weight decay included. What adapters
-and singular values move by is kept here, with an Adam of their own that begins on entry and has the study's rate. Their
-slopes are those of the chain rule through the effective kernel, of the gradient with all its penalties. Decoupled decay
-doesn't reach them: it acts on what is then put back.
+as they do where everything moves: by the study's optimizer, whose moments carry over, weight decay included. What
+adapters and singular values move by is kept here, with an Adam of their own that starts with the stage and has the
+study's rate. Their slopes are those of the chain rule through the effective kernel, of the gradient with all its
+penalties. Decoupled decay doesn't reach them: it acts on what is then put back.
 
-A begins Gaussian with variance 1/I and B zero, so on entry nothing has moved; no further scale is applied to A·B, which
+A starts Gaussian with variance 1/I and B zero, so at first nothing has moved; no further scale is applied to A·B, which
 is the paper's α equal to the rank.
 
 What is exactly zero when the masks of other mechanisms have acted is masked: it stays zero and has no slope. Hence
-fine-tuning begins from the pruned kernels, and keeps them pruned.
+fine-tuning starts from the pruned kernels, and keeps them pruned.
 
 Shape letters: I inputs and O outputs of a kernel, R the largest rank of adapters, K = min(I, O) singular values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, StepView, Update
+from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, StageSetup, StepView, Update
 from lab.mechanisms.low_rank import RANK as LOW_RANK
 from lab.mechanisms.pruning_masks import prunable
 from lab.mechanisms.rewind import TO as REWIND
 from lab.mechanisms.spectral_cap import CAP
-from lab.nn.model import ModelSpec, is_linear_kernel
+from lab.nn.model import is_linear_kernel
 from lab.nn.optimizers import ADAM
-from tasks.mixture import Mixture
 
 CHOICES = ("all", "readout", "norms", "adapters", "singular_values")
 READOUT, NORMS, ADAPTERS, VALUES = range(1, len(CHOICES))
@@ -84,11 +82,11 @@ class Moving(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept beside the parameters.
+    """What is kept next to the parameters.
 
     Attributes:
-      entry: the parameters on entry.
-      bases: tree path -> the left and right singular vectors of a kernel on entry, [I, K] and [K, O].
+      entry: the parameters at the stage's start.
+      bases: tree path -> the left and right singular vectors of a kernel at the stage's start, [I, K] and [K, O].
       moving: tree path -> Moving.
       moments: Adam's, of `moving`.
     """
@@ -105,21 +103,19 @@ class Tuning(Mechanism):
     name = "tune"
     knobs = (ONLY, RANK)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """Ranks that kernels don't have, and mechanisms that would move what must stay."""
-        del mixture
-        only, least = knobs[ONLY.name], min(spec.width, spec.mlp_width)
-        if only == "adapters" and knobs[RANK.name] > least:
-            return f"{RANK.name}={knobs[RANK.name]} is more than the rank of the blocks' kernels, {least}."
+        only, least = setup.knobs[ONLY.name], min(setup.spec.width, setup.spec.mlp_width)
+        if only == "adapters" and setup.knobs[RANK.name] > least:
+            return f"{RANK.name}={setup.knobs[RANK.name]} is more than the rank of the blocks' kernels, {least}."
         apart = [REWIND] if only in ("readout", "norms") else [REWIND, CAP, LOW_RANK]
         for knob in apart:
-            if knobs[knob.name] != knob.neutral:
+            if setup.knobs[knob.name] != knob.neutral:
                 return f"{ONLY.name}='{only}' puts back what {knob.name} would change; leave it at {knob.neutral:g}."
         return ""
 
     def init(self, params: Params, context: Context) -> Kept:
         """Nothing has moved."""
-        del context
         bases, moving = {}, {}
         for path, kernel in prunable(params).items():
             inputs, outputs = kernel.shape
@@ -158,7 +154,7 @@ class Tuning(Mechanism):
         return lax.cond(only >= ADAPTERS, moved, lambda: extra)
 
     def project(self, params: Params, extra: Kept, knobs: Knobs) -> Params:
-        """What is tuned as it has moved, everything else as on entry."""
+        """What is tuned as it has moved, everything else as at the stage's start."""
         only = knobs[ONLY.name]
 
         def put(path: tuple[Any, ...], leaf: jax.Array, entry: jax.Array) -> jax.Array:

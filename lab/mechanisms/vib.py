@@ -1,7 +1,7 @@
 """The variational information bottleneck on the residual stream of a layer.
 
-The stream is taken as the mean μ of a Gaussian code. While training, the layers above get z = μ + σε, ε standard normal
-and drawn anew for every position and step, and beta × the rate is added to the loss; evaluated and measured is the mean
+The stream is taken as the mean μ of a Gaussian code. In training, the layers above get z = μ + σε, ε standard normal
+and drawn for every position and step, and beta × the rate is added to the loss; evaluation and measurement use the mean
 itself, and `Forward.hidden` keeps the mean throughout. The prior of every coordinate is N(0, τ²) with τ = D^-1/2, the
 standard deviation of the embeddings' entries when they are drawn; the noise is fixed in that unit, σ = vib.noise · τ.
 (Noise in units of what a coordinate happens to carry would make the rate a constant: scaling would no longer help.)
@@ -13,19 +13,15 @@ Shape letters: B examples, L tokens, D width, E layers + 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StepView, relaxing
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StageSetup, StepView, relaxing
+from lab.mechanisms.quantization import DEEPEST, no_such_layer
 from lab.nn.loss import heard
-from lab.nn.model import Forward, ModelSpec
-from tasks.mixture import Mixture
+from lab.nn.model import Forward
 
-DEEPEST = 64  # layers; a study's own depth decides, see `objection`
 SOURCE = "Alemi et al. 2017, arXiv 1612.00410"
 BETA = Knob(
     name="vib.beta",
@@ -54,31 +50,26 @@ LAYER = Knob(
 
 
 class InformationBottleneck(Mechanism):
-    """See the module's docstring. It doesn't stay: without noise, the mean is the stream as it is."""
+    """See the module's docstring. Not active at inference: without noise, the mean is the stream itself."""
 
     name = "vib"
     knobs = (*relaxing(BETA), NOISE, LAYER)
     hook_points = ("onward",)
 
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
+    def objection(self, setup: StageSetup) -> str:
         """The layer must exist."""
-        del mixture
-        if knobs[LAYER.name] <= spec.layers:
-            return ""
-        return f"{LAYER.name}={knobs[LAYER.name]} must lie in [0, {spec.layers}] (config.model.layers)."
+        return no_such_layer(LAYER.name, setup)
 
     def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """x[..., D] with noise at the bottleneck's layer."""
-        del hook_point
         assert key is not None, "noise is for training"
         acts = (knobs[BETA.name] > 0) & (knobs[LAYER.name] == layer)
         sigma = knobs[NOISE.name] * x.shape[-1] ** -0.5
-        # A branch, not a selection: whose arithmetic XLA would fuse with its neighbours', which round otherwise then.
+        # A branch, not a selection: XLA would fuse a selection with its neighbours, which then round differently.
         return lax.cond(acts, lambda: x + sigma * jax.random.normal(key, x.shape), lambda: x)
 
     def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
         """The mean rate of the bottleneck's layer, in nats."""
-        del params
         here = (knobs[BETA.name] > 0) & (knobs[LAYER.name] == layer)
         return {"rate": jnp.where(here, jnp.mean(rate(hidden_NxD, knobs[NOISE.name])), jnp.nan)}
 

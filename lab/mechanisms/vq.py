@@ -1,4 +1,4 @@
-"""Vector quantization of the residual stream: what goes on from a layer is the nearest entry of a learned codebook.
+"""Vector quantization of the residual stream: a layer passes on the nearest entry of a learned codebook.
 
 Hidden states are measured before it, as the vectors that are quantized. Gradients pass straight through.
 
@@ -14,12 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StepView
-from lab.mechanisms.fsq import code_entropy, misplaced
+from lab.mechanisms.base import Knob, Knobs, Params, StepView
+from lab.mechanisms.quantization import Quantization, at_position, code_entropy, place_of
 from lab.nn.codebook import nearest
 from lab.nn.loss import heard
 from lab.nn.model import Forward, ModelSpec
-from tasks.mixture import Mixture
 
 SOURCE = "van den Oord et al. 2017, arXiv 1711.00937"
 CODES = Knob(
@@ -31,25 +30,7 @@ CODES = Knob(
     about="entries of the codebook that the residual stream is rounded to; 0 is no quantization",
     source=SOURCE,
 )
-LAYER = Knob(
-    name="vq.layer",
-    high=64,
-    neutral=1,
-    integer=True,
-    needs=CODES.name,
-    about="the layer whose residual stream is quantized: 0 the embedding, then the blocks",
-    source=SOURCE,
-)
-POSITION = Knob(
-    name="vq.position",
-    low=-1,
-    high=4096,
-    neutral=-1,
-    integer=True,
-    needs=CODES.name,
-    about="the one token that is quantized, from 0; -1 is all of them",
-    source=SOURCE,
-)
+LAYER, POSITION = place_of(CODES)
 RATE = Knob(
     name="vq.rate",
     high=10.0,
@@ -60,20 +41,13 @@ RATE = Knob(
 )
 
 
-class VectorQuantization(Mechanism):
+class VectorQuantization(Quantization):
     """See the module's docstring."""
 
     name = "vq"
     knobs = (CODES, LAYER, POSITION, RATE)
+    size, layer, position = CODES, LAYER, POSITION
     hook_points = ("codes", "quantized")
-    active_at_inference = True
-
-    def objection(self, mixture: Mixture, spec: ModelSpec, knobs: Mapping[str, Any]) -> str:
-        """The layer must exist."""
-        del mixture
-        if knobs[LAYER.name] > spec.layers:
-            return f"{LAYER.name}={knobs[LAYER.name]} must lie in [0, {spec.layers}] (config.model.layers)."
-        return misplaced(POSITION.name, spec, knobs)
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """Room for the codebook."""
@@ -81,26 +55,24 @@ class VectorQuantization(Mechanism):
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
         """How many codes there are, and which tokens are quantized."""
-        del key
         if hook_point == "codes":
             return knobs[CODES.name]
-        here = (knobs[LAYER.name] == layer) & (knobs[CODES.name] > 0)
-        chosen_L = (jnp.arange(x.size, dtype=jnp.float32) == knobs[POSITION.name]) | (knobs[POSITION.name] < 0)
-        return (here & chosen_L).astype(jnp.float32)
+        chosen_L = at_position(jnp.arange(x.size, dtype=jnp.float32), knobs[POSITION.name])
+        return (self.acts(layer, knobs) & chosen_L).astype(jnp.float32)
 
     def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
         """Entropy of the code of the quantized layer in nats, and how many codes are used; where all is quantized."""
         codebook_CxD = params["codebook"]["vectors"]
         index_N = nearest(hidden_NxD, codebook_CxD, knobs[CODES.name])
         used = jnp.sum(jnp.any(index_N[:, None] == jnp.arange(codebook_CxD.shape[0])[None], axis=0))
-        here = (knobs[CODES.name] > 0) & (knobs[LAYER.name] == layer) & (knobs[POSITION.name] < 0)
+        here = self.readable(layer, knobs)
         read = {"code_entropy": code_entropy(index_N[:, None]), "codes_used": used.astype(jnp.float32)}
         return {name: jnp.where(here, value, jnp.nan) for name, value in read.items()}
 
     def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:
         """The codebook's cost, mean over the quantized tokens that an answer hears."""
         position_1xL = jnp.arange(view.batch.tokens.shape[1], dtype=jnp.float32)[None]
-        chosen_1xL = (position_1xL == knobs[POSITION.name]) | (knobs[POSITION.name] < 0)
+        chosen_1xL = at_position(position_1xL, knobs[POSITION.name])
         there_BxL = (heard(view.batch) & chosen_1xL).astype(jnp.float32)
         cost = jnp.sum(forward.quantization * there_BxL) / jnp.maximum(jnp.sum(there_BxL), 1.0)
         return knobs[RATE.name] * cost

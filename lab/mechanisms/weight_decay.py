@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, relaxing
+from lab.mechanisms.base import Extra, Knob, Knobs, Mechanism, Params, UpdateRule, relaxing
 
 DECAY = Knob(
     name="weight_decay.rate",
@@ -23,7 +23,10 @@ class WeightDecay(Mechanism):
     name = "weight_decay"
     knobs = relaxing(DECAY)
 
-    def direction(self, direction: Params, params: Params, knobs: Knobs) -> Params:
+    def transform_update(
+        self, rule: UpdateRule, params: Params, extra: Extra, knobs: Knobs, step: jax.Array
+    ) -> UpdateRule:
         """Add decay × weight to the direction of every leaf with two axes."""
-        rate = knobs[DECAY.name]
-        return jax.tree.map(lambda d, p: d + rate * p if p.ndim == 2 else d, direction, params)
+        decay = knobs[DECAY.name]
+        decayed = jax.tree.map(lambda d, p: d + decay * p if p.ndim == 2 else d, rule.direction, params)
+        return rule._replace(direction=decayed)

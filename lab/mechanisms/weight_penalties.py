@@ -41,7 +41,6 @@ class L2Penalty(Mechanism):
 
     def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params:
         """The gradient of rate/2 × Σ w²."""
-        del view
         return of_matrices(lambda w: knobs[L2.name] * w, params)
 
 
@@ -53,7 +52,6 @@ class L1Penalty(Mechanism):
 
     def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params:
         """The gradient of rate × Σ |w|; that of a weight at exactly 0 is 0."""
-        del view
         return of_matrices(lambda w: knobs[L1.name] * jnp.sign(w), params)
 
 
@@ -65,7 +63,6 @@ class Orthogonality(Mechanism):
 
     def extra_gradient(self, params: Params, view: StepView, knobs: Knobs) -> Params:
         """The gradient of rate × Σ over kernels of |G - I|²."""
-        del view
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: (
                 knobs[ORTHOGONALITY.name] * pull_to_orthogonal(leaf) if is_linear_kernel(path) else jnp.zeros_like(leaf)

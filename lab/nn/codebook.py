@@ -1,4 +1,4 @@
-"""Vector quantization: a vector goes on as the nearest entry of a learned codebook.
+"""Vector quantization: the nearest entry of a learned codebook takes a vector's place.
 
 Shape letters: C codes, D width, N vectors.
 """

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Hook = Callable[[str, int, Any], Any]  # (site, layer, activations) -> activations, see SITES
+Hook = Callable[[str, int, Any], Any]  # (hook point, layer, activations) -> activations, see HOOK_POINTS
 Features = Callable[[jax.Array], jax.Array]
 
 # Where a mechanism may change activations. Layers count as in `Forward.hidden`: 0 after the embedding, then the blocks.
@@ -34,7 +34,7 @@ HOOK_POINTS = {
     "residual": "[B, L, D]: the residual stream after a block, as `Forward.hidden` keeps it",
     "features": "[B, L, 2, H, K]: what a linear mixer makes of queries and keys",
     "thoughts": "[B, S, D]: the hidden vectors that are fed back as inputs, S the most of them",
-    "quantized": "[L]: which tokens go on from a layer as their nearest codes, above 0",
+    "quantized": "[L]: which tokens a layer passes on as their nearest codes, above 0",
     # Numbers, which may be traced. Each is given as it is without a mechanism.
     "turns": "number: how often the blocks are gone through, at most `ModelSpec.turns`",
     "injection": "number: how much of the embedding is added to the stream before each further turn",
@@ -75,8 +75,8 @@ class ModelSpec:
       products: how a GPU or TPU takes a float32 product: 'highest' (float32 throughout), 'high' (TF32, three passes of
         bfloat16) or 'default' (the device's fastest). A CPU knows one way only.
       mixer: 'softmax' attention, or 'linear' (arXiv 2006.16236), which has a recurrent form with a fixed state.
-      turns, registers, thoughts, memories, pauses, experts, codes: room for the most that a cell may use, see SITES.
-        A model without experts has one plain feed-forward layer a block.
+      turns, registers, thoughts, memories, pauses, experts, codes: room for the most that a cell may use, see
+        HOOK_POINTS. A model without experts has one plain feed-forward layer a block.
       ahead: further answer tokens that are predicted at every answer position while training.
     """
 
@@ -119,8 +119,7 @@ class View(NamedTuple):
 
 
 def untouched(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
-    """The touch of no mechanism."""
-    del hook_point, layer
+    """The hook of no mechanism: x itself."""
     return x
 
 
@@ -154,7 +153,7 @@ class Precision(NamedTuple):
         """Two terms whose letters all stand in two of the three.
 
         The gradient is written out: JAX's own would take its products in float32 where these are of bfloat16, and the
-        barrier makes a CPU's step faster (docs/benchmarks.md; on other platforms nobody has looked).
+        barrier makes a CPU's step faster (docs/benchmarks.md; unmeasured on other platforms).
         """
         product: Any = _einsum(subscripts, self, a, b)
         return product
@@ -178,9 +177,9 @@ _einsum.defvjp(lambda subscripts, precision, a, b: (_einsum(subscripts, precisio
 def linear(x: jax.Array, kernel: jax.Array, precision: Precision = Precision()) -> jax.Array:  # noqa: B008 (immutable)
     """`x[..., I] @ kernel[I, O]`, with the weight gradient written out.
 
-    XLA's CPU back end otherwise fuses the activation's backward pass into a transposed layout for the weight gradient,
-    which costs 1.5 to 2 times as much (docs/benchmarks.md). A barrier keeps the incoming gradient out of that fusion,
-    and the token axis is contracted directly (on a CPU see `_over_tokens_on_cpu`).
+    Left alone, XLA's CPU back end fuses the activation's backward pass into a transposed layout for the weight
+    gradient, which costs 1.5 to 2 times as much (docs/benchmarks.md). A barrier keeps the incoming gradient out of that
+    fusion, and the token axis is contracted directly (on a CPU see `_over_tokens_on_cpu`).
     """
     product: Any = _linear(x, kernel, precision)
     return product
@@ -306,7 +305,6 @@ def softmax_shares(
     q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features, precision: Precision
 ) -> jax.Array:
     """What share each key has in what a query gathers: float32[B, H, L, L] of q, k [B, L, H, K]."""
-    del features
     scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", q, k) * (q.shape[-1] ** -0.5)
     return jax.nn.softmax(jnp.where(allowed, scores_BxHxLxM, jnp.float32(-1e30)), axis=-1)
 

@@ -180,12 +180,12 @@ class Blocks(NamedTuple):
         turns, injection = self.hook("turns", 0, 1), self.hook("injection", 0, 1.0)
 
         def further(inner: Inner, turn: jax.Array) -> tuple[Inner, None]:
-            def go_on(inner: Inner) -> Inner:
+            def another_turn(inner: Inner) -> Inner:
                 again = self.turn(inner.last + injection * x_BxTxD)
                 cost = inner.quantization + again.quantization
                 return again._replace(hidden=again.hidden.at[0].set(x_BxTxD), quantization=cost)
 
-            return lax.cond(turn < whole(turns), go_on, lambda inner: inner, inner), None
+            return lax.cond(turn < whole(turns), another_turn, lambda inner: inner, inner), None
 
         return lax.scan(further, inner, jnp.arange(1, self.spec.turns))[0]
 
@@ -217,7 +217,7 @@ def think(x_BxTxD: jax.Array, slots: Slots, last: Any, hook: Hook) -> jax.Array:
       x_BxTxD: the inputs, nothing where thoughts come.
       slots: where that is, and how many there are.
       last: inputs [B, T, D] -> the normalised vectors after the last block; each thought takes a pass.
-      touch: sees all thoughts at once at the site "thoughts", after the last was computed.
+      hook: sees all thoughts at once at the hook point "thoughts", after the last was computed.
 
     Returns:
       The inputs with the thoughts in their places. A thought is scaled to the size of an embedding, D^-1/2 a
@@ -229,12 +229,12 @@ def think(x_BxTxD: jax.Array, slots: Slots, last: Any, hook: Hook) -> jax.Array:
     nothing_BxSxD = x_BxTxD[batch_Bx1, places_BxS]  # positions, where they are learned
 
     def step(x: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
-        def go_on(x: jax.Array) -> jax.Array:
+        def another_thought(x: jax.Array) -> jax.Array:
             at_Bx1 = lax.dynamic_slice_in_dim(places_BxS, number, 1, axis=1)
             thought = jnp.take_along_axis(last(x), at_Bx1[..., None] - 1, axis=1) * scale
             return x.at[batch_Bx1, at_Bx1].add(thought)
 
-        return lax.cond(number < slots.counts[0], go_on, lambda x: x, x), None
+        return lax.cond(number < slots.counts[0], another_thought, lambda x: x, x), None
 
     x_BxTxD, _ = lax.scan(step, x_BxTxD, jnp.arange(slots.spec.thoughts, dtype=jnp.int32))
     thoughts_BxSxD = x_BxTxD[batch_Bx1, places_BxS] - nothing_BxSxD
@@ -243,7 +243,7 @@ def think(x_BxTxD: jax.Array, slots: Slots, last: Any, hook: Hook) -> jax.Array:
 
 
 def _read_back(inner: Inner, back_BxL: jax.Array) -> Inner:
-    """What stands where the tokens are read."""
+    """What stands at the places where the tokens are read."""
     over = lambda x, at: jnp.take_along_axis(x, at, axis=-2)  # noqa: E731
     stacked = lambda x_ExBxTxD: over(x_ExBxTxD, back_BxL[None, ..., None])  # noqa: E731
     quantization = jnp.take_along_axis(inner.quantization, back_BxL, axis=1)
@@ -277,7 +277,7 @@ def run(
       spec: the sizes `params` were made with.
       at_BxA: positions whose logits are wanted (all of them when None): projecting to the vocabulary only where
         something is to be answered saves the rest.
-      touch: called with the activations at each of SITES; gives what goes on from there.
+      hook: called with the activations at each of HOOK_POINTS; gives those that take their place.
       question_B: int32, where the first answer is read: what a model thinks before it answers comes after that token.
         The last token when None.
     """

@@ -10,7 +10,7 @@ import numpy as np
 
 from lab.errors import UserError, nearest
 from lab.mechanisms import knobs as registry
-from lab.mechanisms.base import Mechanism
+from lab.mechanisms.base import Mechanism, StageSetup
 from lab.nn.model import ACTIVATIONS, COMPUTE, POSITIONS, PRODUCTS, ModelSpec
 from lab.study.grid import Grid
 from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
@@ -72,14 +72,11 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         )
     mixture = study.mixture
     for cell in study.cells:
-        for name in registry.mechanisms_in_use([cell]):
-            mechanism = registry.MECHANISMS[name]
-            told = mechanism.objection(mixture, study.spec, cell)
-            for stage in range(len(study.stages)):
-                counts = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
-                told = told or mechanism.uneven(counts, study.knobs_at(cell, stage))
-            if told:
-                raise UserError(told)
+        for stage in range(len(study.stages)):
+            examples = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
+            setup = StageSetup(mixture, study.spec, study.knobs_at(cell, stage), examples)
+            if objection := registry.objection(setup):
+                raise UserError(objection)
     return study
 
 

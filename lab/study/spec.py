@@ -238,7 +238,7 @@ class Study:
     @cached_property
     def _content_of_all(self) -> dict[str, Any]:
         """The part of `content` that all cells share."""
-        schedule = dataclasses.asdict(self.schedule)
+        schedule = _schedule_content(self.schedule)
         schedule.pop("begun")
         if self.schedule.name == "constant":
             schedule.pop("total")  # a constant rate does not care how long the study goes on
@@ -253,7 +253,7 @@ class Study:
 
     def _restarted(self, stage: int) -> dict[str, Any]:
         schedule = self.schedule_at(stage)
-        return {} if schedule is self.schedule else {"schedule": dataclasses.asdict(schedule)}
+        return {} if schedule is self.schedule else {"schedule": _schedule_content(schedule)}
 
     def _rewound(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         step = self.weights_at(cell, stage)
@@ -291,6 +291,11 @@ def digest(content: Any) -> str:
 def _model_content(spec: ModelSpec) -> dict[str, Any]:
     """Sizes off their default: a size that a later version brings changes no key."""
     return {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if getattr(spec, f.name) != f.default}
+
+
+def _schedule_content(schedule: Schedule) -> dict[str, Any]:
+    """Its fields, `start` by the name that it has in the keys of kept checkpoints."""
+    return {"begun" if name == "start" else name: value for name, value in dataclasses.asdict(schedule).items()}
 
 
 def _task_content(use: TaskUse) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The mechanisms of a program at one step of one cell: what they do to a forward pass and to its loss, in their order.
+"""The mechanisms of a program at one step of one cell, called in their order.
 
 Shape letters: B examples of a batch, L tokens, A answer positions, D width, V vocabulary.
 """
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.mechanisms import MECHANISMS
-from lab.mechanisms.base import Knobs, Mechanism, Params, StepView
+from lab.mechanisms.base import Context, DataSource, Extra, Knobs, Mechanism, Params, StepView, UpdateRule
 from lab.nn import model
 from lab.nn.loss import over_answers
 from lab.nn.model import Forward, Hook, ModelSpec
@@ -29,7 +29,7 @@ class ActiveMechanisms:
 
     Attributes:
       members: (name, knobs in force).
-      key: of this step, shared by all mechanisms; each folds its own name in. None where the model is only read.
+      key: of this step, shared by all mechanisms; each folds its own name in. None during evaluation and measurement.
     """
 
     members: tuple[tuple[str, Knobs], ...]
@@ -37,7 +37,7 @@ class ActiveMechanisms:
 
     @classmethod
     def reading(cls, names: tuple[str, ...], knobs: Knobs, trained: jax.Array) -> ActiveMechanisms:
-        """Mechanisms at a model that is read after `trained` steps: as at the last of them."""
+        """The mechanisms of a model that is evaluated or measured after `trained` steps: as at the last of them."""
         return cls(tuple((n, MECHANISMS[n].at(knobs, trained - 1)) for n in names), None)
 
     @classmethod
@@ -48,8 +48,22 @@ class ActiveMechanisms:
     def __iter__(self) -> Iterator[tuple[str, Mechanism, Knobs]]:
         return ((name, MECHANISMS[name], now) for name, now in self.members)
 
+    def data_source(self, context: Context, extra: dict[str, Extra], seed: jax.Array, step: jax.Array) -> DataSource:
+        """Where the batch of absolute `step` comes from, given what mechanisms keep."""
+        source = DataSource(context, seed, step, drawn_at=step)
+        for name, mechanism, now in self:
+            source = mechanism.transform_data(source, extra[name], now, self.key_of(name))
+        return source
+
+    def update_rule(self, direction: Params, params: Params, extra: dict[str, Extra], step: jax.Array) -> UpdateRule:
+        """How absolute `step` updates the parameters, given the optimizer's direction."""
+        rule = UpdateRule(direction, schedule_step=step, rate_scale=jnp.float32(1))
+        for name, mechanism, now in self:
+            rule = mechanism.transform_update(rule, params, extra[name], now, step)
+        return rule
+
     def hook(self, hook_point: str, layer: int, x: jax.Array) -> jax.Array:
-        """What mechanisms make of the activations at a site, see `lab.nn.model.HOOK_POINTS`."""
+        """What mechanisms make of the activations at a hook point, see `lab.nn.model.HOOK_POINTS`."""
         for name, mechanism, now in self:
             if hook_point in mechanism.hook_points and (self.key is not None or mechanism.active_at_inference):
                 key = None if self.key is None else _key(self.key, f"{name} {hook_point} {layer}")
@@ -57,7 +71,7 @@ class ActiveMechanisms:
         return x
 
     def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array) -> jax.Array:
-        """What a model that is read is given in place of tokens, see `Mechanism.shown`."""
+        """The tokens that a model is given during evaluation and measurement, see `Mechanism.shown`."""
         for _, mechanism, now in self:
             tokens_BxL = mechanism.shown(tokens_BxL, fed_BxL, now)
         return tokens_BxL
@@ -69,15 +83,16 @@ class ActiveMechanisms:
         found = [
             mechanism.extra_gradient(params, self.view(name, batch, spec, step), now) for name, mechanism, now in self
         ]
-        pulls = [extra_gradient for extra_gradient in found if extra_gradient is not None]
-        if not pulls:
+        extras = [extra for extra in found if extra is not None]
+        if not extras:
             return gradient
 
         def added(_: jax.Array, gradient: Params) -> Params:
-            return jax.tree.map(lambda g, *pulls: sum(pulls, g), gradient, *pulls)
+            return jax.tree.map(lambda g, *extras: sum(extras, g), gradient, *extras)
 
-        # A loop of one turn, whose length XLA can't see: otherwise the sum is fused with the optimizer's, which then
-        # rounds otherwise even where nothing is added (on a CPU, XLA drops optimization barriers before it fuses).
+        # A loop of one turn, whose length XLA can't see. Without it XLA fuses the sum with the optimizer's arithmetic,
+        # which then rounds differently even where nothing is added (on a CPU, XLA drops optimization barriers before it
+        # fuses).
         return lax.fori_loop(step, step + 1, added, gradient)
 
     def penalized(self, loss: jax.Array, forward: Forward, batch: Batch, spec: ModelSpec, step: jax.Array) -> jax.Array:
@@ -90,11 +105,11 @@ class ActiveMechanisms:
 
     def key_of(self, name: str) -> jax.Array:
         """A mechanism's own key of this step."""
-        assert self.key is not None, "a model that is only read draws nothing"
+        assert self.key is not None, "nothing is drawn during evaluation and measurement"
         return _key(self.key, name)
 
     def view(self, name: str, batch: Batch, spec: ModelSpec, step: jax.Array, before: Hook | None = None) -> StepView:
-        """This step as a mechanism sees it; further passes are touched by `before`, or as the training one is."""
+        """This step as a mechanism sees it; further passes have the hook `before`, or the training one's."""
 
         def forward(params: Params, after: Hook) -> Forward:
             def hook(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
@@ -106,7 +121,7 @@ class ActiveMechanisms:
 
 
 def at_inference(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of some mechanisms that are part of the model wherever it runs."""
+    """Which of some mechanisms are part of the model during evaluation and measurement, too."""
     return tuple(name for name in names if MECHANISMS[name].active_at_inference)
 
 

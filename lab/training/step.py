@@ -1,12 +1,12 @@
 """The training step and loop, for one cell. Nothing here knows that there is a grid.
 
-Every draw is addressed: it comes from the cell's seed, a purpose and the absolute step, never from a carried key. Cells
-that differ only in a knob therefore see the same initial weights, worlds and batches.
+Every draw has a key of its own, made from the cell's seed, a purpose and the absolute step, never from a carried key.
+Cells that differ only in a knob therefore see the same initial weights, worlds and batches.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -50,17 +50,17 @@ class Schedule:
         last DECAY_SHARE of `total`: arXiv 2404.06395).
       warmup: steps of linear warm-up.
       total: the study's steps over all stages; a constant rate doesn't read it.
-      begun: the absolute step from which a schedule that begins again counts; 0 for the study's own.
+      start: the absolute step at which a schedule started again, from which it counts; 0 for the study's own.
     """
 
     name: str = "constant"
     warmup: int = 100
     total: int = 0
-    begun: int = 0
+    start: int = 0
 
     def __call__(self, step: jax.Array) -> jax.Array:
         """float32[] for int32[] step."""
-        step = (step - self.begun).astype(jnp.float32)
+        step = (step - self.start).astype(jnp.float32)
         scale = jnp.minimum(1.0, (step + 1.0) / max(self.warmup, 1))
         left = jnp.clip(1.0 - step / max(self.total, 1), 0.0, 1.0)  # share of all steps still to come
         if self.name == "cosine":
@@ -81,7 +81,7 @@ class Program:
       length: padded length of a training batch.
       schedule: the learning-rate multiplier.
       mechanisms: names compiled in.
-      entering: those of them that begin to act at this stage.
+      starting: those of them that start to act at this stage.
       static: (knob, value) of the static knobs.
       call_steps: steps of one call: the length of the inner scan.
       opening: steps of the study's first stage.
@@ -94,7 +94,7 @@ class Program:
     length: int
     schedule: Schedule
     mechanisms: tuple[str, ...] = ()
-    entering: tuple[str, ...] = ()
+    starting: tuple[str, ...] = ()
     static: tuple[tuple[str, Any], ...] = ()
     call_steps: int = 50
     opening: int = 0
@@ -107,30 +107,29 @@ class Program:
 
 
 def init(program: Program, seed: jax.Array) -> State:
-    """The state of a cell before its first step; mechanisms add theirs in `begin`."""
+    """The state of a cell before its first step; `begin` adds what mechanisms keep."""
     params = model.init(derive_key(seed, "init"), program.spec)
     return State(params, OPTIMIZERS[program.optimizer].init(params), {})
 
 
 def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
-    """Enter a stage at absolute `step`: mechanisms compiled in for the first time set up, those that begin act.
+    """Start a stage at absolute `step`: mechanisms compiled in for the first time set up, those that start here act.
 
-    What they choose, they choose from the parameters as they are and from the batch that `step` will train on.
+    What they choose, they choose from the parameters as they are and from the batch that `step` will train on, at the
+    difficulty of the `train` split.
     """
     knobs = {**knobs, **dict(program.static)}
     params, extra = state.params, dict(state.extra)
-    entering = ActiveMechanisms.of(program.entering, knobs, seed, step)
-    active, worlds = (
-        ActiveMechanisms.of(program.mechanisms, knobs, seed, step),
-        program.mixture.worlds(derive_key(seed, "world")),
-    )
     for name in program.mechanisms:
         if name not in extra:
             extra[name] = MECHANISMS[name].init(params, program.context)
+    active = ActiveMechanisms.of(program.mechanisms, knobs, seed, step)
+    source = replace(active.data_source(program.context, extra, seed, step), levels={})
+    batch = source.batch(program.mixture.worlds(derive_key(seed, "world")), program.length)
+    starting = ActiveMechanisms.of(program.starting, knobs, seed, step)
     model_itself = ActiveMechanisms.reading(program.mechanisms, knobs, step + 1).hook
-    for name, mechanism, now in entering:
-        batch = batch_at(program, active, worlds, seed, step)
-        view = entering.view(name, batch, program.spec, step, before=model_itself)
+    for name, mechanism, now in starting:
+        view = starting.view(name, batch, program.spec, step, before=model_itself)
         extra[name] = mechanism.on_stage_start(params, extra[name], now, view)
         params = mechanism.project(params, extra[name], now)
     return State(params, state.moments, extra)
@@ -139,8 +138,8 @@ def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: j
 def rewound(program: Program, state: State, early: Params, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
     """A cell's state at absolute `step` with early weights in place of its own, and fresh moments.
 
-    What mechanisms keep stays, and is put on the early weights as after any update: masks that were chosen later hold.
-    Weight rewinding: Frankle et al. 2020, arXiv 1912.05671; Renda et al. 2020, arXiv 2003.02389. Moments begin at zero,
+    What mechanisms keep stays, and acts on the early weights as after any update: masks that were chosen later hold.
+    Weight rewinding: Frankle et al. 2020, arXiv 1912.05671; Renda et al. 2020, arXiv 2003.02389. Moments start at zero,
     for early checkpoints keep parameters only.
     """
     params = early
@@ -149,39 +148,13 @@ def rewound(program: Program, state: State, early: Params, knobs: Knobs, seed: j
     return State(params, OPTIMIZERS[program.optimizer].init(params), state.extra)
 
 
-def batch_at(
-    program: Program, active: ActiveMechanisms, worlds: Any, seed: jax.Array, step: jax.Array, levels: Any = None
-) -> Batch:
-    """The batch of absolute `step` as mechanisms make it, at the difficulty of training unless `levels` says otherwise.
-
-    Args:
-      program, seed, step: whose batch.
-      acting: the program's mechanisms at that step.
-      worlds: of the labels.
-      levels: label -> float32[count], see `Mechanism.levels`.
-    """
-    drawn = step
-    further: dict[str, dict[str, jax.Array]] = {}
-    for name, mechanism, now in active:
-        drawn = mechanism.drawn_at(drawn, now)
-        for label, values in mechanism.difficulty(now, program.context, active.key_of(name)).items():
-            further[label] = {**further.get(label, {}), **values}
-    key, counts = derive_key(seed, "batch", drawn), dict(program.counts)
-    batch = program.mixture.batch(key, worlds, counts, program.length, levels, further)
-    for name, mechanism, now in active:
-        batch = mechanism.batch(batch, now, active.key_of(name), program.context)
-    return batch
-
-
 def train_step(
     program: Program, worlds: Any, seed: jax.Array, knobs: Knobs, state: State, step: jax.Array
 ) -> tuple[State, jax.Array]:
     """One update at absolute `step`, its batch included. Returns the new state and the task's loss float32[]."""
     active = ActiveMechanisms.of(program.mechanisms, knobs, seed, step)
-    levels = {}
-    for name, mechanism, now in active:
-        levels |= mechanism.levels(state.extra[name], now, program.context, seed, step)
-    batch = batch_at(program, active, worlds, seed, step, levels)
+    source = active.data_source(program.context, state.extra, seed, step)
+    batch = source.batch(worlds, program.length)
 
     def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         forward = model.run(params, batch.tokens, program.spec, batch.answers, active.hook, batch.question)
@@ -191,46 +164,31 @@ def train_step(
     (_, (loss, logits_BxAxV)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     for _, mechanism, now in active:
         if mechanism.second_gradient:
-            # In a loop of one turn, see `ActiveMechanisms.pulled`: kept apart from the pass that follows.
+            # In a loop of one turn, see `ActiveMechanisms.with_extra_gradients`: apart from the pass that follows.
             move = lambda _, p, m=mechanism, g=gradient, k=now: m.perturbed_params(p, g, k)  # noqa: E731
-            ahead = lax.fori_loop(step, step + 1, move, state.params)
-            gradient, _ = jax.grad(objective, has_aux=True)(ahead)
+            perturbed = lax.fori_loop(step, step + 1, move, state.params)
+            gradient, _ = jax.grad(objective, has_aux=True)(perturbed)
     gradient = active.with_extra_gradients(gradient, state.params, batch, program.spec, step)
-    extra = learned(program, state.extra, active, levels, batch, logits_BxAxV) if levels else state.extra
+    losses = losses_of(program, batch, logits_BxAxV) if source.levels else {}
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power; our own code is strict
         direction, moments = OPTIMIZERS[program.optimizer].update(gradient, state.moments, state.params)
-    for _, mechanism, now in active:
-        direction = mechanism.direction(direction, state.params, now)
-    time = step
+    rule = active.update_rule(direction, state.params, state.extra, step)
+    # A schedule that started again is not turned back.
+    schedule_step = step if program.schedule.start else rule.schedule_step
+    rate = knobs[LEARNING_RATE.name] * program.schedule(schedule_step) * rule.rate_scale
+    params, extra = jax.tree.map(lambda p, d: p - rate * d, state.params, rule.direction), dict(state.extra)
     for name, mechanism, now in active:
-        if not program.schedule.begun:  # a schedule that begins again is not turned back
-            time = mechanism.clock(time, extra[name], now)
-    rate = knobs[LEARNING_RATE.name] * program.schedule(time)
-    for _, mechanism, now in active:
-        rate = mechanism.rate(rate, now, step)
-    params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
-    extra = dict(extra)
-    for name, mechanism, now in active:
-        update = Update(gradient, active.key_of(name), step, rate)
+        update = Update(gradient, active.key_of(name), step, rate, source.levels, losses)
         extra[name] = mechanism.after_update(params, extra[name], now, update)
         params = mechanism.project(params, extra[name], now)
     return State(params, moments, extra), loss
 
 
-def learned(
-    program: Program,
-    extra: dict[str, Extra],
-    active: ActiveMechanisms,
-    levels: dict[str, jax.Array],
-    batch: Batch,
-    logits_BxAxV: jax.Array,
-) -> dict[str, Extra]:
-    """What mechanisms keep, after they saw how each example of a batch with levels was answered."""
-    # The barrier keeps the loss itself compiled as it is where nobody looks at single examples.
+def losses_of(program: Program, batch: Batch, logits_BxAxV: jax.Array) -> dict[str, jax.Array]:
+    """The loss of each example of a batch: label -> float32[B]."""
+    # The barrier keeps the loss itself compiled as it is in programs that need no single examples.
     losses_B = -answer_logprob(lax.optimization_barrier(logits_BxAxV), batch)
-    losses = program.mixture.by_label(losses_B, dict(program.counts))
-    told = {name: mechanism.learn(extra[name], now, levels, losses) for name, mechanism, now in active}
-    return extra | told
+    return program.mixture.by_label(losses_B, dict(program.counts))
 
 
 def train_call(

@@ -50,7 +50,7 @@ def arguments(plan, program, cells=4, **changed):
     for name, values in changed.items():
         knobs[name] = jnp.asarray(values, jnp.float32)
     begin = device_grid.over_cells(lambda s, k, x: step.begin(program, x, k, s, jnp.int32(0)), plan.layout, own=3)
-    plain = replace(program, mechanisms=(), entering=(), static=())
+    plain = replace(program, mechanisms=(), starting=(), static=())
     return jnp.int32(0), seeds, knobs, begin(seeds, knobs, fresh(plain, plan.layout)(seeds))
 
 
@@ -142,15 +142,12 @@ ROOM = 15  # for what needs room in the model, where several share it
 VALUES = 16  # of every knob, over its range
 # Where a mechanism's numbers meet the step's. What `init` and `on_stage_start` do is not compiled together with a step.
 HOOKS = (
-    "levels",
-    "drawn_at",
-    "difficulty",
-    "batch",
+    "transform_data",
     "penalty",
     "answer_penalty",
     "perturbed_params",
     "extra_gradient",
-    "direction",
+    "transform_update",
     "after_update",
     "project",
 )
@@ -272,7 +269,7 @@ def program_with(mechanisms):
         spec = registry.MECHANISMS[name].shape(spec, largest | static)
     pinned = tuple(static.items())
     return replace(
-        plan.program_groups[0].program, spec=spec, mechanisms=mechanisms, entering=mechanisms, static=pinned
+        plan.program_groups[0].program, spec=spec, mechanisms=mechanisms, starting=mechanisms, static=pinned
     ), plan
 
 
@@ -327,20 +324,21 @@ def assert_causal(mechanisms):
     cells = cells_in(mechanisms)
     state, _, values = trained(mechanisms, 1)
 
-    def first_answers(seed, knobs, params):
+    def first_answers(seed, knobs, state):
         active = ActiveMechanisms.of(program.mechanisms, knobs | dict(program.static), seed, jnp.int32(5))
-        batch = step.batch_at(program, active, program.mixture.worlds(derive_key(seed, "world")), seed, jnp.int32(5))
+        source = active.data_source(program.context, state.extra, seed, jnp.int32(5))
+        batch = source.batch(program.mixture.worlds(derive_key(seed, "world")), program.length)
         later_BxL = jnp.arange(batch.tokens.shape[1])[None] > batch.answers[:, :1]
         other_BxL = jnp.where(later_BxL, (batch.tokens + 1) % program.spec.vocab_size, batch.tokens)
         tokens = jnp.stack([batch.tokens, other_BxL])
-        read = lambda t: model.run(params, t, program.spec, batch.answers, active.hook, batch.question)  # noqa: E731
+        read = lambda t: model.run(state.params, t, program.spec, batch.answers, active.hook, batch.question)  # noqa: E731
         return jax.vmap(read)(tokens).logits[:, :, 0], later_BxL.any()
 
     nodes = device_grid.padded(list(plan.program_groups[-1].nodes), cells)[:cells]
     seeds, knobs = traced_arguments(nodes)
     knobs |= {name: jnp.asarray(each, jnp.float32) for name, each in values.items()}
     layout = Layout("cpu", 1, 1, cells)
-    logits, changed = device_grid.over_cells(first_answers, layout, own=3)(seeds, knobs, state.params)
+    logits, changed = device_grid.over_cells(first_answers, layout, own=3)(seeds, knobs, state)
     assert np.asarray(changed).all()
     np.testing.assert_allclose(logits[:, 0], logits[:, 1], rtol=1e-5, atol=1e-5)
 

@@ -19,6 +19,7 @@ from lab.engine.program_cache import Programs
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS, fsq, vib
 from lab.mechanisms.knobs import KNOBS
+from lab.mechanisms.quantization import code_entropy
 from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.prng import derive_key
@@ -53,7 +54,7 @@ def program():
 
 def begun(program, name, step=0, **changed):
     """The state of a cell in which a mechanism begins at `step`, its program and its knobs."""
-    using, knobs = replace(program, mechanisms=(name,), entering=(name,)), knobs_of(**changed)
+    using, knobs = replace(program, mechanisms=(name,), starting=(name,)), knobs_of(**changed)
     state = train.begin(using, train.init(using, ZERO), knobs, ZERO, jnp.int32(step))
     return using, knobs, state
 
@@ -106,10 +107,8 @@ def test_the_codes_entropy_is_counted():
     codes[:, 4:] = 0
     counts = np.array(list(Counter(map(tuple, codes)).values()))
     share = counts / counts.sum()
-    np.testing.assert_allclose(
-        fsq.code_entropy(jnp.asarray(codes, jnp.int32)), -(share * np.log(share)).sum(), rtol=1e-5
-    )
-    np.testing.assert_allclose(fsq.code_entropy(jnp.zeros((9, 3), jnp.int32)), 0, atol=1e-7)
+    np.testing.assert_allclose(code_entropy(jnp.asarray(codes, jnp.int32)), -(share * np.log(share)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(code_entropy(jnp.zeros((9, 3), jnp.int32)), 0, atol=1e-7)
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])

@@ -24,7 +24,7 @@ SEED, STEPS = jnp.int32(3), 7
 def run():
     """budget -> parameters after every step, adapters in the model and weights decaying."""
     names = ("weight_decay", "budget", "tune")
-    program = replace(make_plan(study_of(), local_layout()).program_groups[0].program, mechanisms=names, entering=names)
+    program = replace(make_plan(study_of(), local_layout()).program_groups[0].program, mechanisms=names, starting=names)
     worlds = program.mixture.worlds(derive_key(SEED, "world"))
     begin = jax.jit(lambda k: train.begin(program, train.init(program, SEED), k, SEED, jnp.int32(0)))
     step_once = jax.jit(lambda k, s, t: train.train_step(program, worlds, SEED, k, s, t)[0])

@@ -13,7 +13,7 @@ from lab.engine.plan import make_plan, traced_arguments
 from lab.engine.program_cache import Programs
 from lab.errors import UserError
 from lab.mechanisms.base import Context
-from lab.mechanisms.curriculum import BINS, ORDERS, Curriculum, bin_odds, pick, updated
+from lab.mechanisms.curriculum import BINS, ORDERS, Curriculum, bin_odds, learned, levels_at, pick, updated
 from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
 from lab.nn.loss import task_loss
@@ -39,7 +39,7 @@ def settings(order, **changed):
     return {name: jnp.float32(value) for name, value in values.items()}
 
 
-CALL = jax.jit(Curriculum().levels, static_argnums=2)
+CALL = jax.jit(levels_at, static_argnums=2)
 NOTHING_KNOWN = Curriculum().init({}, CONTEXT)
 
 
@@ -191,7 +191,7 @@ def test_progress_draws_the_level_that_moves_and_learns_where_it_drew():
     drawn = levels("progress", 4, {"word": moving}, mix=0, floor=0.2)
     assert np.all((drawn >= 0.2 + 0.8 * 2 / BINS - 1e-6) & (drawn <= 0.2 + 0.8 * 3 / BINS + 1e-6))
     assert np.unique(drawn).size > 32
-    learn = lambda knobs: Curriculum().learn(NOTHING_KNOWN, knobs, {"word": drawn}, {"word": jnp.ones(64)})  # noqa: E731
+    learn = lambda knobs: learned(NOTHING_KNOWN, knobs, {"word": drawn}, {"word": jnp.ones(64)})  # noqa: E731
     np.testing.assert_array_equal(learn(settings("progress", floor=0.2))["word"]["seen"], np.arange(BINS) == 2)
     jax.tree.map(np.testing.assert_array_equal, learn(settings("ramp")), NOTHING_KNOWN)  # others keep nothing
 
@@ -304,7 +304,7 @@ def test_a_step_trains_on_its_levels(all_orders):
     @jax.jit
     def first(knobs):
         unseen = Curriculum().init(params, program.context)
-        at = Curriculum().levels(unseen, knobs, program.context, seed, jnp.int32(0))
+        at = levels_at(unseen, knobs, program.context, seed, jnp.int32(0))
         worlds, key = program.mixture.worlds(derive_key(seed, "world")), derive_key(seed, "batch", jnp.int32(0))
         batch = program.mixture.batch(key, worlds, dict(program.counts), program.length, at)
         return (batch.weights[4:] > 0).sum(1), task_loss(
@@ -340,7 +340,7 @@ def test_keys_know_what_decides_a_curriculums_numbers():
     programs = [group.program for group in make_plan(longer_end, LAYOUT).program_groups]
     assert [p.opening for p in programs] == [12, 12]
     assert ["curriculum" in p.mechanisms for p in programs] == [True, True]
-    assert ["curriculum" in p.entering for p in programs] == [True, False]
+    assert ["curriculum" in p.starting for p in programs] == [True, False]
 
 
 @pytest.mark.parametrize(

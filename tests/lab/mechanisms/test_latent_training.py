@@ -16,9 +16,9 @@ from lab.engine import evaluate
 from lab.engine.plan import arguments_of, make_plan
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
-from lab.mechanisms.fsq import code_entropy
 from lab.mechanisms.pruning_masks import prunable
 from lab.mechanisms.pruning_scores import input_norms
+from lab.mechanisms.quantization import code_entropy
 from lab.nn import codebook, model
 from lab.nn.loss import task_loss
 from lab.prng import derive_key
@@ -117,7 +117,7 @@ def objective():
         forward = model.run(params, BATCH.tokens, SPEC_OF_ALL, BATCH.answers, active.hook, BATCH.question)
         parts = {"task": task_loss(forward.logits, BATCH)}
         for name, mechanism, now in active:
-            penalty = mechanism.penalty(forward, active.seen(name, BATCH, SPEC_OF_ALL, step), now)
+            penalty = mechanism.penalty(forward, active.view(name, BATCH, SPEC_OF_ALL, step), now)
             parts |= {} if penalty is None else {name: penalty}
         return active.penalized(parts["task"], forward, BATCH, SPEC_OF_ALL, step), parts
 
@@ -229,7 +229,7 @@ def test_wanda_ranks_what_is_left_to_prune_beside_experts():
         read.update({(hook_point, layer): np.asarray(x)})
         return x
 
-    norms = input_norms(params, ActiveMechanisms((), jax.random.key(0)).seen("prune", BATCH, spec, step, before=record))
+    norms = input_norms(params, ActiveMechanisms((), jax.random.key(0)).view("prune", BATCH, spec, step, before=record))
     for layer in (1, 2):
         inputs = read["attention_in", layer].reshape(-1, 16)
         found = norms[f"['block_{layer - 1}']['attention']['qkv']['kernel']"]

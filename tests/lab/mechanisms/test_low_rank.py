@@ -37,7 +37,7 @@ def test_truncation_is_numpys(shape, rank):
 def run():
     """knobs -> the states before training, on entry and after three steps."""
     program = make_plan(study_of(), local_layout()).program_groups[0].program
-    program = replace(program, mechanisms=("low_rank",), entering=("low_rank",))
+    program = replace(program, mechanisms=("low_rank",), starting=("low_rank",))
 
     def states(knobs):
         fresh = step.init(program, ZERO)

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from lab.errors import UserError
+from lab.mechanisms.base import UpdateRule
 from lab.mechanisms.knob_table import table
 from lab.mechanisms.knobs import KNOBS, checked
 from lab.mechanisms.weight_decay import WeightDecay
@@ -28,13 +29,14 @@ def test_weight_decay_is_optax_adamw():
     gradient = jax.tree.map(lambda p: jnp.cos(p * 7), PARAMS)
     theirs, their_state = PARAMS, adamw.init(PARAMS)
     ours, our_state = PARAMS, ADAM.init(PARAMS)
-    for _ in range(3):
+    for step in jnp.arange(3):
         with jax.numpy_dtype_promotion("standard"):
             updates, their_state = adamw.update(gradient, their_state, theirs)
             theirs = optax.apply_updates(theirs, updates)
             direction, our_state = ADAM.update(gradient, our_state)
-        direction = WeightDecay().direction(direction, ours, {"weight_decay.rate": jnp.float32(decay)})
-        ours = jax.tree.map(lambda p, d: p - jnp.float32(rate) * d, ours, direction)
+        rule, knobs = UpdateRule(direction, step, jnp.float32(1)), {"weight_decay.rate": jnp.float32(decay)}
+        rule = WeightDecay().transform_update(rule, ours, (), knobs, step)
+        ours = jax.tree.map(lambda p, d: p - jnp.float32(rate) * d, ours, rule.direction)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), ours, theirs)
 
 

@@ -37,7 +37,9 @@ WORLDS = MIXTURE.worlds(derive_key(SEED, "world"))
 
 @jax.jit
 def batch_of_all(knobs, step):
-    return train.batch_at(PROGRAM, ActiveMechanisms.of(("rename", "process"), knobs, SEED, step), WORLDS, SEED, step)
+    names = ("rename", "process")
+    active = ActiveMechanisms.of(names, knobs, SEED, step)
+    return active.data_source(PROGRAM.context, dict.fromkeys(names, ()), SEED, step).batch(WORLDS, LENGTH)
 
 
 def batch_of(step=0, **changed):

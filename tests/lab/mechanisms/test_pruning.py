@@ -15,7 +15,7 @@ from lab.engine.device_grid import local_layout
 from lab.engine.plan import make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
-from lab.mechanisms.base import Update
+from lab.mechanisms.base import DataSource, Update
 from lab.mechanisms.pruning import MASK_EVERY, REGROW_EVERY
 from lab.mechanisms.pruning_masks import SCOPES, erk_counts, kept, lowest, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import input_norms, magnitude, scores_at_entry
@@ -131,7 +131,7 @@ def test_masks_of_each_scope_are_numpys():
 @pytest.fixture(scope="module")
 def program():
     plain = make_plan(study_of(), local_layout()).program_groups[0].program
-    return replace(plain, spec=replace(plain.spec, layers=2), mechanisms=("prune",), entering=("prune",))
+    return replace(plain, spec=replace(plain.spec, layers=2), mechanisms=("prune",), starting=("prune",))
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +139,9 @@ def seen(program):
     """The model's start, what a mechanism sees there, and both as float64 NumPy."""
     seed = jnp.int32(1)
     params = jax.jit(lambda: train.init(program, seed).params)()
-    nothing, worlds = ActiveMechanisms.of((), {}, seed, ZERO), program.mixture.worlds(derive_key(seed, "world"))
-    batch = jax.jit(lambda: train.batch_at(program, nothing, worlds, seed, ZERO))()
-    here = ActiveMechanisms.of(("prune",), knobs_of(), seed, ZERO).seen(
+    worlds = program.mixture.worlds(derive_key(seed, "world"))
+    batch = jax.jit(lambda: DataSource(program.context, seed, ZERO, ZERO).batch(worlds, program.length))()
+    here = ActiveMechanisms.of(("prune",), knobs_of(), seed, ZERO).view(
         "prune", batch, program.spec, ZERO, before=model.untouched
     )
     return params, here, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params), jax.tree.map(np.array, batch)

@@ -16,6 +16,7 @@ from analysis.verdicts.claims import check
 from lab.engine.plan import make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import DataSource
 from lab.mechanisms.fsq import quantized
 from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
@@ -113,7 +114,7 @@ def test_a_stage_trains_on_its_own_mixture():
     assert study.examples == (sizes[0], sizes[1])
     program = next(b.program for b in plan.program_groups if b.stage == 1)
     worlds = study.mixture.worlds(jax.random.key(0))
-    batch = train.batch_at(program, ActiveMechanisms((), None), worlds, jnp.int32(0), jnp.int32(0))
+    batch = DataSource(program.context, *[jnp.int32(0)] * 3).batch(worlds, program.length)
     assert batch.tokens.shape[0] == sizes[1]
 
 

@@ -57,7 +57,7 @@ def acting_of(name, step=0, **changed):
 def pulled(name, params, batch, spec, **changed):
     """What a mechanism adds to a gradient of zeros."""
     nothing = jax.tree.map(jnp.zeros_like, params)
-    return acting_of(name, **changed).pulled(nothing, params, batch, spec, ZERO)
+    return acting_of(name, **changed).with_extra_gradients(nothing, params, batch, spec, ZERO)
 
 
 def test_l2_and_l1_are_the_gradients_of_their_norms(program, batch, params):
@@ -208,7 +208,7 @@ def test_sam_looks_uphill_by_rho(params):
 
 def test_sam_follows_the_gradient_taken_there(program):
     """One step of training against the same step written out."""
-    using = replace(program, mechanisms=("sam",), entering=("sam",))
+    using = replace(program, mechanisms=("sam",), starting=("sam",))
     seed, knobs = jnp.int32(2), knobs_of(sam__rho=0.5)
     worlds = program.mixture.worlds(derive_key(seed, "world"))
     state = train.begin(using, train.init(using, seed), knobs, seed, ZERO)
@@ -271,7 +271,7 @@ def test_touched_sites_differ_between_layers_and_steps(program, batch, params):
 
 
 def test_kernels_stay_under_the_spectral_cap(program):
-    using = replace(program, mechanisms=("spectral_cap",), entering=("spectral_cap",), call_steps=20)
+    using = replace(program, mechanisms=("spectral_cap",), starting=("spectral_cap",), call_steps=20)
     knobs = knobs_of(spectral_cap__norm=0.8)
     state = train.begin(using, train.init(using, ZERO), knobs, ZERO, ZERO)
     after, _ = jax.jit(lambda s: train.train_call(using, jnp.int32(0), jnp.int32(0), knobs, s))(state)

@@ -33,7 +33,7 @@ def run():
         knobs = {**knobs_of(**changed), **dict(program.static)}
         state, found = train.init(program, SEED), []
         for start, end, names, entering in ((0, OPENING, first, first), (OPENING, 18, (*first, "prune"), ("prune",))):
-            using = replace(program, mechanisms=names, entering=entering)
+            using = replace(program, mechanisms=names, starting=entering)
             state = train.begin(using, state, knobs, SEED, jnp.int32(start))
             step_once = jax.jit(lambda s, t, p=using: train.train_step(p, worlds, SEED, knobs, s, t)[0])
             for step in range(start, end):
@@ -89,7 +89,7 @@ def test_the_schedule_goes_back_as_the_last_stage_begins_and_on_from_there(monke
     state, rates = train.init(program, SEED), []
     for start, end in ((0, OPENING), (OPENING, last), (last, 20)):
         names = ("rewind", "recorder") if early or start == last else ("recorder",)
-        using = replace(program, mechanisms=names, entering=names if start == 0 else ())
+        using = replace(program, mechanisms=names, starting=names if start == 0 else ())
         knobs = knobs_of(rewind__rate_to=to if start == last else NEVER, optimizer__learning_rate=0.01)
         state = train.begin(using, state, knobs, SEED, jnp.int32(start))
         step_once = jax.jit(lambda s, t, p=using, k=knobs: train.train_step(p, worlds, SEED, k, s, t)[0])

@@ -102,7 +102,7 @@ def test_a_removed_block_writes_nothing():
 
 def test_removed_units_stay_exactly_zero_while_fine_tuning():
     program = make_plan(study_of(), local_layout()).program_groups[0].program
-    using = replace(program, mechanisms=("structured",), entering=("structured",), call_steps=6)
+    using = replace(program, mechanisms=("structured",), starting=("structured",), call_steps=6)
     knobs, zero = knobs_of(structured__heads=0.5, structured__neurons=0.4), jnp.int32(0)
     state = step.begin(using, step.init(using, zero), knobs, zero, zero)
     after, _ = jax.jit(lambda s: step.train_call(using, zero, zero, knobs, s))(state)

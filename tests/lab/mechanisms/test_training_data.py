@@ -14,7 +14,7 @@ from lab.engine.device_grid import Layout
 from lab.engine.plan import make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
-from lab.mechanisms.base import NEVER, Context, Mechanism
+from lab.mechanisms.base import NEVER, Context, DataSource, Mechanism
 from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
 from lab.prng import derive_key
@@ -48,7 +48,7 @@ def knobs_of(**changed):
 def batch_of_all(knobs, step):
     """The batch of a step with every mechanism of this file."""
     active = ActiveMechanisms.of(NAMES, knobs, SEED, step)
-    return train.batch_at(PLAIN, active, WORLDS, SEED, step)
+    return active.data_source(PLAIN.context, dict.fromkeys(NAMES, ()), SEED, step).batch(WORLDS, LENGTH)
 
 
 def batch_of(step=0, **changed):
@@ -81,7 +81,7 @@ def test_neutral_settings_train_bitwise_as_without_them(width):
         knobs[name.replace("__", ".")] = knobs[name.replace("__", ".")].at[1:].set(value)
 
     def trained(names):
-        program = replace(PLAIN, mechanisms=names, entering=names)
+        program = replace(PLAIN, mechanisms=names, starting=names)
 
         def run(seed, knobs):
             state = train.begin(program, train.init(program, seed), knobs, seed, jnp.int32(0))
@@ -181,7 +181,9 @@ def test_hidden_is_what_follows_an_answer_and_repeats_it():
     nothing = jnp.zeros((3, 3), jnp.int32)
     batch = Batch(jnp.asarray(tokens), jnp.asarray(targets), jnp.asarray(weights), nothing, nothing > 0)
     mechanism = MECHANISMS["teacherless"]
-    hidden = mechanism.batch(batch, knobs_of(teacherless__share=1.0), jax.random.key(0), context)
+    source = DataSource(context, SEED, jnp.int32(0), jnp.int32(0))
+    (hide,) = mechanism.transform_data(source, (), knobs_of(teacherless__share=1.0), jax.random.key(0)).edits
+    hidden = hide(batch)
     expected = [
         [9, 3, PAD, PAD, PAD, 7, 0],
         [9, 3, PAD, 8, PAD, 0, 0],  # what was fed in place of 5 isn't the answer
@@ -279,15 +281,15 @@ def test_what_looks_at_a_batch_as_its_stage_begins_sees_the_one_that_is_trained_
     class Spy(Mechanism):
         name = "spy"
 
-        def on_stage_start(self, params, extra, knobs, seen):
-            met.append(seen.batch)
+        def on_stage_start(self, params, extra, knobs, view):
+            met.append(view.batch)
             return extra
 
-        def penalty(self, forward, seen, knobs):
-            met.append(seen.batch)
+        def penalty(self, forward, view, knobs):
+            met.append(view.batch)
 
     monkeypatch.setitem(MECHANISMS, "spy", Spy())
-    program = replace(PLAIN, mechanisms=(*NAMES, "spy"), entering=("spy",))
+    program = replace(PLAIN, mechanisms=(*NAMES, "spy"), starting=("spy",))
     knobs, step = knobs_of(**SOME), jnp.int32(5)
 
     @jax.jit

@@ -14,6 +14,7 @@ import pytest
 from lab.engine.device_grid import local_layout
 from lab.engine.plan import make_plan
 from lab.errors import UserError
+from lab.mechanisms.base import DataSource
 from lab.mechanisms.pruning_masks import prunable
 from lab.mechanisms.tuning import ADAPTERS, CHOICES, NORMS, READOUT, VALUES
 from lab.nn import model
@@ -21,7 +22,6 @@ from lab.nn.loss import task_loss
 from lab.prng import derive_key
 from lab.study.grid import axis, product
 from lab.training import step as train
-from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of, tiny_config
 from tests.lab.mechanisms.test_regularizers import knobs_of
 
@@ -32,14 +32,14 @@ ADAM = optax.adam(RATE, b1=0.9, b2=0.98)
 @pytest.fixture(scope="module")
 def program():
     plain = make_plan(study_of(), local_layout()).program_groups[-1].program
-    return replace(plain, mechanisms=("prune", "tune"), entering=("prune", "tune"))
+    return replace(plain, mechanisms=("prune", "tune"), starting=("prune", "tune"))
 
 
 @functools.cache
 def compiled(program):
     """(a step of training without mechanisms, the entry to the stage, a step of it), each given the traced knobs."""
     worlds = program.mixture.worlds(derive_key(SEED, "world"))
-    plain = replace(program, mechanisms=(), entering=(), static=())
+    plain = replace(program, mechanisms=(), starting=(), static=())
 
     def stepper(program):
         static = dict(program.static)
@@ -64,7 +64,7 @@ def tuned(program, only, rank=4, sparsity=0.0, before=0):
 
 def loss_at(program, params, step):
     worlds = program.mixture.worlds(derive_key(SEED, "world"))
-    batch = train.batch_at(program, ActiveMechanisms((), None), worlds, SEED, jnp.int32(step))
+    batch = DataSource(program.context, SEED, jnp.int32(step), jnp.int32(step)).batch(worlds, program.length)
     return task_loss(model.run(params, batch.tokens, program.spec, batch.answers).logits, batch)
 
 
@@ -184,7 +184,7 @@ def test_every_choice_shares_one_program_and_the_stage_before():
     first, last = make_plan(study, local_layout()).program_groups
     assert (len(first.nodes), len(last.nodes)) == (1, 2 * len(CHOICES))
     assert first.program.mechanisms == ()
-    assert last.program.entering == ("prune", "tune")
+    assert last.program.starting == ("prune", "tune")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import numpy as np
 import optax
 import pytest
 
+from lab.engine.branch import branch
 from lab.engine.plan import make_plan
 from lab.nn import model
 from lab.nn.loss import answer_logprob, task_loss
 from lab.prng import PURPOSES, derive_key
 from lab.training import step as train
 from lab.training.step import Schedule
-from tests.lab.conftest import LAYOUT, study_of
+from tests.lab.conftest import LAYOUT, study_of, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +69,16 @@ def test_cells_that_differ_only_in_a_knob_see_the_same_weights_and_batches(progr
     run = jax.jit(lambda seed, knobs, state: train.train_call(program, jnp.int32(7), seed, knobs, state)[1][0])
     assert run(jnp.int32(5), knobs, state) == run(jnp.int32(5), other, state)
     assert run(jnp.int32(5), knobs, state) != run(jnp.int32(6), knobs, state)
+
+
+def test_a_restarted_schedule_has_the_key_that_kept_checkpoints_have():
+    config = tiny_config()
+    config.schedule.name = "cosine"
+    study = study_of(config)
+    continued = branch(study, [(0, {})], steps=6)
+    (cell,) = continued.cells
+    assert continued.schedule_at(2).start == 18
+    own = continued.content(cell, 2)["stages"][-1]["schedule"]
+    assert own == {"name": "cosine", "warmup": 1, "total": 6, "begun": 18}
+    assert continued.content(cell, 2)["schedule"] == {"name": "cosine", "warmup": 4, "total": 18}
+    assert continued.key(cell, 2) == "a4aaf7e7cf64e649"
