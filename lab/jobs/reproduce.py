@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lab.engine.plan import Node, Plan
+from lab.engine import Node, Plan
 from lab.engine.provenance import made_with
 from lab.errors import UserError
-from lab.storage import checkpoint
-from lab.storage.checkpoint import Saved
-from lab.storage.store import Store
-from lab.study.spec import Study
+from lab.storage import Saved, Store, checkpoint
+from lab.study import Study
 
 NOT_RECORDED = "not recorded"
 

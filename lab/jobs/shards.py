@@ -11,10 +11,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab.engine.plan import Plan
+from lab.engine import Plan
 from lab.errors import UserError
-from lab.storage.store import Chunk
-from lab.study.spec import digest
+from lab.storage import Chunk
+from lab.study import digest
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,14 @@ import numpy as np
 import optax
 import pytest
 
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
+from lab.engine import local_layout, make_plan
 from lab.errors import UserError
 from lab.mechanisms.pruning_masks import prunable
 from lab.mechanisms.tuning import ADAPTERS, CHOICES, NORMS, READOUT, VALUES
 from lab.nn import model
 from lab.nn.loss import task_loss
 from lab.prng import derive_key
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of, tiny_config
