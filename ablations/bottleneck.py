@@ -20,7 +20,7 @@ What came out in full: 10 bits are free for 256 facts, 12 for copying; latents g
 small, `heads` was only tried (one seed, 100 steps).
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 NINTHS = tuple(number / 9 for number in range(9, 0, -1))
 # variant -> (knob, its nine settings, the loosest first)

@@ -18,7 +18,7 @@ What came out in full: isotropy down to -32 costs no ability anything; Z6's gain
 docs/studies.md. The variants were run small.
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 EVEN = tuple(step / 8 for step in range(9))
 RANK = dict(participation_ratio=1, rank_me=1)

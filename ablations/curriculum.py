@@ -13,7 +13,7 @@ Expected on two CPU cores: about 15 minutes, 1.5 for `:quick`, whose rate it is 
 What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 
 def get_config(variant: str = ""):

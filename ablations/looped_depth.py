@@ -17,7 +17,7 @@ Expected on two CPU cores: about 20 minutes, 2 for `:quick`, whose rate it is re
 What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 
 def get_config(variant: str = ""):

@@ -17,7 +17,7 @@ What came out in full: one memory is enough for facts, two for six symbols of ei
 Figures: docs/studies.md. `beside` was only tried (one seed, 100 steps).
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 
 def get_config(variant: str = ""):

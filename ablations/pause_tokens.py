@@ -20,7 +20,7 @@ What came out of `:quick`: docs/studies.md. The full study has not been run; `re
 tried (one seed, 100 steps).
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 KNOBS = {"": "pause.tokens", "registers": "registers.tokens"}
 

@@ -33,7 +33,7 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
 The break of `bottleneck` is known from counting; the other variants' truth is a cause.
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 # variant -> (knob, its settings, the stage from which it acts)
 PLANTED = {

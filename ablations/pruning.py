@@ -28,7 +28,7 @@ were run small): docs/studies.md. Wherever a gain is shown, it comes as the abil
 sparsity moves the bounds a step and no verdict.
 """
 
-from lab.study.grid import axis, product, study_config, tuned
+from lab.study import axis, product, study_config, tuned
 
 # variant -> the pruning knobs that it has beside the sparsity
 WAYS = {

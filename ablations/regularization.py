@@ -18,7 +18,7 @@ smoothing raises the Fisher trace (nearly threefold for path-star) no ability mo
 variants were run small.
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 # variant -> (knob, its nine strengths, evenly spaced)
 REGULARIZERS = {

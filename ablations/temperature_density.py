@@ -15,7 +15,7 @@ What came out of `:quick`: docs/studies.md. The full study has not been run; `no
 (one seed, 100 steps).
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 TEMPERATURES = {
     "": ("optimizer.learning_rate", (0.75e-3, 1.5e-3, 3e-3)),

@@ -14,7 +14,7 @@ What came out in full: facts are free down to two ninths, copying to three, Z6 i
 compact as abilities break (reversals). Figures: docs/studies.md.
 """
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 
 def get_config(variant: str = ""):

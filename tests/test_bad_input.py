@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.engine.device_grid import Layout, local_layout
+from lab.engine import Layout, local_layout
 from lab.errors import UserError
 from lab.jobs.workdir import Workdir
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 
 ROOT = Path(__file__).parent.parent

@@ -11,12 +11,12 @@ from analysis import listing
 from analysis.metrics.registry import METRICS
 from analysis.report import console
 from analysis.verdicts import claims
-from lab.engine.plan import make_plan
+from lab.engine import make_plan
 from lab.engine.progress import Meter, PlainProgress, duration
 from lab.errors import UserError
 from lab.mechanisms.knobs import KNOBS
-from lab.storage.store import Store
-from lab.study.parse import parse
+from lab.storage import Store
+from lab.study import parse
 from tasks import TASKS
 from tests.lab.conftest import LAYOUT, study_of
 

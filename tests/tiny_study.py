@@ -1,6 +1,6 @@
 """A study that trains in seconds, for tests of the whole command."""
 
-from lab.study.grid import axis, product, study_config
+from lab.study import axis, product, study_config
 
 
 def get_config():

@@ -28,8 +28,8 @@ import jax.numpy as jnp
 from lab.bench import baseline, grid_size, mechanisms
 from lab.bench.baseline import TOLERANCE, Figure, Measured
 from lab.bench.programs import ROUNDS, SHAPES, STEPS, flops, generation, matrix_product, reference, seconds_of, training
-from lab.engine.device_grid import Layout, cores, local_layout, use_every_core
-from lab.engine.program_cache import Programs
+from lab.engine import Layout, Programs, local_layout, use_every_core
+from lab.engine.device_grid import cores
 from lab.errors import Parser, UserError, command
 from lab.training.step import Program
 

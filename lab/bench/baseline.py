@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import jax
 
-from lab.engine.device_grid import Layout, cores
+from lab.engine import Layout
+from lab.engine.device_grid import cores
 from lab.engine.provenance import cpu_model
 from lab.errors import UserError
 

@@ -20,13 +20,20 @@ import jax
 import jax.numpy as jnp
 
 from lab.bench.programs import ROUNDS, STEPS, seconds_of
-from lab.engine import device_grid
-from lab.engine.device_grid import Layout, local_layout, memory_budget, use_every_core
-from lab.engine.plan import Plan, ProgramGroup, make_plan, traced_arguments
-from lab.engine.program_cache import Programs
+from lab.engine import (
+    Layout,
+    Plan,
+    ProgramGroup,
+    Programs,
+    device_grid,
+    local_layout,
+    make_plan,
+    memory_budget,
+    use_every_core,
+)
+from lab.engine.plan import traced_arguments
 from lab.errors import Parser, UserError, command
-from lab.study import loader
-from lab.study.parse import parse
+from lab.study import loader, parse
 from lab.training import step
 
 MOST = {"cpu": 16, "gpu": 1024, "tpu": 1024}  # cells a call that are tried

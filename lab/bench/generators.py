@@ -21,9 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.bench.programs import ROUNDS, STEPS, generation, seconds_of, training
-from lab.engine import device_grid
-from lab.engine.device_grid import Layout, local_layout, use_every_core
-from lab.engine.program_cache import Programs
+from lab.engine import Layout, Programs, device_grid, local_layout, use_every_core
 from lab.errors import Parser, UserError, command, nearest
 from lab.nn.model import ModelSpec
 from lab.training.step import Program, Schedule

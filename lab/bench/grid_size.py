@@ -19,16 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lab.bench.baseline import Figure, Measured
-from lab.engine.device_grid import local_layout, use_every_core
-from lab.engine.plan import make_plan
-from lab.engine.program_cache import Programs
+from lab.engine import Programs, local_layout, make_plan, use_every_core
 from lab.engine.progress import Quiet
 from lab.engine.trainer import Trainer
 from lab.errors import Parser, UserError, command
-from lab.storage.store import open_store
-from lab.study.grid import axis, product, study_config
-from lab.study.parse import parse
-from lab.study.spec import Study
+from lab.storage import open_store
+from lab.study import Study, axis, parse, product, study_config
 
 CELLS = (8, 64, 512)
 ROUNDS = 2

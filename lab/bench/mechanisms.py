@@ -12,9 +12,7 @@ import numpy as np
 
 from lab.bench.baseline import Figure, Measured
 from lab.bench.programs import ROUNDS, SHAPES, STEPS, copying, reference, seconds_of
-from lab.engine import device_grid
-from lab.engine.device_grid import Layout
-from lab.engine.program_cache import Programs
+from lab.engine import Layout, Programs, device_grid
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Knob, StageSetup
 from lab.mechanisms.knobs import KNOBS

@@ -11,10 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lab.engine import device_grid
-from lab.engine.device_grid import Layout
+from lab.engine import Layout, Programs, device_grid
 from lab.engine.plan import traced_arguments
-from lab.engine.program_cache import Programs
 from lab.nn.model import ModelSpec
 from lab.prng import derive_key
 from lab.training import step as train

@@ -16,17 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from lab.engine.device_grid import local_layout, use_every_core
-from lab.engine.plan import make_plan
-from lab.engine.program_cache import Programs
+from lab.engine import Programs, local_layout, make_plan, use_every_core
 from lab.engine.progress import Quiet
 from lab.engine.trainer import Trainer
 from lab.errors import Parser, UserError, command, nearest
-from lab.storage import checkpoint
-from lab.storage.store import open_store
-from lab.study.grid import axis, product, study_config
-from lab.study.parse import parse
-from lab.study.spec import Study
+from lab.storage import checkpoint, open_store
+from lab.study import Study, axis, parse, product, study_config
 from tasks import TASKS
 from tasks.base import Card, trivial
 

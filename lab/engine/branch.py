@@ -20,7 +20,8 @@ from typing import Any
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import StageSetup
-from lab.study.spec import THEN, WEIGHTS, Stage, Study
+from lab.study import Stage, Study
+from lab.study.spec import THEN, WEIGHTS
 from lab.training.step import Schedule
 
 STAGE = "repair"  # what the stage is called

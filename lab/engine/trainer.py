@@ -21,11 +21,10 @@ from lab.engine.program_cache import Programs
 from lab.engine.provenance import made_with
 from lab.mechanisms import MECHANISMS
 from lab.stop import Stopped
-from lab.storage import checkpoint
+from lab.storage import Chunk, Store, checkpoint
 from lab.storage.background_saver import SPARE_SECONDS, Saver
 from lab.storage.history import History
-from lab.storage.store import Chunk, Store
-from lab.study.spec import digest
+from lab.study import digest
 from lab.training import step as train
 from lab.training.active_mechanisms import at_inference
 

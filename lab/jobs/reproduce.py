@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lab.engine.plan import Node, Plan
+from lab.engine import Node, Plan
 from lab.engine.provenance import made_with
 from lab.errors import UserError
-from lab.storage import checkpoint
-from lab.storage.checkpoint import Saved
-from lab.storage.store import Store, read_store
-from lab.study.spec import Study
+from lab.storage import Saved, Store, checkpoint, read_store
+from lab.study import Study
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session

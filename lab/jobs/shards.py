@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.engine.plan import Plan
+from lab.engine import Plan
 from lab.errors import UserError
-from lab.storage import checkpoint
-from lab.storage.store import Chunk, open_store, read_store
-from lab.study.spec import digest
+from lab.storage import Chunk, checkpoint, open_store, read_store
+from lab.study import digest
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session

@@ -11,14 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from lab.engine.device_grid import Layout
+from lab.engine import Layout
 from lab.errors import UserError
 from lab.jobs.shards import Shard
 from lab.mechanisms.knobs import KNOBS
-from lab.storage.files import write_atomically
-from lab.study.grid import Axis, Grid, study_config
-from lab.study.parse import parse
-from lab.study.spec import FORMAT, Study, telling
+from lab.storage import write_atomically
+from lab.study import Axis, Grid, Study, parse, study_config
+from lab.study.spec import FORMAT, telling
 
 LATER = {"grid", "format", "earlier"}  # what study.json of earlier versions lacks
 

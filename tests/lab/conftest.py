@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.metrics.registry import METRICS
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import Plan, make_plan
-from lab.engine.program_cache import Programs
+from lab.engine import Plan, Programs, local_layout, make_plan
 from lab.engine.trainer import Trainer
-from lab.storage.store import Store, open_store
-from lab.study.grid import Grid, axis, product
-from lab.study.parse import parse
-from lab.study.spec import Study
+from lab.storage import Store, open_store
+from lab.study import Grid, Study, axis, parse, product
 from tests import tiny_study
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from lab.bench import chunk_size
 from lab.bench.chunk_size import Candidate
-from lab.engine.device_grid import Layout
-from lab.engine.plan import make_plan
+from lab.engine import Layout, make_plan
 from tests.lab.conftest import study_of, tiny_sweep
 
 TINY = Path(__file__).parents[2] / "tiny_study.py"

@@ -4,14 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from lab.engine import device_grid
+from lab.engine import device_grid, make_plan
 from lab.engine.branch import STAGE, branch
-from lab.engine.plan import make_plan
 from lab.engine.trainer import Trainer
 from lab.errors import UserError
 from lab.mechanisms.pruning_masks import prunable
-from lab.storage import checkpoint
-from lab.storage.store import open_store
+from lab.storage import checkpoint, open_store
 from lab.study.spec import WEIGHTS
 from lab.training.step import Schedule
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config

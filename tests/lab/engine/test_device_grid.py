@@ -17,15 +17,14 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lab.engine import device_grid
-from lab.engine.device_grid import Layout, local_layout
-from lab.engine.plan import make_plan, traced_arguments
+from lab.engine import Layout, device_grid, local_layout, make_plan
+from lab.engine.plan import traced_arguments
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Mechanism
 from lab.mechanisms.pruning_masks import prunable
 from lab.nn import model
 from lab.prng import derive_key
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training import step
 from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep

@@ -17,7 +17,7 @@ from lab.mechanisms.knobs import KNOBS
 from lab.mechanisms.pruning_masks import masked
 from lab.nn import model
 from lab.nn.model import ModelSpec
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config
 
 # A block has 4·12 weights in queries, keys and values, 4·4 behind attention, 4·6 and 6·4 in the feed-forward layer.

@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from analysis.metrics.registry import METRICS
-from lab.engine import device_grid
+from lab.engine import Layout, device_grid, make_plan
 from lab.engine.branch import branch
-from lab.engine.device_grid import Layout
-from lab.engine.plan import make_plan, parameters
+from lab.engine.plan import parameters
 from lab.errors import UserError
+from lab.study import axis, chain, parse, product
 from lab.study import spec as configs
-from lab.study.grid import axis, chain, product
-from lab.study.parse import parse
 from tests.lab.conftest import LAYOUT, study_of, tiny_config
 
 

@@ -6,7 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lab.engine.plan import make_plan, traced_arguments
+from lab.engine import make_plan
+from lab.engine.plan import traced_arguments
 from lab.engine.program_cache import PRECISION
 from lab.jobs.workdir import Workdir
 from lab.nn import model

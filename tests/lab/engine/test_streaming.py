@@ -5,9 +5,9 @@ import gc
 
 import jax
 
-from lab.engine.plan import make_plan
+from lab.engine import make_plan
 from lab.engine.trainer import Trainer
-from lab.storage.store import open_store
+from lab.storage import open_store
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_sweep
 
 

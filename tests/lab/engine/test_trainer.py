@@ -11,13 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from lab.engine.program_cache import Programs
+from lab.engine import Programs
 from lab.engine.trainer import Trainer
 from lab.errors import UserError
 from lab.stop import Stopped
-from lab.storage import checkpoint
-from lab.storage.store import open_store, read_store
-from lab.study.grid import axis, product
+from lab.storage import checkpoint, open_store, read_store
+from lab.study import axis, product
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, carry_out, study_of, tiny_config, tiny_sweep
 
 

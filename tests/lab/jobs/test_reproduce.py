@@ -9,8 +9,7 @@ import pytest
 from lab.engine.trainer import Trainer
 from lab.errors import UserError
 from lab.jobs import reproduce
-from lab.storage import checkpoint
-from lab.storage.store import Store, open_store
+from lab.storage import Store, checkpoint, open_store
 from tests.lab.conftest import PROGRAMS, Silent
 
 

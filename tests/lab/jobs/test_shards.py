@@ -8,15 +8,15 @@ import shutil
 
 import pytest
 
-from lab.engine.plan import make_plan
+from lab.engine import make_plan
 from lab.engine.trainer import Trainer
 from lab.errors import UserError
 from lab.jobs import shards
 from lab.jobs.shards import Shard
 from lab.jobs.workdir import Workdir
 from lab.stop import Stopped
-from lab.storage.store import Store, open_store
-from lab.study.grid import axis, chain, product
+from lab.storage import Store, open_store
+from lab.study import axis, chain, product
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
 from tests.lab.engine.test_trainer import assert_same, cut_off, everything, keys_of
 

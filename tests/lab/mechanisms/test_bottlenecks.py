@@ -12,10 +12,7 @@ import pytest
 from scipy import integrate, stats
 
 from analysis.activations.measure import Measurer, hidden_states, probe_sites
-from lab.engine import evaluate
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
-from lab.engine.program_cache import Programs
+from lab.engine import Programs, evaluate, local_layout, make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS, fsq, vib
 from lab.mechanisms.knobs import KNOBS
@@ -24,7 +21,7 @@ from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.prng import derive_key
 from lab.storage import checkpoint
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import LAYOUT, carry_out, study_of, tiny_config

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
+from lab.engine import local_layout, make_plan
 from lab.prng import derive_key
 from lab.training import step as train
 from tests.lab.conftest import study_of

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from analysis import listing
-from lab.engine import device_grid
-from lab.engine.plan import make_plan, traced_arguments
-from lab.engine.program_cache import Programs
+from lab.engine import Programs, device_grid, make_plan
+from lab.engine.plan import traced_arguments
 from lab.errors import UserError
 from lab.mechanisms.base import Context
 from lab.mechanisms.curriculum import BINS, ORDERS, Curriculum, bin_odds, learned, levels_at, pick, updated
@@ -19,7 +18,7 @@ from lab.nn import model
 from lab.nn.loss import task_loss
 from lab.prng import derive_key
 from lab.storage import checkpoint
-from lab.study.grid import axis, chain, product
+from lab.study import axis, chain, product
 from tasks import make
 from tasks.base import at_level, movable
 from tasks.mixture import Mixture

@@ -10,7 +10,7 @@ from analysis.metrics.similarity import linear_image
 from lab.errors import UserError
 from lab.mechanisms.insertion import stretched, written
 from lab.nn import model
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config
 from tests.lab.mechanisms.test_bottlenecks import SPEC, TOKENS_BxL, reading
 

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from analysis.activations.measure import PROBE_SEED, Measurer, hidden_states, probe_sites
-from lab.engine import evaluate
-from lab.engine.plan import arguments_of, make_plan
+from lab.engine import evaluate, make_plan
+from lab.engine.plan import arguments_of
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.pruning_masks import prunable
@@ -23,7 +23,7 @@ from lab.nn import codebook, model
 from lab.nn.loss import task_loss
 from lab.prng import derive_key
 from lab.storage import checkpoint
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.mixture import Batch
 from tests.lab.conftest import LAYOUT, PROGRAMS, carry_out, study_of, tiny_config

@@ -9,7 +9,7 @@ from analysis.repair.arms import ARMS
 from lab.errors import UserError
 from lab.nn import model
 from lab.prng import derive_key
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks import make

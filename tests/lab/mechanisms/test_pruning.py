@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
+from lab.engine import local_layout, make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import DataSource, Update
@@ -22,7 +21,7 @@ from lab.mechanisms.pruning_scores import input_norms, magnitude, scores_at_entr
 from lab.nn import model
 from lab.prng import derive_key
 from lab.storage import checkpoint
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import carry_out, study_of, tiny_config

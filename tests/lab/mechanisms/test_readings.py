@@ -13,14 +13,14 @@ from scipy import stats
 from analysis.activations.measure import InferenceModel, measure_cell, probe_sites
 from analysis.design.controls import neutral_value
 from analysis.verdicts.claims import check
-from lab.engine.plan import make_plan
+from lab.engine import make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import DataSource
 from lab.mechanisms.fsq import quantized
 from lab.mechanisms.knobs import KNOBS
 from lab.nn import model
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import LAYOUT, study_of, tiny_config

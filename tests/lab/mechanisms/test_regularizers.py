@@ -10,8 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
+from lab.engine import local_layout, make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms import geometry_penalties as geometry

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
+from lab.engine import local_layout, make_plan
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Context
 from lab.nn import model

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab.engine import device_grid, evaluate
-from lab.engine.device_grid import Layout
-from lab.engine.plan import make_plan
+from lab.engine import Layout, device_grid, evaluate, make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import NEVER, Context, DataSource, Mechanism

@@ -11,8 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
+from lab.engine import local_layout, make_plan
 from lab.errors import UserError
 from lab.mechanisms.base import DataSource
 from lab.mechanisms.pruning_masks import prunable
@@ -20,7 +19,7 @@ from lab.mechanisms.tuning import ADAPTERS, CHOICES, NORMS, READOUT, VALUES
 from lab.nn import model
 from lab.nn.loss import task_loss
 from lab.prng import derive_key
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training import step as train
 from tests.lab.conftest import study_of, tiny_config
 from tests.lab.mechanisms.test_regularizers import knobs_of

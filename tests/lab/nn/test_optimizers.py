@@ -10,7 +10,7 @@ import pytest
 
 from lab.nn import model
 from lab.nn.optimizers import ADAM, OPTIMIZERS
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from tests.lab.conftest import carry_out, study_of, tiny_config
 
 PARAMS = model.init(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))

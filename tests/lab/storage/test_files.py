@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 
 
 @pytest.mark.parametrize(

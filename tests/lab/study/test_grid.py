@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lab.errors import UserError
-from lab.study.grid import axis, chain, conditional, loguniform, product, subsample, tuned, uniform, zipped
+from lab.study import axis, chain, conditional, loguniform, product, subsample, tuned, uniform, zipped
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3))

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
+from lab.engine import make_plan
 from lab.engine.branch import branch
-from lab.engine.plan import make_plan
 from lab.nn import model
 from lab.nn.loss import answer_logprob, task_loss
 from lab.prng import PURPOSES, derive_key
