@@ -197,6 +197,7 @@ def test_whitening_gives_unit_variance_and_drops_rounding_noise():
 
 
 @pytest.mark.parametrize("z", [np.zeros((4, 3), np.float32), np.zeros((16, 3), np.float64), np.zeros(16, np.float32)])
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_shape_or_type_is_refused(z):
     with pytest.raises(ValueError, match="hidden states must be float32"):
         centre(z)

@@ -83,6 +83,7 @@ def test_directions_that_only_views_move_do_not_count():
     assert READ(views(4, inputs=3, n_views=4, width=16)) <= 2.001  # C − 1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_undefined_readings_are_nan_and_bad_shapes_raise():
     z = views(5)
     assert np.isnan(READ(np.where(z == z[1, 2, 3], np.nan, z).astype(np.float32)))

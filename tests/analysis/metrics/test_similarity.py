@@ -168,6 +168,7 @@ def test_few_distinct_inputs_seen_again_and_again_show_nothing():
     np.testing.assert_allclose(IMAGE(flat, flat @ mix), 1, atol=2e-4)  # 18 inputs are enough for 3 dimensions
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_undefined_readings_are_nan_and_other_shapes_refused():
     x, y = pair(5)
     hole = np.where(y == y[3, 3], np.nan, y).astype(np.float32)

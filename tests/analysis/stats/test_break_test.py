@@ -303,6 +303,7 @@ def test_family_is_benjamini_hochberg_on_the_deciding_values():
         ({"delta": -1.0}, "delta"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_named(change, message):
     metric, ability = (exact(c) for c in CURVES["reversal"])
     with pytest.raises(ValueError, match=message):
