@@ -125,7 +125,7 @@ def test_the_readout_and_its_decisions(opened, examples):
 
 
 def test_a_label_that_does_not_decide_the_answer_reads_nan(examples):
-    """Of two factors that are asked for the same answers, one decides them."""
+    """Of two factors of the same examples, one decides the answers."""
     assert on_call._answers(examples, 0, examples.factors["state"], 6)[1]
     assert not on_call._answers(examples, 0, examples.factors["last"], 6)[1]
     outside = jnp.full(1024, -1, jnp.int32)
@@ -138,10 +138,10 @@ def test_views_are_the_same_inputs_renamed():
     config.tasks.word = dict(task="mqar", examples=4)
     study = study_of(config)
     place = measure.ProbeSite("word", 1, study.tasks[1].task.read_names[0])
-    asked = on_call.request(study, place, "lidar", {"views": 3})
+    request = on_call.request(study, place, "lidar", {"views": 3})
     params = model.init(jax.random.key(2), study.spec)
     inference, active = measure.InferenceModel(study.spec), ActiveMechanisms.reading((), {}, 0)
-    of_cell = jax.jit(lambda params: on_call.arguments_of(study, asked)(inference, active, jnp.int32(0), params))
+    of_cell = jax.jit(lambda params: on_call.arguments_of(study, request)(inference, active, jnp.int32(0), params))
     views = np.asarray(of_cell(params)["views"])
     assert views.shape == (1024, 3, 16)
     plain, renamed = probe_examples(study), probe_examples(study, jnp.arange(1, 1025, dtype=jnp.uint32))
@@ -149,7 +149,7 @@ def test_views_are_the_same_inputs_renamed():
     np.testing.assert_array_equal(plain.read, renamed.read)
     np.testing.assert_array_equal(plain.weights, renamed.weights)
     assert np.abs(views[:, 0] - views[:, 1]).max() > 1e-3
-    found = on_call.read(study, asked, [((0,), {"views": views[None]})])
+    found = on_call.read(study, request, [((0,), {"views": views[None]})])
     np.testing.assert_allclose(found["lidar"], jax.jit(lidar)(jnp.asarray(views)), rtol=1e-4)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.metrics.lidar import WITHIN_FLOOR, lidar
+from tests.analysis.conftest import of_another_shape, slow_where
 
 READ = jax.jit(lidar)
 
@@ -60,7 +61,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_agrees_with_the_matrices(kind):
     z = nasty(kind)
     # Where only the floor is left of Σ_w (1e-4), float32 is good to 1e-3 of it.
