@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from analysis.metrics.on_call import ON_CALL
-from analysis.metrics.registry import METRICS
+from analysis.metrics import METRICS, ON_CALL
 from lab.mechanisms.knob_table import shown, span
 from lab.mechanisms.knobs import KNOBS
 from tasks import TASKS

@@ -20,7 +20,7 @@ from jax import lax
 
 from analysis.activations import extract, measure
 from analysis.activations.measure import InferenceModel, Measurer, cells_to_read, model_of
-from analysis.metrics.similarity import linear_image
+from analysis.metrics import linear_image
 from lab.engine import device_grid
 from lab.mechanisms.base import Knobs
 from lab.storage.checkpoint import Saved

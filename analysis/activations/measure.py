@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from analysis.metrics.probes import control_labels
-from analysis.metrics.registry import BALANCE, CHECKS, METRICS, measure
+from analysis.metrics import BALANCE, CHECKS, METRICS, control_labels, measure
 from lab.engine import device_grid
 from lab.engine.device_grid import Layout
 from lab.engine.plan import arguments_of

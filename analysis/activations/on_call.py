@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.activations import extract, measure
-from analysis.metrics.on_call import ON_CALL, OnCallMetric, find
-from analysis.metrics.probes import control_labels
-from analysis.metrics.registry import METRICS
+from analysis.metrics import METRICS, ON_CALL, OnCallMetric, control_labels
+from analysis.metrics.on_call import find
 from lab.engine.device_grid import lapack_on_one_thread
 from lab.errors import UserError, nearest
 from lab.nn import model

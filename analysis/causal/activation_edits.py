@@ -20,12 +20,21 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from analysis.activations.measure import InferenceModel, ProbeSite, probe_set
+from analysis.activations import ProbeSite, probe_set
+from analysis.activations.measure import InferenceModel
 from analysis.causal.subspaces import Basis, bases, factor_removal, matched_removal, random_removal
-from analysis.metrics.geometry import centre, matmul, or_nan, spectrum
-from analysis.metrics.probes import accuracy_of, control_labels, whitened_halves
-from analysis.metrics.registry import METRICS, measure
-from analysis.metrics.separation import classes
+from analysis.metrics import (
+    METRICS,
+    accuracy_of,
+    centre,
+    classes,
+    control_labels,
+    matmul,
+    measure,
+    or_nan,
+    spectrum,
+    whitened_halves,
+)
 from lab.engine import evaluate
 from lab.nn import model
 from lab.prng import derive_key

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from analysis.metrics.geometry import Cloud, Spectrum, matmul, over_points, spectrum, whitening
-from analysis.metrics.separation import Classes
+from analysis.metrics import Classes, Cloud, Spectrum, matmul, over_points, spectrum, whitening
 
 # Class means closer to the mean than this share of the farthest, in whitened states, span no direction of their own.
 RANK_TOLERANCE = 1e-4

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.activations.measure import claim_site
+from analysis.activations import claim_site
 from analysis.design.controls import neutral_value
 from analysis.results.curves import curve
 from analysis.results.table import Results

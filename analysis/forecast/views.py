@@ -25,9 +25,7 @@ from analysis.forecast.predictors import (
     mechanisms,
     score,
 )
-from analysis.plots import style
-from analysis.plots.recorded_figure import Picture, panels, styled
-from analysis.plots.style import BAND_TINT, BLACK, BLUE, GREY, VERMILLION
+from analysis.plots import BAND_TINT, BLACK, BLUE, GREY, VERMILLION, Picture, panels, style, styled
 from analysis.report import wording
 from lab.storage.files import write_atomically
 

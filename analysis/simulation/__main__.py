@@ -22,7 +22,7 @@ import numpy as np
 
 from analysis.simulation import cliff_coverage, refinement_rates, scenarios
 from analysis.simulation.simulator import CONDITIONS, TRIVIAL, TRUTHS, simulate
-from analysis.stats.break_test import verdict
+from analysis.stats import verdict
 from analysis.stats.sign_flip import Contrasts, intersection_union
 from analysis.verdicts import refinement
 from lab.errors import Parser, UserError, command
