@@ -180,7 +180,7 @@ class OpenStudy:
 
         Args:
           name, content: of its compiled program, see `lab.engine.program_cache.Programs.get`.
-          function: pure JAX: (the model beside its parameters, the mechanisms in it, seed, parameters) -> arrays.
+          function: pure JAX: (the model next to its parameters, the mechanisms in it, seed, parameters) -> arrays.
           where, step: as `hidden`.
 
         Returns:
@@ -221,14 +221,14 @@ class OpenStudy:
         Raises:
           UserError: as `hidden`; for an unknown metric or option, and for one that the task doesn't have.
         """
-        asked = on_call.request(self.study, self.place(label, layer, read), metric, options)
-        if asked.is_pair != (against is not None):
-            how = "compares two cells: name the others by" if asked.is_pair else "is a reading of one cell: leave out"
+        wanted = on_call.request(self.study, self.place(label, layer, read), metric, options)
+        if wanted.is_pair != (against is not None):
+            how = "compares two cells: name the others by" if wanted.is_pair else "is a reading of one cell: leave out"
             raise UserError(f"{metric} {how} against=.")
-        read_arrays = on_call.arguments_of(self.study, asked)
-        cells = self.each("on-call arguments", asked.content, read_arrays, where, step)
-        others = self.each("on-call arguments", asked.content, read_arrays, against, step) if asked.is_pair else ()
-        return on_call.read(self.study, asked, cells, others)
+        read_arrays = on_call.arguments_of(self.study, wanted)
+        cells = self.each("on-call arguments", wanted.content, read_arrays, where, step)
+        others = self.each("on-call arguments", wanted.content, read_arrays, against, step) if wanted.is_pair else ()
+        return on_call.read(self.study, wanted, cells, others)
 
     @cached_property
     def _plan(self) -> Plan:

@@ -37,7 +37,7 @@ from lab.study.spec import Study, TaskUse, digest
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import RENAMED, Example, World, fed_back
 
-VERSION = 4  # raised whenever the same checkpoint would read otherwise
+VERSION = 4  # raised whenever the same checkpoint would read differently
 PROBE_SEED = 0x5EED
 Shown = Callable[[jax.Array, jax.Array], jax.Array]
 """(tokens[N, L], which of them are answers fed back) -> what the model sees in their place; see `Mechanism.shown`."""

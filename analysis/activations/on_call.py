@@ -60,7 +60,7 @@ class Request:
 
 
 def request(study: Study, place: measure.ProbeSite, name: str, options: Mapping[str, Any]) -> Request:
-    """Check what is asked for.
+    """Check a request.
 
     Args:
       study: the study.
@@ -90,8 +90,8 @@ def request(study: Study, place: measure.ProbeSite, name: str, options: Mapping[
     return Request(metric, place, use, taken)
 
 
-def _check_arrays(study: Study, asked: Request) -> None:
-    name, use, options, top = asked.metric.name, asked.use, asked.options, study.spec.layers
+def _check_arrays(study: Study, wanted: Request) -> None:
+    name, use, options, top = wanted.metric.name, wanted.use, wanted.options, study.spec.layers
     if "context" in options:
         factors = [factor for factor in use.task.factor_sizes if factor != use.factor]
         if options["context"] not in factors:
@@ -103,16 +103,16 @@ def _check_arrays(study: Study, asked: Request) -> None:
         raise UserError(f"{name} needs a task with symbols that may be renamed, such as mqar; '{use.label}' has none.")
     if "from_layer" in options and options["from_layer"] not in range(top + 1):
         raise UserError(f"from_layer={options['from_layer']!r} must lie in [0, {top}] (0 is the embedding).")
-    if "readout" in asked.metric.arguments:
-        if asked.place.layer != top:
+    if "readout" in wanted.metric.arguments:
+        if wanted.place.layer != top:
             raise UserError(f"{name} compares states with the readout that reads them: it needs layer={top}.")
         if study.spec.codes:
             raise UserError(f"{name} needs a model whose readout reads the last layer, not codes of it.")
 
 
-def arguments_of(study: Study, asked: Request) -> extract.OfCell:
+def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
     """Of one cell: the arrays that the metric takes, but those of another cell; argument -> array."""
-    use, place, names = asked.use, asked.place, asked.metric.arguments
+    use, place, names = wanted.use, wanted.place, wanted.metric.arguments
 
     def of_cell(inference: measure.InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> dict[str, Any]:
         world = study.mixture.worlds(derive_key(seed, "world"))[use.label]
@@ -128,9 +128,9 @@ def arguments_of(study: Study, asked: Request) -> extract.OfCell:
         if "control_labels" in names:
             found["control_labels"] = control_labels(examples.tokens, label_N)
         if "contexts" in names:
-            found["contexts"] = examples.factors[asked.options["context"]]
+            found["contexts"] = examples.factors[wanted.options["context"]]
         if "before" in names:
-            found["before"] = _at(whole.hidden[asked.options["from_layer"]], at_N)
+            found["before"] = _at(whole.hidden[wanted.options["from_layer"]], at_N)
         if "views" in names:
 
             def view(key: jax.Array) -> jax.Array:
@@ -138,7 +138,7 @@ def arguments_of(study: Study, asked: Request) -> extract.OfCell:
                 renamed = measure.probe_set(study, use, world, renaming_N)
                 return _at(forward(renamed).hidden[place.layer], renamed.read[:, position])
 
-            keys_V = jax.random.split(jax.random.key(RENAMING_SEED), int(asked.options["views"]))
+            keys_V = jax.random.split(jax.random.key(RENAMING_SEED), int(wanted.options["views"]))
             found["views"] = jnp.moveaxis(jax.lax.map(view, keys_V), 0, 1)
         if "readout" in names or "decisions" in names:
             token_C, is_decided = _answers(examples, position, label_N, use.task.factor_sizes[use.factor])
@@ -172,12 +172,12 @@ Cells = Iterable[tuple[tuple[int, ...], Mapping[str, np.ndarray]]]
 """(indices of cells, their arrays with a leading axis over those cells), block by block."""
 
 
-def read(study: Study, asked: Request, cells: Cells, others: Cells = ()) -> dict[str, np.ndarray]:
+def read(study: Study, wanted: Request, cells: Cells, others: Cells = ()) -> dict[str, np.ndarray]:
     """Readings of cells whose arguments have been read.
 
     Args:
       study: the study.
-      asked: what is measured.
+      wanted: what is measured.
       cells: the arguments of the cells.
       others: of a reading of two cells: the arguments of the cells to compare with, one a seed.
 
@@ -187,26 +187,26 @@ def read(study: Study, asked: Request, cells: Cells, others: Cells = ()) -> dict
     Raises:
       UserError: cells to compare with are missing or several of one seed, or a number is out of its range.
     """
-    numbers = {name: asked.options[name] for name in asked.metric.settings}
-    sizes = asked.use.task.factor_sizes
-    fixed: dict[str, Any] = {"n_classes": sizes[asked.use.factor]} | {n: v for n, v in numbers.items() if n in STATIC}
-    if "context" in asked.options:
-        fixed["n_contexts"] = sizes[asked.options["context"]]
+    numbers = {name: wanted.options[name] for name in wanted.metric.settings}
+    sizes = wanted.use.task.factor_sizes
+    fixed: dict[str, Any] = {"n_classes": sizes[wanted.use.factor]} | {n: v for n, v in numbers.items() if n in STATIC}
+    if "context" in wanted.options:
+        fixed["n_contexts"] = sizes[wanted.options["context"]]
     traced = {name: jnp.float32(value) for name, value in numbers.items() if name not in STATIC}
-    traced |= {"key": jax.random.key(NOISE_SEED)} if "key" in asked.metric.arguments else {}
-    call = jax.jit(lambda arrays: asked.metric({**arrays, **fixed}))
+    traced |= {"key": jax.random.key(NOISE_SEED)} if "key" in wanted.metric.arguments else {}
+    call = jax.jit(lambda arrays: wanted.metric({**arrays, **fixed}))
     state_of = _by_seed(study, others)
     rows: dict[int, dict[str, float]] = {}
     with lapack_on_one_thread():
         for indices, arrays in cells:
             for row, cell in enumerate(indices):
                 given = {name: jnp.asarray(values[row]) for name, values in arrays.items()} | traced
-                if asked.is_pair:
+                if wanted.is_pair:
                     given["other"] = jnp.asarray(_other(study, state_of, cell))
                 try:
                     rows[cell] = {name: float(value) for name, value in call(given).items()}
                 except ValueError as error:
-                    raise UserError(f"{asked.metric.name}: {error}.") from None
+                    raise UserError(f"{wanted.metric.name}: {error}.") from None
     order = sorted(rows)
     names = rows[order[0]]
     return {"cell": np.asarray(order)} | {name: np.asarray([rows[cell][name] for cell in order]) for name in names}

@@ -51,8 +51,8 @@ def factor_removal(cloud: Cloud, groups: Classes) -> Removal:
     row space of the ridge probe of `analysis.metrics.probes`. Oblique, of rank at most C − 1.
 
     Trap: guarded on the examples that it was fitted to and against linear readers alone. What a later layer reads
-    nonlinearly stays, and on new examples a class mean is known only as well as its few members tell it. With C − 1
-    near D nearly everything is removed, whatever the factor: read it beside `random_removal` of its rank.
+    nonlinearly stays, and on new examples a class mean is known only as well as its few members show it. With C − 1
+    near D nearly everything is removed, whatever the factor: compare it with `random_removal` of its rank.
 
     Args:
         cloud: the states.

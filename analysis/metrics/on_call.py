@@ -1,4 +1,4 @@
-"""Metrics on call: measured where somebody asks for them, `study.measure("lidar")`, in no study by themselves.
+"""Metrics on call: no study measures them by itself; `study.measure("lidar")` does, for chosen cells.
 
 They need more than a state and a label for each example (views, a second factor, the readout, a second cell), or cost
 more than the metrics of `analysis.metrics.registry` together. `run.py --list=metrics` lists both kinds.

@@ -54,7 +54,7 @@ def to_csv(plan: PowerPlan, powers: Sequence[Power]) -> str:
 
 @styled
 def figure(plan: PowerPlan, powers: Sequence[Power]) -> Picture:
-    """Power against seeds with Monte Carlo intervals, and beside it how far off the break is located."""
+    """Power against seeds with Monte Carlo intervals, and next to it how far off the break is located."""
     drawn, axes = panels(1, 2, 3.0)
     left, right = axes[0]
     seeds = [p.n_seeds for p in powers]
