@@ -29,6 +29,7 @@ NOISE_SEED = 0x5EED
 DEFAULTS = {"context": None, "views": 4, "from_layer": 0}
 """Option -> default, of the options that say which arrays are read."""
 OPTION_OF = {"contexts": "context", "views": "views", "before": "from_layer"}
+READ_OFF = ("control_labels", "contexts", "views", "readout", "decisions", "before")  # besides states and labels
 STATIC = ("n_classes", "n_contexts", "k", "share")
 
 
@@ -50,8 +51,9 @@ class Request:
 
     @property
     def content(self) -> tuple[Any, ...]:
-        """What decides the compiled program that reads the arguments."""
-        return self.metric.name, self.place, tuple(sorted(self.options.items()))
+        """What decides the compiled program that reads the arguments; metrics of the same arguments share one."""
+        read_off = tuple(name for name in self.metric.arguments if name in READ_OFF)
+        return read_off, self.place, tuple((name, self.options[name]) for name in DEFAULTS if name in self.options)
 
     @property
     def is_pair(self) -> bool:
