@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from analysis.metrics.registry import METRICS
+from analysis.metrics import METRICS, ON_CALL
 from lab.mechanisms.knob_table import shown, span
 from lab.mechanisms.knobs import KNOBS
 from tasks import TASKS
@@ -47,7 +47,12 @@ def _knobs() -> list[tuple[str, ...]]:
 
 
 def _metrics() -> list[tuple[str, ...]]:
-    return [(m.name, m.range, f"{m.meaning} ({m.source}). Trap: {m.trap}") for m in METRICS.values()]
+    always = [(one, "in every study", "") for one in METRICS.values()]
+    called = [(one, "study.measure", f" Needs {one.needs}." if one.needs else "") for one in ON_CALL.values()]
+    return [
+        (one.name, one.range, how, f"{one.meaning} ({one.source}). Trap: {one.trap}.{needs}")
+        for one, how, needs in (*always, *called)
+    ]
 
 
 def _studies(folder: Path) -> list[tuple[str, ...]]:

@@ -20,12 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from analysis.metrics import METRICS, centre, classes, linear_image, measure, spectrum
 from analysis.metrics.cluster_indices import calinski_harabasz_of, centroids, class_separation_of, davies_bouldin_of
-from analysis.metrics.geometry import centre, spectrum, squared_distances, two_nn_of
+from analysis.metrics.geometry import squared_distances, two_nn_of
 from analysis.metrics.probes import probe_of, split_halves
-from analysis.metrics.registry import METRICS, measure
-from analysis.metrics.separation import classes, fisher_trace_of, silhouette_of
-from analysis.metrics.similarity import linear_image
+from analysis.metrics.separation import fisher_trace_of, silhouette_of
 from analysis.metrics.v_information import v_information_of
 from lab.engine import device_grid
 from lab.engine.program_cache import Programs

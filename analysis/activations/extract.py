@@ -26,7 +26,7 @@ Members = dict[Path, list[tuple[int, Saved, int]]]
 """{checkpoint: (cell, checkpoint, row) of the cells in it}."""
 
 OfCell = Callable[[measure.InferenceModel, ActiveMechanisms, Any, Any], Any]
-"""(the model beside its parameters, the mechanisms in it, seed, parameters) -> arrays; see `each`."""
+"""(the model next to its parameters, the mechanisms in it, seed, parameters) -> arrays; see `each`."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def each(
       knobs: node key -> its knobs.
       members: the cells, see `find`.
       name, content: of the compiled program, see `lab.engine.program_cache.Programs.get`.
-      function: pure JAX: (the model beside its parameters, the mechanisms in it, seed, parameters) -> arrays.
+      function: pure JAX: (the model next to its parameters, the mechanisms in it, seed, parameters) -> arrays.
 
     Returns:
       (indices of the cells, the function's arrays with a leading axis over those cells), block by block.

@@ -20,7 +20,7 @@ from jax import lax
 
 from analysis.activations import extract, measure
 from analysis.activations.measure import InferenceModel, Measurer, cells_to_read, model_of
-from analysis.metrics.similarity import linear_image
+from analysis.metrics import linear_image
 from lab.engine import device_grid
 from lab.mechanisms.base import Knobs
 from lab.storage.checkpoint import Saved
@@ -28,7 +28,7 @@ from lab.study.spec import Study, digest
 
 Where = tuple[Saved, int]  # a checkpoint, and a cell's row in it
 KnobsOf = Mapping[str, Mapping[str, Any]]  # node key -> its knobs
-VERSION = 1  # raised whenever the same checkpoints would read otherwise
+VERSION = 1  # raised whenever the same checkpoints would read differently
 
 
 def read(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -> dict[str, np.ndarray]:
@@ -107,7 +107,7 @@ def _address(where: Where) -> tuple[Path, int]:
 
 
 def _blocks(measurer: Measurer, cells: list[Where], knobs: KnobsOf) -> Iterator[tuple[InferenceModel, list[int]]]:
-    """Indices of cells that one program reads in one call, and what their models have beside the parameters."""
+    """Indices of cells that one program reads in one call, and what their models have next to the parameters."""
     alike: dict[InferenceModel, list[int]] = {}
     for index, (one, _) in enumerate(cells):
         alike.setdefault(model_of(measurer.study, one, knobs)._replace(values=()), []).append(index)

@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from analysis.metrics.probes import control_labels
-from analysis.metrics.registry import BALANCE, CHECKS, METRICS, measure
+from analysis.metrics import BALANCE, CHECKS, METRICS, control_labels, measure
 from lab.engine import device_grid
 from lab.engine.device_grid import Layout
 from lab.engine.plan import arguments_of
@@ -36,10 +35,18 @@ from lab.storage.checkpoint import Saved
 from lab.storage.files import write_atomically
 from lab.study.spec import Study, TaskUse, digest
 from lab.training.active_mechanisms import ActiveMechanisms
-from tasks.base import Example, World, fed_back
+from tasks.base import RENAMED, Example, World, fed_back
 
-VERSION = 4  # raised whenever the same checkpoint would read otherwise
+VERSION = 4  # raised whenever the same checkpoint would read differently
 PROBE_SEED = 0x5EED
+Shown = Callable[[jax.Array, jax.Array], jax.Array]
+"""(tokens[N, L], which of them are answers fed back) -> what the model sees in their place; see `Mechanism.shown`."""
+
+
+def as_they_are(tokens_NxL: jax.Array, fed_NxL: jax.Array) -> jax.Array:
+    """Tokens where no mechanism changes them."""
+    del fed_NxL
+    return tokens_NxL
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,31 @@ def claim_site(study: Study, label: str) -> ProbeSite:
     return ProbeSite(label, study.claim.layer, task.read_names[0])
 
 
-def probe_set(study: Study, use: TaskUse, world: World) -> Example:
-    """The N examples that a task's latents are read on, in their order, padded to the training length."""
+def probe_set(study: Study, use: TaskUse, world: World, renaming_N: jax.Array | None = None) -> Example:
+    """The N examples that a task's latents are read on, in their order, padded to the training length.
+
+    Args:
+      study, use, world: the study, the task in it, and the task's world in the cell.
+      renaming_N: uint32, which renaming of its symbols each example shows (`tasks.base.RENAMED`); as they are if None.
+    """
     key = jax.random.fold_in(jax.random.key(PROBE_SEED), zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
-    return study.mixture.sample(key, use.label, world, use.probe, study.probe_examples, length=study.train_length)
+    split = use.probe if renaming_N is None else {**use.task.splits[use.probe].difficulty, RENAMED: renaming_N}
+    return study.mixture.sample(key, use.label, world, split, study.probe_examples, length=study.train_length)
+
+
+def forward(
+    use: TaskUse,
+    examples: Example,
+    params: Any,
+    spec: model.ModelSpec,
+    hook: model.Hook = model.untouched,
+    shown: Shown = as_they_are,
+) -> model.Forward:
+    """A cell's model on examples of a task, teacher-forced, logits at the read positions; as of `hidden_states`."""
+    question_N = jnp.argmax(examples.weights > 0, axis=1).astype(jnp.int32)
+    fed_NxL = fed_back(examples.tokens, examples.targets, examples.weights)
+    tokens_NxL = shown(examples.tokens, fed_NxL & (use.task.splits[use.probe].decode_steps > 1))
+    return model.run(params, tokens_NxL, spec, examples.read, hook, question_N)
 
 
 def hidden_states(
@@ -86,7 +114,7 @@ def hidden_states(
     params: Any,
     hook: model.Hook = model.untouched,
     spec: model.ModelSpec | None = None,
-    shown: Callable[[jax.Array, jax.Array], jax.Array] = lambda tokens, fed: tokens,
+    shown: Shown = as_they_are,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One cell's hidden states on the probe set.
 
@@ -104,14 +132,11 @@ def hidden_states(
     states, labels, controls = [], [], []
     for use in study.tasks:
         examples = probe_set(study, use, worlds[use.label])
-        question_N = jnp.argmax(examples.weights > 0, axis=1).astype(jnp.int32)
-        fed_NxL = fed_back(examples.tokens, examples.targets, examples.weights)
-        tokens_NxL = shown(examples.tokens, fed_NxL & (use.task.splits[use.probe].decode_steps > 1))
-        forward = model.run(params, tokens_NxL, spec or study.spec, examples.read, hook, question_N)
+        whole = forward(use, examples, params, spec or study.spec, hook, shown)
         label_N = examples.factors[use.factor]
         control_N = control_labels(examples.tokens, label_N)
         for layer in study.probe_layers:
-            at_NxPxD = jnp.take_along_axis(forward.hidden[layer], examples.read[..., None], axis=1)
+            at_NxPxD = jnp.take_along_axis(whole.hidden[layer], examples.read[..., None], axis=1)
             for position in range(len(use.task.read_names)):
                 states.append(at_NxPxD[:, position])
                 labels.append(label_N)

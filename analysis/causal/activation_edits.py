@@ -1,6 +1,6 @@
 """One cell's model with its hidden states edited at one place: is what a probe finds there used?
 
-Three questions, none of which trains anything. Removal: is the answer worse without the subspace that tells a factor,
+Three questions, none of which trains anything. Removal: is the answer worse without the subspace of a factor,
 and worse than without a random one? Interchange: does the answer follow another example's factor when that subspace is
 swapped (Geiger et al. 2021, 2106.02997)? Reparametrization: how far do latent metrics move under a change of basis
 that the next layer undoes?
@@ -20,12 +20,21 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from analysis.activations.measure import InferenceModel, ProbeSite, probe_set
+from analysis.activations import ProbeSite, probe_set
+from analysis.activations.measure import InferenceModel
 from analysis.causal.subspaces import Basis, bases, factor_removal, matched_removal, random_removal
-from analysis.metrics.geometry import centre, matmul, or_nan, spectrum
-from analysis.metrics.probes import accuracy_of, control_labels, whitened_halves
-from analysis.metrics.registry import METRICS, measure
-from analysis.metrics.separation import classes
+from analysis.metrics import (
+    METRICS,
+    accuracy_of,
+    centre,
+    classes,
+    control_labels,
+    matmul,
+    measure,
+    or_nan,
+    spectrum,
+    whitened_halves,
+)
 from lab.engine import evaluate
 from lab.nn import model
 from lab.prng import derive_key
@@ -148,7 +157,7 @@ def reparametrize(
 ) -> dict[str, dict[str, Array]]:
     """One cell's latent metrics in several bases of the same function: basis -> metric -> float32[].
 
-    Beside `METRICS`, `output`: the largest change of a logit at the read position, over their RMS; what rounding does.
+    Next to `METRICS`, `output`: the largest change of a logit at the read position, over their RMS; what rounding does.
     The basis `none` is the cell as it is. NaN for a cell that diverged.
     """
     unedited = _unedited(study, cut, inference, active, seed, params)

@@ -15,12 +15,10 @@ from matplotlib.axes import Axes
 
 from analysis.causal.activation_edits import Cut
 from analysis.design.controls import neutral_value, strata
-from analysis.plots import style
-from analysis.plots.recorded_figure import Picture, panels, styled
+from analysis.plots import Picture, panels, style, styled
 from analysis.results.curves import Curve, curve
 from analysis.results.table import Results
-from analysis.stats import summaries
-from analysis.stats.sign_flip import sign_flip_p, without_rounding
+from analysis.stats import sign_flip_p, summaries, without_rounding
 from lab.study.spec import Study
 
 Bases = dict[int, dict[str, dict[str, float]]]  # cell -> basis -> metric -> reading

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from analysis.metrics.geometry import Cloud, Spectrum, matmul, over_points, spectrum, whitening
-from analysis.metrics.separation import Classes
+from analysis.metrics import Classes, Cloud, Spectrum, matmul, over_points, spectrum, whitening
 
 # Class means closer to the mean than this share of the farthest, in whitened states, span no direction of their own.
 RANK_TOLERANCE = 1e-4
@@ -52,8 +51,8 @@ def factor_removal(cloud: Cloud, groups: Classes) -> Removal:
     row space of the ridge probe of `analysis.metrics.probes`. Oblique, of rank at most C − 1.
 
     Trap: guarded on the examples that it was fitted to and against linear readers alone. What a later layer reads
-    nonlinearly stays, and on new examples a class mean is known only as well as its few members tell it. With C − 1
-    near D nearly everything is removed, whatever the factor: read it beside `random_removal` of its rank.
+    nonlinearly stays, and on new examples a class mean is known only as well as its few members show it. With C − 1
+    near D nearly everything is removed, whatever the factor: compare it with `random_removal` of its rank.
 
     Args:
         cloud: the states.

@@ -21,9 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.comparison.read import Row, read
-from analysis.plots import style
-from analysis.plots.recorded_figure import Picture, panels, styled
-from analysis.plots.style import BLACK, GREY
+from analysis.plots import BLACK, GREY, Picture, panels, style, styled
 from analysis.report import wording
 from lab.errors import Parser, UserError, command
 from lab.storage.files import write_atomically

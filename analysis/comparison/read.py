@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.plots.style import KnobAxis
+from analysis.plots import KnobAxis
 from analysis.report import verdicts_json
 from lab.errors import UserError
 

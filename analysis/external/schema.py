@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.metrics.registry import METRICS, measure
+from analysis.metrics import METRICS, measure
 from lab.engine.device_grid import lapack_on_one_thread
 from lab.errors import UserError, nearest
 

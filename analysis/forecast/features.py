@@ -1,4 +1,4 @@
-"""What an early warning may look at: each setting's first readings beside those of the neutral cells, and its end.
+"""What an early warning may look at: each setting's first readings next to the neutral cells', and its end.
 
 A case is one primary ability of a study in one stratum. Its early readings come from a single evaluation, chosen by
 its step alone; nothing later enters them. Every reading of a setting is relative to the neutral cell of the same seed
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.activations.measure import claim_site
+from analysis.activations import claim_site
 from analysis.design.controls import neutral_value
 from analysis.design.interim import InterimAnalyses
 from analysis.results.curves import curve
@@ -27,7 +27,7 @@ from tasks.base import trivial
 
 LOST_SO_FAR = "exact accuracy lost so far"
 ABILITIES = (LOST_SO_FAR, "log-probability", "training loss")
-# One or two of each kind and fixed before any score was seen: five mechanisms can't tell thirteen metrics apart.
+# One or two of each kind and fixed before any score was seen: five mechanisms can't rank thirteen metrics.
 LATENTS = ("participation_ratio", "two_nn", "fisher_trace", "silhouette", "v_information")
 POSITION = "position"
 MAY_BE_NEGATIVE = ("silhouette", "v_information")  # differences; the others are ratios

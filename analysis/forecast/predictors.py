@@ -32,7 +32,7 @@ PREDICTORS: dict[str, tuple[str, ...]] = {
     "latents": LATENTS,
     "both": (*ABILITIES, *LATENTS),
 }
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # beside standardized readings: the last one is the mean
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # for standardized readings: the last one is the mean
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 LEAST_MECHANISMS = 3  # one to predict, and two to choose a penalty between
 DRAWS = 4000
@@ -40,7 +40,7 @@ DRAWS = 4000
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one predictor says of one case.
+    """What one predictor expects of one case.
 
     Attributes:
       lost_K: share of the ability lost at the end, within [0, 1], at each setting.
@@ -70,7 +70,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Score:
-    """How far off a predictor is, beside another, on mechanisms left out.
+    """How far off a predictor is, compared with another, on mechanisms left out.
 
     Attributes:
       error_G, other_G: mean absolute errors of the two, a number for each mechanism.

@@ -25,9 +25,7 @@ from analysis.forecast.predictors import (
     mechanisms,
     score,
 )
-from analysis.plots import style
-from analysis.plots.recorded_figure import Picture, panels, styled
-from analysis.plots.style import BAND_TINT, BLACK, BLUE, GREY, VERMILLION
+from analysis.plots import BAND_TINT, BLACK, BLUE, GREY, VERMILLION, Picture, panels, style, styled
 from analysis.report import wording
 from lab.storage.files import write_atomically
 
@@ -51,7 +49,7 @@ def title(case: ForecastCase) -> str:
 def scores(
     found: Sequence[ForecastCase], predictions: Predictions, other: str = MEAN
 ) -> dict[str, tuple[Score, Score]]:
-    """predictor -> its score on the share lost, and on the break, beside another predictor."""
+    """predictor -> its score on the share lost, and on the break, compared with another predictor."""
     return {
         name: (
             score(lost_errors(found, predictions[name]), lost_errors(found, predictions[other])),
@@ -112,7 +110,7 @@ def notes(cases: Sequence[ForecastCase], predictions: Predictions, share: float)
         skills = [
             f"{name} {' nearer in '.join(_skill(pair, count))}" for name, pair in names if np.isfinite(pair.skill)
         ]
-        lines += [f"Skill of {one} beside {other}: {', '.join(skills)}."] if skills else []
+        lines += [f"Skill of {one} relative to {other}: {', '.join(skills)}."] if skills else []
     late = list(dict.fromkeys(f"{case.study} ({case.share:.0%})" for case in cases if case.share > share + 1e-9))
     if late:
         lines.append(

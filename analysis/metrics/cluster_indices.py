@@ -37,7 +37,7 @@ def davies_bouldin_of(cloud: Cloud, groups: Classes, middle: Centroids) -> Float
     radius_C = matmul(radius_N[None, :], groups.indicator_NxC)[0] / jnp.maximum(groups.count_C, jnp.float32(1))
     difference_CxCxD = middle.mean_CxD[:, None, :] - middle.mean_CxD[None, :, :]
     apart_CxC = jnp.sqrt(jnp.sum(jnp.square(difference_CxCxD), axis=2))
-    # Means that float32 cannot tell apart (the diagonal too) make no pair: scikit-learn's rule for a distance of 0.
+    # Means that float32 cannot distinguish (the diagonal too) make no pair: scikit-learn's rule for a distance of 0.
     is_pair_CxC = middle.occurs_C[:, None] & middle.occurs_C[None, :] & (apart_CxC > cloud.resolution)
     overlap_CxC = (radius_C[:, None] + radius_C[None, :]) / jnp.where(is_pair_CxC, apart_CxC, jnp.float32(1))
     worst_C = jnp.max(jnp.where(is_pair_CxC, overlap_CxC, jnp.float32(0)), axis=1)

@@ -2,7 +2,8 @@
 
 All rest on the `NEIGHBOURS` nearest *distinct* points of each point: discrete inputs make duplicates, whose distance of
 0 would decide every estimate. Finding them (a partial sort of every row of distances) costs about twice what the eight
-first metrics of the registry do together, so these are functions to call on chosen cells, not columns of every study.
+first metrics of the registry do together, so these are metrics on call (`analysis.metrics.on_call`), not columns of
+every study.
 
 Shape letters: N examples, D hidden width, J = min(NEIGHBOURS, N−1) neighbours.
 """

@@ -1,8 +1,8 @@
 """Is a factor encoded the same way everywhere, and how easily does the encoding break?
 
 A probe may read a factor well and yet by another direction in every context ("fractured"): then what is learned in some
-contexts says nothing in the next. Public functions, outside the registry: they need a second factor (the context), a
-key for noise, or a second cloud.
+contexts says nothing in the next. Metrics on call (`analysis.metrics.on_call`): they need a second factor (the
+context), a key for noise, or a second cloud.
 
 Shape letters: N examples, H train, M held out, D hidden width, K = min(N, D), C classes, X contexts, R draws.
 """
@@ -76,8 +76,8 @@ def cross_condition_accuracy(
     what it trains on, so neutral to invertible linear maps. Order of the examples plays no part.
 
     Trap: chance is the share of the commonest class within a context, and a class that occurs in one context only can't
-    be got right there. Read it beside `probe_accuracy`, never alone. Arguments and NaN as in `parallelism_score`,
-    except that contexts need not share classes.
+    be got right there. Read it together with `probe_accuracy`, never alone. Arguments and NaN as in
+    `parallelism_score`, except that contexts need not share classes.
     """
     cloud, groups, places = centre(z_NxD), classes(labels_N, n_classes), classes(contexts_N, n_contexts)
 

@@ -41,7 +41,7 @@ def over_points(a_NxI: Float[Array, "N I"], b_NxO: Float[Array, "N O"]) -> Float
 class Cloud(NamedTuple):
     """One cell's points with their mean removed and their RMS norm set to 1.
 
-    `resolution` is the distance, in the same unit, below which float32 cannot tell two points apart. `valid` is False
+    `resolution` is the distance, in the same unit, below which float32 cannot distinguish two points. `valid` is False
     for a cell with a non-finite entry, or whose spread is below the resolution; its points are then all zero, so that
     no linear algebra routine ever sees a NaN.
     """
@@ -208,7 +208,7 @@ def two_nn(z_NxD: Float[Array, "N D"]) -> TwoNN:
 def participation_ratio(z_NxD: Float[Array, "N D"]) -> Float[Array, ""]:
     """Effective number of principal components, (Σλ)²/Σλ² over the covariance eigenvalues: from 1 to min(N−1, D).
 
-    Biased low at small N: compare at equal N, and read the value at N/2 beside it. NaN as in `two_nn`.
+    Biased low at small N: compare at equal N, and read the value at N/2 as well. NaN as in `two_nn`.
     """
     cloud = centre(z_NxD)
     return or_nan(cloud.valid, participation_ratio_of(spectrum(cloud.points_NxD).singular_K))

@@ -1,7 +1,7 @@
-"""How many directions tell inputs apart, in units of what their augmentations move? LiDAR (2312.04000).
+"""How many directions distinguish inputs, in units of what their augmentations move? LiDAR (2312.04000).
 
-A public function, outside the registry: it needs several task-preserving views of each input (renamed tokens, for the
-tasks that declare `renaming`), while the other readings need one state an example.
+A metric on call (`analysis.metrics.on_call`): it needs several task-preserving views of each input (renamed tokens, for
+the tasks that have `interchangeable` ones), while the other readings need one state an example.
 
 Shape letters: C inputs (LiDAR's classes), V views of each, D hidden width, R = min(D, C).
 """

@@ -1,8 +1,8 @@
 """Have classes, means, readout and decisions collapsed to one simplex? NC1 to NC4 of Papyan et al. 2020, 2008.08186.
 
-Public functions, outside the registry: NC1 compares only at equal examples a class, NC3 needs the readout's weights and
-NC4 its decisions, which the hidden states of one layer don't have. Collapse is a claim under test, not a virtue: it can
-hurt transfer (2202.08384).
+Metrics on call (`analysis.metrics.on_call`): NC1 compares only at equal examples a class, NC3 needs the readout's
+weights and NC4 its decisions, which the hidden states of one layer don't have. Collapse is a claim under test, not a
+virtue: it can hurt transfer (2202.08384).
 
 Class means are taken from their own mean, each class counting alike; absent classes are left out.
 

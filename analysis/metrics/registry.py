@@ -7,8 +7,9 @@ that a width mask switched off may be left in or taken out. Resample by subsets 
 Readings are raw: whether larger counts as the claimed gain is the claim's business.
 
 How to add a metric: write one pure function of `Shared` that returns a float32 scalar (with its arithmetic in the file
-of its family, beside a public function of (Z, labels)), and add one line to `METRICS`. It needs no care for cells that
+of its family, next to a public function of (Z, labels)), and add one line to `METRICS`. It needs no care for cells that
 are not finite or have one class only: `measure` masks those. A new expensive part becomes a field of `Shared`.
+What needs more than states and labels, or costs more, is a metric on call: `analysis.metrics.on_call`.
 
 Shape letters: N examples, D hidden width, K = min(N, D), C classes.
 """
@@ -201,7 +202,7 @@ METRICS: dict[str, LatentMetric] = _table(
         meaning="held-out accuracy of a ridge probe on whitened features",
         range="0 to 1; neutral to invertible linear maps",
         source="Alain & Bengio 2016, 1610.01644; closed-form ridge",
-        trap="inputs that occur in both halves can be memorized: read selectivity beside it",
+        trap="inputs that occur in both halves can be memorized: read selectivity as well",
     ),
     LatentMetric(
         name="probe_selectivity",
@@ -225,7 +226,7 @@ METRICS: dict[str, LatentMetric] = _table(
     ),
 )
 
-# Printed beside the metrics and never claimed: the value at half the examples (bias check), what the readings rest on.
+# Printed with the metrics and never claimed: the value at half the examples (bias check), what the readings rest on.
 CHECKS: dict[str, Callable[[Shared], Array]] = {
     "two_nn_half": lambda shared: shared.half_two_nn.dimension,
     "two_nn_kept": lambda shared: shared.two_nn.kept,
@@ -278,7 +279,7 @@ def measure(
 
     Returns:
         float32 scalars under the names of `METRICS`, `CHECKS` and `BALANCE`. A cell with a non-finite entry, or whose
-        points float32 cannot tell apart, reads NaN throughout, except for the class balance, which is of the labels.
+        points float32 cannot distinguish, reads NaN throughout, except for the class balance, which is of the labels.
         With fewer than two classes, or a label out of range, the readings about labels are NaN.
     """
     shared = share(z_NxD, labels_N, control_labels_N, n_classes)

@@ -27,7 +27,7 @@ from analysis.metrics.separation import Classes, classes
 
 L2_STRENGTHS = (0.003, 0.02, 0.15, 1.0)
 FIT_STEPS = 150
-# A fit ends before its last step when what is provably left of its gap is this share: less than float32 tells apart.
+# A fit ends before its last step when what is provably left of its gap is this share: less than float32 resolves.
 GAP_LEFT = 1e-8
 # Half a pseudo-count a class (Krichevsky & Trofimov): a class unseen in the train half keeps a finite log-loss.
 PSEUDO_COUNT = 0.5

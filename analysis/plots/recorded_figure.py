@@ -1,6 +1,6 @@
 """A figure together with the numbers in it: what a panel draws it also writes down, and that becomes the figure's CSV.
 
-So the file cannot tell another story than the picture: there is no second computation. Positions are in the reader's
+So the file and the picture cannot disagree: there is no second computation. Positions are in the reader's
 units (a knob's values, training steps), also where an axis spaces them evenly.
 """
 

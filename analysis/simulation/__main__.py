@@ -1,13 +1,13 @@
 """Measures the break test on simulated truths: `python -m analysis.simulation [--repetitions N] [--table 1|2|3|4] …`.
 
 Table 2 judges with the verdicts as they are defined, table 1 with their bare components (reversal without the
-non-inferiority condition and the comparison of slopes, stall without the rescaling condition). Each rate stands beside
-the one expected and their difference in Monte Carlo standard errors (of both: the expected rates are themselves
+non-inferiority condition and the comparison of slopes, stall without the rescaling condition). Each rate stands next
+to the one expected and their difference in Monte Carlo standard errors (of both: the expected rates are themselves
 simulated, 1,500 repetitions in table 1 and 300 in table 2, with S=8 and K=9). Rates are of tests that reject, as
 tabulated: reversal and stall can both reject, and the gates (learned, latent gain) that come first in a verdict are not
 applied; the last column shows the verdicts themselves.
 
-Table 3 (only where it is asked for) has the false verdicts and the power under conditions that are not the plain ones:
+Table 3 (by --table=3 alone) has the false verdicts and the power under conditions that are not the plain ones:
 heavy tails, lost cells, settings at unequal distances (`analysis.simulation.scenarios`). `--seeds`, `--settings` change
 S and K. Table 4 has those of whole studies that `run.py --refine` lets grow (`analysis.simulation.refinement_rates`).
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from analysis.simulation import cliff_coverage, refinement_rates, scenarios
 from analysis.simulation.simulator import CONDITIONS, TRIVIAL, TRUTHS, simulate
-from analysis.stats.break_test import verdict
+from analysis.stats import verdict
 from analysis.stats.sign_flip import Contrasts, intersection_union
 from analysis.verdicts import refinement
 from lab.errors import Parser, UserError, command

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.simulation.simulator import TRIVIAL, cliff, simulate
-from analysis.stats.break_test import verdict
+from analysis.stats import verdict
 
 NOISES = (1.0, 3.0)  # as many times the cliffs' own
 STARTS, WIDTHS = (0.15, 0.6), (0.1, 0.35)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.simulation.simulator import Curve, Truth, simulate
-from analysis.stats.break_test import verdict
+from analysis.stats import verdict
 from lab.errors import UserError
 
 # The verdict that each feared truth deserves.

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.plots import style
-from analysis.plots.recorded_figure import Picture, panels, styled
+from analysis.plots import Picture, panels, style, styled
 from analysis.simulation import pilot_noise
 from analysis.simulation.power import (
     ABOUT,
@@ -31,7 +30,7 @@ from analysis.simulation.power import (
     sentence,
 )
 from analysis.simulation.simulator import TRIVIAL, Truth, settings
-from analysis.stats.break_test import MIN_SETTINGS
+from analysis.stats import MIN_SETTINGS
 from lab.errors import Parser, UserError, command
 from lab.storage.files import write_atomically
 
@@ -55,7 +54,7 @@ def to_csv(plan: PowerPlan, powers: Sequence[Power]) -> str:
 
 @styled
 def figure(plan: PowerPlan, powers: Sequence[Power]) -> Picture:
-    """Power against seeds with Monte Carlo intervals, and beside it how far off the break is located."""
+    """Power against seeds with Monte Carlo intervals, and next to it how far off the break is located."""
     drawn, axes = panels(1, 2, 3.0)
     left, right = axes[0]
     seeds = [p.n_seeds for p in powers]

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.simulation.simulator import CONDITIONS, TRIVIAL, TRUTHS, simulate
-from analysis.stats.break_test import verdict
+from analysis.stats import verdict
 
 # These say that something is not shown.
 SILENT = frozenset({"not learned", "underpowered", "no latent gain"})

@@ -24,7 +24,7 @@ class Truth:
       break_at: where ability truly breaks, in u, or None.
       seed_sd, slope_sd, cell_sd: noise of the ability's probability a seed, a seed times (u − ½), and a cell.
       metric_seed_sd, metric_cell_sd: noise of the metric a seed and a cell.
-      trials: answers that an ability is a share of; None: no binomial noise beside `cell_sd`, clipped to [0, 1].
+      trials: answers that an ability is a share of; None: no binomial noise besides `cell_sd`, clipped to [0, 1].
     """
 
     metric: Curve

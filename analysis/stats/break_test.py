@@ -60,7 +60,7 @@ class Verdict:
       neutral_ability: mean ability of the neutral cells (NaN if there is none).
       trivial: the trivial baseline given.
       n_seeds, n_settings: seeds and settings that had a usable cell.
-      alpha: the level asked for.
+      alpha: the level given.
       alpha_rule: 'alpha', or 'alpha/2', 'alpha/4' where the strict guarantee decided.
       removed: (seed, setting) indices of the cells left out because metric or ability is not finite.
     """
@@ -245,17 +245,17 @@ def verdict(
     metric_SxK, ability_SxK = np.asarray(metric_SxK, float), np.asarray(ability_SxK, float)
     known_K = np.ones(len(knob_K), bool) if designed_K is None else np.asarray(designed_K, bool)
 
-    def seen(seeds: np.ndarray | slice, settings_K: Bool[np.ndarray, "K"]) -> ClaimData:
+    def part(seeds: np.ndarray | slice, settings_K: Bool[np.ndarray, "K"]) -> ClaimData:
         data = (np.asarray(knob_K)[settings_K], metric_SxK[seeds][:, settings_K], ability_SxK[seeds][:, settings_K])
         return prepare(*data, trivial, 0 if neutral_index == 0 else -1, delta_share, delta)
 
     claim = prepare(knob_K, metric_SxK, ability_SxK, trivial, neutral_index, delta_share, delta)
     looks = looks or (InterimLook(np.ones(len(claim.ability_SxK), bool), 1.0),)
-    designed = [(seen(look.seeds_S, known_K), look.share) for look in looks]
+    designed = [(part(look.seeds_S, known_K), look.share) for look in looks]
     contrasts = designed[-1][0].contrasts
     tests = tests_over(designed, rho, rng_seed)
     every_K = np.ones_like(known_K)
-    free, harmful = bounds([(seen(each.seeds_S, every_K), each.share) for each in looks], alpha, rng_seed)
+    free, harmful = bounds([(part(each.seeds_S, every_K), each.share) for each in looks], alpha, rng_seed)
     free, harmful = (free, harmful) if tests else (None, None)
     p_values = {name: p for name, (p, _) in tests.items()}
     kind, reason = _decide(designed[-1][0], contrasts, p_values, alpha, alpha * looks[-1].share, strict, harmful)

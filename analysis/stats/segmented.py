@@ -28,7 +28,7 @@ class Break:
 
     Attributes:
       at: the break's position.
-      low, high: the interval's ends, at the `level` asked for.
+      low, high: the interval's ends, at the given `level`.
       n_knots: the number of knots of the fit, chosen by leave-one-seed-out error.
       knots: the fitted knots, ascending.
       slopes: the fitted slopes of mean ability in u, one more than the knots.
@@ -62,7 +62,7 @@ def _designs(u: tuple[float, ...], n_knots: int, between: int) -> _Designs:
     """All placements with two settings or more in the outer segments, `between` or more (ends included) in the others.
 
     With one setting between two knots a cliff can be tilted about that setting without changing the fit, with none its
-    knots can slide freely: `between=2` is identified, `between=1` shows what the settings cannot tell apart.
+    knots can slide freely: `between=2` is identified, `between=1` shows what the settings leave open.
     """
     u_K = np.array(u)
     parts = max(1, round(GRID_INTERVALS / (len(u_K) - 1)))

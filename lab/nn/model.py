@@ -292,6 +292,11 @@ def apply(
     return run(params, tokens_BxL, spec, at_BxA)[:2]
 
 
+def final_norm(params: Params, onward_BxLxD: jax.Array, spec: ModelSpec, hook: Hook = untouched) -> jax.Array:
+    """What the unembedding reads, float32[B, L, D], from the stream as it leaves the last block ("onward")."""
+    return Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, onward_BxLxD, hook)
+
+
 def is_linear_kernel(path: tuple[Any, ...]) -> bool:
     """Whether a parameter (by its tree path) is the kernel of a linear layer inside a block.
 

@@ -62,12 +62,12 @@ def test_readings_are_kept_and_reread(trained, tmp_path):
     node = plan.program_groups[-1].nodes[0]
     saved, row = store.final(node.key)
     knobs = {n.key: n.knobs for b in plan.program_groups for n in b.nodes}
-    told = []
+    calls = []
     measurer = Measurer(plan.study, PROGRAMS, tmp_path)
-    first = measurer.read([saved], knobs, lambda done, total: told.append((done, total)))
-    again = measurer.read([saved], knobs, lambda done, total: told.append((done, total)))
-    assert told[0] == (0, len(saved.meta["cells"]))
-    assert told[-1] == (0, 0)  # nothing was left to measure
+    first = measurer.read([saved], knobs, lambda done, total: calls.append((done, total)))
+    again = measurer.read([saved], knobs, lambda done, total: calls.append((done, total)))
+    assert calls[0] == (0, len(saved.meta["cells"]))
+    assert calls[-1] == (0, 0)  # nothing was left to measure
     for key in first:
         for name in METRICS:
             np.testing.assert_array_equal(first[key][name], again[key][name])

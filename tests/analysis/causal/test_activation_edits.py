@@ -10,7 +10,7 @@ import pytest
 
 from analysis.activations.measure import InferenceModel, ProbeSite
 from analysis.causal import activation_edits
-from analysis.causal.activation_edits import Cut, intervene, rebased, reparametrize
+from analysis.causal.activation_edits import Cut, edit_effects, rebased, reparametrize
 from analysis.causal.subspaces import Basis
 from lab.nn import model
 from lab.prng import derive_key
@@ -53,11 +53,11 @@ def cut_of(study, factor="value"):
 
 
 @pytest.fixture(scope="module")
-def tried(study):
-    """What interventions give, by parameters, factor and kind; one program for each factor and kind."""
+def effects_of(study):
+    """The effects of edits, by parameters, factor and kind; one program for each factor and kind."""
     programs = {}
 
-    def run(params, factor="value", what=intervene):
+    def run(params, factor="value", what=edit_effects):
         cut, inference = cut_of(study, factor), InferenceModel(study.spec)
         program = programs.setdefault((factor, what), jax.jit(partial(what, study, cut, inference, NOTHING_ACTS)))
         with jax.default_matmul_precision("highest"):
@@ -66,8 +66,8 @@ def tried(study):
     return run
 
 
-def test_a_factor_that_is_used(tried, by_hand):
-    found = tried(by_hand)
+def test_a_factor_that_is_used(effects_of, by_hand):
+    found = effects_of(by_hand)
     assert found["dimension"] == VALUES - 1
     assert found["remove/none/exact"] > 0.98
     assert found["remove/none/probe"] > 0.95
@@ -82,8 +82,8 @@ def test_a_factor_that_is_used(tried, by_hand):
     assert found["swap/whole/follows"] > 0.999
 
 
-def test_a_factor_that_is_decodable_and_not_used(tried, by_hand):
-    found = tried(by_hand, "frequency")
+def test_a_factor_that_is_decodable_and_not_used(effects_of, by_hand):
+    found = effects_of(by_hand, "frequency")
     assert found["remove/none/probe"] > 0.95
     assert found["remove/factor/probe"] < 0.65  # not .25: 256 keys come again in both halves
     assert found["remove/factor/exact"] > found["remove/random/exact"] - 0.02
@@ -93,13 +93,13 @@ def test_a_factor_that_is_decodable_and_not_used(tried, by_hand):
     assert np.isnan(found["swap/factor/follows"])
 
 
-def test_a_copy_that_is_decodable_and_not_used_stays_so(tried, by_hand):
+def test_a_copy_that_is_decodable_and_not_used_stays_so(effects_of, by_hand):
     """Both copies of the value are one subspace to a probe; the one that is not read changes no answer."""
     params = by_hand | {"embedding": by_hand["embedding"].at[:, 12:16].set(by_hand["embedding"][:, 0:4])}
-    assert tried(params)["remove/factor/exact"] < 0.4
+    assert effects_of(params)["remove/factor/exact"] < 0.4
     unread = by_hand | {"embedding": by_hand["embedding"].at[:, 0:4].set(0.0).at[:, 12:16].set(
         by_hand["embedding"][:, 0:4])}  # fmt: skip
-    found = tried(unread)
+    found = effects_of(unread)
     assert found["remove/none/probe"] > 0.95
     assert abs(found["remove/factor/exact"] - found["remove/none/exact"]) < 0.1
 
@@ -151,8 +151,8 @@ def test_another_basis_changes_no_output(layer):
     np.testing.assert_allclose(other.hidden[1 - layer], plain.hidden[1 - layer], atol=1e-4)
 
 
-def test_another_basis_moves_some_metrics_and_not_others(tried, by_hand):
-    found = tried(by_hand, what=reparametrize)
+def test_another_basis_moves_some_metrics_and_not_others(effects_of, by_hand):
+    found = effects_of(by_hand, what=reparametrize)
     assert set(found) == {"none", "rotated", "whitened", "sharpened", "factor up", "factor down"}
     assert max(one["output"] for one in found.values()) < 1e-3
     ranks = {name: one["participation_ratio"] for name, one in found.items()}
@@ -164,8 +164,8 @@ def test_another_basis_moves_some_metrics_and_not_others(tried, by_hand):
             assert one[neutral] == pytest.approx(found["none"][neutral], rel=0.03, abs=0.01)
 
 
-def test_a_cell_that_diverged_reads_nan(tried, by_hand):
+def test_a_cell_that_diverged_reads_nan(effects_of, by_hand):
     params = by_hand | {"embedding": by_hand["embedding"].at[5, 5].set(jnp.nan)}
-    assert all(np.isnan(value) for value in tried(params).values())
-    bases = tried(params, what=reparametrize)
+    assert all(np.isnan(value) for value in effects_of(params).values())
+    bases = effects_of(params, what=reparametrize)
     assert all(np.isnan(value) for one in bases.values() for value in one.values())

@@ -26,9 +26,9 @@ def workdir(recorded, tmp_path_factory):
 
 def test_the_command_writes_what_it_found_and_evidence_is_read_back(workdir, tmp_path, capsys):
     assert main([str(workdir), "--label=facts", f"--out={tmp_path}"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     study = analysis.open_study(workdir).study
-    assert "facts/layer1/answer: factor value, 3 of 16 dimensions; settings of prune.sparsity" in told
+    assert "facts/layer1/answer: factor value, 3 of 16 dimensions; settings of prune.sparsity" in printed
     rows = list(csv.DictReader((tmp_path / "interventions.csv").read_text().splitlines()))
     assert [(float(row["prune.sparsity"]), int(row["seed"])) for row in rows] == [
         (cell["prune.sparsity"], cell["seed"]) for cell in study.cells
@@ -83,11 +83,11 @@ def test_the_table_says_what_a_planted_difference_is(workdir):
         "swap/pairs": np.full(6, 99.0),
     }
     readings["remove/factor/exact"] = np.where(far, 0.9, 0.4)
-    one = effects.Tried(cut, readings, {})
+    one = effects.EditEffects(cut, readings, {})
     np.testing.assert_allclose(one.harm(study, {}).values_SxK, [[0.5, 0.0]] * 3)
     assert effects.paired_p(one.harm(study, {})).tolist() == [0.125, 1.0]
     assert " 0.50 ( 0.50 to  0.50)" in effects.table(study, one)
-    without = effects.Tried(cut, readings | {"swap/pairs": np.zeros(6)}, {})
+    without = effects.EditEffects(cut, readings | {"swap/pairs": np.zeros(6)}, {})
     assert "No swaps" in effects.table(study, without)
 
 

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from analysis.causal.subspaces import bases, factor_removal, matched_removal, random_removal
 from analysis.metrics.geometry import centre, participation_ratio, spectrum
 from analysis.metrics.separation import classes, fisher_trace, silhouette
+from tests.analysis.conftest import of_another_shape, slow_where
 
 C, H, D = 4, 400, 12
 KINDS = ("clean", "mean of 1000", "steep", "absent class", "duplicates", "switched off")
@@ -52,7 +53,7 @@ def numpy_leace(z, labels):
     return root @ u @ u.T @ white, u.shape[1]  # acts on columns
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_removal_of_a_factor_is_leace(kind):
     z, labels = cloud_of(kind)
     removal, _, _ = remove(z, labels)
@@ -80,7 +81,7 @@ def test_behind_it_no_linear_probe_is_better_than_a_constant(kind):
     assert scores[1] <= constant + 0.02
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_a_random_projection_has_the_rank_asked_for_within_the_states(kind):
     z, labels = cloud_of(kind)
     _, spec, cloud = remove(z, labels)
@@ -105,7 +106,7 @@ def test_random_projections_are_isotropic():
     assert abs(shares.mean() - 3 / D) < 4 * shares.std() / np.sqrt(len(shares))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_a_matched_projection_removes_as_much_variance(kind):
     z, labels = cloud_of(kind)
     _, spec, _ = remove(z, labels)
@@ -119,7 +120,7 @@ def test_a_matched_projection_removes_as_much_variance(kind):
         assert np.trace(np.asarray(found.map_DxD)) == pytest.approx(3, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_bases_can_be_undone(kind):
     z, labels = cloud_of(kind)
     removal, spec, cloud = remove(z, labels)

@@ -146,7 +146,7 @@ def test_bad_directories_get_one_sentence(document, tmp_path, capsys):
     broken = written(tmp_path / "broken", document)
     (broken / "verdicts.json").write_text("{")
     later = written(tmp_path / "later", document | {"schema": 2})
-    for given, told in (
+    for given, message in (
         ([tmp_path / "none"], "there is no directory"),
         ([tmp_path], "is no work directory"),
         ([unfinished], "is not finished, it has no verdicts.json"),
@@ -155,11 +155,11 @@ def test_bad_directories_get_one_sentence(document, tmp_path, capsys):
         ([later], "not laid out as docs/verdicts.md says"),
         ([whole, whole], "named twice"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             read.read(given)
         assert compare.main([str(path) for path in given]) == 2
         error = capsys.readouterr().err
-        assert told in error
+        assert message in error
         assert error.count("\n") == 1
     assert compare.main([str(whole), f"--out={whole / 'verdicts.json'}"]) == 2
     assert "--out=" in capsys.readouterr().err

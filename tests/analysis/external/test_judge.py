@@ -35,21 +35,25 @@ def fields(study, label):
 @pytest.mark.parametrize("label", ["facts", "z6", "addition", "path_star"])
 def test_a_studys_arrays_give_its_own_verdicts_to_the_digit(study, label):
     mine, arrays = fields(study, label)
-    told = analysis.judge_arrays(arrays)
-    assert [(one.metric, one.sign) for one in told.gains] == [(one.metric, one.sign) for one in mine]
-    for one, expected in zip(told.gains, mine, strict=True):
+    judged = analysis.judge_arrays(arrays)
+    assert [(one.metric, one.sign) for one in judged.gains] == [(one.metric, one.sign) for one in mine]
+    for one, expected in zip(judged.gains, mine, strict=True):
         assert verdicts_json.plain(dataclasses.asdict(one.verdict)) == verdicts_json.plain(
             dataclasses.asdict(expected.verdict)
         )
         assert one.verdict.p_values == expected.verdict.p_values
         assert one.verdict.break_interval == expected.verdict.break_interval
     np.testing.assert_array_equal(
-        [one.adjusted_p for one in told.gains], break_test.family([one.verdict for one in mine])
+        [one.adjusted_p for one in judged.gains], break_test.family([one.verdict for one in mine])
     )
     bound = next(one for one in study[1] if one.label == label and one.primary)
-    assert (told.learned, told.free_until, told.harmful_from) == (bound.learned, bound.free_until, bound.harmful_from)
-    assert told.delta == bound.delta
-    assert {one.verdict.kind for one in told.gains} >= ({"reversal"} if label == "facts" else set())
+    assert (judged.learned, judged.free_until, judged.harmful_from) == (
+        bound.learned,
+        bound.free_until,
+        bound.harmful_from,
+    )
+    assert judged.delta == bound.delta
+    assert {one.verdict.kind for one in judged.gains} >= ({"reversal"} if label == "facts" else set())
 
 
 def test_the_order_of_settings_and_seeds_does_not_matter(study):
@@ -121,9 +125,9 @@ def test_the_command_reads_prints_and_writes(study, clouds, tmp_path, capsys):
 
 
 def test_bad_fields_get_one_sentence(clouds):
-    def refused(told, without=(), **changed):
+    def refused(message, without=(), **changed):
         given = {name: value for name, value in clouds.items() if name not in without} | changed
-        with pytest.raises(UserError, match=told) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             analysis.judge_arrays(given)
         assert "\n" not in str(caught.value)
 
@@ -167,10 +171,10 @@ def test_bad_files_get_one_sentence(tmp_path, capsys):
     (tmp_path / "text.npz").write_text("not an archive")
     np.save(tmp_path / "one.npy", np.zeros(3))
     np.savez(tmp_path / "objects.npz", knob_K=np.asarray([{}], object))
-    for name, told in (("none", "there is no file"), ("text", "is no .npz"), ("objects", "is no .npz")):
+    for name, message in (("none", "there is no file"), ("text", "is no .npz"), ("objects", "is no .npz")):
         assert judge.main([str(tmp_path / f"{name}.npz")]) == 2
         error = capsys.readouterr().err
-        assert told in error
+        assert message in error
         assert error.count("\n") == 1
     with pytest.raises(UserError, match=r"is no \.npz"):
         judge.read(tmp_path / "one.npy")

@@ -61,16 +61,16 @@ def found(tables, judged_once):
 
 
 def planted(seed=0, groups=6, each=3, truth="abilities", noise=0.02):
-    """Cases whose loss is a cliff that moves from case to case, told by abilities, by a latent, or by nothing early."""
+    """Cases with a cliff that moves from case to case; abilities, a latent, or nothing early predicts it."""
     rng, made = np.random.default_rng(seed), []
     for index in range(groups * each):
         edge = rng.uniform(0.2, 1.1)
         lost_K = np.clip((U_K - edge) / 0.2 + 0.5, 0, 1)
         readings = {name: rng.normal(size=8) for name in (*ABILITIES, *LATENTS)} | {POSITION: U_K}
         readings[LOST_SO_FAR] = rng.uniform(size=8)
-        told = {"abilities": LOST_SO_FAR, "latents": "participation_ratio"}.get(truth)
-        if told:
-            readings[told] = lost_K + noise * rng.normal(size=8)
+        sign = {"abilities": LOST_SO_FAR, "latents": "participation_ratio"}.get(truth)
+        if sign:
+            readings[sign] = lost_K + noise * rng.normal(size=8)
         harmed = np.flatnonzero(lost_K > 0.5)
         broke = float(U_K[harmed[0]]) if len(harmed) else None
         made.append(
@@ -83,9 +83,9 @@ def planted(seed=0, groups=6, each=3, truth="abilities", noise=0.02):
 
 
 def skills(made, name, other=predictors.MEAN):
-    told = {one: predictors.left_out(made, one) for one in (name, other)}
+    predictions = {one: predictors.left_out(made, one) for one in (name, other)}
     return [
-        predictors.score(errors(made, told[name]), errors(made, told[other])).skill
+        predictors.score(errors(made, predictions[name]), errors(made, predictions[other])).skill
         for errors in (predictors.lost_errors, predictors.break_errors)
     ]
 
@@ -155,9 +155,9 @@ def test_nothing_but_the_early_evaluation_is_read(tables):
         assert one.readings.keys() == two.readings.keys()
         assert all(np.array_equal(one.readings[name], two.readings[name], equal_nan=True) for name in one.readings)
         assert not np.array_equal(one.lost_K, two.lost_K) or not one.learned
-    told = tables["label_smoothing.rate"].columns["z6/iid/exact"].copy()
-    told[:, EARLY] = rng.permutation(told[:, EARLY])
-    moved = replace(table, columns=table.columns | {"z6/iid/exact": told})
+    column = tables["label_smoothing.rate"].columns["z6/iid/exact"].copy()
+    column[:, EARLY] = rng.permutation(column[:, EARLY])
+    moved = replace(table, columns=table.columns | {"z6/iid/exact": column})
     assert not np.allclose(
         cases("a", moved, 0.2)[1].readings[LOST_SO_FAR], cases("a", table, 0.2)[1].readings[LOST_SO_FAR]
     )
@@ -219,10 +219,10 @@ def test_a_break_is_where_the_loss_stays_above_the_threshold():
 
 
 def test_planted_truths_are_found_and_noise_is_not():
-    told = planted()
-    for skill in (*skills(told, "abilities"), *skills(told, predictors.NOW), *skills(told, "both")):
+    made = planted()
+    for skill in (*skills(made, "abilities"), *skills(made, predictors.NOW), *skills(made, "both")):
         assert skill > 0.8
-    assert max(skills(told, "latents")) < 0.5  # they say nothing here
+    assert max(skills(made, "latents")) < 0.5  # they say nothing here
     latent = planted(seed=1, truth="latents")
     assert min(skills(latent, "latents")) > 0.8
     assert min(skills(latent, "both", other="abilities")) > 0.7
@@ -230,7 +230,7 @@ def test_planted_truths_are_found_and_noise_is_not():
     assert max(noise) < 0.1
 
 
-def test_a_left_out_mechanism_is_foretold_without_its_own_ends():
+def test_a_left_out_mechanism_is_predicted_without_its_own_ends():
     made = planted(groups=4, noise=0.3)
     turned = [
         replace(case, lost_K=1 - case.lost_K, broke=0.125 if case.broke is None else None)
@@ -308,8 +308,8 @@ def test_the_command_prints_and_writes_what_was_scored(opened, found, tmp_path, 
     assert "the first evaluation is read: prune.sparsity (25%)" in out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "a" / "early.csv").read_text())))
     assert len(rows) == 96
-    told = predictors.left_out(found, "abilities")
-    np.testing.assert_allclose([float(row["lost_by_abilities"]) for row in rows[:8]], told[0].lost_K, atol=1e-6)
+    predictions = predictors.left_out(found, "abilities")
+    np.testing.assert_allclose([float(row["lost_by_abilities"]) for row in rows[:8]], predictions[0].lost_K, atol=1e-6)
     assert [row["broke"] for row in rows[::8]].count("") == 4  # addition never breaks
     drawn = (tmp_path / "a" / "early.svg").read_text()
     assert all(name in drawn for name in (*views.SHOWN, "residual_dropout"))
@@ -319,7 +319,7 @@ def test_the_command_prints_and_writes_what_was_scored(opened, found, tmp_path, 
     )
 
 
-def test_a_study_that_is_still_training_is_foretold_from_what_is_there(opened, tables, capsys):
+def test_a_study_that_is_still_training_is_predicted_from_what_is_there(opened, tables, capsys):
     table = tables["prune.sparsity"]
     done = np.asarray([cell["prune.sparsity"] <= 0.65 for cell in table.study.cells])
     columns = {name: np.where(done[:, None], values, np.nan) for name, values in table.columns.items()}
@@ -347,7 +347,7 @@ def test_bad_input_gets_one_sentence(opened, tables, tmp_path, capsys):
     study = replace(tables["prune.sparsity"].study, stages=(tables["prune.sparsity"].study.stages[0], once))
     opened["late"] = Opened(**vars(opened["prune.sparsity"]) | {"study": study})
     (tmp_path / "file").write_text("")
-    for given, told in (
+    for given, message in (
         (["none", *KNOBS], "none is no work directory"),
         ([*KNOBS, KNOBS[0]], "named twice"),
         ([*KNOBS, f"--of={KNOBS[0]}"], "among the studies to learn from"),
@@ -361,5 +361,5 @@ def test_bad_input_gets_one_sentence(opened, tables, tmp_path, capsys):
     ):
         assert early.main(given) == 2, given
         error = capsys.readouterr().err
-        assert told in error
+        assert message in error
         assert error.count("\n") == 1

@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 
 from analysis.metrics.dimension import NEIGHBOURS, gride, local_pca, mle
 from analysis.metrics.geometry import two_nn
+from tests.analysis.conftest import of_another_shape, slow_where
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a third-party import
@@ -70,12 +71,19 @@ def nasty(kind):
     return z
 
 
-@pytest.mark.parametrize("kind", ["clean", "duplicates", "mean of 1000", "N below D", "tight"])
+@pytest.mark.parametrize(
+    "kind",
+    slow_where(
+        of_another_shape,
+        ["clean", "duplicates", "mean of 1000", "N below D", "tight"],
+    ),
+)
 def test_agrees_with_brute_force(kind):
     z = nasty(kind)
     np.testing.assert_allclose(read(z), reference(z), rtol=5e-4)
 
 
+@pytest.mark.slow
 def test_agrees_with_scikit_dimension():
     z = blob(2, dim=8)
     wide = z.astype(np.float64)
@@ -87,6 +95,7 @@ def test_agrees_with_scikit_dimension():
     np.testing.assert_allclose(got[2], two_nn(jnp.asarray(z)).dimension, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gride_falls_over_scales_where_noise_hides_a_plane():
     """The known sign of noise: a plane with small noise of full dimension looks thick at the smallest scale only."""
     rng = np.random.default_rng(3)
@@ -96,6 +105,7 @@ def test_gride_falls_over_scales_where_noise_hides_a_plane():
     assert curve[-1] < 0.6 * curve[0]
 
 
+@pytest.mark.slow
 def test_duplicates_ruin_a_careless_estimate_and_not_this_one():
     z = nasty("duplicates")
     careless = np.sort(cdist(z.astype(np.float64), z.astype(np.float64)), axis=1)

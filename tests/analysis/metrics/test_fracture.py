@@ -75,6 +75,7 @@ def test_contexts_agree_with_brute_force(kind):
     np.testing.assert_allclose(CROSS(z, labels, contexts, C, X), brute_cross(z, labels, contexts), atol=1.01 / 50)
 
 
+@pytest.mark.slow
 def test_a_fractured_code_is_read_everywhere_and_carries_over_nowhere():
     rng = np.random.default_rng(1)
     labels, contexts = (np.arange(N) % 2).astype(np.int32), (np.arange(N) // 2 % X).astype(np.int32)

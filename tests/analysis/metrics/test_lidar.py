@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.metrics.lidar import WITHIN_FLOOR, lidar
+from tests.analysis.conftest import of_another_shape, slow_where
 
 READ = jax.jit(lidar)
 
@@ -60,7 +61,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_agrees_with_the_matrices(kind):
     z = nasty(kind)
     # Where only the floor is left of Σ_w (1e-4), float32 is good to 1e-3 of it.
@@ -83,6 +84,7 @@ def test_directions_that_only_views_move_do_not_count():
     assert READ(views(4, inputs=3, n_views=4, width=16)) <= 2.001  # C − 1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_undefined_readings_are_nan_and_bad_shapes_raise():
     z = views(5)
     assert np.isnan(READ(np.where(z == z[1, 2, 3], np.nan, z).astype(np.float32)))

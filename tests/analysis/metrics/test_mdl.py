@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from analysis.metrics.mdl import block_ends, mdl_probe
 from analysis.metrics.v_information import L2_STRENGTHS, PSEUDO_COUNT
+from tests.analysis.conftest import of_another_shape, slow_where
 
 MDL = jax.jit(mdl_probe, static_argnums=2)
 C = 4
@@ -67,7 +68,13 @@ def reference(z, labels):
     return total
 
 
-@pytest.mark.parametrize("kind", ["clean", "rare classes", "mean of 1000", "duplicates", "rank deficient", "N below D"])
+@pytest.mark.parametrize(
+    "kind",
+    slow_where(
+        of_another_shape,
+        ["clean", "rare classes", "mean of 1000", "duplicates", "rank deficient", "N below D"],
+    ),
+)
 def test_codelength_agrees_with_a_float64_pipeline(kind):
     z, labels = nasty(kind)
     code, expected = MDL(z, labels, C), reference(z, labels)
@@ -97,6 +104,7 @@ def test_free_labels_cost_the_first_block_and_random_ones_about_the_uniform_code
     assert 0.9 < MDL(noise, labels, C).compression < 1.02
 
 
+@pytest.mark.slow
 def test_the_code_is_neutral_to_invertible_maps_but_not_to_the_order():
     z, labels = groups(6)
     rng = np.random.default_rng(7)

@@ -11,6 +11,7 @@ from analysis.metrics.neural_collapse import (
     readout_alignment,
     within_class_collapse,
 )
+from tests.analysis.conftest import of_another_shape, slow_where
 
 NC1 = jax.jit(within_class_collapse, static_argnums=2)
 NC2 = jax.jit(class_mean_simplex, static_argnums=2)
@@ -44,7 +45,7 @@ def means(z, labels):
 KINDS = ["clean", "absent classes", "mean of 1000", "duplicates", "rank deficient", "N below D"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_within_class_collapse_agrees_with_a_pseudo_inverse(kind):
     z, labels = nasty(kind)
     exact, mean = z.astype(np.float64), means(z, labels)
@@ -53,6 +54,7 @@ def test_within_class_collapse_agrees_with_a_pseudo_inverse(kind):
     np.testing.assert_allclose(NC1(z, labels, C), expected, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_without_class_signal_nc1_grows_with_the_examples_a_class():
     """The trap of SCIENCE §1: .65 → 177."""
     rng = np.random.default_rng(6)
@@ -64,7 +66,7 @@ def test_without_class_signal_nc1_grows_with_the_examples_a_class():
     assert 140 < many < 190
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_means_and_readout_agree_with_numpy(kind):
     z, labels = nasty(kind)
     mean = means(z, labels)
@@ -80,7 +82,7 @@ def test_means_and_readout_agree_with_numpy(kind):
     np.testing.assert_allclose(NC3(z, labels, readout), expected, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_disagreement_agrees_with_nearest_centroid(kind):
     z, labels = nasty(kind)
     exact = z.astype(np.float64) - z.astype(np.float64).mean(0)

@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 
 from analysis.metrics.noisy_mutual_information import noise_information
+from tests.analysis.conftest import of_another_shape, slow_where
 
 READ = jax.jit(noise_information)
 
@@ -45,7 +46,13 @@ def nasty(kind):
     return z * np.float32(1e-18) if kind == "tiny" else z
 
 
-@pytest.mark.parametrize("kind", ["clean", "mean of 1000", "duplicates", "rank deficient", "N below D", "tiny"])
+@pytest.mark.parametrize(
+    "kind",
+    slow_where(
+        of_another_shape,
+        ["clean", "mean of 1000", "duplicates", "rank deficient", "N below D", "tiny"],
+    ),
+)
 @pytest.mark.parametrize("noise", [0.03, 0.3, 3.0])
 def test_agrees_with_the_double_loop(kind, noise):
     z = nasty(kind)
@@ -66,7 +73,7 @@ def test_limits_duplicates_and_scale():
     z = nasty("clean")
     np.testing.assert_allclose(READ(z, np.float32(1e-4)), np.log(48), rtol=1e-6)
     np.testing.assert_allclose(READ(z, np.float32(1e4)), 0, atol=1e-6)
-    pairs = np.concatenate([z, z])  # every example twice: the copies can't be told apart
+    pairs = np.concatenate([z, z])  # every example twice: nothing distinguishes the copies
     np.testing.assert_allclose(READ(pairs, np.float32(0.3)), READ(z, np.float32(0.3)), rtol=1e-4)
     np.testing.assert_allclose(READ(z * np.float32(50), np.float32(0.3)), READ(z, np.float32(0.3)), rtol=1e-4)
     silent = np.concatenate([z, np.full_like(z, 7.3)], axis=1)

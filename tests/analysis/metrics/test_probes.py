@@ -58,6 +58,7 @@ def test_accuracy_is_neutral_to_invertible_linear_maps_and_scale(condition):
     np.testing.assert_allclose(ACCURACY(z * np.float32(1e-20), labels, 8), expected, atol=1.01 / 256)
 
 
+@pytest.mark.slow
 def test_held_out_features_do_not_touch_the_whitening():
     z, _ = groups(5)
     changed = z.copy()
@@ -70,6 +71,7 @@ def test_held_out_features_do_not_touch_the_whitening():
     )
 
 
+@pytest.mark.slow
 def test_selectivity_is_low_for_memorized_inputs_and_high_for_a_linear_factor():
     rng = np.random.default_rng(6)
     inputs = rng.integers(0, 32, size=512)
@@ -116,6 +118,7 @@ def test_undefined_readings_are_nan():
     assert np.isfinite(ACCURACY(z, labels, 8))
 
 
+@pytest.mark.slow
 def test_vmap_equals_a_loop():
     cells = [groups(seed) for seed in range(3)]
     z, labels = (np.stack(part) for part in zip(*cells, strict=True))

@@ -9,6 +9,7 @@ from jax import lax
 
 from analysis.metrics import cluster_indices, geometry, probes, separation, spectra, v_information
 from analysis.metrics.registry import BALANCE, CHECKS, METRICS, measure
+from tests.analysis.conftest import slow_where
 
 C = 6
 MEASURE = jax.jit(measure, static_argnums=3)
@@ -83,7 +84,7 @@ def test_readings_are_those_of_the_single_functions():
         np.testing.assert_allclose(got[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("over", ["map", "vmap"])
+@pytest.mark.parametrize("over", slow_where(lambda over: over == "vmap", ["map", "vmap"]))
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 def test_a_bad_cell_reads_nan_and_spares_its_neighbours(over, bad):
     z, labels, control = cells(2, 3, 4)
@@ -119,6 +120,7 @@ def test_collapsed_cell_is_nan():
     assert all(np.isnan(value) == (name not in BALANCE) for name, value in got.items())
 
 
+@pytest.mark.slow
 def test_width_mask_columns_change_nothing():
     z, labels, control = cell(7)
     padded = np.concatenate([z, np.zeros_like(z)], axis=1)

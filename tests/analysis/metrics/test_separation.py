@@ -73,6 +73,7 @@ def test_fisher_agrees_with_explicit_matrices(gap, weights):
     np.testing.assert_allclose(FISHER(z, labels, 4), reference_fisher(z, labels), rtol=rtol)
 
 
+@pytest.mark.slow
 def test_fisher_is_what_discriminant_analysis_maximizes():
     """Without the ridge: the sum of the generalized eigenvalues of S_B against S_W."""
     z, labels = groups(3)
@@ -132,6 +133,7 @@ def test_silhouette_of_as_many_classes_as_points_is_nan():
 
 
 @pytest.mark.parametrize("read", [silhouette, fisher_trace])
+@pytest.mark.slow
 def test_vmap_equals_a_loop(read):
     cells = [groups(seed) for seed in range(3)]
     z, labels = (np.stack(part) for part in zip(*cells, strict=True))

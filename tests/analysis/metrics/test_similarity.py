@@ -10,6 +10,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
 from analysis.metrics import similarity
+from tests.analysis.conftest import of_another_shape, slow_where
 
 CKA = jax.jit(similarity.linear_cka)
 DEBIASED = jax.jit(similarity.debiased_linear_cka)
@@ -60,7 +61,7 @@ def unbiased_hsic(k, m):
     return both / (n * (n - 3))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_cka_agrees_with_gram_matrices_in_float64(kind):
     x, y = nasty(kind)
     k, m = (centred(z) / np.linalg.norm(centred(z)) for z in (x, y))
@@ -70,6 +71,7 @@ def test_cka_agrees_with_gram_matrices_in_float64(kind):
     np.testing.assert_allclose(DEBIASED(x, y), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_bias_of_cka_of_independent_data_and_its_absence():
     """The table of SCIENCE §1: biased CKA of independent data in 64 dimensions."""
     for n, expected in {32: 0.68, 64: 0.50, 256: 0.20, 1024: 0.06}.items():
@@ -80,8 +82,8 @@ def test_the_bias_of_cka_of_independent_data_and_its_absence():
     np.testing.assert_allclose([CKA(x, x), DEBIASED(x, x)], 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("share", [0.8, 0.99, 1.0])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", slow_where(lambda share: share != 0.99, [0.8, 0.99, 1.0]))
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_svcca_agrees_with_angles_between_principal_subspaces(kind, share):
     x, y = nasty(kind)
     rank = 3 if kind == "rank deficient" else None
@@ -96,7 +98,7 @@ def test_svcca_agrees_with_angles_between_principal_subspaces(kind, share):
     np.testing.assert_allclose(SVCCA(x, y, share), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_where(of_another_shape, KINDS))
 def test_procrustes_agrees_with_scipy(kind):
     x, y = nasty(kind)
     width = max(x.shape[1], y.shape[1])
@@ -122,7 +124,13 @@ def every_fourth_distinct(x, y):
     return rank[inverse.ravel()] % 4 == 3
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "few examples"])
+@pytest.mark.parametrize(
+    "kind",
+    slow_where(
+        of_another_shape,
+        [kind for kind in KINDS if kind != "few examples"],
+    ),
+)
 def test_images_agree_with_scikit_learns_ridge(kind):
     x, y = nasty(kind)
     held = every_fourth_distinct(x, y)
@@ -131,7 +139,7 @@ def test_images_agree_with_scikit_learns_ridge(kind):
     np.testing.assert_allclose(got.x_from_y, reference_image(y, x, held), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("condition", [1, 10, 1000])
+@pytest.mark.parametrize("condition", slow_where(lambda condition: condition != 10, [1, 10, 1000]))
 def test_an_invertible_map_is_an_image_both_ways_and_moves_what_it_should(condition):
     rng = np.random.default_rng(2)
     x, _ = pair(2)
@@ -153,6 +161,7 @@ def test_a_projection_is_an_image_one_way_only_and_a_bend_is_none():
     assert max(IMAGE(x, x[::-1].copy())) < 0.1
 
 
+@pytest.mark.slow
 def test_few_distinct_inputs_seen_again_and_again_show_nothing():
     """With 36 inputs in 24 columns any states fit any others on inputs already seen."""
     rng = np.random.default_rng(4)
@@ -168,6 +177,7 @@ def test_few_distinct_inputs_seen_again_and_again_show_nothing():
     np.testing.assert_allclose(IMAGE(flat, flat @ mix), 1, atol=2e-4)  # 18 inputs are enough for 3 dimensions
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_undefined_readings_are_nan_and_other_shapes_refused():
     x, y = pair(5)
     hole = np.where(y == y[3, 3], np.nan, y).astype(np.float32)
@@ -185,6 +195,7 @@ def test_undefined_readings_are_nan_and_other_shapes_refused():
             SVCCA(x, y, share)
 
 
+@pytest.mark.slow
 def test_vmap_equals_a_loop():
     x, y = (np.stack(side) for side in zip(*(pair(seed, n=64) for seed in range(3)), strict=True))
     for name, read in ALL.items():

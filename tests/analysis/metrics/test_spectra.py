@@ -8,6 +8,7 @@ from scipy.stats import entropy
 
 from analysis.metrics.geometry import participation_ratio, rank_me
 from analysis.metrics.spectra import alpha_req, renyi_entropy, von_neumann_entropy
+from tests.analysis.conftest import of_another_shape, slow_where
 
 
 @jax.jit
@@ -49,12 +50,19 @@ def nasty(kind):
     return z, 48
 
 
-@pytest.mark.parametrize("kind", ["clean", "duplicates", "mean of 1000", "rank deficient", "N below D"])
+@pytest.mark.parametrize(
+    "kind",
+    slow_where(
+        of_another_shape,
+        ["clean", "duplicates", "mean of 1000", "rank deficient", "N below D"],
+    ),
+)
 def test_agrees_with_the_reference(kind):
     z, resolved = nasty(kind)
     np.testing.assert_allclose(read(z), reference(z, resolved), rtol=1e-3 if kind == "rank deficient" else 2e-4)
 
 
+@pytest.mark.slow
 def test_the_entropies_in_terms_of_their_relatives():
     z = jnp.asarray(power_law(2))
     von_neumann, renyi, _ = read(z)

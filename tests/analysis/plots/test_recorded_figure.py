@@ -63,11 +63,11 @@ def test_joined_lines_are_the_ones_on_paper(study):
         tuple(np.round(line.get_ydata(), 9)) for ax in picture.figure.axes for line in ax.lines
         if len(line.get_ydata()) > 2 and np.isfinite(line.get_ydata()).all()
     }  # fmt: skip
-    told: dict[tuple[str, str], list[float]] = {}
+    noted: dict[tuple[str, str], list[float]] = {}
     for point in picture.points:
         if point.x is not None:
-            told.setdefault((point.panel, point.series), []).append(float(np.round(point.y, 9)))
-    assert {values for values in map(tuple, told.values()) if len(values) > 2 and np.isfinite(values).all()} == drawn
+            noted.setdefault((point.panel, point.series), []).append(float(np.round(point.y, 9)))
+    assert {values for values in map(tuple, noted.values()) if len(values) > 2 and np.isfinite(values).all()} == drawn
 
 
 def test_numbers_are_written_plainly():

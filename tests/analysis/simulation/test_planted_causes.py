@@ -78,12 +78,12 @@ def test_a_known_breaks_error_is_its_mean_distance_and_coverage_counts_intervals
         planted_causes.Found("bottleneck", (5.0,), (), (), ((3.25, 3.0, 3.5),)),
         planted_causes.Found("bottleneck", (), (), ()),
     ]
-    told = planted_causes.located(rows, 4.0)
-    assert "| 0 | 4 | 4.25 [3.90, 4.50] | +0.25 |" in told
-    assert "| 2 | — | — | — |" in told
-    assert "error of the break: 0.50 (2 located)" in told
-    assert "error of the first setting shown harmful: 0.50 (2 located)" in told
-    assert "Intervals that cover 4: 1 of 2." in told
+    text = planted_causes.located(rows, 4.0)
+    assert "| 0 | 4 | 4.25 [3.90, 4.50] | +0.25 |" in text
+    assert "| 2 | — | — | — |" in text
+    assert "error of the break: 0.50 (2 located)" in text
+    assert "error of the first setting shown harmful: 0.50 (2 located)" in text
+    assert "Intervals that cover 4: 1 of 2." in text
     assert "cover 4: 0 of 0" in planted_causes.located(rows[2:], 4.0)
 
 
@@ -120,6 +120,6 @@ def test_a_tally_counts_each_study_once():
 @pytest.mark.parametrize("wrong", [["--only=overpruning"], ["--replicates=0"]])
 def test_a_wrong_flag_is_one_sentence(wrong, capsys):
     assert planted_causes.main(wrong) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert len(told.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert len(error.splitlines()) == 1

@@ -10,12 +10,18 @@ from analysis.simulation import cliff_coverage
 from analysis.simulation.__main__ import main
 from analysis.simulation.scenarios import RIGHT, measure, too_often
 from analysis.simulation.simulator import CONDITIONS, PLAIN, TRUTHS, Condition, settings, simulate
+from tests.analysis.conftest import slow_where
 
 REPETITIONS = 40
 
 
-@pytest.mark.parametrize("condition", ["heavy tails", "lost cells"])
-@pytest.mark.parametrize("name", ["ability flat", "both rise, then fall", "efficiency exactly rho"])
+@pytest.mark.parametrize("condition", slow_where(lambda one: one != "lost cells", ["heavy tails", "lost cells"]))
+@pytest.mark.parametrize(
+    "name",
+    slow_where(
+        lambda one: one != "both rise, then fall", ["ability flat", "both rise, then fall", "efficiency exactly rho"]
+    ),
+)
 def test_false_verdicts_stay_rare_under_other_conditions(condition, name):
     row = measure(name, condition, REPETITIONS)
     generous = 0.05 + 4 * np.sqrt(0.05 * 0.95 / REPETITIONS)

@@ -45,6 +45,7 @@ def test_interval_agrees_with_scipys_bootstrap():
     assert high[0] == pytest.approx(found.high, abs=0.03)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for _ in range(300):
