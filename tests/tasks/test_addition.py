@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
@@ -50,7 +50,6 @@ def longhand(base, a, b):
     return places, longest
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     which=st.sampled_from(tuple(TASKS)),
     digits=st.tuples(st.integers(1, MOST), st.integers(1, MOST)).map(sorted),

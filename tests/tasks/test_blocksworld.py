@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -75,7 +75,6 @@ def test_parts_are_a_partition_and_structures_are_held_out_whole(count):
     assert np.mean([bool(matched_controls(pair) & parts[TRAIN]) for pair in parts[IID]]) > 0.5
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     blocks=st.integers(2, 5),
     nearest=st.integers(1, 8),

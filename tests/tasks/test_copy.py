@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -26,7 +26,6 @@ def doubled(string, size):
     return any(string[i : i + size] == string[j : j + size] for i in starts for j in starts if j >= i + size)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     direction=st.sampled_from(sorted(TASKS)),
     longest=st.integers(1, LONGEST),

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -25,7 +25,6 @@ def parse(example):
     return [t - 1 for t in tokens[::2]], [t - 1 - KINDS for t in tokens[1::2]], counts
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.sampled_from([(n, k) for k in range(1, KINDS + 1) for n in range(1, 10) if n <= k * COPIES]),
     held_out=st.integers(0, 1),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -66,7 +66,6 @@ def solutions(numbers, target, signs="+-*/", largest=20):
 
 
 @pytest.mark.parametrize("task", [STEPS, POSTFIX], ids=["steps", "postfix"])
-@settings(max_examples=8, deadline=None)
 @given(
     operands=st.integers(2, 4),
     held_out=st.integers(0, 1),

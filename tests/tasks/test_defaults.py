@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -45,7 +45,6 @@ def ancestors(edges, node):
     return path
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     depths=st.tuples(st.integers(1, 5), st.integers(1, 5)).map(sorted),
     levels=st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted),

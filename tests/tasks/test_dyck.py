@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -44,7 +44,6 @@ def depths(word, types):
     return np.cumsum([1 if token <= types else -1 for token in word]).tolist()
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     types=st.integers(2, 6),
     pairs=st.integers(1, 9),

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -29,7 +29,6 @@ def parse(example):
     return [(tuple(key), value) for key, value in pairs], tuple(tokens[ask + 1 : asked[0] + 1]), answer
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     pairs=st.integers(2, 4),
     sizes=st.sampled_from([(1, 1), (1, 2), (2, 2), (1, 3), (2, 3), (3, 3)]),

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
@@ -53,7 +53,6 @@ def compose(group, word):
     return states
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     group=st.sampled_from(GROUPS),
     length=st.integers(1, LONGEST),
@@ -112,7 +111,6 @@ LAST = {
 }
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     group=st.sampled_from(tuple(LAST)),
     length=st.integers(1, LONGEST),

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -73,7 +73,6 @@ def test_parts_are_a_partition_and_structures_are_held_out_whole(goal):
 
 
 @pytest.mark.parametrize("task", [NEXT, PEG], ids=["next", "peg"])
-@settings(max_examples=12, deadline=None)
 @given(
     disks=st.integers(1, 4),
     nearest=st.integers(1, 15),

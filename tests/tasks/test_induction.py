@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -17,7 +17,6 @@ SIZES = dict(length=9, longer=LONGEST, symbols=SYMBOLS, margin=2)
 TASKS = {trigger: make("induction", trigger=trigger, **SIZES) for trigger in ("any", "special")}
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     trigger=st.sampled_from(sorted(TASKS)),
     sizes=st.sampled_from([(n, m) for n in range(2, LONGEST + 1) for m in range(n) if n - 1 - 2 * m >= 1]),

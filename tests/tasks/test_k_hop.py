@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -43,7 +43,6 @@ def read(task, tokens, count):
     return edges, start, k, rest[place]
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     counter=st.sampled_from(sorted(TASKS)),
     nodes=st.integers(4, MOST),

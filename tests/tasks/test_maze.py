@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -75,7 +75,6 @@ def walked(task, origin, answer):
     return cells
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(tuple(TASKS)),
     side=st.integers(2, 4),

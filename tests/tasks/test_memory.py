@@ -7,7 +7,7 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -25,7 +25,6 @@ def zipf(exponent, first, last, total):
     return np.array(weights) / sum(weights)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     exponent=st.floats(0.0, 4.0, width=32),
     ranks=st.tuples(st.integers(0, 20), st.integers(0, 20)).filter(lambda r: r[0] != r[1]),
@@ -97,7 +96,6 @@ def test_most_common_value_baseline_matches_maps_drawn_by_the_task(split):
     assert FACTS.baselines(split)["chance"].logprob == pytest.approx(-math.log(6))
 
 
-@settings(max_examples=20, deadline=None)
 @given(pairs=st.integers(2, 7), held_out=st.integers(0, 1), seed=st.integers(0, 2**31 - 1))
 def test_recall_asks_every_key_once(pairs, held_out, seed):
     batch = draw(RECALL, {"pairs": pairs, "held_out": held_out}, 22, 8, seed)

@@ -6,7 +6,7 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -31,7 +31,6 @@ def solve(p, operation, a, b):
     return c
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     size=st.sampled_from(sorted(TASKS)),
     fraction=st.floats(0.0, 1.0, width=32),

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -15,7 +15,6 @@ from tests.tasks.task_cases import draw_split, one, within
 TASK = make("n_back", n=3, larger_n=4, length=6, longer=8, symbols=4)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.sampled_from([(low, n, count) for n in range(1, 8) for low in (1, n) for count in range(n + 1, 9)]),
     held_out=st.integers(0, 1),

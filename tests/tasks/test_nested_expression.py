@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
@@ -52,7 +52,6 @@ def read(text, modulus):
     return value, depth + 1, [*closed, value], [*arities, len(values)]
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     which=st.sampled_from(tuple(TASKS)),
     depths=st.tuples(st.integers(1, 4), st.integers(1, 4)).map(sorted),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -25,7 +25,6 @@ def history(example):
     return written, tokens[asked[0] :], answer
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     pairs=st.integers(2, 3),
     updates=st.integers(0, 3),

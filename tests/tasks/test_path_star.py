@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -41,7 +41,6 @@ def walks(edges, start):
     return done
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     size=st.sampled_from(SIZES),
     direction=st.sampled_from(sorted(TASKS)),

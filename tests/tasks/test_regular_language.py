@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
@@ -55,7 +55,6 @@ def walk(language, text):
     return states, value
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     language=st.sampled_from(LANGUAGES),
     lengths=st.tuples(st.integers(1, LONGEST), st.integers(1, LONGEST)).map(sorted),

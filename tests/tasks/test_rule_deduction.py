@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -40,7 +40,6 @@ def rounds(statements, given=()):
     return known
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     depths=st.tuples(st.integers(1, 4), st.integers(1, 4)).map(sorted),
     distractors=st.integers(0, 4),

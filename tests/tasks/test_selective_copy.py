@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -15,7 +15,6 @@ from tests.tasks.task_cases import draw_split, one, within
 TASK = make("selective_copy", length=3, longer=5, noise=4, more_noise=7, symbols=6, noise_symbols=2)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.sampled_from([(n, m) for n in range(1, 6) for m in range(8) if n + m <= 10]),
     held_out=st.integers(0, 1),

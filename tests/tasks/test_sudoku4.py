@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -79,7 +79,6 @@ def _options(puzzle, cell):
 
 
 @pytest.mark.parametrize("task", [READING, SOLVER], ids=["reading", "solver"])
-@settings(max_examples=15, deadline=None)
 @given(
     clues=st.integers(4, 15),
     low=st.integers(1, 5),

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -59,7 +59,6 @@ def test_the_graph_is_drawn_by_its_law():
     assert kinds == pytest.approx([0.85**2 * 0.9, 0.85**2 * 0.1, 0.15**2, 0.85 * 0.15, 0.85 * 0.15], abs=0.012)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     part=st.integers(0, 7),
     ratio=st.sampled_from([0.01, 0.5, 1.2, 4.0]),
