@@ -15,7 +15,8 @@ from tasks import make
 from tasks.base import NO_ANSWER, TaskError
 from tasks.draw import hash_bit
 from tasks.planning.take_apart import Rules, random_play, surprise
-from tests.tasks.task_cases import one, quick_jit, sampler, within, world
+from tests.tasks.task_cases import draw as drawn
+from tests.tasks.task_cases import one, quick_jit, within, world
 
 SIZES = {"operands": 3, "more_operands": 4, "largest": 20, "reserved_targets": 4}
 STEPS, POSTFIX = make("countdown", **SIZES), make("countdown", answer="postfix", **SIZES)
@@ -32,8 +33,7 @@ def problems(task, split, seed=0):
 def draw(task, difficulty, seed):
     """One compiled program a task, and one world for both ways to answer: it does not depend on them."""
     fixed = world(TINY if task is TINY else STEPS)
-    batch = sampler(task, LENGTH, 2048 if task is TINY else 64)(seed, fixed, dict(difficulty))
-    return jax.tree.map(np.asarray, batch)
+    return drawn(task, difficulty, LENGTH, 2048 if task is TINY else 64, seed, fixed=fixed)
 
 
 def read(task, example):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
-from tests.tasks.task_cases import draw, draw_padded, draw_split, one, within
+from tests.tasks.task_cases import draw, draw_split, one, within
 
 WIDE = make("defaults", depth=4, deeper=5, asides=3, names=16, scratchpad="valid")
 BINARY = make("defaults", depth=4, deeper=5, asides=0, values=2, properties=1, names=16)
@@ -143,7 +143,7 @@ def test_baselines_match_the_predictors():
     task, generator = make("defaults", lowest=0, exceptions=0.3), np.random.default_rng(0)
     for split in ("iid", "depth", "exceptions", "nested", "counterfactual"):
         baselines = task.baselines(split)
-        right = [*predictions(task, draw_padded(task, split), generator)]
+        right = [*predictions(task, draw_split(task, split), generator)]
         for name, baseline in baselines.items():
             assert within(np.mean([r[name] for r in right]), baseline.exact, len(right)), (split, name)
 
@@ -192,7 +192,7 @@ def test_splits_do_what_they_say():
     task = make("defaults", depth=4, deeper=5, lowest=0, highest=2, names=16)
     levels = {}
     for split in ("train", "exceptions", "nested", "counterfactual", "depth"):
-        batch = draw_padded(task, split, 512)
+        batch = draw_split(task, split, 512)
         parsed = [parse(task, one(batch, index)) for index in range(512)]
         depth = np.array([len(ancestors(edges, who)) - 1 for edges, _, who, *_ in parsed])
         exceptional = batch.factors["exception"] == 1

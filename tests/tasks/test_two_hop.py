@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import PROCESS, TaskError
-from tests.tasks.task_cases import draw, draw_padded, draw_split, one, quick_jit, within, world
+from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within, world
 
 SMALL = {"entities": 20, "relations": 6, "degree": 4, "ood": 0.25, "ratio": 1.2, "held_out": 0.25}
 PLAIN = make("two_hop", **SMALL)
@@ -103,7 +103,7 @@ def test_answers_follow_the_facts_and_come_from_the_part_asked_for(part, ratio, 
 
 def test_the_parts_are_all_the_compositions_and_the_ratio_counts():
     known, ood = facts_of(PLAIN)
-    found = {name: set(questions(PLAIN, draw_padded(PLAIN, name, 4096))) for name in PLAIN.splits}
+    found = {name: set(questions(PLAIN, draw_split(PLAIN, name, 4096))) for name in PLAIN.splits}
     compositions = {(h, r, s) for (h, r), b in known.items() for (e, s) in known if e == b}
     inner = {q for q in compositions if q[:2] not in ood and (known[q[:2]], q[2]) not in ood}
     assert found["atomic"] == set(known)
