@@ -68,6 +68,12 @@ every_sampled = pytest.mark.parametrize(
 )
 
 
+def first_by_default(values):
+    """Parameters of which the first is tried by default, the others in the slow layer."""
+    first, *others = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*first), *(pytest.param(*other, marks=pytest.mark.slow) for other in others)]
+
+
 def longest(task):
     """The length of the longest split."""
     return max(split.length for split in task.splits.values())
@@ -92,6 +98,12 @@ def sampler(task, length):
         return jax.vmap(lambda key: task.sample(key, world, difficulty, length))(jax.random.wrap_key_data(data_Bx2))
 
     return quick_jit(many)
+
+
+@cache
+def scorer(task):
+    """Jitted `score`."""
+    return quick_jit(task.score)
 
 
 @cache

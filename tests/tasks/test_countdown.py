@@ -16,7 +16,7 @@ from tasks.base import NO_ANSWER, TaskError
 from tasks.draw import hash_bit
 from tasks.planning.take_apart import Rules, random_play, surprise
 from tests.tasks.task_cases import draw as drawn
-from tests.tasks.task_cases import one, quick_jit, within, world
+from tests.tasks.task_cases import first_by_default, one, quick_jit, within, world
 
 SIZES = {"operands": 3, "more_operands": 4, "largest": 20, "reserved_targets": 4}
 STEPS, POSTFIX = make("countdown", **SIZES), make("countdown", answer="postfix", **SIZES)
@@ -65,7 +65,7 @@ def solutions(numbers, target, signs="+-*/", largest=20):
     return list(dict.fromkeys(found))
 
 
-@pytest.mark.parametrize("task", [STEPS, POSTFIX], ids=["steps", "postfix"])
+@pytest.mark.parametrize("task", first_by_default([STEPS, POSTFIX]), ids=["steps", "postfix"])
 @given(
     operands=st.integers(2, 4),
     held_out=st.integers(0, 1),
@@ -121,7 +121,7 @@ def postfix_of(steps):
     return made[-1][1]
 
 
-@pytest.mark.parametrize("task", [STEPS, POSTFIX], ids=["steps", "postfix"])
+@pytest.mark.parametrize("task", first_by_default([STEPS, POSTFIX]), ids=["steps", "postfix"])
 def test_every_solution_is_right_and_nothing_else(task):
     batch, generator = problems(task, "iid"), np.random.default_rng(0)
     for index in range(12):
@@ -186,6 +186,7 @@ def test_reserved_targets_are_never_trained_on():
     assert not targets["targets"] & (targets["train"] | targets["operands"])
 
 
+@pytest.mark.slow
 def test_spare_problems_lie_on_their_side_and_are_rarely_needed():
     for count, side in itertools.product((2, 3, 4), (0, 1)):
         postfix = np.asarray(world(STEPS).spare.postfix[count, side])
@@ -218,7 +219,7 @@ def chances(numbers, target, closing=False):
     return float(np.mean(shares))
 
 
-@pytest.mark.parametrize("split", ["iid", "operands"])
+@pytest.mark.parametrize("split", first_by_default(["iid", "operands"]))
 def test_random_play_reaches_its_baseline(split):
     count = 256 if split == "iid" else 64
     batches = [problems(STEPS, split, seed) for seed in range(count // 64)]

@@ -109,6 +109,7 @@ def statistics(task, example):
     ]
 
 
+@pytest.mark.slow
 def test_only_ancestry_tells_the_exceptional_individual_from_the_other():
     task, count = make("defaults", lowest=1, highest=1), 4096
 
@@ -139,6 +140,7 @@ def predictions(task, batch, generator):
         }
 
 
+@pytest.mark.slow
 def test_baselines_match_the_predictors():
     task, generator = make("defaults", lowest=0, exceptions=0.3), np.random.default_rng(0)
     for split in ("iid", "depth", "exceptions", "nested", "counterfactual"):
@@ -148,6 +150,7 @@ def test_baselines_match_the_predictors():
             assert within(np.mean([r[name] for r in right]), baseline.exact, len(right)), (split, name)
 
 
+@pytest.mark.slow
 def test_the_default_is_a_good_guess_where_exceptions_are_rare_and_counterfactual_shows_it():
     task, generator = make("defaults", exceptions=0.05), np.random.default_rng(0)
     assert task.baselines("iid")["root_default"].exact == pytest.approx(0.95)

@@ -113,6 +113,7 @@ def test_confusable_keys_expose_a_lookup_of_the_last_token():
     assert np.mean([by_last_token(*parse(example)) for example in broken]) > 0.8, "a split without them would be seen"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["iid", "longest", "confusable", "key_length", "pairs"])
 def test_simulated_baselines_match_the_task(split):
     task = make("fuzzy_recall", pairs=3, more_pairs=4, keys=KEYS, values=VALUES, value_length=2, confusable=0.3)

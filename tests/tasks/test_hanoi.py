@@ -12,7 +12,7 @@ from tasks.base import NO_ANSWER, TaskError
 from tasks.planning.domains import towers_of_hanoi
 from tasks.planning.hanoi import _distances_to, _moves
 from tasks.planning.state_space import IID, STRUCTURE, TRAIN
-from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, within
 
 NEXT = make("hanoi", more_disks=5)
 PEG = make("hanoi", goal="peg", answer="plan", farthest=6)
@@ -127,7 +127,7 @@ def random_walk(task, example, generator, prefers):
     return answer
 
 
-@pytest.mark.parametrize(("task", "split"), [(NEXT, "iid"), (PEG, "train")], ids=["next", "peg"])
+@pytest.mark.parametrize(("task", "split"), first_by_default([(NEXT, "iid"), (PEG, "train")]), ids=["next", "peg"])
 @pytest.mark.parametrize(
     ("name", "prefers"),
     [
