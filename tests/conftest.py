@@ -13,11 +13,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see population.lapack_on_o
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
+import hypothesis
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook(["analysis.metrics", "analysis.stats"], "beartype.beartype")  # shapes are checked in every call
+
+hypothesis.settings.register_profile("quick", max_examples=8, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=50, deadline=None)  # of the slow layer
+hypothesis.settings.load_profile("quick")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -3,7 +3,7 @@
 For every task at the claim's layer and its first read position, in every cell: what the subspace of the task's
 factor does when it is removed, and when it is swapped between examples (`analysis.causal.activation_edits`), against
 random subspaces. In the neutral cells also how far the latent metrics move without any change of function.
-docs/interventions.md explains the table. Writes interventions.csv, interventions_bases.csv, interventions.svg and
+docs/activation_edits.md explains the table. Writes interventions.csv, interventions_bases.csv, interventions.svg and
 interventions.json.
 """
 

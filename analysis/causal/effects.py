@@ -1,4 +1,4 @@
-"""What activation edits showed, for a person: a table, a figure, CSV. docs/interventions.md explains them.
+"""What activation edits showed, for a person: a table, a figure, CSV. docs/activation_edits.md explains them.
 
 Shape letters: C cells, S seeds, K settings of the claim's knob.
 """

@@ -31,8 +31,8 @@ class Sampled(NamedTuple):
 
     Attributes:
       case: a name of SIZES.
-      thorough: draw many examples of each split at its own length (a compiled program each), as the slow layer does;
-        else few, of all splits from one program as long as the longest.
+      thorough: draw many examples of each split, by a program of its own length, as the slow layer does; else few, by
+        one program for all splits.
     """
 
     case: str
@@ -52,7 +52,8 @@ class Sampled(NamedTuple):
 
     def draw(self, split, seed=0):
         """Examples of a split, cut to its length."""
-        return _drawn(self.task, split, self.length(split), self.count, seed)
+        chosen = self.task.splits[split]
+        return draw(self.task, chosen.difficulty, chosen.length, self.count, seed, exact=self.thorough)
 
     def __str__(self):
         return self.case + ("-thorough" if self.thorough else "")
@@ -67,18 +68,15 @@ every_sampled = pytest.mark.parametrize(
 )
 
 
+def first_by_default(values):
+    """Parameters of which the first is tried by default, the others in the slow layer."""
+    first, *others = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*first), *(pytest.param(*other, marks=pytest.mark.slow) for other in others)]
+
+
 def longest(task):
     """The length of the longest split."""
     return max(split.length for split in task.splits.values())
-
-
-@cache
-def _drawn(task, split, length, count, seed):
-    chosen = task.splits[split]
-    batch = draw(task, chosen.difficulty, length, count, seed)
-    lanes = ("tokens", "targets", "weights")
-    assert all(np.all(getattr(batch, lane)[:, chosen.length :] == 0) for lane in lanes), "padding is zero"
-    return batch._replace(**{lane: getattr(batch, lane)[:, : chosen.length] for lane in lanes})
 
 
 # Compiling is most of what these tests do. Unoptimized programs of the older emitters, in one piece, compile ten times
@@ -88,18 +86,24 @@ QUICK = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+BLOCK = 512  # examples that a compiled sampler draws
 quick_jit = partial(jax.jit, compiler_options=QUICK)
 
 
 @cache
-def sampler(task, length, count):
-    """Jitted (seed, world, difficulty) -> Example with a leading axis of `count`."""
+def sampler(task, length):
+    """Jitted (key data uint32[BLOCK, 2], world, difficulty) -> BLOCK examples."""
 
-    def many(seed, world, difficulty):
-        keys = jax.random.split(jax.random.key(seed), count)
-        return jax.vmap(lambda key: task.sample(key, world, difficulty, length))(keys)
+    def many(data_Bx2, world, difficulty):
+        return jax.vmap(lambda key: task.sample(key, world, difficulty, length))(jax.random.wrap_key_data(data_Bx2))
 
     return quick_jit(many)
+
+
+@cache
+def scorer(task):
+    """Jitted `score`."""
+    return quick_jit(task.score)
 
 
 @cache
@@ -107,21 +111,28 @@ def world(task, seed=0):
     return quick_jit(task.world)(jax.random.key(seed))
 
 
-def draw(task, difficulty, length, count=2048, seed=0):
-    """A NumPy batch of examples at a difficulty."""
-    return jax.tree.map(np.asarray, sampler(task, length, count)(seed, world(task), dict(difficulty)))
+def draw(task, difficulty, length, count=2048, seed=0, exact=False, fixed=None):
+    """A NumPy batch of examples at a difficulty.
+
+    One program of BLOCK examples serves all counts of a task, and all lengths up to that of its longest split: what is
+    longer than asked for is padding, and cut. `exact` compiles the length itself, as training does; `fixed` is another
+    world than that of seed 0.
+    """
+    data = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), count)))
+    data = data[np.arange(-(-count // BLOCK) * BLOCK) % count]
+    call = sampler(task, length if exact else max(length, longest(task)))
+    fixed = world(task) if fixed is None else fixed
+    blocks = [call(some, fixed, dict(difficulty)) for some in np.split(data, len(data) // BLOCK)]
+    batch = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *blocks)
+    lanes = {lane: getattr(batch, lane) for lane in ("tokens", "targets", "weights")}
+    assert all(np.all(lane[:, length:] == 0) for lane in lanes.values()), "padding is zero"
+    return batch._replace(**{name: lane[:, :length] for name, lane in lanes.items()})
 
 
 @cache
 def draw_split(task, split, count=2048, seed=0):
     chosen = task.splits[split]
     return draw(task, chosen.difficulty, chosen.length, count, seed)
-
-
-@cache
-def draw_padded(task, split, count=2048, seed=0):
-    """`draw_split` at the length of the longest split, so that all splits share one compiled program."""
-    return draw(task, task.splits[split].difficulty, longest(task), count, seed)
 
 
 def one(batch, index):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
@@ -50,7 +50,6 @@ def longhand(base, a, b):
     return places, longest
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     which=st.sampled_from(tuple(TASKS)),
     digits=st.tuples(st.integers(1, MOST), st.integers(1, MOST)).map(sorted),
@@ -116,6 +115,7 @@ def test_train_and_iid_part_the_pairs_exactly(digits):
         assert trained - held_out in (0, 1)
 
 
+@pytest.mark.slow
 def test_natural_numbers_are_uniform_and_balanced_chains_too():
     """All chains allowed, natural pairs of numbers are uniform; balanced ones are uniform given the longest chain."""
     pairs = [([a // 3, a % 3], [b // 3, b % 3]) for a in range(9) for b in range(9)]
@@ -160,6 +160,7 @@ def test_splits_hold_what_they_promise():
     assert task.check((), example, example.targets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "carry"])
 @pytest.mark.parametrize("chains", ["natural", "balanced"])
 def test_baselines_match_the_predictors_on_samples(chains, split):
@@ -188,6 +189,7 @@ def test_baselines_match_the_predictors_on_samples(chains, split):
     assert baselines["no_carry"].logprob == pytest.approx(-nats, abs=0.02)
 
 
+@pytest.mark.slow
 def test_one_place_is_enough_where_chains_are_short_and_fails_on_long_ones():
     """The shortcut that carry_chain=1 plants: a carry is what the pair below makes by itself."""
     task = make("addition", base=5, digits=4, more_digits=5, carry_chain=1)

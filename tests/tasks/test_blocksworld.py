@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -12,7 +12,7 @@ from tasks.base import NO_ANSWER, TaskError
 from tasks.planning.blocksworld import _distances_to, _moved, _towers
 from tasks.planning.domains import blocks_world
 from tasks.planning.state_space import IID, STRUCTURE, TRAIN
-from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, scorer, within
 
 PLAN = make("blocksworld")
 NEXT = make("blocksworld", blocks=3, more_blocks=4, names=5, farthest=1, answer="next")
@@ -75,7 +75,6 @@ def test_parts_are_a_partition_and_structures_are_held_out_whole(count):
     assert np.mean([bool(matched_controls(pair) & parts[TRAIN]) for pair in parts[IID]]) > 0.5
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     blocks=st.integers(2, 5),
     nearest=st.integers(1, 8),
@@ -130,7 +129,7 @@ def random_walk(task, example, generator, prefers):
     return answer
 
 
-@pytest.mark.parametrize(("task", "split"), [(NEXT, "distance"), (PLAN, "train")])
+@pytest.mark.parametrize(("task", "split"), first_by_default([(NEXT, "distance"), (PLAN, "train")]))
 @pytest.mark.parametrize(
     ("name", "prefers"),
     [
@@ -141,7 +140,7 @@ def random_walk(task, example, generator, prefers):
 )
 def test_policies_reach_their_baselines_and_score_agrees_with_check(task, split, name, prefers):
     batch, generator, count = draw_split(task, split), np.random.default_rng(0), 400
-    score = quick_jit(task.score)
+    score = scorer(task)
     examples = [one(batch, index) for index in range(count)]
     answers = [random_walk(task, example, generator, prefers) for example in examples]
     right = [task.check((), e, a) for e, a in zip(examples, answers, strict=True)]

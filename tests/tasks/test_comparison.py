@@ -5,7 +5,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -33,7 +33,6 @@ def questions(task, batch):
     return asked
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     part=st.integers(0, 6),
     ratio=st.sampled_from([0.01, 1.0, 2.0, 50.0]),
@@ -119,6 +118,7 @@ def worlds_and_samples(seeds, difficulty):
     return jax.vmap(of)(seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "larger_first"), [("train", 0.8), ("iid", 0.8), ("iid", 0.2), ("atomic", 0.8)])
 def test_baselines_match_the_predictors(split, larger_first):
     task = make("comparison", **SIZES, larger_first=0.8)
@@ -150,6 +150,7 @@ def test_baselines_of_unbiased_comparisons_have_their_closed_form():
     assert task.baselines("atomic")["chance"].exact == pytest.approx(1 / 10)
 
 
+@pytest.mark.slow
 def test_mention_order_tells_the_answer_and_the_counterfactual_exposes_it():
     """Broken on purpose: a 'counterfactual' that kept the order would not tell the two apart."""
     task = make("comparison", larger_first=0.95)

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -15,7 +15,6 @@ from tests.tasks.task_cases import draw_split, one
 TASK = make("compression", length=4, longer=7, symbols=6)
 
 
-@settings(max_examples=20, deadline=None)
 @given(count=st.integers(1, 7), held_out=st.integers(0, 1), seed=st.integers(0, 2**31 - 1))
 def test_the_sequence_comes_back_at_its_markers(count, held_out, seed):
     for example in drawn(TASK, {"length": count, "held_out": held_out}, 15, seed=seed):

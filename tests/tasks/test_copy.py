@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -26,7 +26,6 @@ def doubled(string, size):
     return any(string[i : i + size] == string[j : j + size] for i in starts for j in starts if j >= i + size)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     direction=st.sampled_from(sorted(TASKS)),
     longest=st.integers(1, LONGEST),
@@ -61,6 +60,7 @@ def test_the_string_comes_back(direction, longest, shortest, distinct, ngram, he
         assert TASKS[direction].check((), example, example.targets)
 
 
+@pytest.mark.slow
 def test_lengths_places_and_doubled_places_all_occur():
     task = make("copy", length=6, shortest=4, longer=8, symbols=10, ngram=2)
     lengths = [len(string_of(one(draw_split(task, "iid"), i))) for i in range(2048)]
@@ -93,6 +93,7 @@ def looked_up(string, size):
     return written
 
 
+@pytest.mark.slow
 def test_an_ngram_lookup_copies_distinct_strings_and_fails_on_duplicates():
     task = make("copy", length=8, shortest=8, longer=9, symbols=26, ngram=2)
     right = {}
@@ -106,6 +107,7 @@ def test_an_ngram_lookup_copies_distinct_strings_and_fails_on_duplicates():
     assert within(right["duplicates"], 9 / 25, 500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["iid", "length", "distinct", "duplicates"])
 def test_shuffled_baseline_matches_a_simulation(split):
     task = make("copy", length=4, shortest=2, longer=5, symbols=6, distinct=0.5, ngram=1)

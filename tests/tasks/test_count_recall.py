@@ -4,13 +4,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
 from tests.tasks.memory_cases import agrees, drawn, factors_of, halves, read_and_answered
-from tests.tasks.task_cases import draw_split, one, within
+from tests.tasks.task_cases import draw_split, first_by_default, one, within
 
 KINDS, COPIES = 4, 3
 TASK = make("count_recall", length=6, longer=9, kinds=KINDS, fewer_kinds=2, copies=COPIES)
@@ -25,7 +25,6 @@ def parse(example):
     return [t - 1 for t in tokens[::2]], [t - 1 - KINDS for t in tokens[1::2]], counts
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.sampled_from([(n, k) for k in range(1, KINDS + 1) for n in range(1, 10) if n <= k * COPIES]),
     held_out=st.integers(0, 1),
@@ -65,7 +64,7 @@ def test_train_and_iid_halve_the_sequences():
     assert len(train) == len(iid) == 4**4 // 2
 
 
-@pytest.mark.parametrize("split", ["iid", "length", "counts"])
+@pytest.mark.parametrize("split", first_by_default(["iid", "length", "counts"]))
 def test_step_baseline_matches_a_simulation(split):
     """The likeliest count at each step, found from other examples of the split, and how surprising the right one is."""
     counts = [parse(one(draw_split(TASK, split, 4096, seed), i))[2] for seed in (0, 1) for i in range(4096)]

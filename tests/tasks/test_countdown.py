@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import NO_ANSWER, TaskError
 from tasks.draw import hash_bit
 from tasks.planning.take_apart import Rules, random_play, surprise
-from tests.tasks.task_cases import one, quick_jit, sampler, within, world
+from tests.tasks.task_cases import draw as drawn
+from tests.tasks.task_cases import first_by_default, one, quick_jit, within, world
 
 SIZES = {"operands": 3, "more_operands": 4, "largest": 20, "reserved_targets": 4}
 STEPS, POSTFIX = make("countdown", **SIZES), make("countdown", answer="postfix", **SIZES)
@@ -32,8 +33,7 @@ def problems(task, split, seed=0):
 def draw(task, difficulty, seed):
     """One compiled program a task, and one world for both ways to answer: it does not depend on them."""
     fixed = world(TINY if task is TINY else STEPS)
-    batch = sampler(task, LENGTH, 2048 if task is TINY else 64)(seed, fixed, dict(difficulty))
-    return jax.tree.map(np.asarray, batch)
+    return drawn(task, difficulty, LENGTH, 2048 if task is TINY else 64, seed, fixed=fixed)
 
 
 def read(task, example):
@@ -65,8 +65,7 @@ def solutions(numbers, target, signs="+-*/", largest=20):
     return list(dict.fromkeys(found))
 
 
-@pytest.mark.parametrize("task", [STEPS, POSTFIX], ids=["steps", "postfix"])
-@settings(max_examples=8, deadline=None)
+@pytest.mark.parametrize("task", first_by_default([STEPS, POSTFIX]), ids=["steps", "postfix"])
 @given(
     operands=st.integers(2, 4),
     held_out=st.integers(0, 1),
@@ -122,7 +121,7 @@ def postfix_of(steps):
     return made[-1][1]
 
 
-@pytest.mark.parametrize("task", [STEPS, POSTFIX], ids=["steps", "postfix"])
+@pytest.mark.parametrize("task", first_by_default([STEPS, POSTFIX]), ids=["steps", "postfix"])
 def test_every_solution_is_right_and_nothing_else(task):
     batch, generator = problems(task, "iid"), np.random.default_rng(0)
     for index in range(12):
@@ -187,6 +186,7 @@ def test_reserved_targets_are_never_trained_on():
     assert not targets["targets"] & (targets["train"] | targets["operands"])
 
 
+@pytest.mark.slow
 def test_spare_problems_lie_on_their_side_and_are_rarely_needed():
     for count, side in itertools.product((2, 3, 4), (0, 1)):
         postfix = np.asarray(world(STEPS).spare.postfix[count, side])
@@ -219,7 +219,7 @@ def chances(numbers, target, closing=False):
     return float(np.mean(shares))
 
 
-@pytest.mark.parametrize("split", ["iid", "operands"])
+@pytest.mark.parametrize("split", first_by_default(["iid", "operands"]))
 def test_random_play_reaches_its_baseline(split):
     count = 256 if split == "iid" else 64
     batches = [problems(STEPS, split, seed) for seed in range(count // 64)]

@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
-from tests.tasks.task_cases import draw, draw_padded, draw_split, one, within
+from tests.tasks.task_cases import draw, draw_split, one, within
 
 WIDE = make("defaults", depth=4, deeper=5, asides=3, names=16, scratchpad="valid")
 BINARY = make("defaults", depth=4, deeper=5, asides=0, values=2, properties=1, names=16)
@@ -45,7 +45,6 @@ def ancestors(edges, node):
     return path
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     depths=st.tuples(st.integers(1, 5), st.integers(1, 5)).map(sorted),
     levels=st.tuples(st.integers(0, 4), st.integers(0, 4)).map(sorted),
@@ -110,6 +109,7 @@ def statistics(task, example):
     ]
 
 
+@pytest.mark.slow
 def test_only_ancestry_tells_the_exceptional_individual_from_the_other():
     task, count = make("defaults", lowest=1, highest=1), 4096
 
@@ -140,15 +140,17 @@ def predictions(task, batch, generator):
         }
 
 
+@pytest.mark.slow
 def test_baselines_match_the_predictors():
     task, generator = make("defaults", lowest=0, exceptions=0.3), np.random.default_rng(0)
     for split in ("iid", "depth", "exceptions", "nested", "counterfactual"):
         baselines = task.baselines(split)
-        right = [*predictions(task, draw_padded(task, split), generator)]
+        right = [*predictions(task, draw_split(task, split), generator)]
         for name, baseline in baselines.items():
             assert within(np.mean([r[name] for r in right]), baseline.exact, len(right)), (split, name)
 
 
+@pytest.mark.slow
 def test_the_default_is_a_good_guess_where_exceptions_are_rare_and_counterfactual_shows_it():
     task, generator = make("defaults", exceptions=0.05), np.random.default_rng(0)
     assert task.baselines("iid")["root_default"].exact == pytest.approx(0.95)
@@ -193,7 +195,7 @@ def test_splits_do_what_they_say():
     task = make("defaults", depth=4, deeper=5, lowest=0, highest=2, names=16)
     levels = {}
     for split in ("train", "exceptions", "nested", "counterfactual", "depth"):
-        batch = draw_padded(task, split, 512)
+        batch = draw_split(task, split, 512)
         parsed = [parse(task, one(batch, index)) for index in range(512)]
         depth = np.array([len(ancestors(edges, who)) - 1 for edges, _, who, *_ in parsed])
         exceptional = batch.factors["exception"] == 1

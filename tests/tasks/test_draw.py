@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.draw import hash_bit, in_memory, mix, permutation, pick, words
@@ -17,7 +17,6 @@ from tests.tasks.task_cases import within
 permute = jax.jit(partial(permutation, take=6))
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=6, max_size=6), st.integers(1, 6))
 def test_permutes_the_first_items_even_with_ties(bits, count):
     found = permute(jnp.array(bits, jnp.uint32), count).tolist()[:count]

@@ -6,13 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
 from tasks.reasoning.dyck import opening_chance
-from tests.tasks.task_cases import draw, draw_split, one, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, within
 
 TASK = make("dyck", types=6, pairs=6, depth=3, deeper=5, longer=9)
 SMALL = make("dyck", types=2, pairs=4, depth=2, deeper=4, longer=5)
@@ -44,7 +44,6 @@ def depths(word, types):
     return np.cumsum([1 if token <= types else -1 for token in word]).tolist()
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     types=st.integers(2, 6),
     pairs=st.integers(1, 9),
@@ -118,7 +117,7 @@ def test_splits_go_as_deep_and_as_long_as_they_say():
     assert min(levels["train"]) < 3
 
 
-@pytest.mark.parametrize("split", ["iid", "depth", "length"])
+@pytest.mark.parametrize("split", first_by_default(["iid", "depth", "length"]))
 def test_adjacent_baseline_matches_a_simulation(split):
     batch, generator = draw_split(TASK, split, 4096), np.random.default_rng(0)
     pairs = TASK.splits[split].answer_tokens

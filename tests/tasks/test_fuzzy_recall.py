@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -29,7 +29,6 @@ def parse(example):
     return [(tuple(key), value) for key, value in pairs], tuple(tokens[ask + 1 : asked[0] + 1]), answer
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     pairs=st.integers(2, 4),
     sizes=st.sampled_from([(1, 1), (1, 2), (2, 2), (1, 3), (2, 3), (3, 3)]),
@@ -114,6 +113,7 @@ def test_confusable_keys_expose_a_lookup_of_the_last_token():
     assert np.mean([by_last_token(*parse(example)) for example in broken]) > 0.8, "a split without them would be seen"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["iid", "longest", "confusable", "key_length", "pairs"])
 def test_simulated_baselines_match_the_task(split):
     task = make("fuzzy_recall", pairs=3, more_pairs=4, keys=KEYS, values=VALUES, value_length=2, confusable=0.3)

@@ -6,12 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
-from tests.tasks.task_cases import draw, draw_split, one, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, within
 
 WORDS = ["turn", "left", "right", "opposite", "around", "twice", "thrice", "and", "after", "="]
 PRIMITIVES = 3
@@ -71,7 +71,6 @@ def test_the_grammar_is_scan():
     assert said["u3 opposite left after u0 around left"] == "LTURN U0 LTURN U0 LTURN U0 LTURN U0 LTURN LTURN U3"
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     hold_out=st.sampled_from(sorted(TASKS)),
     actions=st.tuples(st.integers(1, 48), st.integers(1, 48)).map(sorted),
@@ -177,7 +176,7 @@ def test_splits_hold_out_what_they_say():
         assert (other.splits["train"].difficulty["alone"] > 0) == (hold_out == "primitive")
 
 
-@pytest.mark.parametrize("split", ["train", "primitive", "length"])
+@pytest.mark.parametrize("split", first_by_default(["train", "primitive", "length"]))
 def test_any_verb_baseline_matches_a_simulation(split):
     task, generator = (
         make("grammar_transduction", primitives=PRIMITIVES, actions=8, longer=12),

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import NO_ANSWER, PROCESS, TaskError
-from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, within
 
 SIZES = {"vertices": 10, "larger": 12, "nodes": 13, "lookahead": 3, "longer": 4, "extra": 3, "naive": 0.5}
 TASKS = {answer: make("graph_search", answer=answer, **SIZES) for answer in ("next", "path")}
@@ -56,7 +56,6 @@ def papers_lookahead(edges, start, following, goal):
     return steps
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     answer=st.sampled_from(("next", "path")),
     hops=st.sampled_from([(1, 1), (1, 3), (4, 4), (2, 4)]),
@@ -110,6 +109,7 @@ def topological(edges):
     return order
 
 
+@pytest.mark.slow
 def test_every_lookahead_is_equally_often_and_the_graph_does_not_tell_the_goal():
     task = make("graph_search", vertices=10, larger=11, nodes=12, lookahead=3, longer=4, extra=3)
     batch = draw_split(task, "train")
@@ -127,7 +127,7 @@ def test_every_lookahead_is_equally_often_and_the_graph_does_not_tell_the_goal()
     assert abs(np.mean(right) - np.mean(wrong)) < 4 * spread
 
 
-@pytest.mark.parametrize("answer", ["next", "path"])
+@pytest.mark.parametrize("answer", first_by_default(["next", "path"]))
 def test_every_right_answer_counts_and_no_other(answer):
     task = TASKS[answer]
     batch = draw_split(task, "naive")
@@ -179,7 +179,7 @@ def predictions(example):
     return (1.0 if goal in options else lucky), lucky
 
 
-@pytest.mark.parametrize("split", ["train", "iid", "lookahead", "naive", "balanced"])
+@pytest.mark.parametrize("split", first_by_default(["train", "iid", "lookahead", "naive", "balanced"]))
 def test_baselines_are_what_the_predictors_reach(split):
     batch, baselines = draw_split(TASKS["next"], split), TASKS["next"].baselines(split)
     ahead, lucky = np.mean([predictions(one(batch, index)) for index in range(1000)], axis=0)
@@ -188,6 +188,7 @@ def test_baselines_are_what_the_predictors_reach(split):
     assert baselines["chance"].logprob == pytest.approx(-math.log(13))
 
 
+@pytest.mark.slow
 def test_path_baselines():
     task = make("graph_search", lookahead=2, longer=3, answer="path", nodes=12)
     found = task.baselines("iid")
@@ -206,6 +207,7 @@ def shortcut_drop(batch, counterfactual):
     return [np.mean([predictions(one(b, i))[0] for i in range(600)]) for b in (batch, counterfactual)]
 
 
+@pytest.mark.slow
 def test_naive_graphs_reward_looking_one_step_ahead_and_balanced_ones_expose_it():
     task = make("graph_search", vertices=11, larger=12, nodes=13, lookahead=4, longer=5, extra=0, naive=0.9)
     chosen = task.splits["balanced"]
@@ -216,7 +218,7 @@ def test_naive_graphs_reward_looking_one_step_ahead_and_balanced_ones_expose_it(
     assert train - kept < 0.05
 
 
-@pytest.mark.parametrize("kind", ["valid", "shuffled", "wrong"])
+@pytest.mark.parametrize("kind", first_by_default(["valid", "shuffled", "wrong"]))
 def test_scratchpad_searches_from_the_goal_back(kind):
     task = make("graph_search", vertices=9, larger=11, nodes=12, lookahead=3, longer=4, scratchpad=kind, extra=0)
     batch, same = draw_split(task, "iid"), 0

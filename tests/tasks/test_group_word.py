@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
@@ -53,7 +53,6 @@ def compose(group, word):
     return states
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     group=st.sampled_from(GROUPS),
     length=st.integers(1, LONGEST),
@@ -87,6 +86,7 @@ def test_train_and_iid_halve_the_words_of_every_length(length):
     assert len(words[0]) == len(words[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["Z6", "S3"])
 def test_copy_baseline_matches_a_simulation(group):
     """With words so short a half of them is too few to be typical: both halves together are."""
@@ -112,7 +112,6 @@ LAST = {
 }
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     group=st.sampled_from(tuple(LAST)),
     length=st.integers(1, LONGEST),
@@ -160,6 +159,7 @@ def test_asked_for_the_last_product_train_and_iid_halve_the_words(length):
     assert words[0] | words[1] == set(itertools.product(range(6), repeat=length))
 
 
+@pytest.mark.slow
 def test_sign_and_copy_baselines_match_their_predictors():
     task = make("group_word", group="S3", length=4, longer=5, ask="last")
     halves = [draw_split(task, split, 4096) for split in ("train", "iid")]

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -12,7 +12,7 @@ from tasks.base import NO_ANSWER, TaskError
 from tasks.planning.domains import towers_of_hanoi
 from tasks.planning.hanoi import _distances_to, _moves
 from tasks.planning.state_space import IID, STRUCTURE, TRAIN
-from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, within
 
 NEXT = make("hanoi", more_disks=5)
 PEG = make("hanoi", goal="peg", answer="plan", farthest=6)
@@ -73,7 +73,6 @@ def test_parts_are_a_partition_and_structures_are_held_out_whole(goal):
 
 
 @pytest.mark.parametrize("task", [NEXT, PEG], ids=["next", "peg"])
-@settings(max_examples=12, deadline=None)
 @given(
     disks=st.integers(1, 4),
     nearest=st.integers(1, 15),
@@ -128,7 +127,7 @@ def random_walk(task, example, generator, prefers):
     return answer
 
 
-@pytest.mark.parametrize(("task", "split"), [(NEXT, "iid"), (PEG, "train")], ids=["next", "peg"])
+@pytest.mark.parametrize(("task", "split"), first_by_default([(NEXT, "iid"), (PEG, "train")]), ids=["next", "peg"])
 @pytest.mark.parametrize(
     ("name", "prefers"),
     [

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import NO_ANSWER, TaskError
 from tasks.planning import grid
-from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, within
 
 MOVES = {"up": (-1, 0), "right": (0, 1), "down": (1, 0), "left": (0, -1)}
 SIZES = {"side": 3, "larger": 4, "farthest": 5, "farther": 7}
@@ -75,7 +75,6 @@ def walked(task, origin, answer):
     return cells
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(tuple(TASKS)),
     side=st.integers(2, 4),
@@ -196,6 +195,7 @@ def test_wilson_trees_are_uniform():
     assert chi_square < 191 + 5 * np.sqrt(2 * 191)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("generator", "reference"), [("dfs", recursive_dfs), ("kruskal", union_find_kruskal)])
 def test_trees_are_distributed_as_by_another_algorithm(generator, reference):
     trees, random = drawn_trees(generator), np.random.default_rng(0)
@@ -209,6 +209,7 @@ def test_trees_are_distributed_as_by_another_algorithm(generator, reference):
     assert uniform > 191 + 5 * np.sqrt(2 * 191), "neither is uniform: the test sees a wrong distribution"
 
 
+@pytest.mark.slow
 def test_uniform_trees_stay_trees_on_the_largest_grid():
     """What rounding does over 112 rank-one changes: nothing that the growth of the tree would have to repair."""
     side = jnp.int32(8)
@@ -272,7 +273,7 @@ def symmetric():
     return sum(tree == flipped(tree) for tree in set(drawn_trees("wilson")))
 
 
-@pytest.mark.parametrize("answer", ["path", "moves", "first"])
+@pytest.mark.parametrize("answer", first_by_default(["path", "moves", "first"]))
 def test_every_right_answer_counts_and_no_other(answer):
     task = make("maze", **{**SIZES, "farthest": 2}, cycles=3, more_cycles=4, answer=answer, representation="cells")
     batch, score, several = draw_split(task, "train", 256), quick_jit(jax.vmap(task.score, (None, 0))), 0
@@ -296,6 +297,7 @@ def test_every_right_answer_counts_and_no_other(answer):
     assert several > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["iid", "generator"])
 def test_baselines_are_what_walkers_reach(split):
     """Simulated here by walking at random, there by summing over all walks."""

@@ -7,12 +7,12 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
-from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within, world
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, within, world
 
 FACTS = make("facts", facts=20, values=6)
 PHRASED = make("facts", facts=20, values=6, templates=4)
@@ -25,7 +25,6 @@ def zipf(exponent, first, last, total):
     return np.array(weights) / sum(weights)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     exponent=st.floats(0.0, 4.0, width=32),
     ranks=st.tuples(st.integers(0, 20), st.integers(0, 20)).filter(lambda r: r[0] != r[1]),
@@ -79,7 +78,7 @@ def test_templates_leave_the_facts_and_their_frequencies_as_they_are():
     assert PHRASED.splits["paraphrase"].disjoint
 
 
-@pytest.mark.parametrize("split", ["train", "head", "tail"])
+@pytest.mark.parametrize("split", first_by_default(["train", "head", "tail"]))
 def test_most_common_value_baseline_matches_maps_drawn_by_the_task(split):
     difficulty = FACTS.splits[split].difficulty
     frequency = zipf(difficulty["exponent"], difficulty["first"], difficulty["last"], 20)
@@ -97,7 +96,6 @@ def test_most_common_value_baseline_matches_maps_drawn_by_the_task(split):
     assert FACTS.baselines(split)["chance"].logprob == pytest.approx(-math.log(6))
 
 
-@settings(max_examples=20, deadline=None)
 @given(pairs=st.integers(2, 7), held_out=st.integers(0, 1), seed=st.integers(0, 2**31 - 1))
 def test_recall_asks_every_key_once(pairs, held_out, seed):
     batch = draw(RECALL, {"pairs": pairs, "held_out": held_out}, 22, 8, seed)
@@ -129,6 +127,7 @@ def test_recall_lists_are_halved_and_queries_are_in_uniform_order():
     assert all(within(count / 4096, 1 / 6, 4096) for count in orders.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["iid", "pairs"])
 def test_context_value_baseline_matches_a_simulation(split):
     task = make("mqar", pairs=2, more_pairs=3, keys=5, values=6)

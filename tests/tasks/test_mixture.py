@@ -5,7 +5,7 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
@@ -76,7 +76,6 @@ def test_batch_holds_the_samples_of_each_task(worlds):
         assert np.all(answers[~mask] == 0)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=3, max_size=3), st.sampled_from([1, 5, 8]))
 def test_answer_positions_are_those_with_weight(rows, most):
     positions, mask = map(np.asarray, find_answers(np.array(rows, np.float32), most=most))

@@ -4,18 +4,17 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
 from tests.tasks.memory_cases import agrees, drawn, factors_of, halves, read_and_answered
-from tests.tasks.task_cases import draw_split, one, within
+from tests.tasks.task_cases import draw_split, first_by_default, one, within
 
 TASK = make("n_back", n=3, larger_n=4, length=6, longer=8, symbols=4)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.sampled_from([(low, n, count) for n in range(1, 8) for low in (1, n) for count in range(n + 1, 9)]),
     held_out=st.integers(0, 1),
@@ -53,7 +52,7 @@ def test_train_and_iid_halve_the_cards_whatever_n_is():
     assert len(train) == len(iid)
 
 
-@pytest.mark.parametrize("split", ["iid", "n", "length"])
+@pytest.mark.parametrize("split", first_by_default(["iid", "n", "length"]))
 def test_seen_baseline_matches_a_simulation(split):
     batch, generator, measured = draw_split(TASK, split, 4096), np.random.default_rng(0), []
     for index in range(4096):

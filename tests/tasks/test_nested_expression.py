@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
@@ -52,7 +52,6 @@ def read(text, modulus):
     return value, depth + 1, [*closed, value], [*arities, len(values)]
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     which=st.sampled_from(tuple(TASKS)),
     depths=st.tuples(st.integers(1, 4), st.integers(1, 4)).map(sorted),
@@ -138,6 +137,7 @@ def test_depth_and_size_splits_hold_what_they_promise():
     assert task.splits["direct"].length == 5 * 5 + 2
 
 
+@pytest.mark.slow
 def test_shuffled_scratchpads_keep_their_values():
     task = make("nested_expression", arguments=2, depth=3, deeper=4, more_operations=7, scratchpad="shuffled")
     batch, differing = draw_split(task, "iid", COUNT), 0
@@ -150,6 +150,7 @@ def test_shuffled_scratchpads_keep_their_values():
     assert differing > COUNT / 4
 
 
+@pytest.mark.slow
 def test_baselines_match_the_predictors_on_other_samples():
     task = make("nested_expression", modulus=5, depth=2, deeper=3, operations=3, more_operations=4)
     baselines, count = task.baselines("iid"), 4096

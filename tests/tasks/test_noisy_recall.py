@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -22,7 +22,6 @@ def kinds(tokens):
     return "".join("v" if t <= 8 else "k" if t <= 14 else "n" for t in tokens)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.sampled_from([(n, m) for n in range(2, 6) for m in range(8) if 2 * n + m <= 14]),
     held_out=st.integers(0, 1),

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
 from tests.tasks.memory_cases import agrees, drawn, factors_of, halves, read_and_answered
-from tests.tasks.task_cases import draw_split, one, within
+from tests.tasks.task_cases import draw_split, first_by_default, one, within
 
 TASK = make("overwrite_recall", pairs=3, updates=2, more_updates=3, keys=5, values=12, single=0.5)
 
@@ -25,7 +25,6 @@ def history(example):
     return written, tokens[asked[0] :], answer
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     pairs=st.integers(2, 3),
     updates=st.integers(0, 3),
@@ -76,6 +75,7 @@ def share_first(task, difficulty):
     return np.mean(right)
 
 
+@pytest.mark.slow
 def test_single_writes_are_a_shortcut_that_the_counterfactual_exposes():
     task = make("overwrite_recall", pairs=3, updates=2, more_updates=3, keys=5, values=12, single=0.9)
     iid, exposed = (task.splits[split].difficulty for split in ("iid", "counterfactual"))
@@ -84,7 +84,7 @@ def test_single_writes_are_a_shortcut_that_the_counterfactual_exposes():
     assert share_first(task, {**exposed, "single": 0.9}) > 0.85, "a counterfactual that kept singles would be seen"
 
 
-@pytest.mark.parametrize("split", ["iid", "updates", "counterfactual"])
+@pytest.mark.parametrize("split", first_by_default(["iid", "updates", "counterfactual"]))
 def test_baselines_match_a_simulation(split):
     generator, batch = np.random.default_rng(0), draw_split(TASK, split, 4096)
     measured = {"context": [], "any": [], "first": []}

@@ -6,12 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
-from tests.tasks.task_cases import draw, draw_split, one, within, world
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, within, world
 
 NODES = 14
 TASKS = {direction: make("path_star", nodes=NODES, direction=direction) for direction in ("forward", "reverse")}
@@ -41,7 +41,6 @@ def walks(edges, start):
     return done
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     size=st.sampled_from(SIZES),
     direction=st.sampled_from(sorted(TASKS)),
@@ -76,7 +75,7 @@ def graph(example):
     return frozenset(edges), tuple(query)
 
 
-@pytest.mark.parametrize("degree", [2, 3])
+@pytest.mark.parametrize("degree", first_by_default([2, 3]))
 def test_held_out_graphs_occur_in_no_edge_order(degree):
     """5,760 and 268,800 graphs: the sample meets most of the first, and would often meet the same one of the others."""
     task = make("path_star", degree=degree, length=3, nodes=10 if degree == 3 else 8)
@@ -106,6 +105,7 @@ def test_there_is_no_shortcut_to_the_first_hop():
         assert all(within(slots[slot] / 4096, 0.25, 4096) for slot in range(4))
 
 
+@pytest.mark.slow
 def test_permitted_start_and_goal_pairs_are_equally_frequent():
     task = make("path_star")
     batch = draw_split(task, "train", 4096)
@@ -114,6 +114,7 @@ def test_permitted_start_and_goal_pairs_are_equally_frequent():
     assert all(within(count / 4096, 1 / 48, 4096) for count in pairs.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 @pytest.mark.parametrize("split", ["iid", "length", "degree"])
 def test_random_arm_baseline_matches_a_simulation(direction, split):
@@ -130,7 +131,7 @@ def test_random_arm_baseline_matches_a_simulation(direction, split):
     assert nats / 2048 == pytest.approx(baseline.logprob)
 
 
-@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("direction", first_by_default(["forward", "reverse"]))
 def test_teacherless_hides_what_would_be_fed_back_and_nothing_else(direction):
     sizes = dict(degree=3, length=4, nodes=16, direction=direction)
     task, taught = make("path_star", teacherless=True, **sizes), make("path_star", **sizes)
@@ -144,6 +145,7 @@ def test_teacherless_hides_what_would_be_fed_back_and_nothing_else(direction):
     assert all(split.decode_steps == split.answer_tokens for split in taught.splits.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 def test_teacherless_random_arm_guesses_all_of_the_arm_but_its_known_end(direction):
     task = make("path_star", degree=3, length=4, nodes=16, direction=direction, teacherless=True)
@@ -171,7 +173,7 @@ def first_edges(example):
     return set(edges[: len(answer)]) == set(itertools.pairwise(path)), listed[0] == answer[0]
 
 
-@pytest.mark.parametrize("split", LEAKY.splits)
+@pytest.mark.parametrize("split", first_by_default(LEAKY.splits))
 def test_goal_first_is_the_share_and_first_arm_what_it_is_worth(split):
     batch, baseline = draw_split(LEAKY, split, 2048), LEAKY.baselines(split)["first_arm"]
     arm, hop = np.array([first_edges(one(batch, index)) for index in range(2048)]).T

@@ -132,6 +132,7 @@ def test_neither_planted_is_the_task_itself_and_both_can_be():
     assert within(np.mean(right), 0.5 + 0.5 / 7, COUNT)
 
 
+@pytest.mark.slow
 def test_every_task_takes_both():
     one_of_each = {name: instance(case) for case, (name, _) in SIZES.items()}
     assert set(one_of_each) == set(TASKS)

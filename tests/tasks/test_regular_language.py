@@ -5,13 +5,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import TaskError, make
 from tasks.base import PROCESS
 from tasks.reasoning.automata import CLASSES, LANGUAGES, STATES, SYMBOLS
-from tests.tasks.task_cases import draw, draw_split, one, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, within
 
 LONGEST = 7
 SIZES = dict(length=LONGEST - 2, longer=LONGEST)
@@ -55,7 +55,6 @@ def walk(language, text):
     return states, value
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     language=st.sampled_from(LANGUAGES),
     lengths=st.tuples(st.integers(1, LONGEST), st.integers(1, LONGEST)).map(sorted),
@@ -94,7 +93,7 @@ def test_class_states_and_factors_are_those_of_the_string(language, lengths, hel
         assert task.check((), example, example.targets)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", first_by_default(LANGUAGES))
 def test_every_state_is_reached(language):
     states = draw(PLAIN[language], difficulty(LONGEST, LONGEST), LONGEST + 1, 4096).factors["state"]
     assert len(np.unique(states)) == STATES[language]
@@ -153,7 +152,7 @@ def test_wrong_and_shuffled_scratchpads_leave_the_answer_right():
         assert task.splits["direct"].length == SIZES["length"] + 1
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", first_by_default(LANGUAGES))
 def test_baselines_match_the_predictors_on_samples(language):
     """Both parts of the strings together, in their proportions, are uniform: the baselines are exact there."""
     task, tables = PLAIN[language], {}

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
@@ -40,7 +40,6 @@ def rounds(statements, given=()):
     return known
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     depths=st.tuples(st.integers(1, 4), st.integers(1, 4)).map(sorted),
     distractors=st.integers(0, 4),
@@ -114,6 +113,7 @@ def gap(task, difficulty):
     return np.max(np.abs(means) / (table.std(axis=0) * 2 / np.sqrt(count) + 1e-9))
 
 
+@pytest.mark.slow
 def test_no_count_says_anything_about_the_answer_unless_it_is_planted():
     """From proofs of two rules on: a broken chain of one rule shows its unsupported premise at once."""
     task = make("rule_deduction", depth=2, distractors=1, conjunctions=0.3)
@@ -142,6 +142,7 @@ def predictions(task, batch):
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "iid", "distractors", "names", "contrary", "counterfactual"])
 def test_baselines_match_the_predictors(split):
     sizes = dict(distractors=1, more_distractors=3, extra=1, conjunctions=0.3, agreement=0.6, shortcut=0.4)

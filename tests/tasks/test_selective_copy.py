@@ -4,18 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import TaskError
 from tests.tasks.memory_cases import agrees, drawn, factors_of, halves, read_and_answered
-from tests.tasks.task_cases import draw_split, one, within
+from tests.tasks.task_cases import draw_split, first_by_default, one, within
 
 TASK = make("selective_copy", length=3, longer=5, noise=4, more_noise=7, symbols=6, noise_symbols=2)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.sampled_from([(n, m) for n in range(1, 6) for m in range(8) if n + m <= 10]),
     held_out=st.integers(0, 1),
@@ -50,7 +49,7 @@ def test_train_and_iid_halve_the_mixtures():
     assert len(train) == len(iid) == math.comb(4, 2) * 4**2 // 2
 
 
-@pytest.mark.parametrize("split", ["iid", "length"])
+@pytest.mark.parametrize("split", first_by_default(["iid", "length"]))
 def test_shuffled_baseline_matches_a_simulation(split):
     batch, generator, measured = draw_split(TASK, split, 4096), np.random.default_rng(0), []
     for index in range(4096):

@@ -4,14 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import NO_ANSWER, TaskError
 from tasks.planning.puzzles4 import CELLS, candidates, grids, puzzles, symmetries
 from tasks.planning.sudoku4 import BLANK, FIRST_CELL, _solutions
-from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, within
 
 READING, SOLVER = make("sudoku4"), make("sudoku4", order="solver")
 LENGTHS = {READING: 16 + 12, SOLVER: 16 + 24}
@@ -43,7 +43,7 @@ def test_numbers_of_puzzles_are_the_known_ones():
     assert found.tolist() == [0, 0, 0, 0, 25_728, 58_368, 1_536]
 
 
-@pytest.mark.parametrize("grid", [0, 1])
+@pytest.mark.parametrize("grid", first_by_default([0, 1]))
 def test_masks_of_the_table_are_those_with_a_unique_solution(grid):
     table, generator = puzzles(), np.random.default_rng(grid)
     solved = table.solved[grid] + 1
@@ -79,7 +79,6 @@ def _options(puzzle, cell):
 
 
 @pytest.mark.parametrize("task", [READING, SOLVER], ids=["reading", "solver"])
-@settings(max_examples=15, deadline=None)
 @given(
     clues=st.integers(4, 15),
     low=st.integers(1, 5),
@@ -127,6 +126,7 @@ def test_mates_are_on_different_sides():
     assert within(np.mean(train[:, 0] == 1), 0.125, 2048)  # a half of the cells is given, digits are uniform
 
 
+@pytest.mark.slow
 def test_puzzles_are_uniform():
     """With five clues and three rounds the first grid has 208 masks for 96 images, the second 496 for 192."""
     batch = draw_split(make("sudoku4", clues=5, fewer_clues=4, rounds=3), "train", 4096)
@@ -143,7 +143,7 @@ def test_puzzles_are_uniform():
     assert within(blank[:, 0].mean(), 11 / 16, 4096)
 
 
-@pytest.mark.parametrize("split", ["iid", "rounds"])
+@pytest.mark.parametrize("split", first_by_default(["iid", "rounds"]))
 def test_guesses_reach_their_baselines(split):
     batch, generator, count = draw_split(READING, split), np.random.default_rng(0), 1500
     right = {"row": 0, "candidates": 0}

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import make
 from tasks.base import NO_ANSWER, TaskError
-from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within
+from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, within
 
 TASK = make("topological_sort")
 SMALL = make("topological_sort", vertices=4, nodes=6, fewest=1, ancestors=2, more_ancestors=3, depth=1, deeper=2)
@@ -41,7 +41,6 @@ def right_orders(edges, wanted):
     return [(v, *order) for v in ready for order in right_orders(edges, wanted - {v})]
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     ancestors=st.sampled_from([(1, 1), (2, 6), (6, 6), (4, 4)]),
     depth=st.sampled_from([(1, 1), (1, 4), (4, 4), (6, 6)]),
@@ -122,7 +121,7 @@ def test_mates_lie_on_opposite_sides():
     assert len(mates & iid) > 100
 
 
-@pytest.mark.parametrize("split", ["train", "size", "depth"])
+@pytest.mark.parametrize("split", first_by_default(["train", "size", "depth"]))
 def test_baselines_are_what_the_predictors_reach(split):
     batch, baselines, lucky, logprobs = draw_split(TASK, split), TASK.baselines(split), [], []
     for index in range(150):
