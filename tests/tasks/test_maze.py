@@ -256,19 +256,22 @@ def test_splits_hold_different_mazes_and_mirror_images_lie_on_opposite_sides():
         sides.append([(relative(m, ends, 3), relative(m, ends, 3, flip=True)) for m, *ends in found])
     mazes = [{q[0] for q, image in side if q[0] != image[0]} for side in sides]
     images = [{image[0] for q, image in side if q[0] != image[0]} for side in sides]
-    assert len(mazes[0]) == len(mazes[1]) == (192 - SYMMETRIC) // 2
+    assert len(mazes[0]) == len(mazes[1]) == (192 - symmetric()) // 2
     assert not mazes[0] & mazes[1]
     assert mazes[0] == images[1]
     own = [{q for q, image in side if q[0] == image[0]} for side in sides]
-    assert len({maze for maze, *_ in own[0]}) == SYMMETRIC
+    assert len({maze for maze, *_ in own[0]}) == symmetric()
     assert not own[0] & own[1]
     assert not own[0] & {(maze, target, origin) for maze, origin, target in own[0]}
 
 
-SYMMETRIC = sum(
-    tree == frozenset(frozenset((r, 2 - c) for r, c in opening) for opening in tree)
-    for tree in set(drawn_trees("wilson"))
-)
+@cache
+def symmetric():
+    """How many mazes are their own mirror image."""
+    return sum(
+        tree == frozenset(frozenset((r, 2 - c) for r, c in opening) for opening in tree)
+        for tree in set(drawn_trees("wilson"))
+    )
 
 
 @pytest.mark.parametrize("answer", ["path", "moves", "first"])
