@@ -1,15 +1,26 @@
 """Strict numerics for every test, and two host devices so that sharding is exercised on any machine.
 
-Compiled programs are kept beside pytest's own cache: workers, processes that a test starts and the next run share them.
+Compiling is most of what the suite costs. Compiled programs are kept next to pytest's own cache: workers, processes
+that a test starts and the next run share them. Only tests marked `as_shipped` compile as users' programs do.
 """
 
+import ctypes
+import gc
 import os
+import resource
 import shutil
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=2",
+        "--xla_cpu_use_fusion_emitters=false",  # the older emitters compile more than twice as fast
+        "--xla_cpu_parallel_codegen_split_count=1",  # the other core has a worker of its own
+    )
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see population.lapack_on_one_thread
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see device_grid.lapack_on_one_thread
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
@@ -28,16 +39,58 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+MEMORY_LIMIT = 2 * 2**30  # bytes at which a process drops what it compiled; one test adds less than 1 GiB
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Compiling is most of what the suite costs: only tests marked `as_shipped` optimize as users' programs do."""
+    """Optimize for tests marked `as_shipped` only; free the compiled programs of a process that has grown large."""
     jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("as_shipped") is None)
+    if memory() > MEMORY_LIMIT:
+        forget_programs()
+
+
+@pytest.fixture(autouse=True)
+def as_shipped(request, monkeypatch):
+    """Tests marked `as_shipped` compile the lab's programs with the emitters that users' programs are compiled with."""
+    if request.node.get_closest_marker("as_shipped"):
+        from lab.engine import device_grid
+
+        options = {**device_grid.OPTIONS["cpu"], "xla_cpu_use_fusion_emitters": True}
+        monkeypatch.setitem(device_grid.OPTIONS, "cpu", options)
+
+
+def memory():
+    """Bytes of this process that are in memory; 0 where the system doesn't say (no Linux)."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
+
+
+def forget_programs():
+    """Drop all compiled programs, and give their memory back to the system."""
+    from tests.lab.conftest import PROGRAMS
+
+    PROGRAMS._programs.clear()
+    jax.clear_caches()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc
+        libc.malloc_trim(0)
+
+
+LONGEST = (
+    "test_device_grid.py",
+    "test_kill.py",
+    "test_trainer.py",
+    "test_refine_command.py",
+    "test_bottlenecks.py",
+    "test_training_data.py",
+    "test_conformance.py",
+)
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left with one at the end."""
-    longest = ("test_population.py", "test_kill.py", "test_study.py")
-    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from lab.errors import UserError
 from lab.jobs.workdir import Workdir
 from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
+from tests.run_commands import commands
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,6 +26,13 @@ def command(*arguments, cwd=ROOT, timeout=60):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def quick_command():
+    """`command` without the seconds of a start, for what trains nothing."""
+    with commands() as quick:
+        yield quick
 
 
 def assert_one_sentence(done, message):
@@ -222,13 +230,13 @@ def test_checkpoints_of_nobody_are_refused(tmp_path):
         (["--config=ablations/pruning.py", "--process=1"], "add --distributed"),
     ],
 )
-def test_the_command_line(arguments, message, tmp_path):
+def test_the_command_line(arguments, message, tmp_path, quick_command):
     # --plan, so that a mistake that slips through trains nothing.
-    assert_one_sentence(command(*arguments, "--plan", f"--workdir={tmp_path}"), message)
+    assert_one_sentence(quick_command(*arguments, "--plan", f"--workdir={tmp_path}"), message)
 
 
 STUDY = """
-from lab.grid import axis, study_config
+from lab.study.grid import axis, study_config
 def get_config():
     config = study_config()
     {inside_config}
@@ -258,9 +266,9 @@ def sweep(config):
         ),
     ],
 )
-def test_a_broken_study_file(text, message, tmp_path):
+def test_a_broken_study_file(text, message, tmp_path, quick_command):
     (tmp_path / "study.py").write_text(text)
-    done = command("--config=study.py", "--plan", f"--workdir={tmp_path}", cwd=tmp_path)
+    done = quick_command("--config=study.py", "--plan", f"--workdir={tmp_path}", cwd=tmp_path)
     assert_one_sentence(done, message)
 
 
@@ -271,23 +279,23 @@ def test_a_broken_record_is_named(content, tmp_path):
         open_workdir(tmp_path).claim()
 
 
-def test_a_full_disk_while_writing_the_record_is_said(tmp_path):
+def test_a_full_disk_while_writing_the_record_is_said(tmp_path, quick_command):
     """A work directory on a file system that is full: /dev/full refuses every write."""
     (tmp_path / "study.json.partial").symlink_to("/dev/full")
-    done = command(f"--config={ROOT / 'tests' / 'tiny_study.py'}", f"--workdir={tmp_path}")
+    done = quick_command(f"--config={ROOT / 'tests' / 'tiny_study.py'}", f"--workdir={tmp_path}")
     assert_one_sentence(done, "No space left on device")
 
 
-def test_an_unwritable_work_directory_is_said(tmp_path):
+def test_an_unwritable_work_directory_is_said(tmp_path, quick_command):
     (tmp_path / "file").write_text("")
-    done = command("--config=ablations/pruning.py", f"--workdir={tmp_path / 'file'}")
+    done = quick_command("--config=ablations/pruning.py", f"--workdir={tmp_path / 'file'}")
     assert_one_sentence(done, "can't be used")
 
 
-def test_a_locked_directory_is_said_by_the_command(tmp_path):
+def test_a_locked_directory_is_said_by_the_command(tmp_path, quick_command):
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = command("--config=ablations/pruning.py", f"--workdir={tmp_path}")
+        done = quick_command("--config=ablations/pruning.py", f"--workdir={tmp_path}")
     assert_one_sentence(done, "in use by another process")
 
 

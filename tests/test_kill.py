@@ -19,7 +19,9 @@ from lab.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "tests" / "tiny_study.py"
-COMMAND = ("env", "-u", "XLA_FLAGS", sys.executable, str(ROOT / "run.py"), f"--config={STUDY}")
+RUN = (sys.executable, str(ROOT / "run.py"), f"--config={STUDY}")
+COMMAND = ("env", "-u", "XLA_FLAGS", *RUN)
+QUICK = ("env", "JAX_DISABLE_MOST_OPTIMIZATIONS=true", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0", *RUN)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,15 @@ def uninterrupted(tmp_path_factory, worker_id):
     return folder / "whole"
 
 
+def test_killed_while_training_and_run_again_it_ends_in_the_same_bytes(tmp_path):
+    finish(QUICK, tmp_path / "whole")
+    assert killed_at(QUICK, tmp_path / "killed", "train", 0.0)
+    assert not (tmp_path / "killed" / "results.csv").exists()
+    finish(QUICK, tmp_path / "killed")
+    assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
+
+
+@pytest.mark.e2e
 def test_killed_again_and_again_it_ends_in_the_same_bytes(uninterrupted):
     """Each kill comes earlier in the study than the next, so that none finds its moment gone by.
 
@@ -53,6 +64,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(uninterrupted):
     assert numbers(workdir) == numbers(uninterrupted)
 
 
+@pytest.mark.e2e
 def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupted):
     workdir = uninterrupted.parent / "preempted"
     there = MOMENTS["train"][0](workdir)
@@ -71,6 +83,7 @@ def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupt
     assert numbers(workdir) == numbers(uninterrupted)
 
 
+@pytest.mark.e2e
 def test_two_hosts_end_as_one_to_the_byte(uninterrupted):
     """Two processes of one job over loopback: each trains a shard, the first judges both."""
     workdir = uninterrupted.parent / "hosts"
@@ -86,6 +99,7 @@ def test_two_hosts_end_as_one_to_the_byte(uninterrupted):
     assert numbers(workdir) == numbers(uninterrupted)
 
 
+@pytest.mark.e2e
 def test_sigterm_while_nothing_has_to_be_saved_ends_at_once(uninterrupted):
     process = start(COMMAND, uninterrupted, subprocess.PIPE)
     assert process.stdout is not None
@@ -97,6 +111,7 @@ def test_sigterm_while_nothing_has_to_be_saved_ends_at_once(uninterrupted):
     finish(COMMAND, uninterrupted)
 
 
+@pytest.mark.e2e
 def test_views_are_rebuilt_and_nothing_is_trained(uninterrupted):
     before = numbers(uninterrupted)
     checkpoints = sorted(p.stat().st_mtime_ns for p in (uninterrupted / "checkpoints").rglob("*"))
@@ -113,6 +128,7 @@ def test_views_are_rebuilt_and_nothing_is_trained(uninterrupted):
     assert sorted(p.stat().st_mtime_ns for p in (uninterrupted / "checkpoints").rglob("*")) == checkpoints
 
 
+@pytest.mark.e2e
 def test_added_seeds_keep_the_old_rows_and_train_the_new_ones_alone(uninterrupted):
     workdir = uninterrupted.parent / "more"
     shutil.copytree(uninterrupted, workdir)

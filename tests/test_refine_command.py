@@ -5,10 +5,11 @@ import json
 import pytest
 
 import analysis
+from tests.run_commands import commands
 from tests.test_bad_input import ROOT, assert_one_sentence, command
 
 STUDY = """
-from lab.grid import axis, product
+from lab.study.grid import axis, product
 from tests import tiny_study
 
 
@@ -38,6 +39,7 @@ def run(root, *arguments):
     return command(f"--config={root / 'study.py'}", f"--workdir={root / 'work'}", *arguments, timeout=400)
 
 
+@pytest.mark.e2e
 def test_a_study_grows_by_what_is_open(refined):
     root, printed = refined
     looks = json.loads((root / "work" / "looks.json").read_text())
@@ -51,6 +53,7 @@ def test_a_study_grows_by_what_is_open(refined):
     assert study.verdicts["refinement"]["seeds"] == [6, 9]
 
 
+@pytest.mark.e2e
 def test_without_the_flag_a_refined_study_is_only_shown_again(refined):
     root, _ = refined
     before = (root / "work" / "verdicts.json").read_bytes()
@@ -62,6 +65,7 @@ def test_without_the_flag_a_refined_study_is_only_shown_again(refined):
     assert "Refined: looked at 2 of at most 2 times, at 6, 9 seeds" in (root / "work" / "report.md").read_text()
 
 
+@pytest.mark.e2e
 def test_what_was_fixed_before_the_first_look_stays(refined):
     root, _ = refined
     assert_one_sentence(run(root, "--refine", "--looks=3"), "--looks=3: 2 were planned before the first")
@@ -70,6 +74,7 @@ def test_what_was_fixed_before_the_first_look_stays(refined):
 
 def test_options_without_refine(tmp_path):
     study = f"--config={ROOT / 'tests' / 'tiny_study.py'}"
-    assert_one_sentence(command(study, "--looks=3"), "add --refine")
-    assert_one_sentence(command(study, "--refine", f"--workdir={tmp_path}"), "has 3 settings of prune.sparsity")
-    assert_one_sentence(command(study, "--refine", "--looks=1"), "--looks")
+    with commands() as quick:
+        assert_one_sentence(quick(study, "--looks=3"), "add --refine")
+        assert_one_sentence(quick(study, "--refine", f"--workdir={tmp_path}"), "has 3 settings of prune.sparsity")
+        assert_one_sentence(quick(study, "--refine", "--looks=1"), "--looks")

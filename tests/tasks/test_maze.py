@@ -268,9 +268,11 @@ def test_splits_hold_different_mazes_and_mirror_images_lie_on_opposite_sides():
 
 @cache
 def symmetric():
-    """How many mazes are their own mirror images."""
-    flipped = lambda tree: frozenset(frozenset((r, 2 - c) for r, c in opening) for opening in tree)  # noqa: E731
-    return sum(tree == flipped(tree) for tree in set(drawn_trees("wilson")))
+    """How many mazes are their own mirror image."""
+    return sum(
+        tree == frozenset(frozenset((r, 2 - c) for r, c in opening) for opening in tree)
+        for tree in set(drawn_trees("wilson"))
+    )
 
 
 @pytest.mark.parametrize("answer", first_by_default(["path", "moves", "first"]))

@@ -38,6 +38,13 @@ def plan():
     return make_plan(study_of(), local_layout())
 
 
+@pytest.fixture(scope="module")
+def training(plan):
+    """(a program of the plan, its call on all cells), compiled once for all tests: as shipped."""
+    program = plan.program_groups[-1].program
+    return program, lifted(program, plan.layout)
+
+
 def lifted(program, layout):
     call = lambda start, seed, knobs, state: step.train_call(program, start, seed, knobs, state)  # noqa: E731
     return device_grid.over_cells(call, layout, shared=1, own=3)
@@ -64,10 +71,10 @@ def assert_trees_equal(a, b):
 
 
 @pytest.mark.as_shipped
-def test_no_collectives_in_the_compiled_training_program(plan):
-    program = plan.program_groups[-1].program
+def test_no_collectives_in_the_compiled_training_program(plan, training):
+    program, call = training
     args = arguments(plan, program)
-    text = lifted(program, plan.layout).lower(*args).compile().as_text()
+    text = call.lower(*args).compile().as_text()
     assert "while" in text  # the scan is there, so the text is of the training program
     assert not COLLECTIVES.search(text)
 
@@ -75,11 +82,12 @@ def test_no_collectives_in_the_compiled_training_program(plan):
 TRAINED = """
 import hashlib, sys, jax, numpy as np
 from dataclasses import replace
-from lab import bench_programs, population
-from lab.programs import Programs
+from lab.bench import programs as bench
+from lab.engine.device_grid import Layout
+from lab.engine.program_cache import Programs
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
-program = replace(bench_programs.reference(64, 32, 64), call_steps=2)
-step, _ = bench_programs.training(program, Programs(population.Layout("cpu", int(sys.argv[1]), 1, 1)))
+program = replace(bench.reference(64, 32, 64), call_steps=2)
+step, _ = bench.training(program, Programs(Layout("cpu", int(sys.argv[1]), 1, 1)))
 state = jax.device_get(step())
 print(hashlib.sha256(b"".join(np.asarray(leaf)[0].tobytes() for leaf in jax.tree.leaves(state))).hexdigest())
 """
@@ -87,18 +95,19 @@ print(hashlib.sha256(b"".join(np.asarray(leaf)[0].tobytes() for leaf in jax.tree
 
 READ = """
 import hashlib, sys, jax, numpy as np
-from analysis.geometry import over_points
-from lab.population import Layout, place
-from lab.programs import Programs
+from analysis.metrics.geometry import over_points
+from lab.engine.device_grid import Layout, to_devices
+from lab.engine.program_cache import Programs
 jax.config.update("jax_num_cpu_devices", devices := int(sys.argv[1]))
 layout = Layout("cpu", devices, 1, 1)
 points = np.random.default_rng(0).standard_normal((1, 4096, 64), np.float32)
-points = place(np.repeat(points, devices, axis=0), layout)
+points = to_devices(np.repeat(points, devices, axis=0), layout)
 read = Programs(layout).get("read", (), lambda z: over_points(z, z), (points,))
 print(hashlib.sha256(np.asarray(read(points))[0].tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [TRAINED, READ], ids=["trained", "read"])
 def test_a_cell_is_the_same_to_the_bit_on_2_cpu_devices_and_on_5(program):
     # At a size where XLA would split a product over the threads that devices bring along.
@@ -118,9 +127,8 @@ def test_programs_are_compiled_with_their_platforms_options(monkeypatch):
 
 
 @pytest.mark.as_shipped
-def test_one_nan_cell_leaves_its_neighbours_unchanged(plan):
-    program = plan.program_groups[-1].program
-    call = lifted(program, plan.layout)
+def test_one_nan_cell_leaves_its_neighbours_unchanged(plan, training):
+    program, call = training
     rate = [2e-3] * 4
     well, well_loss = call(*arguments(plan, program, **{"optimizer.learning_rate": rate}))
     rate[1] = float("nan")
@@ -272,9 +280,14 @@ def program_with(mechanisms):
     ), plan
 
 
-@functools.cache
 def trained(mechanisms, width):
     """(state, losses) of many cells, with some mechanisms compiled in, and the knobs' values: see `tried`."""
+    return _trained(mechanisms, width, tuple(device_grid.OPTIONS["cpu"].items()))
+
+
+@functools.lru_cache(maxsize=4)
+def _trained(mechanisms, width, options):
+    """Bits are compared only with those that were compiled with the same options."""
     program, plan = program_with(mechanisms)
     layout = Layout("cpu", 1, width, cells_in(mechanisms))
     values = tried(mechanisms)
@@ -348,6 +361,7 @@ def test_a_mechanism_is_the_only_one_of_its_company_at_each_of_its_places():
         assert max(Counter(place for name in company for place in probe_sites(name)).values()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.as_shipped
 @pytest.mark.parametrize(
     ("name", "company"), [pytest.param(name, company, id=name) for company in COMPANIES for name in company]
@@ -363,8 +377,14 @@ def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(name, compa
     assert_sound(company, 1, cells_of(name, company))
 
 
-@pytest.mark.as_shipped
-@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize(
+    "width",
+    [
+        pytest.param(1, id="compiled fast"),
+        pytest.param(1, id="as shipped", marks=[pytest.mark.slow, pytest.mark.as_shipped]),
+        pytest.param(4, id="as shipped, 4 together", marks=[pytest.mark.slow, pytest.mark.as_shipped]),
+    ],
+)
 def test_neutral_knobs_are_bitwise_the_program_without_all_mechanisms(width):
     """And one compiled program serves many pairs of their strengths."""
     assert_neutral(EVERY, width)
@@ -390,6 +410,7 @@ def test_where_a_mechanism_that_needs_room_is_neutral_it_is_not_compiled_in(name
             assert {study.key(cell, group.stage) for cell in cells} == keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZED)
 def test_one_program_serves_sixteen_values_of_what_needs_room(name):
     """Over its whole range; and pairs of it and of the strengths of what needs none."""
@@ -403,10 +424,9 @@ def test_one_program_serves_pairs_of_what_needs_room():
 
 
 @pytest.mark.as_shipped
-def test_cells_rerun_alone_are_bitwise_the_same(plan):
-    program = plan.program_groups[-1].program
+def test_cells_rerun_alone_are_bitwise_the_same(plan, training):
+    program, call = training
     start, seeds, knobs, state = arguments(plan, program)
-    call = lifted(program, plan.layout)
     together, _ = call(start, seeds, knobs, state)
     pick = np.asarray([3, 0])
     rows = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[pick]), (seeds, knobs, state))

@@ -139,7 +139,11 @@ def cut_off(store_dir, copy, step, chunks=slice(None)):
                 shutil.rmtree(path)
 
 
-@pytest.mark.parametrize("chunks", [slice(None), slice(1)], ids=["between saves", "between two chunks of one save"])
+@pytest.mark.parametrize(
+    "chunks",
+    [slice(None), pytest.param(slice(1), marks=pytest.mark.slow)],
+    ids=["between saves", "between two chunks of one save"],
+)
 def test_a_run_cut_off_while_training_ends_with_the_same_numbers(trained, tmp_path, chunks):
     plan, store, _ = trained
     first = plan.study.stages[0].saves[0]
@@ -277,10 +281,16 @@ def long_run(tmp_path_factory):
     return carry_out(study_of(config, tiny_sweep((0.0,), 1)), tmp_path_factory.mktemp("long"))
 
 
+FAST_HARMS = [(harm, -1) for harm in ("truncated", "flipped byte", "no index", "lost", "half a state")]
+FAST_HARMS.append(("half a state", 0))
+SLOW_HARMS = [(harm, which) for harm, _ in FAST_HARMS[:5] for which in (0, 1, -2) if (harm, which) not in FAST_HARMS]
+
+
 # Orbax leaves reads of its own behind when a load fails, which complain of a closed event loop when they end.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("which", [0, 1, -2, -1])
-@pytest.mark.parametrize("harm", ["truncated", "flipped byte", "no index", "lost", "half a state"])
+@pytest.mark.parametrize(
+    ("harm", "which"), [*FAST_HARMS, *(pytest.param(*h, marks=pytest.mark.slow) for h in SLOW_HARMS)]
+)
 def test_a_damaged_checkpoint_is_passed_over(long_run, tmp_path, harm, which):
     """Whatever is damaged, at whichever step, the study ends with the same numbers, and can be read as a whole."""
     plan, store, _ = long_run
@@ -413,6 +423,7 @@ def test_a_wave_cut_off_goes_on_with_another_chunk_to_the_same_bits(trained, tmp
     assert_same(moved, everything(store, keys_of(plan, 1)))
 
 
+@pytest.mark.slow
 def test_a_wave_cut_off_on_two_devices_goes_on_on_one(trained, tmp_path):
     """XLA fuses a program for a single device otherwise, so the last bits differ; test_kill.py goes from 5 to 2."""
     plan, store, _ = trained

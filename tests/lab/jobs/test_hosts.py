@@ -43,7 +43,7 @@ def test_being_asked_to_stop_is_handed_on(tmp_path):
     """The child says with its own status that it has saved."""
     child = "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75));"
     child += f"pathlib.Path({str(tmp_path / 'up')!r}).touch(); time.sleep(60)"
-    parent = "import os\nfrom lab import hosts\nwith hosts._listening():\n    "
+    parent = "import os\nfrom lab.jobs import hosts\nwith hosts._listening():\n    "
     parent += f"raise SystemExit(hosts._child(['-c', {child!r}], dict(os.environ)))"
     process = subprocess.Popen(
         [sys.executable, "-c", parent], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,5 +1,7 @@
 """What is inserted and taken out again: hidden states move, and nothing that the model computes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,14 +16,18 @@ from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config
 from tests.lab.mechanisms.test_bottlenecks import SPEC, TOKENS_BxL, reading
 
-PARAMS = jax.tree.map(lambda p: p * 2, model.init(jax.random.key(0), SPEC))
-RUN = jax.jit(lambda hook: model.run(PARAMS, TOKENS_BxL, SPEC, hook=hook)[:2], static_argnums=0)
+
+@functools.partial(jax.jit, static_argnums=0)
+def run(hook):
+    """Logits and hidden states of a model that is far from its first weights."""
+    params = jax.tree.map(lambda p: p * 2, model.init(jax.random.key(0), SPEC))
+    return model.run(params, TOKENS_BxL, SPEC, hook=hook)[:2]
 
 
 @pytest.mark.parametrize("changed", [{"stretch": 9.0}, {"write": 2.0}, {"stretch": 5.0, "write": 0.5}])
 def test_hidden_states_move_and_answers_stay(changed):
-    logits, hidden = RUN(reading("insertion"))
-    other_logits, other_hidden = RUN(reading("insertion", **{f"insertion__{k}": v for k, v in changed.items()}))
+    logits, hidden = run(reading("insertion"))
+    other_logits, other_hidden = run(reading("insertion", **{f"insertion__{k}": v for k, v in changed.items()}))
     np.testing.assert_allclose(other_logits, logits, atol=2e-5)
     np.testing.assert_array_equal(other_hidden[0], hidden[0])  # the embedding
     for layer in range(1, SPEC.layers + 1):
