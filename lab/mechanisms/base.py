@@ -286,9 +286,13 @@ class Mechanism:
         return ""
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
-        """The model's sizes where it is compiled in.
+        """The model's sizes where it is compiled in: with room for what a traced knob can't change.
 
-        Knobs that have `sizes` are at the largest value of the study's cells, others as the cell has them.
+        Knobs that have `sizes` are at the largest value of the study's cells, others as the cell has them. How much of
+        the room a cell uses is traced: `hook` gives it at a hook point of its own, which a loop may call, so `hook` may
+        not keep what it was given. Cells at neutral run without the room; a larger one may round differently, and
+        changes the keys of all other cells. Room must not move other parameters' draws: learned vectors are a
+        `Vectors` module each, and a table's first rows are the same whatever its length.
         """
         return spec
 

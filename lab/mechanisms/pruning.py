@@ -17,7 +17,7 @@ from jax import lax
 from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, StageSetup, StepView, Update
 from lab.mechanisms.looped import TURNS
 from lab.mechanisms.pruning_masks import SCOPES, SPREADS, annealed, cubic, masked, masks_of, prunable, regrown
-from lab.mechanisms.pruning_scores import METHODS, scores_at_entry, scores_later, uniform
+from lab.mechanisms.pruning_scores import METHODS, scores_at_start, scores_later, uniform
 
 MASK_EVERY = 10  # steps from one choice of the masks to the next while sparsity grows
 REGROW_EVERY = 5 * MASK_EVERY  # steps from one exchange to the next: a new weight needs time to become large
@@ -134,7 +134,7 @@ class Pruning(Mechanism):
 
     def on_stage_start(self, params: Params, extra: Extra, knobs: Knobs, view: StepView) -> Extra:
         """Choose the masks from the parameters and the batch as they are now."""
-        scores = scores_at_entry(knobs[METHOD.name], params, view)
+        scores = scores_at_start(knobs[METHOD.name], params, view)
         sparsity = cubic(knobs[SPARSITY.name], jnp.int32(0), knobs[OVER.name])
         return {**extra, **masks_of(scores, sparsity, knobs[SCOPE.name], knobs[SPREAD.name]), SINCE: view.step}
 

@@ -23,7 +23,7 @@ READERS = {
 }
 
 
-def scores_at_entry(method: str, params: Params, view: StepView) -> Kernels:
+def scores_at_start(method: str, params: Params, view: StepView) -> Kernels:
     """Scores from the parameters and the batch at which pruning starts."""
     kernels = prunable(params)
     if method == "snip":

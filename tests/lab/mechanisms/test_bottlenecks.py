@@ -49,7 +49,7 @@ def program():
     return make_plan(study_of(), local_layout()).program_groups[0].program
 
 
-def begun(program, name, step=0, **changed):
+def started(program, name, step=0, **changed):
     """The state of a cell in which a mechanism begins at `step`, its program and its knobs."""
     using, knobs = replace(program, mechanisms=(name,), starting=(name,)), knobs_of(**changed)
     state = train.begin(using, train.init(using, ZERO), knobs, ZERO, jnp.int32(step))
@@ -233,7 +233,7 @@ def test_a_cut_model_is_the_narrow_one(program, share, positions):
 
 def test_fresh_weights_have_the_narrow_models_variance_and_stay_cut(program):
     wide = replace(program, spec=replace(program.spec, width=128, heads=4, mlp_width=64))
-    using, knobs, state = begun(wide, "width", width__active=0.25)
+    using, knobs, state = started(wide, "width", width__active=0.25)
     thin = model.init(jax.random.key(4), replace(wide.spec, width=32))
     full = pieces(train.init(wide, ZERO).params)
     for path, leaf in pieces(state.params).items():
@@ -249,7 +249,7 @@ def test_fresh_weights_have_the_narrow_models_variance_and_stay_cut(program):
         if leaf.ndim == 2:
             np.testing.assert_array_equal(np.asarray(trained[path]) != 0, np.asarray(leaf) != 0)
             assert abs(np.asarray(trained[path])).max() < 1.5 * abs(np.asarray(leaf)).max()  # rescaled once only
-    later = begun(wide, "width", step=12, width__active=0.25)[2]  # what is cut after training keeps its weights
+    later = started(wide, "width", step=12, width__active=0.25)[2]  # what is cut after training keeps its weights
     leaf = pieces(later.params)["['embedding']"]
     np.testing.assert_array_equal(leaf[:, :32], full["['embedding']"][:, :32])
 
@@ -269,7 +269,7 @@ def test_cut_queries_and_keys_are_those_of_smaller_heads(program, active):
     for example in range(3):
         expected, _ = numpy_forward(theirs, np.asarray(TOKENS_BxL[example]), SPEC)
         np.testing.assert_allclose(logits[example], expected, rtol=1e-4, atol=1e-5)
-    state = begun(replace(program, spec=SPEC), "head_dim", head_dim__active=active / 8)[2]
+    state = started(replace(program, spec=SPEC), "head_dim", head_dim__active=active / 8)[2]
     kernel = np.asarray(state.params["block_0"]["attention"]["qkv"]["kernel"]).reshape(16, 3, 2, 8)
     assert not kernel[:, :2, :, active:].any()
     assert (kernel[:, :2, :, :active] != 0).all()
@@ -277,7 +277,7 @@ def test_cut_queries_and_keys_are_those_of_smaller_heads(program, active):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "positions", "told"),
+    ("knobs", "positions", "message"),
     [
         (dict(width=dict(active=0.3)), "learned", "whole number of dimensions for each of 2 heads"),
         (dict(width=dict(active=0.5)), "rotary", "rotary"),
@@ -288,10 +288,10 @@ def test_cut_queries_and_keys_are_those_of_smaller_heads(program, active):
         (dict(vib=dict(beta=1.0, layer=5)), "learned", r"vib.layer=5 must lie in \[0, 1\]"),
     ],
 )
-def test_what_the_model_lacks_is_refused(knobs, positions, told):
+def test_what_the_model_lacks_is_refused(knobs, positions, message):
     config = tiny_config()
     config.knobs, config.model.positions = knobs, positions
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         study_of(config)
 
 
@@ -343,7 +343,7 @@ def quantized(tmp_path_factory):
 
 
 def test_a_study_is_evaluated_with_what_stays(quantized):
-    """The recorded log-probabilities, recomputed from the checkpoints; a second program only where something stays."""
+    """The recorded log-probabilities, recomputed from the checkpoints; a second one where something acts in it."""
     plan, store, _, programs = quantized
     lengths = len(evaluate.evaluations(plan.study))
 

@@ -343,7 +343,7 @@ def test_keys_know_what_decides_a_curriculums_numbers():
 
 
 @pytest.mark.parametrize(
-    ("grid", "knobs", "told"),
+    ("grid", "knobs", "message"),
     [
         (axis("curriculum.order", ("fixed", "rmap")), {}, "must be one of fixed, ramp, anti, random, progress"),
         (axis("curriculum.order", ("fixed", "ramp"), stage="prune"), {}, "curriculum.order acts from the first stage"),
@@ -352,10 +352,10 @@ def test_keys_know_what_decides_a_curriculums_numbers():
         (axis("curriculum.mix", (0.0, 0.5)), dict(order=1), "must be one of fixed, ramp"),
     ],
 )
-def test_a_users_mistakes_are_said(grid, knobs, told):
+def test_a_users_mistakes_are_said(grid, knobs, message):
     config = tiny_config()
     config.knobs = dict(curriculum=knobs)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         study_of(config, product(tiny_sweep(), grid))
 
 

@@ -294,7 +294,7 @@ def test_a_program_without_it_and_one_with_room_for_the_most(knob):
     assert len(set(more.values())) == 4
     larger = keys_by_value(knob, (neutral, 4, 5))
     assert larger[neutral] == keys[neutral]
-    assert larger[4] != keys[4]  # another room may round otherwise
+    assert larger[4] != keys[4]  # another room may round differently
 
 
 # A whole study: every cell pauses and loops, some think.

@@ -17,7 +17,7 @@ from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import DataSource, Update
 from lab.mechanisms.pruning import MASK_EVERY, REGROW_EVERY
 from lab.mechanisms.pruning_masks import SCOPES, erk_counts, kept, lowest, masks_of, prunable, regrown
-from lab.mechanisms.pruning_scores import input_norms, magnitude, scores_at_entry
+from lab.mechanisms.pruning_scores import input_norms, magnitude, scores_at_start
 from lab.nn import model
 from lab.prng import derive_key
 from lab.storage import checkpoint
@@ -134,7 +134,7 @@ def program():
 
 
 @pytest.fixture(scope="module")
-def seen(program):
+def at_start(program):
     """The model's start, what a mechanism sees there, and both as float64 NumPy."""
     seed = jnp.int32(1)
     params = jax.jit(lambda: train.init(program, seed).params)()
@@ -147,12 +147,12 @@ def seen(program):
 
 
 def scores_of(method, params, here):
-    return jax.jit(lambda p: scores_at_entry(method, p, here))(params)
+    return jax.jit(lambda p: scores_at_start(method, p, here))(params)
 
 
-def test_snip_is_the_weight_times_the_slope_of_the_loss(program, seen):
+def test_snip_is_the_weight_times_the_slope_of_the_loss(program, at_start):
     """By central differences of a float64 NumPy model, for some weights of every kernel."""
-    params, here, wide, batch = seen
+    params, here, wide, batch = at_start
     scores, rng = scores_of("snip", params, here), np.random.default_rng(0)
     for path, kernel in prunable(wide).items():
         slopes, places = [], [tuple(rng.integers(kernel.shape)) for _ in range(12)]
@@ -165,9 +165,9 @@ def test_snip_is_the_weight_times_the_slope_of_the_loss(program, seen):
         np.testing.assert_allclose([scores[path][place] for place in places], slopes, rtol=2e-3, atol=1e-7)
 
 
-def test_wanda_is_as_published(program, seen):
+def test_wanda_is_as_published(program, at_start):
     """Sun et al. 2023, algorithm 1 in NumPy (their kernels are O×I), on the inputs of a NumPy model."""
-    params, here, wide, batch = seen
+    params, here, wide, batch = at_start
     _, read = numpy_model.forward(wide, batch.tokens, program.spec.heads)
     norms = jax.jit(lambda p: input_norms(p, here))(params)
     masks = MASKS(scores_of("wanda", params, here), jnp.float32(0.5), "output")
@@ -178,11 +178,11 @@ def test_wanda_is_as_published(program, seen):
         order_OxI = np.argsort(metric_OxI, axis=1)
         expected_OxI = np.ones(metric_OxI.shape, bool)
         np.put_along_axis(expected_OxI, order_OxI[:, : len(kernel) // 2], False, axis=1)
-        assert (np.asarray(masks[path]) == expected_OxI.T).mean() > 0.999  # float32 may order two equals otherwise
+        assert (np.asarray(masks[path]) == expected_OxI.T).mean() > 0.999  # float32 may order two equals differently
 
 
-def test_random_masks_are_exact_and_look_at_nothing(seen):
-    params, here, _, _ = seen
+def test_random_masks_are_exact_and_look_at_nothing(at_start):
+    params, here, _, _ = at_start
     masks = [
         MASKS(scores_of("random", params, replace(here, key=jax.random.key(key))), jnp.float32(0.3), "global")
         for key in (0, 0, 1)
@@ -205,9 +205,9 @@ def names_of(**static):
     ("method", "scope", "since", "over", "sparsity"),
     [("magnitude", "global", 0, 60, 0.8), ("snip", "layerwise", 27, 45, 0.5), ("random", "output", 10, 7, 0.9)],
 )
-def test_gradual_sparsity_is_the_published_cubic(program, seen, method, scope, since, over, sparsity):
+def test_gradual_sparsity_is_the_published_cubic(program, at_start, method, scope, since, over, sparsity):
     """s_t = s_f + (s_i - s_f)(1 - (t - t_0)/(n Δt))³ at every choice, nothing else in between, what is gone stays."""
-    params, here, _, _ = seen
+    params, here, _, _ = at_start
     static = names_of(method=method, scope=scope)
     knobs = knobs_of(prune__sparsity=sparsity, prune__over=over)
     extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
@@ -292,9 +292,9 @@ def test_regrowth_keeps_every_layers_density_and_starts_at_zero(program, regrow,
                 assert kernel[grown & mask].any()  # and then they learn, but for those of units without a gradient
 
 
-def test_the_exchanged_share_goes_along_half_a_cosine(program, seen):
+def test_the_exchanged_share_goes_along_half_a_cosine(program, at_start):
     """α/2·(1 + cos(tπ/T)) of the active weights at t < T, then none (Evci et al. 2020)."""
-    params, here, _, _ = seen
+    params, here, _, _ = at_start
     static, since, over = names_of(regrow="rigl"), 20, 4 * REGROW_EVERY
     knobs = knobs_of(prune__sparsity=0.6, prune__regrow_share=0.4, prune__regrow_over=over)
     extra = MECHANISM.init(params, replace(program, static=tuple(static.items())).context)
@@ -312,8 +312,8 @@ def test_the_exchanged_share_goes_along_half_a_cosine(program, seen):
     assert found[-1] == 0
 
 
-def test_rigl_grows_the_steepest_and_set_any(program, seen):
-    params, here, _, _ = seen
+def test_rigl_grows_the_steepest_and_set_any(program, at_start):
+    params, here, _, _ = at_start
     at, rng = jnp.int32(REGROW_EVERY - 1), np.random.default_rng(5)
     gradient = jax.tree.map(lambda leaf: jnp.float32(rng.normal(size=leaf.shape)), params)
     slopes, found = prunable(gradient), {}
@@ -375,7 +375,7 @@ def test_sparse_from_the_start_with_regrowth_is_a_study_like_any_other(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "told"),
+    ("knobs", "message"),
     [
         (dict(method="wanda", over=100), "set prune.over=1"),
         (dict(regrow="set", over=100), "can't also grow"),
@@ -383,10 +383,10 @@ def test_sparse_from_the_start_with_regrowth_is_a_study_like_any_other(tmp_path)
         (dict(spread="erk"), "prune.spread='erk' gives each layer"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(knobs, told):
+def test_settings_that_contradict_each_other_are_refused(knobs, message):
     config = tiny_config()
     config.knobs = dict(prune=knobs)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         study_of(config)
 
 

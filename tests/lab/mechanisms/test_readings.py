@@ -129,15 +129,15 @@ def test_what_a_later_stage_trains_on_changes_no_earlier_key():
 
 
 @pytest.mark.parametrize(
-    ("examples", "told"),
+    ("examples", "message"),
     [
         (dict(train=4), "config.tasks.facts.examples.prune is missing"),
         (dict(train=4, prune=0, end=3), "config.tasks.facts.examples.end: no such stage"),
         (dict(train=4, prune=-1), "config.tasks.facts.examples.prune=-1 must be a whole number"),
     ],
 )
-def test_examples_by_stage_are_checked(examples, told):
-    with pytest.raises(UserError, match=told):
+def test_examples_by_stage_are_checked(examples, message):
+    with pytest.raises(UserError, match=message):
         study_of(staged(**examples))
 
 

@@ -49,14 +49,14 @@ def knobs_of(**changed):
     return {k: jnp.float32(v) for k, v in (values | {n.replace("__", "."): v for n, v in changed.items()}).items()}
 
 
-def acting_of(name, step=0, **changed):
+def active_of(name, step=0, **changed):
     return ActiveMechanisms.of((name,), knobs_of(**changed), jnp.int32(0), jnp.int32(step))
 
 
 def pulled(name, params, batch, spec, **changed):
     """What a mechanism adds to a gradient of zeros."""
     nothing = jax.tree.map(jnp.zeros_like, params)
-    return acting_of(name, **changed).with_extra_gradients(nothing, params, batch, spec, ZERO)
+    return active_of(name, **changed).with_extra_gradients(nothing, params, batch, spec, ZERO)
 
 
 def test_l2_and_l1_are_the_gradients_of_their_norms(program, batch, params):
@@ -98,7 +98,7 @@ def test_orthogonality_pulls_along_the_gradient_of_the_distance(shape):
 def test_activation_l1_is_the_mean_magnitude(program, batch, params):
     forward = model.run(params, batch.tokens, program.spec, batch.answers)
     assert forward.neurons.shape == (1, *batch.tokens.shape, program.spec.mlp_width)
-    added = acting_of("activation_l1", activation_l1__rate=2.5).penalized(0.0, forward, batch, program.spec, ZERO)
+    added = active_of("activation_l1", activation_l1__rate=2.5).penalized(0.0, forward, batch, program.spec, ZERO)
     np.testing.assert_allclose(added, 2.5 * np.abs(np.asarray(forward.neurons, np.float64)).mean(), rtol=1e-5)
 
 
@@ -109,12 +109,12 @@ def test_label_smoothing_and_the_confidence_penalty_are_optaxs_and_numpys(progra
     mask = np.asarray(batch.answer_mask, np.float64)
     theirs = (np.asarray(optax.softmax_cross_entropy(forward.logits, smooth)) * mask).sum(1) / mask.sum(1)
     plain = task_loss(forward.logits, batch)
-    ours = acting_of("label_smoothing", label_smoothing__rate=0.3).penalized(plain, forward, batch, program.spec, ZERO)
+    ours = active_of("label_smoothing", label_smoothing__rate=0.3).penalized(plain, forward, batch, program.spec, ZERO)
     np.testing.assert_allclose(ours, theirs.mean(), rtol=1e-5)
 
     p = np.exp(np.asarray(jax.nn.log_softmax(forward.logits), np.float64))
     entropy = (-(p * np.log(p)).sum(-1) * mask).sum(1) / mask.sum(1)
-    ours = acting_of("confidence_penalty", confidence_penalty__rate=0.7).penalized(
+    ours = active_of("confidence_penalty", confidence_penalty__rate=0.7).penalized(
         0.0, forward, batch, program.spec, ZERO
     )
     np.testing.assert_allclose(ours, -0.7 * entropy.mean(), rtol=1e-5)
@@ -149,7 +149,7 @@ def test_geometry_penalties_read_the_chosen_layer_where_the_first_answer_is_pred
     at = np.asarray(batch.answers)[:, 0]
     z = np.asarray(forward.hidden, np.float64)[layer][np.arange(len(at)), at]
     short = np.maximum(0, 1 - np.sqrt(z.var(0, ddof=1) + 1e-4)).mean()
-    active = acting_of("variance", variance__rate=2.0, variance__layer=layer)
+    active = active_of("variance", variance__rate=2.0, variance__layer=layer)
     np.testing.assert_allclose(active.penalized(0.0, forward, batch, program.spec, ZERO), 2 * short, rtol=1e-4)
 
 
@@ -244,7 +244,7 @@ def test_hidden_noise_is_normal_in_units_of_the_root_mean_square():
 def test_gradient_noise_is_normal_and_new_at_every_step_and_leaf(program, batch, params):
     from scipy.stats import kstest
 
-    active = [acting_of("gradient_noise", step, gradient_noise__sigma=0.5) for step in (0, 1)]
+    active = [active_of("gradient_noise", step, gradient_noise__sigma=0.5) for step in (0, 1)]
     nothing = jax.tree.map(jnp.zeros_like, params)
     drawn = [a.pulled(nothing, params, batch, program.spec, ZERO) for a in active]
     flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in drawn]
@@ -256,11 +256,11 @@ def test_gradient_noise_is_normal_and_new_at_every_step_and_leaf(program, batch,
 
 def test_touched_sites_differ_between_layers_and_steps(program, batch, params):
     def forward(step):
-        active = acting_of("residual_dropout", step, residual_dropout__rate=0.5)
+        active = active_of("residual_dropout", step, residual_dropout__rate=0.5)
         return model.run(params, batch.tokens, program.spec, batch.answers, active.hook)
 
     key = lambda active, hook_point, layer: active.hook(hook_point, layer, jnp.ones((4, 64)))  # noqa: E731
-    one = acting_of("residual_dropout", 0, residual_dropout__rate=0.5)
+    one = active_of("residual_dropout", 0, residual_dropout__rate=0.5)
     draws = [key(one, "mlp_out", 1), key(one, "mlp_out", 2), key(one, "attention_out", 1)]
     assert len({np.asarray(d).tobytes() for d in draws}) == 3
     assert not np.array_equal(forward(0).logits, forward(1).logits)
@@ -287,7 +287,7 @@ def test_kernels_stay_under_the_spectral_cap(program):
 )
 def test_strengths_are_relaxed_when_and_as_fast_as_asked(since, over, expected):
     found = [
-        float(acting_of("l2", step, l2__rate=3.0, l2__relax_from=since, l2__relax_over=over).members[0][1]["l2.rate"])
+        float(active_of("l2", step, l2__rate=3.0, l2__relax_from=since, l2__relax_over=over).members[0][1]["l2.rate"])
         for step in range(6)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-6)

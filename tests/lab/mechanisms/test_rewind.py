@@ -31,8 +31,8 @@ def run():
     def states(first, **changed):
         knobs = {**knobs_of(**changed), **dict(program.static)}
         state, found = train.init(program, SEED), []
-        for start, end, names, entering in ((0, OPENING, first, first), (OPENING, 18, (*first, "prune"), ("prune",))):
-            using = replace(program, mechanisms=names, starting=entering)
+        for start, end, names, starting in ((0, OPENING, first, first), (OPENING, 18, (*first, "prune"), ("prune",))):
+            using = replace(program, mechanisms=names, starting=starting)
             state = train.begin(using, state, knobs, SEED, jnp.int32(start))
             step_once = jax.jit(lambda s, t, p=using: train.train_step(p, worlds, SEED, knobs, s, t)[0])
             for step in range(start, end):
@@ -57,7 +57,7 @@ def test_the_weights_of_that_step_come_back_under_the_masks_of_the_trained_ones(
     for one, other in zip(plain[: OPENING + 1], back[: OPENING + 1], strict=True):  # nothing before
         jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
     moved = np.asarray(back[-1].params["embedding"]) != np.asarray(early["embedding"])
-    assert moved.mean() > 0.5  # and training goes on from there
+    assert moved.mean() > 0.5  # and training continues from there
 
 
 def test_a_step_that_the_first_stage_does_not_reach_is_never(run):

@@ -305,7 +305,7 @@ def test_what_looks_at_a_batch_as_its_stage_begins_sees_the_one_that_is_trained_
 
 
 @pytest.mark.parametrize(
-    ("knobs", "tasks", "told"),
+    ("knobs", "tasks", "message"),
     [
         (dict(rename=dict(share=0.5)), {}, "no task .* has symbols that may be renamed"),
         (dict(rename=dict(share=0.5)), dict(star=dict(task="path_star", examples=4)), ""),
@@ -320,13 +320,13 @@ def test_what_looks_at_a_batch_as_its_stage_begins_sees_the_one_that_is_trained_
         (dict(batch=dict(share=0.5), curriculum=dict(order="progress")), {}, "needs the loss of every example"),
     ],
 )
-def test_what_does_not_fit_a_study_is_refused(knobs, tasks, told):
+def test_what_does_not_fit_a_study_is_refused(knobs, tasks, message):
     config = tiny_config()
     config.knobs, config.tasks.word = knobs, dict(task="group_word", group="Z6", length=3, longer=4, examples=4)
     for label, task in tasks.items():
         config.tasks[label] = task
-    if told:
-        with pytest.raises(UserError, match=told):
+    if message:
+        with pytest.raises(UserError, match=message):
             study_of(config)
     else:
         assert make_plan(study_of(config), LAYOUT).program_groups

@@ -187,7 +187,7 @@ def test_every_choice_shares_one_program_and_the_stage_before():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "told"),
+    ("knobs", "message"),
     [
         (dict(tune=dict(only="adapters", rank=12)), "more than the rank of the blocks' kernels, 8"),
         (dict(tune=dict(only="readout"), rewind=dict(to=3)), "puts back what rewind.to"),
@@ -195,9 +195,9 @@ def test_every_choice_shares_one_program_and_the_stage_before():
         (dict(tune=dict(only="singular_values"), low_rank=dict(rank=0.5)), "puts back what low_rank.rank"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(knobs, told):
+def test_settings_that_contradict_each_other_are_refused(knobs, message):
     config = tiny_config()
     config.model.width = 8
     config.knobs = knobs
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         study_of(config)
