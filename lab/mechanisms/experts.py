@@ -77,11 +77,11 @@ class Experts(Mechanism):
         return ""
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
-        """Room for them."""
+        """Room for the experts."""
         return replace(spec, experts=knobs[COUNT.name])
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """The three numbers."""
+        """How many experts there are, how many a token is sent to, and the router's temperature."""
         return knobs[{"experts": COUNT, "top_k": TOP_K, "router_temperature": TEMPERATURE}[hook_point].name]
 
     def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:

@@ -57,16 +57,16 @@ class Pause(Mechanism):
     active_at_inference = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
-        """Room for them."""
+        """Room for the pauses."""
         return replace(spec, pauses=spec.pauses + knobs[PAUSES.name])
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """As many more."""
+        """More pauses, as many as the knob says."""
         return x + knobs[PAUSES.name]
 
 
 class Memory(Mechanism):
-    """Vectors of their own, which may be all that answers see of the question."""
+    """Vectors, each its own, which may be all that answers see of the question."""
 
     name = "memory"
     knobs = (MEMORIES, COMPRESS)
@@ -74,11 +74,11 @@ class Memory(Mechanism):
     active_at_inference = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
-        """Room for them, and for the pause that the answer is read at where they are all that is seen."""
+        """Room for the memories, and for the pause at which the answer is read where it sees nothing but memories."""
         return replace(spec, memories=knobs[MEMORIES.name], pauses=spec.pauses + int(knobs[COMPRESS.name] > 0))
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """How many there are, whether they are all that is seen, and the pause that then comes after them."""
+        """The number of memories, whether answers see nothing else, and the pause that then comes after them."""
         compress = jnp.where(knobs[MEMORIES.name] > 0, knobs[COMPRESS.name], 0.0)
         return {"memories": knobs[MEMORIES.name], "compressed": compress, "pauses": x + compress}[hook_point]
 
@@ -92,9 +92,9 @@ class Registers(Mechanism):
     active_at_inference = True
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
-        """Room for them."""
+        """Room for the registers."""
         return replace(spec, registers=knobs[REGISTERS.name])
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """How many."""
+        """The number of registers."""
         return knobs[REGISTERS.name]

@@ -42,7 +42,7 @@ class Insertion(Mechanism):
     active_at_inference = True
 
     def objection(self, setup: StageSetup) -> str:
-        """What masks columns would mask what was written there."""
+        """A mask of columns would also mask what was written there."""
         if setup.knobs["width.active"] < 1:
             return f"{STRETCH.name} and {WRITE.name} mix columns, which width.active masks; leave one of them out."
         width = setup.spec.width

@@ -86,7 +86,7 @@ def checked(name: str, value: Any, where: str) -> Any:
 
 
 def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """The knobs that do something: off their neutral value, as is the knob that they need, if any.
+    """The knobs that do something: those off their neutral value whose needed knob, if any, is off neutral, too.
 
     The others decide no number, nor do those that a later version brings.
     """

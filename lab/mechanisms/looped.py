@@ -1,8 +1,8 @@
 """Looped depth: the same blocks gone through several times, the embedding put in again before each further turn.
 
 Layers are shared between turns, so a block of two layers looped four times computes as much as eight layers with the
-parameters of two. Hidden states are those of the last turn. What mechanisms draw (dropout, noise) is drawn once a layer
-and the same in every turn.
+parameters of two. Hidden states are those of the last turn. Mechanisms draw (dropout, noise) once a layer, the same for
+every turn.
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ class Looped(Mechanism):
         return replace(spec, turns=knobs[TURNS.name])
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """The two numbers."""
+        """How many turns, and how much of the embedding each further one gets."""
         return knobs[f"loop.{hook_point}"]

@@ -97,17 +97,17 @@ class Width(Mechanism):
         return _no_turning(WIDTH.name, spec)
 
     def init(self, params: Params, context: Context) -> Heads:
-        """Nothing is rescaled."""
+        """No rescaling yet."""
         return Heads(jnp.float32(context.spec.heads), jnp.float32(1))
 
     def on_stage_start(self, params: Params, extra: Heads, knobs: Knobs, view: StepView) -> Heads:
-        """Weights that nothing has trained yet are rescaled."""
+        """Rescale weights that no step has trained yet."""
         width = params["embedding"].shape[1]
         scale = jnp.sqrt(width / active_of(knobs[WIDTH.name], width))
         return extra._replace(rescale=jnp.where(view.step == 0, scale, jnp.float32(1)))
 
     def after_update(self, params: Params, extra: Heads, knobs: Knobs, update: Update) -> Heads:
-        """Rescaling happens once."""
+        """Rescale only once."""
         return extra._replace(rescale=jnp.float32(1))
 
     def project(self, params: Params, extra: Heads, knobs: Knobs) -> Params:
@@ -130,7 +130,7 @@ class Width(Mechanism):
         return jax.tree_util.tree_map_with_path(cut, params)
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """What is there of the stream and of the heads, and how many coordinates norms average."""
+        """Cut the stream and the heads; give the number of coordinates that norms average."""
         if hook_point == "norm_size":
             return active_of(knobs[WIDTH.name], x)
         active = active_of(knobs[WIDTH.name], x.shape[-1])
@@ -139,7 +139,7 @@ class Width(Mechanism):
 
 
 def _ends(names: list[str], stream_D: jax.Array, head_D: jax.Array) -> tuple[Any, ...]:
-    """What is there of a parameter along its last axes; None for all."""
+    """Which entries of a parameter are active, for each of its last axes; None for all."""
     if "qkv" in names:
         return stream_D, jnp.tile(head_D, 3)
     if "out" in names:
@@ -184,6 +184,6 @@ class HeadDimension(Mechanism):
         )
 
     def hook(self, hook_point: str, layer: int, x: jax.Array, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """Queries and keys cut, values as they are."""
+        """Cut queries and keys, leave values as they are."""
         active = active_of(knobs[HEAD.name], x.shape[-1])
         return cut_heads(x, active, 2) if hook_point == "qkv" else leading(x, active)

@@ -69,7 +69,7 @@ class Rewind(Mechanism):
         return {"early": early, "at": at, "now": (step == at) & (to <= at.astype(jnp.float32)), "since": since}
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:
-        """The early weights in place of the one update; masks come after."""
+        """Put the early weights in place of the one update; masks act later."""
         return jax.tree.map(lambda now, early: jnp.where(extra["now"], early, now), params, extra["early"])
 
 

@@ -65,7 +65,7 @@ class Teacherless(Mechanism):
         return source.edited(hide)
 
     def shown(self, tokens_BxL: jax.Array, fed_BxL: jax.Array, knobs: Knobs) -> jax.Array:
-        """Hide it in every example, where answers are evaluated so."""
+        """Hide what is fed back in every example, where the knob asks for that evaluation."""
         return hidden(tokens_BxL, fed_BxL & (knobs[ANSWER.name] > 0) & (knobs[SHARE.name] > 0))
 
 

@@ -3,7 +3,7 @@
 Each thought takes a pass of its own, so training costs as many passes more. They are learned from the answers alone:
 no written reasoning is replaced step by step, as the paper's curriculum does.
 
-`thoughts.control` changes nothing in training. Wherever the model is read it puts another example's thoughts in place
+`thoughts.control` changes nothing in training. At inference it puts another example's thoughts in place
 of the example's own, or Gaussian noise of the same length: where abilities stay, the thoughts' content isn't used.
 """
 
@@ -57,11 +57,11 @@ class Thoughts(Mechanism):
         return ""
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
-        """Room for them."""
+        """Room for the thoughts."""
         return replace(spec, thoughts=knobs[STEPS.name])
 
     def hook(self, hook_point: str, layer: int, x: Any, knobs: Knobs, key: jax.Array | None) -> jax.Array:
-        """How many; and while reading, whose."""
+        """The number of thoughts; and at inference, whose thoughts they are."""
         if hook_point == "thought_steps":
             return knobs[STEPS.name]
         return x if key is not None else controlled(x, knobs[CONTROL.name])

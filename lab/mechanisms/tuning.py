@@ -154,7 +154,7 @@ class Tuning(Mechanism):
         return lax.cond(only >= ADAPTERS, moved, lambda: extra)
 
     def project(self, params: Params, extra: Kept, knobs: Knobs) -> Params:
-        """What is tuned as it has moved, everything else as at the stage's start."""
+        """Put tuned parameters where they have moved, all others back to the stage's start."""
         only = knobs[ONLY.name]
 
         def put(path: tuple[Any, ...], leaf: jax.Array, entry: jax.Array) -> jax.Array:

@@ -68,7 +68,7 @@ class ModelSpec:
       layers: number of blocks.
       heads: H; divides `width`.
       mlp_width: hidden units of the feed-forward layer.
-      positions: 'learned', 'rotary' (arXiv 2104.09864) or 'none' (the causal mask alone tells order).
+      positions: 'learned', 'rotary' (arXiv 2104.09864) or 'none' (the causal mask alone gives order).
       activation: 'relu' or 'gelu'.
       compute: of matrix products: 'float32', or 'bfloat16': both factors rounded to it, sums in float32. All else
         (parameters, residual stream, norms, softmax, loss, optimizer) is float32 in both.
@@ -135,7 +135,7 @@ class Precision(NamedTuple):
         return cls(spec.compute, spec.products)
 
     def product(self, dot: Callable[..., jax.Array], a: jax.Array, b: jax.Array) -> jax.Array:
-        """`dot(a, b)` so taken: float32, whatever the factors are rounded to."""
+        """`dot(a, b)` at this precision: float32, whatever the factors are rounded to."""
         if self.compute == "bfloat16":
             # A CPU lacks some products of bfloat16; those of factors rounded to it are the same numbers.
             return lax.platform_dependent(
@@ -304,7 +304,7 @@ class Attention(nn.Module):
 def softmax_shares(
     q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features, precision: Precision
 ) -> jax.Array:
-    """What share each key has in what a query gathers: float32[B, H, L, L] of q, k [B, L, H, K]."""
+    """The share of each key in what a query gathers: float32[B, H, L, L] of q, k [B, L, H, K]."""
     scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", q, k) * (q.shape[-1] ** -0.5)
     return jax.nn.softmax(jnp.where(allowed, scores_BxHxLxM, jnp.float32(-1e30)), axis=-1)
 
@@ -348,7 +348,7 @@ class Block(nn.Module):
 
 
 class Experts(nn.Module):
-    """Several feed-forward layers, of which each token is sent to a few (arXiv 1701.06538).
+    """Several feed-forward layers; each token is sent to a few of them (arXiv 1701.06538).
 
     All are computed for every token and those it isn't sent to get no weight: what is sparse here is what is learned.
     """

@@ -53,7 +53,7 @@ Params = dict[str, Any]
 
 
 class Forward(NamedTuple):
-    """What a forward pass gives.
+    """The output of a forward pass.
 
     Attributes:
       logits: float32[B, A or L, V].
@@ -74,7 +74,7 @@ class Forward(NamedTuple):
 
 
 class Inner(NamedTuple):
-    """What going through the blocks gives, see `Forward`; first what the final norm takes over."""
+    """The output of the blocks, see `Forward`; `last` is the input of the final norm."""
 
     last: jax.Array
     hidden: jax.Array
@@ -288,7 +288,7 @@ def run(
 def apply(
     params: Params, tokens_BxL: jax.Array, spec: ModelSpec, at_BxA: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Logits and hidden states of `run` with no mechanism acting."""
+    """Logits and hidden states of `run` without mechanisms."""
     return run(params, tokens_BxL, spec, at_BxA)[:2]
 
 

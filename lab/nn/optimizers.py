@@ -13,7 +13,7 @@ ADAM = optax.scale_by_adam(b1=0.9, b2=0.98)
 
 
 def kinds(params: Any) -> Any:
-    """Which leaves Muon acts on: the kernels inside blocks; the others are Adam's, as its author has it."""
+    """Which leaves Muon acts on: the kernels inside blocks; the others are Adam's, as Muon's author has it."""
     return jax.tree_util.tree_map_with_path(lambda path, _: "muon" if is_linear_kernel(path) else "adam", params)
 
 

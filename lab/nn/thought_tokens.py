@@ -42,7 +42,7 @@ class Slots(NamedTuple):
 
     @classmethod
     def of(cls, spec: ModelSpec, hook: Hook, question_B: jax.Array, length: int) -> Slots:
-        """As mechanisms have it; what has no room isn't there."""
+        """The sequence as the hooks of mechanisms have it; vectors without room are left out."""
 
         def count(hook_point: str, room: int) -> Any:
             return whole(hook(hook_point, 0, 0)) if room else 0

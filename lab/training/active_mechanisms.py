@@ -63,7 +63,7 @@ class ActiveMechanisms:
         return rule
 
     def hook(self, hook_point: str, layer: int, x: jax.Array) -> jax.Array:
-        """What mechanisms make of the activations at a hook point, see `lab.nn.model.HOOK_POINTS`."""
+        """The activations at a hook point after all mechanisms, see `lab.nn.model.HOOK_POINTS`."""
         for name, mechanism, now in self:
             if hook_point in mechanism.hook_points and (self.key is not None or mechanism.active_at_inference):
                 key = None if self.key is None else _key(self.key, f"{name} {hook_point} {layer}")

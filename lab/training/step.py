@@ -102,7 +102,7 @@ class Program:
 
     @property
     def context(self) -> Context:
-        """What its mechanisms may know of it."""
+        """The part of it that mechanisms see."""
         return Context(self.mixture, self.counts, self.opening, self.spec, self.static)
 
 
