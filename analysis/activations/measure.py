@@ -98,7 +98,7 @@ def forward(
     examples: Example,
     params: Any,
     spec: model.ModelSpec,
-    hook: model.Hook = model.untouched,
+    hook: model.Hook = model.no_hook,
     shown: Shown = as_they_are,
 ) -> model.Forward:
     """A cell's model on examples of a task, teacher-forced, logits at the read positions; as of `hidden_states`."""
@@ -112,7 +112,7 @@ def hidden_states(
     study: Study,
     seed: jax.Array,
     params: Any,
-    hook: model.Hook = model.untouched,
+    hook: model.Hook = model.no_hook,
     spec: model.ModelSpec | None = None,
     shown: Shown = as_they_are,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

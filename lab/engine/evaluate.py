@@ -137,7 +137,7 @@ def answer(
     targets_NxL: jax.Array,
     weights_NxL: jax.Array,
     decode_steps: int,
-    hook: model.Hook = model.untouched,
+    hook: model.Hook = model.no_hook,
     shown: Shown = lambda tokens, fed: tokens,
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy free-running answers, and the mean log-probability of the right ones.

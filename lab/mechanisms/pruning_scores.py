@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from lab.mechanisms.base import Params, StepView
 from lab.mechanisms.pruning_masks import Kernels, prunable
 from lab.nn.loss import task_loss
-from lab.nn.model import untouched
+from lab.nn.model import no_hook
 
 METHODS = ("magnitude", "random", "snip", "wanda")
 # hook point -> the kernels that read what stands there, by their paths inside the block
@@ -29,7 +29,7 @@ def scores_at_start(method: str, params: Params, view: StepView) -> Kernels:
     if method == "snip":
 
         def loss(params: Params) -> jax.Array:
-            return task_loss(view.forward(params, untouched).logits, view.batch)
+            return task_loss(view.forward(params, no_hook).logits, view.batch)
 
         return saliency(kernels, prunable(jax.grad(loss)(params)))
     if method == "wanda":

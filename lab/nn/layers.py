@@ -118,7 +118,7 @@ class View(NamedTuple):
     allowed: jax.Array | None = None
 
 
-def untouched(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
+def no_hook(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
     """The hook of no mechanism: x itself."""
     return x
 

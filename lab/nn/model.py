@@ -31,7 +31,7 @@ from lab.nn.layers import (
     Precision,
     View,
     linear,
-    untouched,
+    no_hook,
 )
 from lab.nn.thought_tokens import Slots, whole
 
@@ -46,7 +46,7 @@ __all__ = [
     "Hook",
     "ModelSpec",
     "linear",
-    "untouched",
+    "no_hook",
 ]
 
 Params = dict[str, Any]
@@ -89,7 +89,7 @@ class Transformer(nn.Module):
     spec: ModelSpec
 
     @nn.compact
-    def __call__(self, tokens_BxL, at_BxA=None, hook=untouched, question_B=None):
+    def __call__(self, tokens_BxL, at_BxA=None, hook=no_hook, question_B=None):
         """See `run`."""
         spec, (batch, length) = self.spec, tokens_BxL.shape
         normal = nn.initializers.normal(spec.width**-0.5)
@@ -266,7 +266,7 @@ def run(
     tokens_BxL: jax.Array,
     spec: ModelSpec,
     at_BxA: jax.Array | None = None,
-    hook: Hook = untouched,
+    hook: Hook = no_hook,
     question_B: jax.Array | None = None,
 ) -> Forward:
     """Run one cell's model.
@@ -292,7 +292,7 @@ def apply(
     return run(params, tokens_BxL, spec, at_BxA)[:2]
 
 
-def final_norm(params: Params, onward_BxLxD: jax.Array, spec: ModelSpec, hook: Hook = untouched) -> jax.Array:
+def final_norm(params: Params, onward_BxLxD: jax.Array, spec: ModelSpec, hook: Hook = no_hook) -> jax.Array:
     """What the unembedding reads, float32[B, L, D], from the stream as it leaves the last block ("onward")."""
     return Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, onward_BxLxD, hook)
 

@@ -111,7 +111,7 @@ def test_edits_against_numpy(study, by_hand):
     examples = activation_edits.probe_set(study, cut.use, world)
     rng = np.random.default_rng(1)
     change, towards = rng.normal(size=(16, 16)).astype(np.float32) / 4, rng.normal(size=(1024, 16)).astype(np.float32)
-    hook = activation_edits.edited(model.untouched, 1, examples.read[:, 0], jnp.asarray(change), jnp.asarray(towards))
+    hook = activation_edits.edited(model.no_hook, 1, examples.read[:, 0], jnp.asarray(change), jnp.asarray(towards))
     with jax.default_matmul_precision("highest"):
         forward = model.run(by_hand, examples.tokens, study.spec, hook=hook)
     x = np.asarray(by_hand["embedding"], np.float64)[np.asarray(examples.tokens)[:, 0]]
@@ -127,10 +127,8 @@ def test_only_what_comes_at_and_after_the_position_is_changed():
     params = model.init(jax.random.key(0), study.spec)
     tokens = jnp.asarray([[3, 4, 5, 6]] * 2, jnp.int32)[:, : study.train_length]
     at, eye = jnp.asarray([1, 2]), jnp.eye(study.spec.width)
-    hook = activation_edits.edited(model.untouched, 0, at, eye, jnp.zeros((2, study.spec.width)))
-    plain, other = (
-        jax.jit(partial(model.run, spec=study.spec, hook=t))(params, tokens) for t in (model.untouched, hook)
-    )
+    hook = activation_edits.edited(model.no_hook, 0, at, eye, jnp.zeros((2, study.spec.width)))
+    plain, other = (jax.jit(partial(model.run, spec=study.spec, hook=t))(params, tokens) for t in (model.no_hook, hook))
     for row, position in enumerate(at.tolist()):
         np.testing.assert_array_equal(other.logits[row, :position], plain.logits[row, :position])
         assert np.abs(np.asarray(other.logits - plain.logits))[row, position:].max(axis=1).min() > 1e-3
@@ -143,7 +141,7 @@ def test_another_basis_changes_no_output(layer):
     params, basis = model.init(jax.random.key(5), study.spec), np.random.default_rng(0).normal(size=(16, 16))
     there_and_back = Basis(jnp.asarray(basis, jnp.float32), jnp.asarray(np.linalg.inv(basis), jnp.float32))
     tokens = jnp.asarray([[3, 4, 5, 6]], jnp.int32)[:, : study.train_length]
-    run = jax.jit(lambda basis: model.run(params, tokens, study.spec, hook=rebased(model.untouched, layer, basis)))
+    run = jax.jit(lambda basis: model.run(params, tokens, study.spec, hook=rebased(model.no_hook, layer, basis)))
     with jax.default_matmul_precision("highest"):
         plain, other = run(Basis(jnp.eye(16), jnp.eye(16))), run(there_and_back)
     np.testing.assert_allclose(other.logits, plain.logits, atol=1e-4)

@@ -92,9 +92,9 @@ def test_the_rounding_is_passed_straight_through():
 def test_one_level_leaves_nothing_and_none_leaves_everything():
     x = jnp.asarray(RNG.normal(size=(5, 8)), jnp.float32)
     mechanism = MECHANISMS["fsq"]
-    touched = [mechanism.hook("residual", 1, x, knobs_of(fsq__levels=n, fsq__coordinates=8), None) for n in (0, 1)]
-    np.testing.assert_array_equal(touched[0], x)
-    np.testing.assert_array_equal(touched[1], 0 * x)
+    changed = [mechanism.hook("residual", 1, x, knobs_of(fsq__levels=n, fsq__coordinates=8), None) for n in (0, 1)]
+    np.testing.assert_array_equal(changed[0], x)
+    np.testing.assert_array_equal(changed[1], 0 * x)
     elsewhere = mechanism.hook("residual", 2, x, knobs_of(fsq__levels=3), None)
     np.testing.assert_array_equal(elsewhere, x)
 
@@ -163,7 +163,7 @@ def test_noise_reaches_the_next_layer_and_the_mean_is_what_is_kept(program):
     assert stats.kstest(drawn.ravel() / (0.5 / 4), "norm").pvalue > 1e-3
     np.testing.assert_array_equal(active.hook("onward", 0, x), x)
     params = model.init(jax.random.key(0), SPEC)
-    plain, noisy = (model.run(params, TOKENS_BxL, SPEC, hook=t) for t in (model.untouched, active.hook))
+    plain, noisy = (model.run(params, TOKENS_BxL, SPEC, hook=t) for t in (model.no_hook, active.hook))
     np.testing.assert_array_equal(plain.hidden[:2], noisy.hidden[:2])
     assert not np.allclose(plain.hidden[2], noisy.hidden[2])
     assert not MECHANISMS["vib"].active_at_inference
@@ -222,7 +222,7 @@ def test_a_cut_model_is_the_narrow_one(program, share, positions):
         return jnp.sum(forward.logits * weight), forward
 
     run = jax.jit(jax.value_and_grad(of, has_aux=True), static_argnums=(1, 2))
-    (_, theirs), their_slope = run(narrow, thin, model.untouched)
+    (_, theirs), their_slope = run(narrow, thin, model.no_hook)
     (_, ours), our_slope = run(wide, spec, hook)
     np.testing.assert_allclose(ours.logits, theirs.logits, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ours.hidden[..., : thin.width], theirs.hidden, rtol=1e-5, atol=1e-6)
@@ -319,11 +319,11 @@ def test_what_stays_is_as_at_the_last_step_that_trained():
 
 
 def test_free_running_answers_are_given_through_the_bottleneck(monkeypatch):
-    """Against the Python loop of the evaluation's own test, run through the touched model."""
+    """Against the Python loop of the evaluation's own test, run through the model with its hook."""
     spec = ModelSpec(vocab_size=9, max_length=10, width=16, layers=1, heads=2, mlp_width=16)
     hook = reading("fsq", fsq__levels=3, fsq__coordinates=6, fsq__layer=0)
-    touched = jax.jit(lambda p, t: model.run(p, t, spec, hook=hook)[:2])
-    monkeypatch.setattr("tests.lab.engine.test_evaluate.APPLY", lambda params, tokens, _: touched(params, tokens))
+    changed = jax.jit(lambda p, t: model.run(p, t, spec, hook=hook)[:2])
+    monkeypatch.setattr("tests.lab.engine.test_evaluate.APPLY", lambda params, tokens, _: changed(params, tokens))
     params = jax.tree.map(lambda p: p * 8, model.init(jax.random.key(0), spec))
     tokens, weights = RNG.integers(0, 9, (6, 10)).astype(np.int32), np.zeros((6, 10), np.float32)
     weights[:, 5:9] = 1

@@ -141,7 +141,7 @@ def at_start(program):
     worlds = program.mixture.worlds(derive_key(seed, "world"))
     batch = jax.jit(lambda: DataSource(program.context, seed, ZERO, ZERO).batch(worlds, program.length))()
     here = ActiveMechanisms.of(("prune",), knobs_of(), seed, ZERO).view(
-        "prune", batch, program.spec, ZERO, before=model.untouched
+        "prune", batch, program.spec, ZERO, before=model.no_hook
     )
     return params, here, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params), jax.tree.map(np.array, batch)
 

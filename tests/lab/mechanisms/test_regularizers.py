@@ -224,20 +224,20 @@ def test_sam_follows_the_gradient_taken_there(program):
 @pytest.mark.parametrize("name", ["embedding_dropout", "attention_dropout", "residual_dropout"])
 def test_dropout_drops_its_share_and_keeps_the_mean(name, rate):
     mechanism = MECHANISMS[name]
-    touched = mechanism.hook("", 0, jnp.full((40, 50, 20), 2.0), knobs_of(**{f"{name}__rate": rate}), jax.random.key(0))
-    touched = np.asarray(touched, np.float64)
-    assert set(np.unique(touched)) <= {0.0, np.float32(2 * (np.float32(1) / (np.float32(1) - np.float32(rate))))}
-    assert abs((touched == 0).mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / touched.size) + 1e-12
-    assert abs(touched.mean() - 2) < 4 * 2 * np.sqrt(rate / (1 - rate) / touched.size) + 1e-6
+    changed = mechanism.hook("", 0, jnp.full((40, 50, 20), 2.0), knobs_of(**{f"{name}__rate": rate}), jax.random.key(0))
+    changed = np.asarray(changed, np.float64)
+    assert set(np.unique(changed)) <= {0.0, np.float32(2 * (np.float32(1) / (np.float32(1) - np.float32(rate))))}
+    assert abs((changed == 0).mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / changed.size) + 1e-12
+    assert abs(changed.mean() - 2) < 4 * 2 * np.sqrt(rate / (1 - rate) / changed.size) + 1e-6
 
 
 def test_hidden_noise_is_normal_in_units_of_the_root_mean_square():
     from scipy.stats import kstest
 
     x = jnp.asarray(RNG.normal(size=(500, 8)) * 4 + 1, jnp.float32)
-    touched = MECHANISMS["hidden_noise"].hook("residual", 1, x, knobs_of(hidden_noise__sigma=0.5), jax.random.key(1))
+    changed = MECHANISMS["hidden_noise"].hook("residual", 1, x, knobs_of(hidden_noise__sigma=0.5), jax.random.key(1))
     rms = np.sqrt((np.asarray(x, np.float64) ** 2).mean(1, keepdims=True))
-    drawn = (np.asarray(touched, np.float64) - np.asarray(x)) / (0.5 * rms)
+    drawn = (np.asarray(changed, np.float64) - np.asarray(x)) / (0.5 * rms)
     assert kstest(drawn.ravel(), "norm").pvalue > 1e-3
 
 
@@ -265,8 +265,8 @@ def test_touched_sites_differ_between_layers_and_steps(program, batch, params):
     assert len({np.asarray(d).tobytes() for d in draws}) == 3
     assert not np.array_equal(forward(0).logits, forward(1).logits)
     assert np.array_equal(forward(1).logits, forward(1).logits)
-    untouched = one.hook("residual", 1, jnp.ones(3))
-    np.testing.assert_array_equal(untouched, np.ones(3))
+    kept = one.hook("residual", 1, jnp.ones(3))
+    np.testing.assert_array_equal(kept, np.ones(3))
 
 
 def test_kernels_stay_under_the_spectral_cap(program):
