@@ -293,8 +293,9 @@ def apply(
 
 
 def final_norm(params: Params, onward_BxLxD: jax.Array, spec: ModelSpec, hook: Hook = no_hook) -> jax.Array:
-    """What the unembedding reads, float32[B, L, D], from the stream as it leaves the last block ("onward")."""
-    return Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, onward_BxLxD, hook)
+    """The input of the unembedding, float32[B, L, D], from the stream as it leaves the last block ("onward")."""
+    output: Any = Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, onward_BxLxD, hook)
+    return output
 
 
 def is_linear_kernel(path: tuple[Any, ...]) -> bool:
