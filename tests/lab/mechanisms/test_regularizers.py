@@ -53,7 +53,7 @@ def active_of(name, step=0, **changed):
     return ActiveMechanisms.of((name,), knobs_of(**changed), jnp.int32(0), jnp.int32(step))
 
 
-def pulled(name, params, batch, spec, **changed):
+def extra_gradient_of(name, params, batch, spec, **changed):
     """What a mechanism adds to a gradient of zeros."""
     nothing = jax.tree.map(jnp.zeros_like, params)
     return active_of(name, **changed).with_extra_gradients(nothing, params, batch, spec, ZERO)
@@ -61,8 +61,8 @@ def pulled(name, params, batch, spec, **changed):
 
 def test_l2_and_l1_are_the_gradients_of_their_norms(program, batch, params):
     """By central differences of the NumPy norm in float64."""
-    l2 = pulled("l2", params, batch, program.spec, l2__rate=0.3)
-    l1 = pulled("l1", params, batch, program.spec, l1__rate=0.2)
+    l2 = extra_gradient_of("l2", params, batch, program.spec, l2__rate=0.3)
+    l1 = extra_gradient_of("l1", params, batch, program.spec, l1__rate=0.2)
 
     def expect(leaf, two, one):
         w, width = np.asarray(leaf, np.float64), 1e-6
@@ -246,7 +246,7 @@ def test_gradient_noise_is_normal_and_new_at_every_step_and_leaf(program, batch,
 
     active = [active_of("gradient_noise", step, gradient_noise__sigma=0.5) for step in (0, 1)]
     nothing = jax.tree.map(jnp.zeros_like, params)
-    drawn = [a.pulled(nothing, params, batch, program.spec, ZERO) for a in active]
+    drawn = [a.extra_gradient_of(nothing, params, batch, program.spec, ZERO) for a in active]
     flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in drawn]
     assert kstest(flat[0] / 0.5, "norm").pvalue > 1e-3
     assert abs(np.corrcoef(*flat)[0, 1]) < 0.1
