@@ -116,5 +116,5 @@ def test_a_difference_that_nothing_explains_is_not_explained_away(again):
     one = reproduce.Compared("train", 3, 10, (("params['x']", 2, 0.5),), ())
     assert reproduce.report([one]) == [
         "train 3: 2 of 10 numbers differ, by at most 0.5 in params['x'] (2 there)",
-        "Every recorded condition is the same: nothing that is known explains it.",
+        "Every recorded condition is the same: nothing known explains the difference.",
     ]
