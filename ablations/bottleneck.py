@@ -14,7 +14,7 @@ report's table has the entropy of the code in nats, or the rate.
 Sources: Mentzer et al. 2023 (arXiv 2309.15505), Alemi et al. 2016 (arXiv 1612.00410), Bhojanapalli et al. 2020 (arXiv
 2002.07028).
 
-Expected on two CPU cores: about 15 minutes (1203 s beside other work), 1.5 for `:quick`; on a GPU not measured.
+Expected on two CPU cores: about 15 minutes (1203 s next to other work), 1.5 for `:quick`; on a GPU not measured.
 What came out in full: 10 bits are free for 256 facts, 12 for copying; latents grow compact from where abilities break
 (reversals at 6 and 6.8 bits). Z6 is hardly learned. Figures: docs/studies.md. `vib` and `rank` were run
 small, `heads` was only tried (one seed, 100 steps).

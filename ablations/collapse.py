@@ -1,6 +1,6 @@
 """Do penalties on the shape of the latent cloud buy ability? Collapse, its planting and its cure, at nine strengths.
 
-A trained model goes on training under a penalty on its last layer's hidden vectors, where answers are predicted.
+A trained model is trained further under a penalty on its last layer's hidden vectors, where answers are predicted.
 
     python run.py --config=ablations/collapse.py             IsoScore* downwards, towards one direction. Claim: compact
                                                              latents (lower participation ratio and TwoNN) cost nothing
@@ -13,7 +13,7 @@ A trained model goes on training under a penalty on its last layer's hidden vect
 Sources: Bardes et al. 2022 (arXiv 2105.04906), Rudman & Eickhoff 2024 (arXiv 2305.19358); that effective rank and
 ability part: arXiv 2207.02099, arXiv 2602.20433.
 
-Expected on two CPU cores: about 8 minutes (461 s beside other work), 1 for `:quick`; on a GPU not measured.
+Expected on two CPU cores: about 8 minutes (461 s next to other work), 1 for `:quick`; on a GPU not measured.
 What came out in full: isotropy down to -32 costs no ability anything; Z6's gain never transferred. Figures:
 docs/studies.md. The variants were run small.
 """

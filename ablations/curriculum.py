@@ -1,15 +1,15 @@
 """Does the order of examples matter? A curriculum over a growing share of training, against its two controls.
 
-Claim (fixed before training): the longer training goes from easy to hard, the more the latents tell about the answer
-(probe accuracy, V-information) and the better the model is. `anti` (hard to easy) and `random` show the same levels
-equally often, each in its own section of the report: what holds for them as well is not the order's doing.
+Claim (fixed before training): the longer training goes from easy to hard, the more information the latents hold about
+the answer (probe accuracy, V-information) and the better the model is. `anti` (hard to easy) and `random` show the same
+levels equally often, each in its own section of the report: an effect that they share is not due to the order.
 
     python run.py --config=ablations/curriculum.py        9 shares x 3 orders x 8 seeds
     python run.py --config=ablations/curriculum.py:quick  3 shares x 3 orders x 3 seeds; its verdicts say `underpowered`
 
 Source: Wu et al. 2021 (arXiv 2012.03107), who find little benefit at standard budgets.
 
-Expected on two CPU cores: about 15 minutes, 1.5 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+Expected on two CPU cores: about 15 minutes, 1.5 for `:quick`, from whose rate it is estimated; on a GPU not measured.
 What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 

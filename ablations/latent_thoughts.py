@@ -1,9 +1,9 @@
 """Do continuous thoughts think? A model fed its own last hidden vectors before it answers, and two controls.
 
-Claim (fixed before training): more thoughts tell more of the answer in the latents (V-information, probe accuracy) and
-make the model better. Each number of thoughts is read three times after the same training: with the example's own
-thoughts, with the next example's, and with noise of the same length. Where an ability is the same in all three
-sections of the report, the thoughts' content isn't used, whatever the latents show.
+Claim (fixed before training): with more thoughts the latents hold more information about the answer (V-information,
+probe accuracy) and the model is better. Each number of thoughts is read three times after the same training: with the
+example's own thoughts, with the next example's, and with noise of the same length. Where an ability is the same in all
+three sections of the report, the thoughts' content isn't used, whatever the latents show.
 
     python run.py --config=ablations/latent_thoughts.py          0 to 8 thoughts x 8 seeds x 3 controls
     python run.py --config=ablations/latent_thoughts.py:quick    3 numbers of thoughts x 3 seeds x 3 controls; its
@@ -12,9 +12,10 @@ sections of the report, the thoughts' content isn't used, whatever the latents s
 Thoughts are learned from answers alone. The report compares settings at matched steps and at matched compute; the
 learning rate stays constant, so that both are read off the same runs.
 
-Sources: Hao et al. 2024 (arXiv 2412.06769); what their latent tokens carry: arXiv 2512.21711, 2602.01148, 2510.00494.
+Sources: Hao et al. 2024 (arXiv 2412.06769); the content of their latent tokens: arXiv 2512.21711, 2602.01148,
+2510.00494.
 
-Expected on two CPU cores: about 35 minutes, 5 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+Expected on two CPU cores: about 35 minutes, 5 for `:quick`, from whose rate it is estimated; on a GPU not measured.
 What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 

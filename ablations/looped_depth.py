@@ -1,7 +1,8 @@
-"""Does going through the same blocks again buy reasoning, and what does it do to memory?
+"""Does looping over the same blocks improve reasoning, and what does it do to memory?
 
-Claim (fixed before training): more turns tell more of the answer in the latents (V-information, probe accuracy) and
-make the model better at what takes steps (products in Z6), while facts held in weights don't need them.
+Claim (fixed before training): with more turns the latents hold more information about the answer (V-information, probe
+accuracy) and the model is better at tasks that take steps (products in Z6), while facts held in weights don't need
+turns.
 
     python run.py --config=ablations/looped_depth.py          1 to 9 turns of one block x 8 seeds
     python run.py --config=ablations/looped_depth.py:quick    3 numbers of turns x 3 seeds; its verdicts say
@@ -13,7 +14,7 @@ rate stays constant, so that both are read off the same runs.
 Source: Saunshi et al. 2025 (arXiv 2502.17416): looped models reason better than their perplexity says. Dehghani et al.
 2019 (arXiv 1807.03819); input injection: Yang et al. 2024 (arXiv 2311.12424).
 
-Expected on two CPU cores: about 20 minutes, 2 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+Expected on two CPU cores: about 20 minutes, 2 for `:quick`, from whose rate it is estimated; on a GPU not measured.
 What came out of `:quick`: docs/studies.md. The full study has not been run.
 """
 

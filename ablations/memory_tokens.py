@@ -1,18 +1,19 @@
-"""How few memories does a question pass through? Answers that see the question through memory tokens alone.
+"""How few memory tokens are enough? Answers that see the question through memory tokens alone.
 
 Claim (fixed before training): the fewer memories, the more compact the latents (lower participation ratio and TwoNN),
 at no cost in ability.
 
     python run.py --config=ablations/memory_tokens.py        9 down to 1 memories, the only way from question to answer
-    python run.py --config=ablations/memory_tokens.py:beside 0 to 8 memories beside the question. Claim: more of them
-                                                             tell more of the answer and make the model better
+    python run.py --config=ablations/memory_tokens.py:beside 0 to 8 memories next to the question. Claim: with more of
+                                                             them the latents hold more information about the
+                                                             answer and the model is better
     python run.py --config=ablations/memory_tokens.py:quick  3 numbers of memories x 3 seeds; its verdicts say
                                                              `underpowered`
 
 Sources: Burtsev et al. 2020 (arXiv 2006.11527); gist tokens: Mu et al. 2023 (arXiv 2304.08467); compression into one
 token: Poli et al. 2024 (arXiv 2403.17844).
 
-Expected on two CPU cores: about 12 minutes (710 s beside other work), 2 for `:quick`; on a GPU not measured.
+Expected on two CPU cores: about 12 minutes (710 s next to other work), 2 for `:quick`; on a GPU not measured.
 What came out in full: one memory is enough for facts, two for six symbols of eight; no claimed gain is shown to break.
 Figures: docs/studies.md. `beside` was only tried (one seed, 100 steps).
 """

@@ -1,7 +1,7 @@
-"""Do places to compute in before the answer help, when nothing is written there?
+"""Do positions to compute in before the answer help, when nothing is written there?
 
-Claim (fixed before training): more pauses tell more of the answer in the latents, read where the answer is
-(V-information, probe accuracy), and make the model better.
+Claim (fixed before training): with more pauses the latents, read at the answer's position, hold more information about
+the answer (V-information, probe accuracy), and the model is better.
 
     python run.py --config=ablations/pause_tokens.py            0 to 8 pauses x 8 seeds
     python run.py --config=ablations/pause_tokens.py:registers  learned vectors in front, which see nothing of the
@@ -9,13 +9,13 @@ Claim (fixed before training): more pauses tell more of the answer in the latent
     python run.py --config=ablations/pause_tokens.py:quick      3 numbers of pauses x 3 seeds; its verdicts say
                                                                 `underpowered`
 
-The report compares settings at matched steps and at matched compute (a pause costs a place); the learning rate stays
+The report compares settings at matched steps and at matched compute (a pause costs a position); the learning rate stays
 constant, so that both are read off the same runs.
 
 Sources: Goyal et al. 2023 (arXiv 2310.02226); Pfau et al. 2024 (arXiv 2404.15758), who find that filler tokens help
 only where they were supervised densely.
 
-Expected on two CPU cores: about 15 minutes, 2 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+Expected on two CPU cores: about 15 minutes, 2 for `:quick`, from whose rate it is estimated; on a GPU not measured.
 What came out of `:quick`: docs/studies.md. The full study has not been run; `registers` was only
 tried (one seed, 100 steps).
 """

@@ -4,26 +4,26 @@
     python run.py --config=ablations/planted.py:quick    3 sparsities x 3 seeds of it; its verdicts say `underpowered`
     python -m analysis.simulation.planted_causes    all of them with their repairs: see docs/calibration.md
 
-Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cause is known because it was put there:
+Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cause is known because it was planted:
 
     over_pruning          256 facts at Zipf frequencies, pruned at nine sparsities; rare facts go first, regrowth brings
                           them back (arXiv 1911.05248, 2310.04680)
     over_regularization   facts under decoupled weight decay that outweighs the loss; without it they come back
     collapse              facts under decay that is free or so strong that the latents lose what they were about: rank
                           and information fall together, and the cause is the one above
-    posterior_collapse    a penalty on what a noisy code tells, which is least where its variance is nothing (Bowman et
+    posterior_collapse    a penalty on the information in a noisy code, least where its variance is zero (Bowman et
                           al. 2016, arXiv 1511.06349): rank and information fall together, and without it they come back
     elicitation_gap       only the readout is trained, towards ever smoother labels: the hidden states are untouched to
                           the bit, so all that is lost is the readout; training it again brings it back
     undertrained          pruning of cells that were still learning fast when they were pruned
-    bottleneck            one of 16 values through a code of n bits that is the only way; below 4 bits no network can
+    bottleneck            one of 16 values must pass through a code of n bits; below 4 bits no network can
                           name more than 2^n of 16, so the break lies at 4 (arXiv 2309.15505)
     linear_image          hidden states stretched along one direction, undone before anything reads them: participation
                           ratio falls and nothing else can change; a latent artefact
     write_only            features written into hidden states, taken out before anything reads them: rank rises and
                           nothing else can change, so no label of harm may hold
     shortcut              a cue that names the answer 97 times in 100 leads every question; a narrow model has no room
-                          for 256 facts and reads the cue: `iid` holds where `uncued`, whose cue tells nothing, falls
+                          for 256 facts and reads the cue: `iid` holds where `uncued`, with a meaningless cue, falls
     all_or_nothing        24 answers at once, right only if all are, and pruning that costs each of them little: exact
                           accuracy falls by a third where the log-probability has hardly moved, an artefact of the
                           score (arXiv 2304.15004)

@@ -8,9 +8,9 @@ better separated (higher Fisher trace), at no cost in ability.
                                                          verdicts say `underpowered`
 
 The same sparsities another way, each as `pruning.py:<variant>`, 72 cells like the first: `layerwise`, `random` and
-`wanda` choose weights otherwise; `gradual` cuts along a cubic schedule; `rewind` goes back to the weights of step 500
+`wanda` choose other weights; `gradual` cuts along a cubic schedule; `rewind` returns to the weights of step 500
 under the masks; `snip`, `set` and `rigl` are sparse from the first step, the last two exchanging a third of their
-weights as they go. `heads` (of eight) and `neurons` cut whole parts, at shares from 0 to 1. `retuned`
+weights during training. `heads` (of eight) and `neurons` cut whole parts, at shares from 0 to 1. `retuned`
 fine-tunes every sparsity at three learning rates and judges each at its best (216 cells, of which 72 are judged).
 
 Source: Han et al. 2015 (arXiv 1506.02626); that facts go before in-context ability: arXiv 2310.04680. Of the variants:
@@ -30,7 +30,7 @@ sparsity moves the bounds a step and no verdict.
 
 from lab.study import axis, product, study_config, tuned
 
-# variant -> the pruning knobs that it has beside the sparsity
+# variant -> its pruning knobs apart from the sparsity
 WAYS = {
     "layerwise": dict(scope="layerwise"),
     "random": dict(method="random"),

@@ -1,4 +1,4 @@
-"""Is more regularization free? A trained model goes on training under a regularizer, at nine strengths.
+"""Is more regularization free? A trained model is trained further under a regularizer, at nine strengths.
 
 Claim (fixed before training): the regularizer makes latents better separated (higher Fisher trace and silhouette) and
 more compact (lower participation ratio), at no cost in reasoning, planning or memory.
@@ -12,7 +12,7 @@ more compact (lower participation ratio), at no cost in reasoning, planning or m
 
 Source: Kornblith et al. 2021 (arXiv 2010.16402) for losses that separate classes better and transfer worse.
 
-Expected on two CPU cores: about 7 minutes (443 s beside other work), 1 for `:quick`; on a GPU not measured.
+Expected on two CPU cores: about 7 minutes (443 s next to other work), 1 for `:quick`; on a GPU not measured.
 What came out in full (2026-11-21): free up to .72 (Z6) and more; separation falls over the range, and where weak
 smoothing raises the Fisher trace (nearly threefold for path-star) no ability moves. Figures: docs/studies.md. The
 variants were run small.

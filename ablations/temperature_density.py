@@ -10,7 +10,7 @@ does so at every temperature. The learning rate is the temperature; there is a s
 
 Source: Yang et al. 2023 (arXiv 2305.18383): the best temperature depends on the density.
 
-Expected on two CPU cores: about 12 minutes, 1 for `:quick`, whose rate it is reckoned by; on a GPU not measured.
+Expected on two CPU cores: about 12 minutes, 1 for `:quick`, from whose rate it is estimated; on a GPU not measured.
 What came out of `:quick`: docs/studies.md. The full study has not been run; `noise` was only tried
 (one seed, 100 steps).
 """

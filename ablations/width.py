@@ -9,7 +9,7 @@ cost in ability. All widths are trained in one compiled program; each computes w
 Source: Kaplan et al. 2020 (arXiv 2001.08361); that facts take about two bits a parameter: Allen-Zhu & Li 2024 (arXiv
 2404.05405).
 
-Expected on two CPU cores: about 13 minutes (808 s beside other work), 1.5 for `:quick`; on a GPU not measured.
+Expected on two CPU cores: about 13 minutes (808 s next to other work), 1.5 for `:quick`; on a GPU not measured.
 What came out in full: facts are free down to two ninths, copying to three, Z6 is harmful from three; latents grow
 compact as abilities break (reversals). Figures: docs/studies.md.
 """

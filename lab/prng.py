@@ -1,4 +1,4 @@
-"""Randomness is addressed, not carried: every key is a function of (the cell's seed, a purpose, an index)."""
+"""Random keys are derived, not passed along: each is a function of (the cell's seed, a purpose, an index)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ PURPOSES = ("init", "world", "batch", "evaluation", "curriculum", "mechanism")
 
 
 def derive_key(seed: jax.Array, purpose: str, index: jax.Array | int = 0) -> jax.Array:
-    """The PRNG key of (seed, purpose, index); index is the absolute step for what is drawn anew each step."""
+    """The PRNG key of (seed, purpose, index); the index is the absolute step for values that are drawn at each step."""
     key = jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
     return jax.random.fold_in(key, index)

@@ -5,7 +5,7 @@
 #   sbatch --dependency="afterok:$job" --wrap=".venv/bin/python run.py \
 #       --config=ablations/pruning.py --workdir=runs/pruning --only=analyze"
 #
-# A shard that is preempted, or out of time, saves what it has and is queued again. Any may be run anew, such as shards
+# A shard that is preempted, or out of time, saves what it has and is queued again. Any may be run again, such as shards
 # 3 and 7 of 8: SHARDS=8 sbatch --array=3,7 scripts/slurm_array.sh ...
 #SBATCH --job-name=mismatch
 #SBATCH --ntasks=1
@@ -22,11 +22,11 @@ config=$1 workdir=$2
 shard=$SLURM_ARRAY_TASK_ID/${SHARDS:-$SLURM_ARRAY_TASK_COUNT}
 
 "${PYTHON:-.venv/bin/python}" run.py --config="$config" --workdir="$workdir" --shard="$shard" &
-training=$! told=
-trap 'told=yes; kill -TERM $training' TERM # Slurm tells this script only
+training=$! asked=
+trap 'asked=yes; kill -TERM $training' TERM # Slurm signals this script only
 wait $training
 status=$?
-if [ $told ]; then # the signal ended that wait, not the training
+if [ $asked ]; then # the signal ended that wait, not the training
     wait $training
     status=$?
 fi

@@ -82,7 +82,7 @@ def changed(**fields):
         (dict(model__activation="tanh"), r"config\.model\.activation='tanh' must be one of"),
         (dict(model__compute="float16"), r"config\.model\.compute='float16' must be one of float32, bfloat16"),
         (dict(model__products="low"), r"config\.model\.products='low' must be one of highest, high, default"),
-        (dict(model__compute="bfloat16", model__products="high"), r"config\.model\.products .* beside bfloat16"),
+        (dict(model__compute="bfloat16", model__products="high"), r"config\.model\.products .* with bfloat16"),
         (dict(steps__train=10), r"config\.steps\.train=10 must be a multiple of config\.call_steps=3"),
         (dict(steps__prun=3), r"config\.steps\.prun: no such stage.*prune"),
         (dict(stages=("train",)), r"config\.steps\.prune: no such stage"),
@@ -111,7 +111,7 @@ def test_configs(config, message):
                 axis("prune.sparsity", (0.0, 0.5), stage="prune"),
                 axis("prune.scope", ("global", "layerwise"), stage="train"),
             ),
-            r"acts from stage 'train', but its mechanism begins at 'prune'",
+            r"acts from stage 'train', but its mechanism starts at 'prune'",
         ),
         (lambda: product(axis("prune.sparsity", (0.0,), stage="prun")), r"unknown stage 'prun'.*prune"),
         (lambda: product(axis("prune.sparsity", (0.0,)), axis("seed", (0.5,))), r"seed=0\.5 must be a whole number"),
@@ -168,7 +168,7 @@ def test_a_study_that_moved_says_on_which_layouts_it_has_been(tmp_path):
     assert claim(chunk=2) == [note]  # back again: it has been elsewhere all the same
 
 
-def test_what_another_version_left_is_told_and_its_layouts_are_kept(tmp_path):
+def test_checkpoints_of_another_version_are_reported_and_its_layouts_kept(tmp_path):
     open_workdir(tmp_path).claim()
     file = tmp_path / "study.json"
     record = json.loads(file.read_text())

@@ -78,7 +78,7 @@ def test_a_preempted_run_saves_says_so_and_goes_on_to_the_same_bytes(uninterrupt
         out, _ = process.communicate()
     assert process.returncode == os.EX_TEMPFAIL, out
     assert "Traceback" not in out
-    assert "the same command goes on" in out
+    assert "the same command continues" in out
     finish(COMMAND, workdir)
     assert numbers(workdir) == numbers(uninterrupted)
 

@@ -123,7 +123,7 @@ def test_a_preempted_slice_is_made_again_and_the_study_judged_here(tmp_path):
     assert "--only=analyze" in (tmp_path / "judged").read_text()
 
 
-def test_a_study_that_fails_on_a_healthy_slice_is_not_begun_again(tmp_path):
+def test_a_study_that_fails_on_a_healthy_slice_is_not_started_again(tmp_path):
     status, verbs = tpu(tmp_path, after="READY")
     assert status == 1
     assert verbs.count("create") == 1

@@ -81,7 +81,7 @@ def settle(plan: Plan, store: Store) -> tuple[Plan, Tuning | None]:
                 choices.append(choice)
                 kept += [i for i in mine if _values(study, i) == choice.values]
     chosen = replace(study, cells=tuple(study.cells[i] for i in sorted(kept)), room=study.largest)
-    return replace(make_plan(chosen, plan.layout), beside=plan.knobs), Tuning(
+    return replace(make_plan(chosen, plan.layout), chunk_mates=plan.knobs), Tuning(
         study.tuned, tuple(choices), len(study.cells)
     )
 

@@ -1,14 +1,14 @@
 """How fast the engine is on this machine, `python -m lab.bench`, and what mechanisms cost, with `--mechanisms`.
 
-The first prints, at the two reference shapes (2 layers, 4 heads, float32): cell-steps a second, the share of this
-machine's matrix-product ceiling measured in the same run, the generators' share of a step, compile seconds, and, where
-PyTorch is installed, the ratio to an eager PyTorch loop of the same model (the better of one process with all threads
-and one process a core). Contenders are timed in turns and the best of each is taken, so a ratio survives a noisy
-machine better than a time does. The second prints, for every mechanism at a value at which it acts, its milliseconds a
-cell-step as a ratio to the same program without it, the two timed in turns, and its compile seconds. `--cells` trains
-grids of 8 to 512 cells as studies are: milliseconds a cell-step, and memory.
+The engine's benchmark prints, at the two reference shapes (2 layers, 4 heads, float32): cell-steps a second, the share
+of this machine's matrix-product ceiling measured in the same run, the generators' share of a step, compile seconds,
+and, where PyTorch is installed, the ratio to an eager PyTorch loop of the same model (the better of one process with
+all threads and one process a core). Contenders are timed in turns and the best of each is taken, so a ratio survives a
+noisy machine better than a time does. `--mechanisms` prints, for every mechanism at a value at which it acts, its
+milliseconds a cell-step as a ratio to the same program without it, the two timed in turns, and its compile seconds.
+`--cells` trains grids of 8 to 512 cells as studies are: milliseconds a cell-step, and memory.
 
-`--save=FILE` keeps the figures, `--compare=FILE` names what got slower since: exit status 1.
+`--save=FILE` keeps the figures; `--compare=FILE` names those that got worse since, with exit status 1.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ def torch_rates(program: Program) -> dict[str, float]:
 
 
 def yardstick() -> float:
-    """CPU seconds of compiling something that has nothing to do with the lab: the gradient of 16 dense layers."""
+    """CPU seconds of compiling a program that has nothing to do with the lab: the gradient of 16 dense layers."""
 
     def loss(kernels: jax.Array, x: jax.Array) -> jax.Array:
         for kernel in kernels:
             x = jnp.tanh(x @ kernel)
         return jnp.sum(x)
 
-    begun = time.process_time()
+    started = time.process_time()
     jax.jit(jax.grad(loss)).lower(jnp.ones((16, 32, 32)), jnp.ones((8, 32))).compile()
-    return time.process_time() - begun
+    return time.process_time() - started
 
 
 def measure(width: int, tokens: int, batch: int, layout: Layout) -> Measured:
     """The lines and figures of one reference shape."""
     shape = f"d={width} T={tokens} B={batch}"
     program, programs = reference(width, tokens, batch), Programs(layout)
-    begun = time.process_time()
+    started = time.process_time()
     step, cells = training(program, programs)
-    compiling, compile_seconds = time.process_time() - begun, programs.seconds
+    compiling, compile_seconds = time.process_time() - started, programs.seconds
     compiling /= min(yardstick() for _ in range(3))
     make_data = generation(program, programs)
     product, product_flops = matrix_product(layout)
@@ -102,8 +102,8 @@ def measure(width: int, tokens: int, batch: int, layout: Layout) -> Measured:
     if importlib.util.find_spec("torch"):
         rates = torch_rates(program)
         fastest = max(rates.values())
-        told = ", ".join(f"{name} {value:,.1f}" for name, value in rates.items())
-        lines.append(f"  eager PyTorch          {told} cell-steps/s: ratio {rate / fastest:.2f}")
+        listed = ", ".join(f"{name} {value:,.1f}" for name, value in rates.items())
+        lines.append(f"  eager PyTorch          {listed} cell-steps/s: ratio {rate / fastest:.2f}")
         figures.append(Figure(f"{shape}: ratio to eager PyTorch", rate / fastest, more=True, judged=True))
     else:
         lines.append("  eager PyTorch          not installed: pip install -e '.[bench]'")
@@ -111,7 +111,7 @@ def measure(width: int, tokens: int, batch: int, layout: Layout) -> Measured:
 
 
 def measures(kind: str, layout: Layout) -> Mapping[str, Callable[[], Measured]]:
-    """What a benchmark measures, by name, each on its own."""
+    """The measurements of a benchmark by name, each a function of its own."""
     if kind == "mechanisms":
         return mechanisms.measures(layout)
     if kind == "cells":
@@ -127,7 +127,7 @@ def _parser() -> Parser:
     )
     kinds.add_argument("--cells", action="store_const", const="cells", dest="kind", help="grids of 8 to 512 cells")
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the figures")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="name what got slower since they were kept")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="name the figures that got worse since")
     parser.add_argument(
         "--tolerance", type=float, default=TOLERANCE, help="the share by which a figure may get worse (%(default)s)"
     )
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--save={args.save} can't be written: there is no such directory.")
     use_every_core()
     layout = local_layout()
-    run = baseline.begun(args.kind or "shapes", layout)
+    run = baseline.start(args.kind or "shapes", layout)
     before = baseline.read(args.compare) if args.compare else None
     if before and (note := baseline.check_comparable(before, run, args.compare)):
         print(note)
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> int:
         baseline.save(run, args.save)
     if before is None:
         return 0
-    print(*baseline.told(before, run, args.tolerance), sep="\n")
+    print(*baseline.comparison(before, run, args.tolerance), sep="\n")
     return 1 if baseline.slower(before, figures, args.tolerance) else 0
 
 

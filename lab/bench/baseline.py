@@ -1,7 +1,7 @@
 """A benchmark's figures: kept in a file, and compared with those of an earlier run on the same machine.
 
-Judged are figures that are ratios to something timed in the same run: another load on the machine moves both. Plain
-times and rates are told beside them.
+Only ratios to something timed in the same run are judged: another load on the machine moves both. Plain times and rates
+are printed next to them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Figure:
     """One number of a benchmark.
 
     Attributes:
-      name: what was measured.
+      name: of the figure, by which runs are compared.
       value: in `unit`.
       unit: for people.
-      more: whether more of it is better.
+      more: whether a larger value is better.
       judged: whether it is a ratio to something timed in the same run.
     """
 
@@ -47,7 +47,7 @@ class Figure:
 
 
 class Measured(NamedTuple):
-    """What measuring one thing gave: lines for a person, and the figures in them."""
+    """The result of one measurement: lines for a person, and the figures in them."""
 
     lines: Sequence[str]
     figures: Sequence[Figure] = ()
@@ -55,14 +55,14 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A benchmark that was run.
+    """One run of a benchmark.
 
     Attributes:
       kind: which benchmark.
-      machine: what must agree for figures to be comparable.
-      versions: what may differ, but is said.
-      date: when, UTC.
-      load: of the machine as it began.
+      machine: properties that must agree for figures to be comparable.
+      versions: of packages; they may differ, which is reported.
+      date: of the start, UTC.
+      load: of the machine at the start.
       figures: by name.
     """
 
@@ -74,17 +74,17 @@ class Run:
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
-def begun(kind: str, layout: Layout) -> Run:
+def start(kind: str, layout: Layout) -> Run:
     """A run on this machine, before anything is measured."""
     device = jax.local_devices()[0].device_kind
     machine = {"device": device, "processor": cpu_model(), "cores": cores(), **asdict(layout)}
     found = {name: _version(name) for name in VERSIONED}
-    versions = {"python": platform.python_version()} | {name: told for name, told in found.items() if told}
+    versions = {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
     return Run(kind, machine, versions, datetime.now(UTC).isoformat(timespec="seconds"), load())
 
 
 def load() -> float | None:
-    """The machine's load of the last minute, where it tells."""
+    """The machine's load of the last minute; None where the system has no such number."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
@@ -96,10 +96,10 @@ def _version(package: str) -> str:
 
 
 def save(run: Run, file: Path) -> None:
-    """Write a run down.
+    """Write a run to a file.
 
     Raises:
-      UserError: if that is not possible.
+      UserError: if the file can't be written.
     """
     content = asdict(run) | {"figures": [asdict(figure) for figure in run.figures.values()]}
     try:
@@ -109,10 +109,10 @@ def save(run: Run, file: Path) -> None:
 
 
 def read(file: Path) -> Run:
-    """A run that was written down.
+    """Read a run back.
 
     Raises:
-      UserError: if there is none, or it is not one.
+      UserError: if there is no such file, or it holds no run.
     """
     try:
         content = json.loads(file.read_text())
@@ -125,7 +125,7 @@ def read(file: Path) -> Run:
 
 
 def check_comparable(before: Run, now: Run, file: Path) -> str:
-    """A sentence on what else may have changed figures, or nothing.
+    """A sentence on package versions that may have changed figures, or nothing.
 
     Raises:
       UserError: if the earlier run is of another benchmark or machine.
@@ -135,8 +135,10 @@ def check_comparable(before: Run, now: Run, file: Path) -> str:
     names = sorted({*before.machine, *now.machine})
     other = [name for name in names if before.machine.get(name) != now.machine.get(name)]
     if other:
-        told = ", ".join(f"{name} {before.machine.get(name)} there and {now.machine.get(name)} here" for name in other)
-        raise UserError(f"--compare={file} is of another machine ({told}): figures don't compare; save a run here.")
+        listed = "; ".join(
+            f"{name} {before.machine.get(name)} there and {now.machine.get(name)} here" for name in other
+        )
+        raise UserError(f"--compare={file} is of another machine ({listed}): figures don't compare; save a run here.")
     packages = sorted({*before.versions, *now.versions})
     changed = [
         f"{name} {before.versions.get(name, 'none')}, now {now.versions.get(name, 'none')}"
@@ -169,7 +171,7 @@ def _badness(figure: Figure) -> float:
 
 
 def measured_twice(measure: Callable[[], Measured], before: Run | None, tolerance: float) -> Measured:
-    """What is slower than in an earlier run is measured again, and the better value of each figure counts."""
+    """Measure; if a figure is worse than in an earlier run, measure again and take the better value of each."""
     measured = measure()
     if before is None or not slower(before, measured.figures, tolerance):
         return measured
@@ -181,8 +183,8 @@ def _value(figure: Figure) -> str:
     return f"{figure.value:.4g} {figure.unit}".rstrip()
 
 
-def told(before: Run, now: Run, tolerance: float) -> Iterator[str]:
-    """The comparison: a line a figure, then what got slower in a sentence."""
+def comparison(before: Run, now: Run, tolerance: float) -> Iterator[str]:
+    """A line for each figure, then a sentence that names those that got slower."""
     worse = {figure.name for figure in slower(before, [*now.figures.values()], tolerance)}
     yield f"compared with {before.date} (load {before.load}; now {now.load}): now ÷ then"
     for name, figure in now.figures.items():

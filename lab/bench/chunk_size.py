@@ -1,10 +1,10 @@
-"""How many cells a device should train in one call, timed.
+"""The chunk timer: how many cells a device should train in one call.
 
     python -m lab.bench.chunk_size --config=ablations/pruning.py
 
 The program of a study that takes most memory is compiled for 1, 2, 4, … cells a call, as many as fit into a device, and
-timed in turns. The fixed rule's choice is marked; another one is passed to run.py as --chunk. Fields of the config are
-overridden as run.py does.
+timed in turns. The fixed rule's choice is marked; pass another one to run.py as --chunk. Fields of the config are
+overridden as with run.py.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ WORTH = 0.05  # a smaller gain is not worth leaving the rule for, and hard to te
 
 @dataclass
 class Candidate:
-    """A number of cells a call that is tried.
+    """A number of cells a call to time.
 
     Attributes:
-      layout: the layout with it.
-      timed: makes states, then trains them for a few steps; gives the seconds of training.
+      layout: the layout with that number.
+      timed: makes states, then trains them for a few steps; returns the seconds of training.
       cell_steps: of one such call.
-      memory: bytes of one device: measured where it tells its peak, else as the compiler counts them.
+      memory: bytes of one device: its measured peak where it reports one, else the compiler's count.
       seconds: of every round.
     """
 
@@ -65,12 +65,12 @@ class Candidate:
 
 
 def largest(plan: Plan) -> ProgramGroup:
-    """The bucket whose program takes most memory; of several the one that trains most."""
-    return max(plan.program_groups, key=lambda b: (plan.memory_of(b.program.spec), plan.steps(b) * len(b.nodes)))
+    """The program group that takes most memory; of several the one that trains most."""
+    return max(plan.program_groups, key=lambda g: (plan.memory_of(g.program.spec), plan.steps(g) * len(g.nodes)))
 
 
 def layouts(plan: Plan, group: ProgramGroup, budget: int) -> list[Layout]:
-    """What is tried: powers of two while their estimated memory fits and cells are there, and what the plan has."""
+    """The layouts to time: powers of two while their estimated memory fits and cells are there, and the plan's own."""
     layout, per_device = plan.layout, -(-len(group.nodes) // plan.layout.devices)
     found, chunk = {layout.chunk: layout}, 1
     while chunk <= MOST.get(layout.platform, 1024) and chunk < 2 * per_device:
@@ -83,19 +83,19 @@ def layouts(plan: Plan, group: ProgramGroup, budget: int) -> list[Layout]:
 
 
 def candidate(group: ProgramGroup, layout: Layout) -> Candidate:
-    """A bucket's program compiled for a layout, with as many of its nodes as that takes, and run once.
+    """A group's program compiled for a layout, with as many of its nodes as that takes, and run once.
 
-    States are made anew for every round, so that no two candidates' are in memory together.
+    States are made again for every round, so that those of two candidates are never in memory together.
     """
     programs, cells = Programs(layout), layout.devices * layout.chunk
     nodes = (list(group.nodes) * -(-cells // len(group.nodes)))[:cells]
     program = replace(group.program, call_steps=min(group.program.call_steps, STEPS))
     seeds, knobs = device_grid.to_devices(traced_arguments(nodes), layout)
 
-    def begun(seed: jax.Array, knobs: Any) -> step.State:
+    def initial(seed: jax.Array, knobs: Any) -> step.State:
         return step.begin(program, step.init(program, seed), knobs, seed, jnp.int32(0))
 
-    begin = programs.get("beginning", program, begun, (seeds, knobs))
+    begin = programs.get("beginning", program, initial, (seeds, knobs))
     arguments = (jnp.int32(0), seeds, knobs, begin(seeds, knobs))
     call = programs.get(
         "training",
@@ -116,18 +116,18 @@ def candidate(group: ProgramGroup, layout: Layout) -> Candidate:
 
 
 def _peak() -> int:
-    """The most bytes that were in use on a device so far; 0 where it doesn't tell. Candidates come smallest first."""
+    """The most bytes in use on a device so far; 0 where it reports none. Candidates come smallest first."""
     return max((device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.local_devices())
 
 
 def compiled_bytes(call: Any) -> int:
-    """What a compiled program takes of a device while it runs: arguments, results and all in between."""
+    """Bytes of a device that a compiled program takes while it runs: arguments, results and everything between."""
     analysis = call.memory_analysis()
     held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     return held + analysis.temp_size_in_bytes
 
 
-def probed(group: ProgramGroup, tried: Sequence[Layout], note: Callable[[str], None]) -> list[Candidate]:
+def time_in_turns(group: ProgramGroup, tried: Sequence[Layout], note: Callable[[str], None]) -> list[Candidate]:
     """Every layout's candidate, timed in turns; those that don't fit after all are noted and left out."""
     found = []
     for layout in tried:
@@ -144,8 +144,8 @@ def probed(group: ProgramGroup, tried: Sequence[Layout], note: Callable[[str], N
     return found
 
 
-def told(found: Sequence[Candidate], rule: Layout) -> Iterator[str]:
-    """The table, and what to pass."""
+def report(found: Sequence[Candidate], rule: Layout) -> Iterator[str]:
+    """The table, and the advice which --chunk to pass."""
     yield "| cells a call | at a time | ms a cell-step | MiB a device | |"
     yield "|---|---|---|---|---|"
     for one in found:
@@ -161,7 +161,7 @@ def told(found: Sequence[Candidate], rule: Layout) -> Iterator[str]:
         gain = f", {ruled[0].milliseconds / best.milliseconds:.2f} times as fast as the rule's" if ruled else ""
         yield f"Fastest: --chunk={best.layout.chunk}{gain}. Pass it from the study's first run on."
         if best.layout.width != rule.width:
-            yield "Another number of cells at a time rounds otherwise: every number's last bits change."
+            yield "Another number of cells at a time rounds differently: every number's last bits change."
 
 
 def planned(arguments: Sequence[str]) -> tuple[Plan, int]:
@@ -213,8 +213,8 @@ def main(arguments: Sequence[str]) -> int:
         f" {sum(count for _, count in group.program.counts)} examples × {group.program.length} tokens a step",
         flush=True,
     )
-    found = probed(group, layouts(plan, group, budget), print)
-    print(*told(found, layout), sep="\n")
+    found = time_in_turns(group, layouts(plan, group, budget), print)
+    print(*report(found, layout), sep="\n")
     return 0
 
 

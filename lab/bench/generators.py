@@ -1,4 +1,4 @@
-"""What the generators cost: `python -m lab.bench.generators [task …]`.
+"""What the generators cost: `python -m lab.bench.generators [TASK …]`.
 
 For each task at its default sizes: its share of a training step at d=64 (2 layers, 4 heads, 64 examples, float32), and
 the examples a second that it makes on its own, compiled alone, 1,024 together. Where reasoning-gym is installed (the
@@ -120,10 +120,10 @@ def rates(task: Task, rival: Rival, layout: Layout) -> tuple[float, float]:
     times = []
     for seed in range(ROUNDS):
         dataset = reasoning_gym.create_dataset(rival.dataset, size=count, seed=seed, **rival.theirs)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for index in range(count):
             dataset[index]
-        theirs.append(count / (time.perf_counter() - begun))
+        theirs.append(count / (time.perf_counter() - started))
         times.append(seconds_of(ours))
     return ALONE / min(times), max(theirs)
 

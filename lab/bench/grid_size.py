@@ -32,12 +32,12 @@ STEPS = 400
 
 
 class Grid(NamedTuple):
-    """What training one grid took.
+    """The costs of training one grid.
 
     Attributes:
       seconds: on the clock, of a cell-step, compilation left out.
       cpu_seconds: of all threads, the same.
-      peak: bytes of the whole process at most.
+      peak: most bytes of the whole process.
     """
 
     seconds: float
@@ -64,9 +64,9 @@ def train(cells: int) -> Grid:
     def once(study: Study) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as folder:
             store, plan = open_store(Path(folder), study, print), make_plan(study, layout)
-            begun, cpu = time.perf_counter(), time.process_time()
+            started, cpu = time.perf_counter(), time.process_time()
             Trainer(plan, store, Quiet(), programs).run()
-            return time.perf_counter() - begun, time.process_time() - cpu
+            return time.perf_counter() - started, time.process_time() - cpu
 
     once(study_of(min(cells, layout.devices * layout.chunk)))
     times = [once(study) for _ in range(max(1, CELLS[-1] // cells))]
@@ -76,14 +76,16 @@ def train(cells: int) -> Grid:
 
 
 def measure() -> Measured:
-    """The table, and each size's figures beside the smallest grid's."""
+    """The table, and each size's figures as ratios to the smallest grid's."""
     found: dict[int, list[Grid]] = {cells: [] for cells in CELLS}
     for _ in range(ROUNDS):
         for cells, grids in found.items():
             one_grid = [sys.executable, "-m", "lab.bench.grid_size", str(cells)]
             grids.append(Grid(**json.loads(subprocess.run(one_grid, stdout=subprocess.PIPE, check=True).stdout)))
     best = {cells: Grid(*(min(column) for column in zip(*grids, strict=True))) for cells, grids in found.items()}
-    lines = ["| cells | ms a cell-step | beside the fewest | CPU ms a cell-step | beside the fewest | MiB at most |"]
+    lines = [
+        "| cells | ms a cell-step | ratio to the fewest | CPU ms a cell-step | ratio to the fewest | MiB at most |"
+    ]
     lines.append("|---|---|---|---|---|---|")
     figures, fewest = [], best[CELLS[0]]
     for cells, grid in best.items():
@@ -108,7 +110,7 @@ def _parser() -> Parser:
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Train one grid and print what it took as JSON: the fields of `Grid`."""
+    """Train one grid and print its costs as JSON: the fields of `Grid`."""
     cells = _parser().read(arguments).cells
     if cells < 1:
         raise UserError(f"CELLS={cells} must be 1 or more.")

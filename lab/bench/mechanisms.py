@@ -1,4 +1,4 @@
-"""What mechanisms cost a step, `python -m lab.bench --mechanisms`: each at work beside the same program without it."""
+"""What mechanisms cost a step, `python -m lab.bench --mechanisms`: each against the same program without it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lab.mechanisms.knobs import KNOBS
 from lab.training import step
 from lab.training.step import Program
 
-# Values at which mechanisms are timed, where `typical` would give one that does little or is out of proportion.
+# Values at which mechanisms are timed, where that of `typical` would do little or be out of proportion.
 TYPICAL = {
     "batch.share": 0.5,
     "curriculum.order": "progress",
@@ -73,10 +73,10 @@ def stepping(program: Program, values: dict[str, Any], programs: Programs) -> tu
     traced = [name for name, knob in KNOBS.items() if knob.traced and name != "seed"]
     knobs = placed({name: np.full(cells, KNOBS[name].number(values[name]), np.float32) for name in traced})
 
-    def begun(seed: jax.Array, knobs: dict[str, jax.Array]) -> step.State:
+    def initial(seed: jax.Array, knobs: dict[str, jax.Array]) -> step.State:
         return step.begin(program, step.init(program, seed), knobs, seed, jnp.int32(0))
 
-    state = programs.get("beginning", program, begun, (seeds, knobs))(seeds, knobs)
+    state = programs.get("beginning", program, initial, (seeds, knobs))(seeds, knobs)
     before, arguments = programs.seconds, (jnp.int32(0), seeds, knobs, state)
     call = programs.get(
         "training", program, lambda t, s, k, x: step.train_call(program, t, s, k, x), arguments, shared=1
@@ -87,17 +87,17 @@ def stepping(program: Program, values: dict[str, Any], programs: Programs) -> tu
 def measure(mechanism: str, plain: Program, without: Callable[[], Any], programs: Programs) -> Measured:
     """A line of the table: the mechanism, its knobs' values, the ratio, milliseconds, compile seconds.
 
-    Where it can't act on the plain program's task, beside a program that copies.
+    Where it can't act on the plain program's task, it is compared with a program that copies.
     """
     values = settings(mechanism)
     moved = [k for k in MECHANISMS[mechanism].knobs if values[k.name] != k.base]
-    told = ", ".join(f"{k.name} {values[k.name]}" for k in moved)
+    at = ", ".join(f"{k.name} {values[k.name]}" for k in moved)
     objects = MECHANISMS[mechanism].objection
     if objects(StageSetup(plain.mixture, plain.spec, values, dict(plain.counts))):
         plain = copying(*SHAPES[0])
         if objection := objects(StageSetup(plain.mixture, plain.spec, values, dict(plain.counts))):
-            return Measured([f"| {mechanism} | {told} | — | — | — | {objection} |"])
-        told = f"{told}; copying"
+            return Measured([f"| {mechanism} | {at} | — | — | — | {objection} |"])
+        at = f"{at}; copying"
         without, _ = stepping(plain, settings(""), programs)
         seconds_of(without)
     call, compile_seconds = stepping(with_mechanism(plain, mechanism, values), values, programs)
@@ -109,7 +109,7 @@ def measure(mechanism: str, plain: Program, without: Callable[[], Any], programs
     milliseconds = 1e3 * best["with"] / (STEPS * programs.layout.devices)
     ratio = best["with"] / best["without"]
     return Measured(
-        [f"| {mechanism} | {told} | {ratio:.2f} | {milliseconds:.2f} | {compile_seconds:.1f} |"],
+        [f"| {mechanism} | {at} | {ratio:.2f} | {milliseconds:.2f} | {compile_seconds:.1f} |"],
         [
             Figure(f"{mechanism}: ratio to plain", ratio, judged=True),
             Figure(f"{mechanism}: time", milliseconds, "ms a cell-step"),

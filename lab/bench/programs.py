@@ -1,4 +1,4 @@
-"""What the benchmarks time: the reference training program, its batches alone, plain matrix products."""
+"""The programs that the benchmarks time: the reference training program, its batches alone, matrix products."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def flops(program: Program) -> float:
 
 def seconds_of(call: Callable[[], Any]) -> float:
     """Seconds of one call, waiting for its result."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     jax.block_until_ready(call())
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def matrix_product(layout: Layout) -> tuple[Callable[[], Any], float]:

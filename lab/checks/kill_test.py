@@ -1,10 +1,10 @@
-"""Kills a study's run over and over and says whether it ends as if nothing had happened.
+"""Kills a study's run over and over and checks that it ends as if nothing had happened.
 
     python -m lab.checks.kill_test --config=tests/tiny_study.py --workdir=runs/kills --kills=50
 
 The study is run once to its end, then again in another directory, where every process is killed (SIGKILL) at a random
-moment and the same command started anew. A run that gets to its end is compared with the first one, to the byte, and
-the next begins from nothing, until all kills are spent. Options that are not listed go to run.py.
+moment and the same command started again. A run that gets to its end is compared with the first one, to the byte, and
+the next starts from nothing, until all kills are spent. Options that are not listed go to run.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lab.errors import Parser, UserError, command
 
 RUN = Path(__file__).resolve().parents[2] / "run.py"
 TEMPORARY = "checkpoints/*/*orbax-checkpoint-tmp*"  # Orbax renames a directory of another name when it is whole
-Watch = Callable[[Path], Callable[[], bool]]  # a work directory before a process starts -> whether it got there
+Watch = Callable[[Path], Callable[[], bool]]  # a work directory before a process starts -> whether the moment has come
 
 
 def fresh(pattern: str) -> Watch:
@@ -39,11 +39,11 @@ def fresh(pattern: str) -> Watch:
 def _stamps(workdir: Path, pattern: str) -> dict[Path, int]:
     try:
         return {path: path.stat().st_ino for path in workdir.glob(pattern)}
-    except FileNotFoundError:  # it went away while being looked at
+    except FileNotFoundError:  # deleted meanwhile
         return {}
 
 
-# What is waited for, and up to how many seconds longer.
+# The event that a kill waits for, and up to how many seconds it waits longer.
 MOMENTS: Mapping[str, tuple[Watch, float]] = {
     "start": (lambda workdir: lambda: True, 4.0),
     "compile": (fresh("study.json"), 4.0),
@@ -100,7 +100,7 @@ def killed_at(study: Sequence[str], workdir: Path, moment: str, later: float) ->
 
 
 def numbers(workdir: Path) -> dict[str, bytes]:
-    """Everything that must not depend on kills: the results, the verdicts and the figures."""
+    """The files that must not depend on kills: the results, the verdicts and the figures."""
     figures = sorted((workdir / "figures").iterdir()) if (workdir / "figures").is_dir() else []
     files = [workdir / "results.csv", workdir / "verdicts.json", *figures]
     return {file.name: file.read_bytes() for file in files}
@@ -117,7 +117,7 @@ def differences(expected: Mapping[str, bytes], found: Mapping[str, bytes]) -> It
 
 
 def moments(seed: int) -> Iterator[tuple[str, float]]:
-    """Without end: a moment and the seconds after it; every moment once before any comes again."""
+    """An endless series of moments and seconds after them; every moment comes once before any comes again."""
     draw = random.Random(seed)
     while True:
         for moment in draw.sample(sorted(MOMENTS), len(MOMENTS)):
@@ -125,7 +125,7 @@ def moments(seed: int) -> Iterator[tuple[str, float]]:
 
 
 def loop(
-    study: Sequence[str], workdir: Path, kills: int, drawn: Iterator[tuple[str, float]], tell: Callable[[str], None]
+    study: Sequence[str], workdir: Path, kills: int, drawn: Iterator[tuple[str, float]], report: Callable[[str], None]
 ) -> list[str]:
     """Spend the kills. Returns what differs, nothing where all runs ended in the same bytes.
 
@@ -134,7 +134,7 @@ def loop(
       workdir: gets the directories `whole` and `killed`; both stay where something differs.
       kills: how many.
       drawn: moments, see `moments`.
-      tell: told what happens.
+      report: called with a line for every event.
     """
     whole, killed = workdir / "whole", workdir / "killed"
     finish(study, whole)
@@ -145,21 +145,19 @@ def loop(
             if killed_at(study, killed, moment, later):
                 hits[moment] += 1
                 half_written += any(killed.glob(TEMPORARY))
-                tell(f"kill {sum(hits.values())} of {kills}: {later:.2f} s after '{moment}'")
+                report(f"kill {sum(hits.values())} of {kills}: {later:.2f} s after '{moment}'")
                 continue
         else:
             finish(study, killed)
         ended += 1
         if different := list(differences(expected, numbers(killed))):
             return different
-        tell(f"run {ended} got to its end: the same bytes")
+        report(f"run {ended} got to its end: the same bytes")
         if sum(hits.values()) == kills:
             break
         shutil.rmtree(killed)
-    told = ", ".join(f"{moment} {hits[moment]}" for moment in MOMENTS)
-    tell(
-        f"{kills} kills in {ended} runs ({told}); a half-written checkpoint lay there after {half_written}: same bytes"
-    )
+    counts = ", ".join(f"{moment} {hits[moment]}" for moment in MOMENTS)
+    report(f"{kills} kills in {ended} runs ({counts}); {half_written} left a half-written checkpoint: same bytes")
     return []
 
 

@@ -1,4 +1,4 @@
-"""Known results, reproduced: trains the tasks' calibration cards and prints measured beside expected.
+"""Known results, reproduced: trains the tasks' calibration cards and prints measured next to expected values.
 
 Without names, `python -m lab.checks.known_results` runs the cards of the default subset; `--all` runs every card; a
 name is a task (`mqar`) or one of its cards (`path_star/forward`). Every card runs through the same engine as a study,

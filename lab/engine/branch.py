@@ -1,14 +1,14 @@
-"""A branch: some cells of a study go on from their last checkpoints in one more stage, with other knobs or the same.
+"""A branch: some cells of a study continue from their last checkpoints for one more stage, with other knobs or not.
 
     continued = branch(study, [(0, {}), (0, {"label_smoothing.rate": 0.0})], steps=800)
 
-is a study of two cells: the study's first cell as it is for 800 steps more, and without its label smoothing. All that
-cells did before is the study's: the keys are equal, so nothing of it is trained again. `{WEIGHTS: 300}` among the
+is a study of two cells: the study's first cell as it is for 800 steps more, and without its label smoothing. The
+earlier stages are the study's: the keys are equal, so nothing of them is trained again. `{WEIGHTS: 300}` among the
 changes takes the weights back to those that the study kept after its 300th step, see `lab.training.step.rewound`.
 
-The learning rate's schedule begins again in the new stage and runs over its steps: at the end of a schedule that goes
+The learning rate's schedule starts again in the new stage and runs over its steps: at the end of a schedule that goes
 to zero nothing moves, and to continue would mean nothing. Learning-rate rewinding (Renda et al. 2020, arXiv 2003.02389)
-is the same. A constant rate just goes on.
+does the same. A constant rate stays as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab.study import Stage, Study
 from lab.study.spec import THEN, WEIGHTS
 from lab.training.step import Schedule
 
-STAGE = "repair"  # what the stage is called
+STAGE = "repair"  # the name of the new stage
 WARMUP = 0.05  # share of its steps in which the rate warms up again, at most the study's own warm-up
 
 
@@ -34,7 +34,7 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
     Args:
       study: the study.
       cells: (index of one of its cells, {knob: the value that replaces the cell's in the new stage}); WEIGHTS for a
-        knob's name is the step of the first stage whose weights the new one begins from.
+        knob's name is the step of the first stage whose weights the new one starts from.
       steps: of the new stage; a multiple of the study's call_steps.
 
     Raises:
@@ -68,13 +68,13 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
 
 
 def can_change(knob: str) -> bool:
-    """Whether a knob may take another value in a branch: not what sizes the model, nor what is compiled in."""
+    """Whether a knob may take another value in a branch: not if it sizes the model or is compiled in."""
     found = registry.KNOBS[knob]
     return found.traced and not found.sizes and found.name != registry.SEED.name
 
 
 def _check(study: Study, cell: Mapping[str, Any]) -> None:
-    """Refuse what can't be: in one sentence, before anything compiles."""
+    """Refuse a branch that can't be trained: in one sentence, before anything compiles."""
     for name in cell[THEN]:
         if not can_change(name):
             raise UserError(f"arm: {name} can't change after training began; its value is part of the program.")

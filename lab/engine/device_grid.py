@@ -1,4 +1,4 @@
-"""The same loop for many cells on many devices. Only this file knows that there are many.
+"""The training loop lifted to many cells on many devices. Only this file knows that there are many.
 
 The grid axis G is split over the devices by `shard_map` under `jit` (what `jax.pmap` is built on today), so cells are
 independent by construction: the compiled program holds no collectives. Each device runs its cells `width` at a time:
@@ -42,11 +42,11 @@ class Layout:
     chunk: int
 
     def rounding(self) -> tuple[str, int, int]:
-        """What decides how cells are rounded: layouts that agree on it train to the same bits.
+        """The properties that decide how cells are rounded: layouts that agree on them train to the same bits.
 
-        Whether there is one device or more is part of it: XLA fuses a program for a single device otherwise. How many
-        more is not, on a CPU (seen on 2, 4, 5 and 8, docs/engine.md); on other platforms nobody has looked. The number
-        of cells in a call is not.
+        Whether there is one device or more is among them: XLA fuses a program for a single device differently. How many
+        more is not, on a CPU (seen on 2, 4, 5 and 8, docs/engine.md); on other platforms this was not measured. Nor is
+        the number of cells in a call.
         """
         return self.platform, min(self.devices, 2) if self.platform == "cpu" else self.devices, self.width
 
@@ -68,8 +68,8 @@ def cores() -> int:
 def use_every_core() -> None:
     """Make every CPU core a device, so that cells train side by side; call it before anything runs on a device.
 
-    LAPACK stays on its device's core for the rest of the process. The number of devices is left alone where XLA_FLAGS
-    already says it; an accelerator's devices are, too.
+    LAPACK stays on its device's core for the rest of the process. The number of devices stays as it is where XLA_FLAGS
+    sets it; an accelerator's devices stay as they are, too.
     """
     lapack_on_one_thread()
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
@@ -77,12 +77,12 @@ def use_every_core() -> None:
 
 
 def lapack_on_one_thread() -> threadpool_limits:
-    """Keep LAPACK and BLAS to the thread that calls them: from here on, or inside a `with` of what is returned.
+    """Keep LAPACK and BLAS to the thread that calls them: from now on, or inside a `with` block of the returned value.
 
     XLA's CPU devices call SciPy's OpenBLAS, whose own threads then spin on the cores of the other devices. On two busy
     cores the latent metrics took ten times as long with them, for the same bits (docs/benchmarks.md).
     """
-    importlib.import_module("scipy.linalg")  # JAX loads it at its first need, and only a loaded library can be told
+    importlib.import_module("scipy.linalg")  # loaded before JAX needs it: only a loaded library can be limited
     return threadpool_limits(1, user_api="blas")
 
 
@@ -96,7 +96,7 @@ def local_layout(chunk: int = 0) -> Layout:
 
 
 def halved(layout: Layout) -> Layout:
-    """The layout with half the cells a call, no more of them together than that."""
+    """The layout with half the cells a call, and a width no larger than that."""
     chunk = max(layout.chunk // 2, 1)
     return replace(layout, chunk=chunk, width=min(layout.width, chunk))
 
@@ -104,8 +104,8 @@ def halved(layout: Layout) -> Layout:
 def memory_budget(layout: Layout) -> int:
     """Bytes that cells may take up on one device, the least of all devices; 0 where that isn't known.
 
-    What an accelerator's allocator hands out; of the machine's memory (or of what this process is let have of it) half,
-    shared by the CPU devices.
+    On an accelerator: all that its allocator hands out. On a CPU: half of the machine's memory, or of this process's
+    limit, shared by the CPU devices.
     """
     limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
     if layout.platform != "cpu":
@@ -177,5 +177,5 @@ def fetch(tree: Any) -> Any:
 
 
 def padded(rows: list[Any], size: int) -> list[Any]:
-    """`rows` filled up to `size` by repeating the last one; the surplus is computed and thrown away."""
+    """`rows` padded to `size` by repeating the last one; the surplus is computed and thrown away."""
     return rows + [rows[-1]] * (size - len(rows))

@@ -1,7 +1,7 @@
 """Abilities: per task and split, exact accuracy of the free-running answer and its teacher-forced log-probability.
 
-The same examples for every cell of a seed: they are addressed by the seed and the split, never by a knob. Splits no
-longer than training run in one compiled program, all longer ones in a second, so training never pays for their padding.
+Every cell of a seed has the same examples: their key is derived from the seed and the split, never from a knob. Splits
+no longer than training run in one compiled program, all longer ones in a second, so training never pays for padding.
 
 Shape letters: S splits, N examples, L tokens.
 """
@@ -45,7 +45,7 @@ class Evaluation:
       examples: N, examples a split.
       splits: (label, split) pairs.
       length: their common padded length.
-      staying: names of the mechanisms that are part of the model, see `Mechanism.active_at_inference`.
+      at_inference: names of the mechanisms that are part of the model, see `Mechanism.active_at_inference`.
       static: (knob, value) of their static knobs.
     """
 
@@ -86,7 +86,7 @@ def names(study: Study) -> list[str]:
 
 
 def examples_of(evaluation: Evaluation, seed: jax.Array, worlds: Any, label: str, split: str) -> Example:
-    """The examples of one split for a seed, leaves leading with N: addressed, so the same at every evaluation."""
+    """The examples of one split for a seed, leaves [N, …]; their key is derived, so every evaluation has the same."""
     key = derive_key(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
     return evaluation.mixture.sample(
         key, label, worlds[label], _drawn_as(split), evaluation.examples, evaluation.length
@@ -99,9 +99,9 @@ def evaluate(
     """The abilities of one cell: {'label/split': Ability of float32[]}.
 
     Args:
-      evaluation: what is evaluated.
+      evaluation: the splits.
       seed, params: the cell's.
-      knobs, trained: the cell's knobs and the steps that it was trained; read by mechanisms that stay.
+      knobs, trained: the cell's knobs and the steps that it was trained, for mechanisms that are active at inference.
     """
     mixture = evaluation.mixture
     reading = ActiveMechanisms.reading(evaluation.at_inference, {**(knobs or {}), **dict(evaluation.static)}, trained)
@@ -147,11 +147,11 @@ def answer(
     prediction where the teacher's token stood and reads the next answer position.
 
     Args:
-      params, spec, touch: the model.
+      params, spec, hook: the model.
       tokens_NxL, targets_NxL, weights_NxL: the examples.
       decode_steps: passes that an answer takes; static.
-      shown: what the model is given in place of the tokens of any pass, see `Mechanism.shown`. Where it hides what is
-        fed back, all passes are the same one.
+      shown: gives the tokens that the model sees in place of those of any pass, see `Mechanism.shown`. Where it hides
+        the tokens that are fed back, all passes are the same one.
 
     Returns:
       int32[N, L] predicted tokens, NO_ANSWER where nothing is asked, and float32[] nats.

@@ -1,15 +1,16 @@
 """What a cell's model costs: its parameters, and the arithmetic of one pass over one training example.
 
-Counted is what the model needs, not what the program spends. Weights that are zero cost nothing, though a masked
-program multiplies by them, too; experts that a token isn't sent to cost nothing, though all are computed; a thought
-costs one more place, as with a cache of keys and values, though here it takes a pass of its own; each query looks at
-the places up to its own, though the program fills the whole square; room that other cells need isn't there; a kernel of
-low rank is gone through as a product of two, and what follows the end of a cell's budget of steps isn't trained.
+The count is of the arithmetic that the model needs, not of what the program spends. Weights that are zero cost nothing,
+though a masked program multiplies by them, too; experts that a token isn't sent to cost nothing, though all are
+computed; a thought costs one more position, as with a cache of keys and values, though here it takes a pass of its own;
+each query attends to the positions up to its own, though the program fills the whole square; room that other cells need
+isn't counted; a kernel of low rank counts as a product of two, and steps after the end of a cell's budget aren't
+trained.
 
 Only products of matrices are counted, a multiplication with its addition as 2 FLOPs: not norms, activations, the
-softmax, rounding or the optimizer. Every token of an example goes through every block, padding of its own task's
-length included; what pads it to other tasks' lengths isn't counted. Memories that answers see the question through
-don't make attention cheaper here.
+softmax, rounding or the optimizer. Every token of an example goes through every block, padding to its own task's
+length included; padding to other tasks' lengths isn't counted. Memories through which answers see the question don't
+make attention cheaper here.
 
 Shape letters: D width, H heads, K dimensions a head, N blocks, E experts.
 """
@@ -41,8 +42,8 @@ class Weights(NamedTuple):
 
     Attributes:
       nonzero: path, such as 'block_0/mlp_in/kernel' -> how many.
-      heads_N: of each block, the heads that gather something which is read.
-      factors: path -> how many a kernel of low rank has as a product of two, where that is less.
+      heads_N: of each block, the heads that gather values which are read.
+      factors: path -> the weights of a kernel of low rank as a product of two, where these are fewer.
     """
 
     nonzero: Mapping[str, int]
@@ -55,7 +56,7 @@ class Weights(NamedTuple):
         return sum(self.nonzero.values())
 
     def of(self, path: str) -> int:
-        """Multiplications that one array takes at a place; 0 where the model has none of that name."""
+        """Multiplications that one array takes at a position; 0 where the model has none of that name."""
         return self.factors.get(path, self.nonzero.get(path, 0))
 
 
@@ -63,10 +64,11 @@ class Sizes(NamedTuple):
     """How large a model is as its mechanisms let it run.
 
     Attributes:
-      turns: how often the blocks are gone through.
-      added: places beside the tokens: thoughts, memories, pauses, registers.
+      turns: passes through the blocks.
+      added: positions in addition to the tokens: thoughts, memories, pauses, registers.
       top_k: experts that a token is sent to.
-      quantized: at each place, of how many layers the stream is rounded to the codebook, in one turn; empty without.
+      quantized: at each position, the number of layers whose stream is rounded to the codebook in one turn; empty
+        without a codebook.
       queries, values: dimensions a head of queries and keys, and of values.
     """
 
@@ -101,8 +103,7 @@ def dense(spec: ModelSpec) -> Weights:
 def weights_of(params: Any, spec: ModelSpec, low_rank: bool = False) -> Weights:
     """Count one cell's parameters, NumPy arrays that may have room for more than `spec` asks for.
 
-    What there is room for comes behind what is used, along every axis. The ranks of kernels are found where they may be
-    low.
+    The room comes behind the weights in use, along every axis. With `low_rank` the ranks of kernels are found, too.
     """
     there, arrays = shapes(spec), dict(_flat(params))
     used = {path: arrays[path][tuple(slice(size) for size in shape)] for path, shape in there.items()}
@@ -119,7 +120,7 @@ def _rank(kernel_IxO: np.ndarray) -> int:
 
 
 def _heads(arrays: Mapping[str, np.ndarray], path: str, heads: int) -> int:
-    """Heads some of whose values aren't zero, as aren't some of the weights that read them."""
+    """Heads that have values which aren't zero, and output weights to read them which aren't."""
     values_DxHxK = np.split(arrays[f"{path}/qkv/kernel"], 3, axis=1)[2].reshape(arrays["embedding"].shape[1], heads, -1)
     out_HxKxD = arrays[f"{path}/out/kernel"].reshape(heads, -1, values_DxHxK.shape[0])
     return int(np.sum(values_DxHxK.any(axis=(0, 2)) & out_HxKxD.any(axis=(1, 2))))
@@ -149,7 +150,7 @@ def sizes_of(spec: ModelSpec, knobs: Mapping[str, Any], trained: int) -> Sizes:
     if spec.codes:
         asked = [hook("quantized", layer, jnp.zeros(places)) for layer in range(spec.layers + 1)]
         quantized = tuple(np.sum(np.asarray(asked) > 0, axis=0).tolist())
-    # Ones come through as ones where a head's dimension is there.
+    # A one comes through as a one where the head has that dimension.
     there = np.asarray(hook("qkv", 1, jnp.ones((1, 1, 3, spec.heads, spec.width // spec.heads))))[0, 0, :, 0]
     queries, _, values = (int(np.count_nonzero(part)) for part in there)
     top_k = number("top_k", spec.experts, spec.experts)
@@ -162,10 +163,10 @@ def flops(spec: ModelSpec, weights: Weights, sizes: Sizes, length: int, answers:
     Args:
       spec: the cell's own sizes.
       weights: those that aren't zero.
-      sizes: what its mechanisms make of it.
+      sizes: of the model as its mechanisms let it run.
       length: tokens of the example.
-      answers: positions at which something is answered: only there the stream is unembedded. Heads that predict
-        further tokens run there, too, though only while training.
+      answers: the number of answer positions: the stream is unembedded only there. Heads that predict further tokens
+        run there, too, though only while training.
     """
     places = length + sizes.added
     block = sum(
@@ -179,7 +180,7 @@ def flops(spec: ModelSpec, weights: Weights, sizes: Sizes, length: int, answers:
 
 
 def _kernels(spec: ModelSpec, weights: Weights, sizes: Sizes, layer: int) -> float:
-    """FLOPs of a block's linear layers at one place."""
+    """FLOPs of a block's linear layers at one position."""
     block = f"block_{layer}"
     found = sum(
         weights.of(f"{block}/{name}/kernel") for name in ("attention/qkv", "attention/out", "mlp_in", "mlp_out")
@@ -191,9 +192,9 @@ def _kernels(spec: ModelSpec, weights: Weights, sizes: Sizes, layer: int) -> flo
 
 
 def _attention(spec: ModelSpec, heads: int, sizes: Sizes, places: int) -> float:
-    """FLOPs of mixing the places in one block: scores and sums over the causal half, its diagonal included.
+    """FLOPs of mixing the positions in one block: scores and sums over the causal half, its diagonal included.
 
-    A linear mixer is counted as a recurrence: at each place the state, K·K numbers a head and K for the divisor, is
+    A linear mixer is counted as a recurrence: at each position the state, K·K numbers a head and K for the divisor, is
     added to and read.
     """
     if spec.mixer == "linear":
@@ -213,7 +214,7 @@ def example_flops(study: Study, stage: int, spec: ModelSpec, weights: Weights, s
 
 
 def gradients(knobs: Mapping[str, Any]) -> int:
-    """How often a training step takes the gradient: once more for each mechanism that looks ahead.
+    """How often a training step takes the gradient: once more for each mechanism with a second gradient.
 
     Passes that penalties take of their own (Jacobians) aren't counted.
     """

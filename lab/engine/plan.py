@@ -1,8 +1,8 @@
-"""Cells to buckets, stages with shared prefixes, and chunks. Decides everything before anything compiles.
+"""Plans a study: program groups, stages with shared prefixes, and chunks. Everything is decided before compiling.
 
-A node is a stretch of training that is carried out once: a stage, for all the cells that agree on every knob acting so
+A node is a stretch of training that is carried out once: a stage, for all the cells that agree on every knob active so
 far. Nodes form trees, each node starting from its parent's end. Nodes of one stage that share every static knob form a
-bucket: they run in one compiled program.
+program group: they run in one compiled program.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Node:
     """A stage of training carried out once.
 
     Attributes:
-      key: content hash; also where its numbers are found on disk.
+      key: content hash, by which its numbers are found on disk.
       stage: index of the stage.
       parent: key of the node it continues; None at the first stage.
       cells: indices of the study's cells that share it.
       knobs: every knob's value in force.
-      weights: the step of the first stage whose weights it begins from; None: its parent's.
+      weights: the step of the first stage whose weights it starts from; None: its parent's.
     """
 
     key: str
@@ -61,20 +61,20 @@ class Plan:
     """What will be trained, and how it is laid out.
 
     Attributes:
-      study, layout: whose plan it is, and on which devices.
-      buckets: earlier stages first.
-      beside: key -> knobs of cells that are not the study's but share chunks with its own.
+      study, layout: what is trained, and on which devices.
+      program_groups: earlier stages first.
+      chunk_mates: key -> knobs of nodes that are not the study's but share chunks with its own.
     """
 
     study: Study
     layout: Layout
     program_groups: tuple[ProgramGroup, ...]
-    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    chunk_mates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def knobs(self) -> dict[str, Mapping[str, Any]]:
-        """The knobs in force of every node, by its key, and of those beside."""
-        return {**self.beside, **{node.key: node.knobs for group in self.program_groups for node in group.nodes}}
+        """The knobs in force of every node, by its key, and of the chunk mates."""
+        return {**self.chunk_mates, **{node.key: node.knobs for group in self.program_groups for node in group.nodes}}
 
     def nodes_of_cells(self) -> list[list[Node]]:
         """[cell][stage]: the node that holds a cell's numbers during a stage."""
@@ -93,45 +93,45 @@ class Plan:
         return sum(self.steps(b) for b in self.program_groups for n in b.nodes if n.key not in done)
 
     def cells_trained(self, done: Collection[str] | None = None) -> int:
-        """How many of the study's cells this plan carries to their end; with `done`, those of them that are there."""
+        """How many of the study's cells this plan trains to their end; with `done`, how many of them are trained."""
         last = [n for b in self.program_groups for n in b.nodes if b.stage == len(self.study.stages) - 1]
         return sum(len(n.cells) for n in last if done is None or n.key in done)
 
     def steps(self, group: ProgramGroup) -> int:
-        """Steps of one node of the bucket."""
+        """Steps of one node of the group."""
         stage = self.study.stages[group.stage]
         return stage.end - stage.start
 
     def chunk(self, done: Collection[str] = ()) -> int:
-        """Cells a device trains in one call, for what is left: one number, so that shapes, hence programs, repeat."""
+        """Cells a device trains in one call, for the nodes left: one number, so that shapes, hence programs, repeat."""
         left = [sum(n.key not in done for n in group.nodes) for group in self.program_groups]
         return min((chunk_for(count, self.layout) for count in left if count), default=0)
 
     def compiles_of_axes(self) -> dict[str, int]:
-        """Axis with static values -> how many training programs fewer there were with one of its values only."""
+        """Axis with static values -> how many fewer training programs a grid with one of its values would have."""
         programs_of = [set() for _ in self.study.cells]
         for index, group in enumerate(self.program_groups):
             for node in group.nodes:
                 for cell in node.cells:
                     programs_of[cell].add(index)
-        more = {}
+        saved = {}
         for axis in (a for a in self.study.axes if a.knob in registry.STATIC and len(a.values) > 1):
             alone = {value: set[int]() for value in axis.values}
             for cell, programs in zip(self.study.cells, programs_of, strict=True):
                 alone[cell[axis.knob]] |= programs
-            more[axis.knob] = len(self.program_groups) - max(len(programs) for programs in alone.values())
-        return more
+            saved[axis.knob] = len(self.program_groups) - max(len(programs) for programs in alone.values())
+        return saved
 
     def parameters(self) -> int:
         """Parameters of the largest cell."""
         return max(parameters(spec) for spec in {group.program.spec for group in self.program_groups})
 
     def memory_bytes(self) -> int:
-        """Estimated peak a device: its cells' states and gradients, and the activations of the cells run together."""
+        """Estimated peak of a device: its cells' states and gradients, and activations of the cells run together."""
         return max(self.memory_of(spec) for spec in {group.program.spec for group in self.program_groups})
 
     def memory_of(self, spec: model.ModelSpec) -> int:
-        """The same of the programs of one model."""
+        """The same for the programs of one model."""
         study = self.study
         state = 4 * parameters(spec) * (self.layout.chunk * 4 + self.layout.width)
         length = study.train_length + spec.slots + spec.registers
@@ -145,7 +145,7 @@ class Plan:
         """The plan with the chunk halved until its estimated memory fits into that of a device; else unchanged.
 
         Args:
-          budget: bytes a device, `population.memory_budget`; 0 where that isn't known.
+          budget: bytes of a device, `device_grid.memory_budget`; 0 where that isn't known.
 
         Raises:
           UserError: if even one cell doesn't fit.
@@ -170,7 +170,7 @@ def parameters(spec: model.ModelSpec) -> int:
 
 
 def make_plan(study: Study, layout: Layout) -> Plan:
-    """Group a study's cells into nodes and buckets."""
+    """Group a study's cells into nodes and program groups."""
     program_groups: list[ProgramGroup] = []
     recipes = list(study.recipes())
     for stage in range(len(study.stages)):
@@ -181,16 +181,16 @@ def make_plan(study: Study, layout: Layout) -> Plan:
             shared = recipes[node.cells[0]].spec, _static(node.knobs), study.entering(cell, stage), node.weights
             groups.setdefault(shared, []).append(node)
         for (spec, static, entering, _), nodes in groups.items():
-            found.append(_bucket(study, stage, spec, static, entering, nodes, recipes))
-        # What takes longest first: it tells early how long all takes, and whether it fits into memory.
+            found.append(_program_group(study, stage, spec, static, entering, nodes, recipes))
+        # The longest first: it shows early how long everything takes, and whether it fits into memory.
         program_groups += sorted(found, key=lambda b: -parameters(b.program.spec) * len(b.nodes))
     return Plan(study, layout, tuple(program_groups))
 
 
 def _nodes(study: Study, stage: int, recipes: Sequence[CellRecipe]) -> list[Node]:
     members: dict[str, list[int]] = {}
-    for index, course in enumerate(recipes):
-        members.setdefault(course.keys[stage], []).append(index)
+    for index, recipe in enumerate(recipes):
+        members.setdefault(recipe.keys[stage], []).append(index)
     nodes = []
     for key, cells in members.items():
         cell = study.cells[cells[0]]
@@ -204,7 +204,7 @@ def _static(knobs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, knobs[name]) for name in registry.STATIC if name in knobs)
 
 
-def _bucket(
+def _program_group(
     study: Study,
     stage: int,
     spec: model.ModelSpec,
@@ -213,7 +213,9 @@ def _bucket(
     nodes: list[Node],
     recipes: Sequence[CellRecipe],
 ) -> ProgramGroup:
-    mechanisms = registry.mechanisms_in_use(told for n in nodes for told in recipes[n.cells[0]].told[: stage + 1])
+    mechanisms = registry.mechanisms_in_use(
+        knobs for n in nodes for knobs in recipes[n.cells[0]].active_knobs[: stage + 1]
+    )
     program = Program(
         spec=spec,
         mixture=study.mixture,

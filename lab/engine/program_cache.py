@@ -1,4 +1,4 @@
-"""Compiled programs, each compiled once for what it computes and the shapes it is given."""
+"""Compiled programs, each compiled once for its content and the shapes of its arguments."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PRECISION = "highest"
 
 
 class Programs:
-    """Lifts functions of one cell to the grid and keeps what was compiled.
+    """Lifts functions of one cell to the grid and keeps the compiled programs.
 
     Attributes:
-      compiled: names of what was compiled so far, in order.
+      compiled: names of the programs compiled so far, in order.
       seconds: time spent compiling.
     """
 
@@ -38,7 +38,7 @@ class Programs:
         *,
         shared: int = 0,
         donate: tuple[int, ...] = (),
-        told: Callable[[str, float], None] = lambda name, seconds: None,
+        on_compiled: Callable[[str, float], None] = lambda name, seconds: None,
     ) -> Any:
         """The compiled program of a function of one cell.
 
@@ -46,20 +46,20 @@ class Programs:
           name: for people.
           content: everything static that the function closes over; equal content must mean an equal function.
           function: takes `shared` arguments common to all cells, then the cell's own.
-          arguments: what it will be called with; only shapes and types are looked at.
-          shared, donate: as `population.over_cells`.
-          told: called with the name and the seconds of a compilation.
+          arguments: of the later calls; only their shapes and types matter.
+          shared, donate: as `device_grid.over_cells`.
+          on_compiled: called with the name and the seconds of a compilation.
         """
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments))
         key = (name, content, shapes, jax.tree.structure(arguments))
         if key not in self._programs:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             own = len(arguments) - shared
             lifted = device_grid.over_cells(function, self.layout, shared=shared, own=own, donate=donate)
             with jax.default_matmul_precision(PRECISION):
                 self._programs[key] = lifted.lower(*arguments).compile()
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
             self.seconds += seconds
             self.compiled.append(name)
-            told(name, seconds)
+            on_compiled(name, seconds)
         return self._programs[key]

@@ -1,13 +1,13 @@
-"""What a person sees while a study trains: rich in a terminal, plain lines elsewhere."""
+"""Shows a person how training advances: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import IO
+from typing import IO, Protocol
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 PLAIN_SECONDS = 5.0  # between two plain lines
 
@@ -22,8 +22,24 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
+class Progress(Protocol):
+    """Receives progress events from the trainer."""
+
+    def compiled(self, what: str, seconds: float) -> None:
+        """A program was compiled."""
+
+    def note(self, text: str) -> None:
+        """A note for a person."""
+
+    def resumed(self, cell_steps: int) -> None:
+        """That many cell-steps were already trained."""
+
+    def advanced(self, cell_steps: int, cells: int) -> None:
+        """Training advanced by that many cell-steps and finished that many of the study's cells."""
+
+
 class Meter:
-    """Counts cell-steps and cells; rate and time left are of this run only, not of what was resumed."""
+    """Counts cell-steps and cells; the rate and the time left are those of this run, without resumed cell-steps."""
 
     def __init__(self, cell_steps: int, cells: int, cells_done: int):
         self.total, self.cells, self.cells_done = cell_steps, cells, cells_done
@@ -32,11 +48,11 @@ class Meter:
         self._since: float | None = None
 
     def resumed(self, cell_steps: int) -> None:
-        """Part of the total was already trained."""
+        """A part of the total is already trained."""
         self.done += cell_steps
 
     def advanced(self, cell_steps: int, cells: int, now: float) -> None:
-        """Training went on."""
+        """Training advanced."""
         if self._since is not None:
             self.busy += now - self._since
             self.trained += cell_steps
@@ -45,7 +61,7 @@ class Meter:
         self.cells_done += cells
 
     def paused(self) -> None:
-        """Something else took the time until now: a compilation, say."""
+        """The time until now went to something else, such as a compilation."""
         self._since = None
 
     def line(self) -> str:
@@ -56,19 +72,19 @@ class Meter:
 
 
 class Quiet:
-    """Says nothing."""
+    """Shows nothing."""
 
     def compiled(self, what: str, seconds: float) -> None:
         """A program was compiled."""
 
     def note(self, text: str) -> None:
-        """Something that a person should know."""
+        """Show a note to a person."""
 
     def resumed(self, cell_steps: int) -> None:
-        """Part of the total was already trained."""
+        """A part of the total is already trained."""
 
     def advanced(self, cell_steps: int, cells: int) -> None:
-        """Training went on."""
+        """Training advanced."""
 
 
 class PlainProgress:
@@ -93,15 +109,15 @@ class PlainProgress:
         self._print(f"compiled {what} in {seconds:.1f} s")
 
     def note(self, text: str) -> None:
-        """Something that a person should know."""
+        """Show a note to a person."""
         self._print(text)
 
     def resumed(self, cell_steps: int) -> None:
-        """Part of the total was already trained."""
+        """A part of the total is already trained."""
         self.meter.resumed(cell_steps)
 
     def advanced(self, cell_steps: int, cells: int) -> None:
-        """Training went on."""
+        """Training advanced."""
         now = time.monotonic()
         self.meter.advanced(cell_steps, cells, now)
         if now - self._last > PLAIN_SECONDS:
@@ -115,12 +131,12 @@ class RichProgress:
 
     def __init__(self, meter: Meter, console: Console):
         self.meter, self.console = meter, console
-        self.bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[line]}"),
-            TimeElapsedColumn(),
+        self.bar = rich_progress.Progress(
+            rich_progress.TextColumn("training"),
+            rich_progress.BarColumn(),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.TextColumn("{task.fields[line]}"),
+            rich_progress.TimeElapsedColumn(),
             console=console,
         )
         self.task = self.bar.add_task("training", total=meter.total, line="compiling")
@@ -138,19 +154,19 @@ class RichProgress:
         self.console.print(f"compiled {what} in {seconds:.1f} s", style="dim")
 
     def note(self, text: str) -> None:
-        """Something that a person should know."""
+        """Show a note to a person."""
         self.console.print(text, style="yellow")
 
     def resumed(self, cell_steps: int) -> None:
-        """Part of the total was already trained."""
+        """A part of the total is already trained."""
         self.meter.resumed(cell_steps)
 
     def advanced(self, cell_steps: int, cells: int) -> None:
-        """Training went on."""
+        """Training advanced."""
         self.meter.advanced(cell_steps, cells, time.monotonic())
         self.bar.update(self.task, completed=self.meter.done, line=self.meter.line())
 
 
 def progress_for(meter: Meter, console: Console) -> PlainProgress | RichProgress:
-    """The bar in a terminal, plain lines otherwise."""
+    """The bar in a terminal, plain lines elsewhere."""
     return RichProgress(meter, console) if console.is_terminal else PlainProgress(meter, console.file)

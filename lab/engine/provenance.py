@@ -1,4 +1,4 @@
-"""What numbers may depend on beside the study: the machine and the libraries that computed them."""
+"""What numbers may depend on apart from the study: the machine and the libraries that computed them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def made_with(layout: Layout) -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The processor's name, as far as the system tells."""
+    """The processor's name, as far as the system knows it."""
     return next(iter(_cpu_lines("model name")), platform.processor() or platform.machine())
 
 
@@ -46,5 +46,5 @@ def _cpu_lines(name: str) -> list[str]:
 
 
 def _flags(text: str) -> str:
-    """XLA's flags without the number of devices, which is told by itself."""
+    """XLA's flags without the number of devices, which is a condition of its own."""
     return " ".join(flag for flag in text.split() if "xla_force_host_platform_device_count" not in flag)

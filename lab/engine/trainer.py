@@ -1,4 +1,4 @@
-"""Carries a plan out: trains, evaluates, saves, resumes."""
+"""Carries out a plan: trains, evaluates, saves, resumes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from lab.engine import device_grid, evaluate
 from lab.engine.device_grid import Layout
 from lab.engine.plan import Node, Plan, ProgramGroup, arguments_of, traced_arguments
 from lab.engine.program_cache import Programs
+from lab.engine.progress import Progress
 from lab.engine.provenance import made_with
 from lab.mechanisms import MECHANISMS
 from lab.stop import Stopped
@@ -28,23 +29,7 @@ from lab.study import digest
 from lab.training import step as train
 from lab.training.active_mechanisms import at_inference
 
-Chunks = tuple[Chunk, ...]  # of a wave
-
-
-class Progress(Protocol):
-    """Who is told what happens."""
-
-    def compiled(self, what: str, seconds: float) -> None:
-        """A program was compiled."""
-
-    def note(self, text: str) -> None:
-        """Something that a person should know."""
-
-    def resumed(self, cell_steps: int) -> None:
-        """That many cell-steps were already trained."""
-
-    def advanced(self, cell_steps: int, cells: int) -> None:
-        """Training went on by that many cell-steps and finished that many of the study's cells."""
+Chunks = tuple[Chunk, ...]  # of a device round
 
 
 @dataclass(frozen=True)
@@ -53,19 +38,19 @@ class DeviceRound:
 
     Attributes:
       chunks: the nodes of each chunk; at most one chunk a device.
-      begun: the checkpoints that each chunk goes on from, in the same order; empty for chunks that start their stage.
+      cut_off: the checkpoints that each chunk continues from, in the same order; empty at the start of a stage.
       capacity: rows that every chunk is padded to.
       devices: number of devices; those without a chunk of their own repeat the last one.
     """
 
     chunks: tuple[tuple[Node, ...], ...]
-    begun: tuple[Chunk, ...]
+    cut_off: tuple[Chunk, ...]
     capacity: int
     devices: int
 
     @property
     def nodes(self) -> list[Node]:
-        """The nodes that count."""
+        """The nodes that are trained, without padding."""
         return [node for chunk in self.chunks for node in chunk]
 
     @property
@@ -80,7 +65,7 @@ class DeviceRound:
 
 
 class Trainer:
-    """Trains what a store lacks of a plan."""
+    """Trains the nodes of a plan that its store lacks."""
 
     def __init__(
         self,
@@ -91,30 +76,30 @@ class Trainer:
         stop: Callable[[], bool] = lambda: False,
         spare_seconds: float = SPARE_SECONDS,
     ):
-        """What to train and where.
+        """A trainer of one plan on one store.
 
         Args:
           plan, store, progress, programs: of one study.
           stop: whether to save and end, asked after every call.
-          spare_seconds: how long at most training goes on without a checkpoint, but for a call.
+          spare_seconds: the longest time between checkpoints, but for the length of a call.
         """
         self.plan, self.store, self.progress, self.programs = plan, store, progress, programs
         self._stop, self._spare_seconds = stop, spare_seconds
         self.study, self.layout = plan.study, plan.layout
         # Chunks that were cut off on these devices decide the shape of the rest, so that one program serves both.
-        begun = [_capacity(c) for c in self._mine() if c[-1].meta["layout"] == asdict(self.layout)]
-        self._capacity = max(begun, default=0) or plan.chunk(store.nodes)
+        capacities = [_capacity(c) for c in self._mine() if c[-1].meta["layout"] == asdict(self.layout)]
+        self._capacity = max(capacities, default=0) or plan.chunk(store.nodes)
 
     def _mine(self) -> list[Chunk]:
-        """The chunks that were cut off and hold nothing but nodes of the plan, which may be a part of the study's."""
+        """The chunks that were cut off and hold only nodes of the plan, which may be a part of the study's."""
         keys = {node.key for group in self.plan.program_groups for node in group.nodes}
         return [chunk for chunk in self.store.unfinished if keys.issuperset(chunk[-1].meta["cells"])]
 
     def run(self) -> None:
-        """Train bucket by bucket; every parent's bucket comes before its children's.
+        """Train one program group after the other; every parent's group comes before its children's.
 
         Raises:
-          Stopped: if asked to, with everything saved.
+          Stopped: on request, with everything saved.
         """
         with Saver() as saver:
             for group in self.plan.program_groups:
@@ -124,30 +109,31 @@ class Trainer:
                     for chunk in saved.result():
                         self.store.add(chunk)
 
-    def _goes_on(self, chunk: Chunk) -> bool:
-        """Whether training may go on from a chunk's checkpoints, on however many devices it was cut off.
+    def _can_continue(self, chunk: Chunk) -> bool:
+        """Whether training may continue from a chunk's checkpoints, on however many devices it was cut off.
 
-        On another platform, or at another width, it starts its stage anew: its rows would not fill whole widths.
+        On another platform, or at another width, it starts its stage again: its rows would not fill whole widths.
         """
-        there = Layout(**chunk[-1].meta["layout"])
-        return (there.platform, there.width) == (self.layout.platform, self.layout.width)
+        before = Layout(**chunk[-1].meta["layout"])
+        return (before.platform, before.width) == (self.layout.platform, self.layout.width)
 
     def _device_rounds(self, group: ProgramGroup) -> Iterator[DeviceRound]:
-        """The chunks of a bucket that were cut off, then chunks of what is left."""
+        """The chunks of a program group that were cut off, then chunks of the nodes that are left."""
         order = {node.key: index for index, node in enumerate(group.nodes)}
-        begun, taken = [], set()
+        cut_off, taken = [], set()
         for chunk in sorted(self._mine(), key=lambda c: order.get(c[-1].meta["cells"][0], 0)):
             cells = chunk[-1].meta["cells"]
             if not all(key in order for key in cells) or taken & set(cells):
                 continue
-            if self._goes_on(chunk):
-                begun.append(chunk)
+            if self._can_continue(chunk):
+                cut_off.append(chunk)
                 taken |= set(cells)
             else:
-                told = f"{len(cells)} cells were cut off on another platform or width; they start their stage anew."
-                self.progress.note(told)
-        for first in range(0, len(begun), self.layout.devices):
-            yield from self._resumed_rounds(group, order, begun[first : first + self.layout.devices])
+                self.progress.note(
+                    f"{len(cells)} cells were cut off on another platform or width; they start their stage again."
+                )
+        for first in range(0, len(cut_off), self.layout.devices):
+            yield from self._resumed_rounds(group, order, cut_off[first : first + self.layout.devices])
         left = [n for n in group.nodes if n.key not in self.store.nodes and n.key not in taken]
         chunks = [tuple(left[i : i + self._capacity]) for i in range(0, len(left), self._capacity)] if left else []
         for first in range(0, len(chunks), self.layout.devices):
@@ -156,33 +142,33 @@ class Trainer:
             )
 
     def _resumed_rounds(self, group: ProgramGroup, order: dict[str, int], chunks: list[Chunk]) -> Iterator[DeviceRound]:
-        """One wave from the latest step that all of some chunks hold in full; a wave each where there is none."""
+        """One round from the latest step that all of some chunks hold in full; a round each where there is none."""
         common = set.intersection(*({s.step for s in chunk if s.resumable} for chunk in chunks))
         if not common:
             for chunk in chunks:
                 yield from self._resumed_rounds(group, order, [chunk])
             return
-        begun = tuple([s for s in chunk if s.step <= max(common)] for chunk in chunks)
+        resumed = tuple([s for s in chunk if s.step <= max(common)] for chunk in chunks)
         for saved in (s for chunk in chunks for s in chunk if s.step > max(common) and s.spare):
-            checkpoint.drop(saved)  # nobody will go on from it
-        nodes = tuple(tuple(group.nodes[order[k]] for k in c[-1].meta["cells"]) for c in begun)
-        yield DeviceRound(nodes, begun, max(_capacity(chunk) for chunk in begun), self.layout.devices)
+            checkpoint.drop(saved)  # no chunk continues from it
+        nodes = tuple(tuple(group.nodes[order[k]] for k in c[-1].meta["cells"]) for c in resumed)
+        yield DeviceRound(nodes, resumed, max(_capacity(chunk) for chunk in resumed), self.layout.devices)
 
     def _train(self, group: ProgramGroup, device_round: DeviceRound, saver: Saver) -> Future[Chunks]:
-        """Train one wave from where it stands to the end of its stage. Returns its chunks, once they are saved."""
+        """Train one round from its stage's start or its checkpoints to the end. Returns its chunks, once saved."""
         stage = self.study.stages[group.stage]
         seeds, knobs = device_grid.to_devices(traced_arguments(device_round.padded), self.layout)
-        if device_round.begun:
+        if device_round.cut_off:
             step, state, history = self._resume(group, device_round)
             self.progress.resumed(len(device_round.nodes) * (step - stage.start))
         else:
             step, state = stage.start, self._entry(group, device_round, seeds, knobs)
             history = History.start(len(device_round.padded), len(evaluate.names(self.study)))
-            for chunk in device_round.chunks:  # what an earlier run may have left of the same chunk is of no use
+            for chunk in device_round.chunks:  # nothing continues from what an earlier run left of it
                 checkpoint.remove(self._directory(group, chunk))
         call = self._training_call(group, seeds, knobs, state)
         saved: Future[Chunks] = Future()
-        saved.set_result(device_round.begun or tuple([] for _ in device_round.chunks))
+        saved.set_result(device_round.cut_off or tuple([] for _ in device_round.chunks))
         while step < stage.end:
             target = min(save for save in stage.saves if save > step)
             step, state, history = self._advance(
@@ -207,27 +193,27 @@ class Trainer:
         state: train.State,
         history: History,
     ) -> tuple[int, train.State, History]:
-        """Call after call from one step to another, or to where a spare checkpoint is due.
+        """Train call after call from one step to another, or until a spare checkpoint is due.
 
         A call's losses are read once the next call is under way, so that no device waits for the host.
         """
         (step, target), calls = between, group.program.call_steps
         unread: tuple[int, Any] | None = None
-        begun, due = time.monotonic(), False
-        with jax.transfer_guard("disallow"):  # nothing crosses but what is named here
+        started, due = time.monotonic(), False
+        with jax.transfer_guard("disallow"):  # only the transfers named here
             while step < target and not due:
                 state, loss_GxT = call(device_grid.share(np.int32(step), self.layout), seeds, knobs, state)
                 if unread:
                     history = self._read(group, device_round, history, *unread)
                 unread, step = (step, loss_GxT), step + calls
-                due = self._stop() or time.monotonic() - begun > self._spare_seconds
-            assert unread is not None, "a stage goes on from before its next save"
+                due = self._stop() or time.monotonic() - started > self._spare_seconds
+            assert unread is not None, "training continues from before the next save"
             return step, state, self._read(group, device_round, history, *unread)
 
     def _read(
         self, group: ProgramGroup, device_round: DeviceRound, history: History, first_step: int, loss_GxT: Any
     ) -> History:
-        """The history with one more call, which is told."""
+        """The history with one more call, which is reported as progress."""
         calls, stage = group.program.call_steps, self.study.stages[group.stage]
         last = group.stage == len(self.study.stages) - 1 and first_step + calls == stage.end
         history = history.trained(first_step, jax.device_get(loss_GxT))
@@ -248,22 +234,22 @@ class Trainer:
                 b for b in self.plan.program_groups if any(n.key == device_round.nodes[0].parent for n in b.nodes)
             )
             state = self._restored(parents, parent)
-        begun = jnp.int32(self.study.stages[group.stage].start)
+        start = jnp.int32(self.study.stages[group.stage].start)
         if program.mechanisms:
-            name, arguments = f"entry of {self._name(group)}", (begun, seeds, knobs, state)
+            name, arguments = f"entry of {self._name(group)}", (start, seeds, knobs, state)
             begin = lambda t, s, k, x: train.begin(program, x, k, s, t)  # noqa: E731
             state = self._program(name, program, begin, arguments, shared=1)(*arguments)
-        if device_round.nodes[0].weights is not None:  # then all nodes of the bucket have it
+        if device_round.nodes[0].weights is not None:  # then all nodes of the group have it
             name, arguments = (
                 f"rewinding, {self._name(group)}",
-                (begun, seeds, knobs, state, self._early(device_round)),
+                (start, seeds, knobs, state, self._early(device_round)),
             )
             rewind = lambda t, s, k, x, w: train.rewound(program, x, w, k, s, t)  # noqa: E731
             state = self._program(name, program, rewind, arguments, shared=1)(*arguments)
         return state
 
     def _early(self, device_round: DeviceRound) -> Any:
-        """The parameters that the nodes' cells had after the step of the first stage that they go back to."""
+        """The parameters that the nodes' cells had after the step of the first stage that they return to."""
         places = []
         for node in device_round.padded:
             found = self.store.at(self.study.key(self.study.cells[node.cells[0]], 0), node.weights or 0)
@@ -272,21 +258,21 @@ class Trainer:
         return device_grid.to_devices(checkpoint.gather(places, "params"), self.layout)
 
     def _resume(self, group: ProgramGroup, device_round: DeviceRound) -> tuple[int, train.State, History]:
-        """The step, state and history that the chunks of a wave were cut off with."""
+        """The step, state and history with which the chunks of a round were cut off."""
         places = {
-            key: (chunk[-1], row) for chunk in device_round.begun for row, key in enumerate(chunk[-1].meta["cells"])
+            key: (chunk[-1], row) for chunk in device_round.cut_off for row, key in enumerate(chunk[-1].meta["cells"])
         }
         ordered = [places[node.key] for node in device_round.padded]
         history = History.start(len(device_round.padded), len(evaluate.names(self.study)))
         history = history.from_tree(checkpoint.gather(ordered, "history"))
-        return device_round.begun[0][-1].step, self._restored(ordered, group), history
+        return device_round.cut_off[0][-1].step, self._restored(ordered, group), history
 
     def _restored(self, places: list[tuple[checkpoint.Saved, int]], group: ProgramGroup) -> train.State:
-        """The state of a bucket's cells as it was saved, wherever they are."""
+        """The saved state of a program group's cells, from whichever chunks hold them."""
         like = _state_shape(group.program)
 
         def complete(params: Any, rest: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            # Saved when no cell of the study used some mechanism yet: it was neutral, as it is before it acts.
+            # A mechanism that no cell used when this was saved has the state of before it acts: the neutral one.
             for name in group.program.mechanisms:
                 init = partial(MECHANISMS[name].init, context=group.program.context)
                 fresh = checkpoint.flat({"extra": {name: jax.vmap(init)(params)}})
@@ -302,7 +288,7 @@ class Trainer:
         return ", ".join([f"stage {self.study.stages[group.stage].name}", *static])
 
     def _program(self, name: str, content: Any, function: Any, arguments: tuple[Any, ...], **options: Any) -> Any:
-        return self.programs.get(name, content, function, arguments, told=self.progress.compiled, **options)
+        return self.programs.get(name, content, function, arguments, on_compiled=self.progress.compiled, **options)
 
     def _training_call(self, group: ProgramGroup, seeds: Any, knobs: Any, state: train.State) -> Any:
         program, arguments = group.program, (jnp.int32(0), seeds, knobs, state)
@@ -320,7 +306,7 @@ class Trainer:
     ) -> np.ndarray:
         """float32[G, S, 2]: exact accuracy and log-probability, splits in the order of evaluate.names.
 
-        Buckets without a mechanism that stays share one program, which is given nothing but seeds and parameters.
+        Groups without a mechanism that is active at inference share one program, of seeds and parameters only.
         """
         names, arguments = at_inference(group.program.mechanisms), (seeds, params)
         if names:
@@ -355,7 +341,7 @@ class Trainer:
         before: Future[Chunks],
         spare: bool,
     ) -> Chunks:
-        """Save every chunk of a wave, then thin them."""
+        """Save every chunk of a round, then thin them."""
         grown = []
         for index, (nodes, saves) in enumerate(zip(device_round.chunks, before.result(), strict=True)):
             cells = checkpoint.rows(host, device_round.rows(index))
@@ -375,12 +361,12 @@ class Trainer:
             }
             path = self._directory(group, nodes) / f"{step:08d}"
             grown.append([*saves, checkpoint.save(path, items, meta)])
-        # Only now does every chunk hold the latest step, so that all can go back to one they share.
+        # Only now does every chunk hold the latest step, so that all can return to a step they share.
         return tuple(_thinned(chunk) for chunk in grown)
 
 
 def _thinned(chunk: Chunk) -> Chunk:
-    """The full state stays at the latest two steps; spare checkpoints go once there is a later one."""
+    """Keep the full state at the latest two steps only, and drop spare checkpoints once there is a later one."""
     for saved in chunk[:-1]:
         if saved.spare:
             checkpoint.drop(saved)

@@ -1,4 +1,4 @@
-"""Where compiled programs are kept between runs, so that a second start compiles nothing."""
+"""Keeps compiled programs between runs, so that a second start compiles nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def keep() -> Path | None:
     environment has them, stay; JAX_ENABLE_COMPILATION_CACHE=false turns it off.
 
     Returns:
-      where; None where it is off or there is no such place.
+      the directory; None where the cache is off or no directory can be made.
     """
     if not jax.config.values["jax_enable_compilation_cache"]:
         return None
-    told = jax.config.values["jax_compilation_cache_dir"]
-    if told:
-        return Path(told)
+    configured = jax.config.values["jax_compilation_cache_dir"]
+    if configured:
+        return Path(configured)
     try:
         directory = _user_directory() / f"jax-{jax.__version__}-{_machine()}"
         directory.mkdir(parents=True, exist_ok=True)
@@ -42,10 +42,10 @@ def keep() -> Path | None:
 
 
 def tidy(directory: Path, largest_bytes: int = LARGEST_BYTES) -> None:
-    """Delete what a kill or a full disk left empty, and the oldest programs beyond so many bytes.
+    """Delete files that a kill or a full disk left empty, and the oldest programs beyond so many bytes.
 
-    JAX's own limit keeps a second file beside each program, and a kill between the two leaves a cache that takes no new
-    program (jax 0.10.2).
+    JAX's own limit keeps a second file next to each program, and a kill between the two leaves a cache that takes no
+    new program (jax 0.10.2).
     """
     found = sorted(
         ((file.stat(), file) for file in directory.iterdir() if file.is_file()), key=lambda f: -f[0].st_mtime
@@ -62,5 +62,5 @@ def _user_directory() -> Path:
 
 
 def _machine() -> str:
-    """What a CPU's programs depend on: nodes that share a home but not an instruction set must not share programs."""
+    """A hash of what a CPU's programs depend on: nodes with one home but two instruction sets share no programs."""
     return hashlib.sha256("\n".join(cpu_features()).encode()).hexdigest()[:12]

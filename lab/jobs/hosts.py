@@ -1,8 +1,8 @@
 """One job on many hosts: each trains one shard on its own devices, the first judges what all have trained.
 
 The processes find each other by `jax.distributed`, which needs no arguments on Cloud TPU and under Slurm. They need
-each other for two things only: to learn who is who, and to wait for the last. That is done by a process beside the
-one that trains (`rendezvous`), for two reasons. Orbax (0.12.8) lets a program that is one of several write together
+each other for two things only: to learn their numbers, and to wait for the last. A second process next to the one that
+trains (`rendezvous`) does that, for two reasons. Orbax (0.12.8) lets a program that is one of several write together
 with all the others or not at all, but shards have nothing to write together and shouldn't wait for each other. And
 `jax.distributed` aborts every process within minutes of losing one, while the shards of the others are worth
 finishing.
@@ -26,16 +26,16 @@ from lab.errors import UserError
 from lab.jobs.shards import Shard
 from lab.stop import Stopped
 
-FOUND = "found"  # begins the line with which rendezvous tells who is who
-START_SECONDS = 600  # the most that the last host may start after the first
+FOUND = "found"  # starts the line in which rendezvous prints its process number and the number of processes
+START_SECONDS = 600  # the last host must start this soon after the first
 FOREVER = 10**7  # seconds: the slowest shard may take as long as it likes
-# On a slice of several hosts a TPU waits for all of them to run one program. Here each is a machine of its own.
+# On a slice of several hosts a TPU waits for all of them to run one program. Here each host is a machine of its own.
 ALONE = {"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_HOST_BOUNDS": "1,1,1"}
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the processes meet; without a coordinator jax.distributed asks the cluster."""
+    """The address at which the processes meet; without a coordinator jax.distributed asks the cluster."""
 
     coordinator: str | None = None
     processes: int | None = None
@@ -54,15 +54,15 @@ def run(command: Sequence[str], address: Address) -> int:
     """Carry out this host's part of a job.
 
     Args:
-      command: the study's command line without the options that make it a part of something.
-      address: where the processes meet.
+      command: the study's command line without the options that divide it.
+      address: at which the processes meet.
 
     Returns:
-      the exit status of the shard; of the first process that of judging, where its shard is done.
+      the exit status of the shard; in the first process that of judging, once its shard is done.
 
     Raises:
       UserError: if the processes don't find each other.
-      Stopped: if asked to, while nothing was training.
+      Stopped: on request, while nothing was training.
     """
     address.check()
     with _listening(), _meeting(address) as (shard, meeting):
@@ -78,7 +78,7 @@ def run(command: Sequence[str], address: Address) -> int:
 
 @contextlib.contextmanager
 def _listening() -> Iterator[None]:
-    """Whoever asks this process to end (SIGTERM) ends what it waits for."""
+    """SIGTERM ends what this process waits for."""
 
     def stop(*_: object) -> None:
         raise Stopped
@@ -96,13 +96,13 @@ def _meeting(address: Address) -> Iterator[tuple[Shard, subprocess.Popen[str]]]:
     given = [] if address.coordinator is None else map(str, (address.coordinator, address.processes, address.process))
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     with (
-        tempfile.TemporaryFile("w+") as told,  # jax.distributed tells of lost processes at length
+        tempfile.TemporaryFile("w+") as errors,  # jax.distributed writes pages about lost processes
         subprocess.Popen(
             [sys.executable, "-m", "lab.jobs.rendezvous", *given],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=told,
+            stderr=errors,
             text=True,
         ) as meeting,
     ):
@@ -110,17 +110,17 @@ def _meeting(address: Address) -> Iterator[tuple[Shard, subprocess.Popen[str]]]:
         try:
             found = next((line for line in meeting.stdout if line.startswith(FOUND)), None)
             if found is None:
-                told.seek(0)
-                raise UserError(_unmet(told.read(), address))
+                errors.seek(0)
+                raise UserError(_unmet(errors.read(), address))
             _, index, count = found.split()
             yield Shard(int(index) + 1, int(count)), meeting
         finally:
             meeting.kill()
 
 
-def _unmet(told: str, address: Address) -> str:
+def _unmet(errors: str, address: Address) -> str:
     """Why the processes didn't find each other."""
-    if "coordinator_address should be defined" in told:
+    if "coordinator_address should be defined" in errors:
         return (
             "--distributed: no cluster is recognized here (Cloud TPU and Slurm are); give"
             " --coordinator=HOST:PORT --processes=N --process=I."
@@ -130,13 +130,13 @@ def _unmet(told: str, address: Address) -> str:
 
 
 def _last_of_all(meeting: subprocess.Popen[str]) -> bool:
-    """Wait until every process is done. False where that can't be known, because one was lost."""
+    """Wait until every process is done. False where that can't be known because a process was lost."""
     meeting.communicate("done\n")
     return meeting.returncode == 0
 
 
 def _child(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run a command to its end, handing on what asks this process to stop. Its exit status, as a shell gives it."""
+    """Run a command to its end, passing on requests to stop. Its exit status, as a shell gives it."""
     child = subprocess.Popen([sys.executable, *command], env=environment)
     while True:
         try:
@@ -144,5 +144,5 @@ def _child(command: Sequence[str], environment: dict[str, str]) -> int:
             return status if status >= 0 else 128 - status
         except Stopped:
             child.terminate()
-        except KeyboardInterrupt:  # the terminal told the child, too
+        except KeyboardInterrupt:  # the terminal interrupts the child, too
             continue

@@ -2,8 +2,8 @@
 
     python -m lab.jobs.rendezvous [HOST:PORT PROCESSES PROCESS]
 
-It prints who it is of how many, then waits for a line, then for all others to have got theirs. Where a process is lost,
-jax.distributed aborts the others, this one among them: its exit status says so.
+It prints its number and how many there are, waits for a line on its input, then for all others to get theirs. If a
+process is lost, jax.distributed aborts the others, this one among them; its exit status is then not 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lab.jobs.hosts import FOREVER, FOUND, START_SECONDS
 
 
 def main(arguments: list[str]) -> None:
-    """Meet, tell, wait."""
+    """Meet the others, print this process's number, wait for the last."""
     jax.config.update("jax_platforms", "cpu")
     given: dict[str, Any] = {}
     if arguments:
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
         given = dict(coordinator_address=coordinator, num_processes=int(processes), process_id=int(process))
     jax.distributed.initialize(**given, initialization_timeout=START_SECONDS, shutdown_timeout_seconds=FOREVER)
     print(FOUND, jax.process_index(), jax.process_count(), flush=True)
-    if not sys.stdin.readline():  # who started it is gone
+    if not sys.stdin.readline():  # the process that started this one is gone
         os._exit(1)
     jax.distributed.shutdown()
 

@@ -1,4 +1,4 @@
-"""One cell of a study trained again, alone, and compared with what the study saved, to the bit."""
+"""Trains one cell of a study again, alone, and compares it with the study's checkpoints, to the bit."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class Compared:
-    """One kept step of one stage.
+    """The comparison at one kept step of one stage.
 
     Attributes:
-      stage, step: which.
+      stage, step: the stage's name and the absolute step.
       compared: how many numbers.
       differ: (name of the array, numbers that differ, largest absolute difference); empty where all bits agree.
-      conditions: (name, then, now) of what the two were computed with, where it differs; 'not recorded' for checkpoints
-        of before it was.
+      conditions: (name, then, now) of the machine and libraries, where they differ; 'not recorded' for checkpoints of
+        versions that kept no record.
     """
 
     stage: str
@@ -42,33 +42,33 @@ class Compared:
     conditions: tuple[tuple[str, str, str], ...]
 
 
-def find(study: Study, told: str) -> int:
-    """The index of the cell that a user names: its key as in results.csv (or the beginning of it), or its settings.
+def find(study: Study, name: str) -> int:
+    """The index of the cell that a user names: by its key as in results.csv (or the start of it), or by its settings.
 
     Raises:
-      UserError: if no cell or more than one answers to it.
+      UserError: if no cell or more than one has that name.
     """
     last, axes = len(study.stages) - 1, [a.knob for a in study.axes]
-    if "=" in told:
-        wanted = {knob.strip(): value for knob, _, value in (part.partition("=") for part in told.split(","))}
+    if "=" in name:
+        wanted = {knob.strip(): value for knob, _, value in (part.partition("=") for part in name.split(","))}
         for knob in wanted:
             if knob not in axes:
                 raise UserError(f"--reproduce: '{knob}' is not an axis of the study; its axes are {', '.join(axes)}.")
         found = [i for i, c in enumerate(study.cells) if all(_same(c[knob], value) for knob, value in wanted.items())]
     else:
-        found = [i for i, cell in enumerate(study.cells) if told and study.key(cell, last).startswith(told)]
+        found = [i for i, cell in enumerate(study.cells) if name and study.key(cell, last).startswith(name)]
     if len({study.key(study.cells[i], last) for i in found}) != 1:
         example = ",".join(f"{knob}={study.cells[0][knob]}" for knob in axes)
         raise UserError(
-            f"--reproduce={told}: {len(found) or 'no'} cells answer to it; give one cell's key (column 'cell' of"
+            f"--reproduce={name}: {len(found) or 'no'} cells match; give one cell's key (column 'cell' of"
             f" results.csv) or its value on every axis, such as {example}."
         )
     return found[0]
 
 
-def _same(value: Any, told: str) -> bool:
+def _same(value: Any, text: str) -> bool:
     try:
-        return float(told) == value if isinstance(value, (int, float)) else told == str(value)
+        return float(text) == value if isinstance(value, (int, float)) else text == str(value)
     except ValueError:
         return False
 
@@ -85,7 +85,7 @@ def nodes_of(plan: Plan) -> list[Node]:
 
 
 def compare(plan: Plan, before: Store, again: Store) -> list[Compared]:
-    """Everything that the study kept of a cell with everything of the same cell trained again.
+    """Compare everything that the study kept of a cell with the same cell trained again.
 
     Args:
       plan: of the one cell.
@@ -103,7 +103,7 @@ def compare(plan: Plan, before: Store, again: Store) -> list[Compared]:
                 try:
                     found.append(_compared(plan, plan.study.stages[node.stage].name, step, then, now))
                 except checkpoint.DamagedCheckpoint as error:
-                    raise UserError(f"--reproduce: {error}; a rerun of the study trains it anew.") from None
+                    raise UserError(f"--reproduce: {error}; a rerun of the study trains it again.") from None
     return found
 
 
@@ -134,24 +134,24 @@ def _distance(a: np.ndarray, b: np.ndarray) -> tuple[int, float]:
 
 
 def missing(plan: Plan, compared: Sequence[Compared]) -> list[str]:
-    """The kept steps of a plan of one cell that the study doesn't hold, or not whole, in lines for a person."""
+    """A line for each kept step of a plan of one cell that the study doesn't hold, or not whole."""
     stages = [plan.study.stages[node.stage] for node in nodes_of(plan)]
     kept = [(stage.name, step) for stage in stages for step in stage.saves]
     there = {(one.stage, one.step) for one in compared}
     return [f"{stage} {step}: not among the study's checkpoints" for stage, step in kept if (stage, step) not in there]
 
 
-def told(compared: Sequence[Compared]) -> list[str]:
+def report(compared: Sequence[Compared]) -> list[str]:
     """The comparison in lines for a person."""
     lines = []
     for one in compared:
         if one.differ:
             name, count, apart = max(one.differ, key=lambda each: each[2])
             total = sum(each[1] for each in one.differ)
-            said = f"{total} of {one.compared:,} numbers differ, by at most {apart:.3g} in {name} ({count} there)"
+            found = f"{total} of {one.compared:,} numbers differ, by at most {apart:.3g} in {name} ({count} there)"
         else:
-            said = f"{one.compared:,} numbers, the same to the bit"
-        lines.append(f"{one.stage} {one.step}: {said}")
+            found = f"{one.compared:,} numbers, the same to the bit"
+        lines.append(f"{one.stage} {one.step}: {found}")
     conditions = dict.fromkeys(condition for one in compared for condition in one.conditions)
     unknown = [name for name, then, _ in conditions if then == NOT_RECORDED]
     lines += [
@@ -161,7 +161,7 @@ def told(compared: Sequence[Compared]) -> list[str]:
         if unknown:
             lines.append(f"not recorded then: {', '.join(unknown)}")
         elif not conditions:
-            lines.append("Every recorded condition is the same: nothing that is known explains it.")
+            lines.append("Every recorded condition is the same: nothing known explains the difference.")
     return lines
 
 

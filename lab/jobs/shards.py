@@ -1,4 +1,4 @@
-"""A study in parts that need nothing of each other: trained anywhere, in any order, and judged as one.
+"""A study in independent parts: trained anywhere, in any order, and judged as one.
 
 A part holds whole prefix trees: a node of the first stage with all that continue it. So no part waits for another's
 checkpoints, and every cell ends with the numbers that it has in the whole study.
@@ -33,13 +33,13 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def file(self, division: str) -> str:
-        """Its lock in a work directory, which also tells later runs how the study is divided."""
+        """Its lock in a work directory, which also records for later runs how the study is divided."""
         return f"shards/{self.index}-of-{self.count}-{division}"
 
 
 @dataclass(frozen=True)
 class Lack:
-    """What a shard has still to train: `cells` of the `of` that are its own."""
+    """The cells that a shard has still to train: `cells` of its `of`."""
 
     shard: Shard
     cells: int
@@ -57,8 +57,8 @@ def parse(text: str) -> Shard:
 def split(plan: Plan, count: int) -> list[frozenset[str]]:
     """The keys of each shard's nodes, decided by the plan alone, not by what is trained already.
 
-    Trees go to whoever has the least cell-steps so far, the longest trees first (LPT, Graham 1969: at most 4/3 of the
-    best division's longest part). With more shards than trees some get nothing.
+    Each tree goes to the shard with the fewest cell-steps so far, the longest trees first (LPT, Graham 1969: at most
+    4/3 of the best division's longest part). With more shards than trees some get nothing.
     """
     root_of: dict[str, str] = {}
     cost: dict[str, int] = {}
@@ -109,29 +109,29 @@ def recorded(workdir: Path) -> int:
     return int(files[-1].name.split("-")[2]) if files else 1
 
 
-def begun_across(unfinished: Collection[Chunk], keys: Collection[str]) -> list[str]:
-    """A sentence where a part can't go on with a stage: it was cut off in chunks that hold another part's cells, too.
+def cut_across(unfinished: Collection[Chunk], keys: Collection[str]) -> list[str]:
+    """A sentence where a part can't continue a stage: it was cut off in chunks that hold another part's cells, too.
 
     Args:
       unfinished: the chunks that were cut off.
       keys: of the part's nodes.
     """
     last = [(saved, set(saved.meta["cells"])) for saved in (chunk[-1] for chunk in unfinished)]
-    own = {key for _, cells in last if cells <= set(keys) for key in cells}  # begun anew already, and going on
+    own = {key for _, cells in last if cells <= set(keys) for key in cells}  # started again already, and under way
     lost = [(saved.step, key) for saved, cells in last for key in cells & set(keys) - own]
     if not lost:
         return []
     return [
         f"{len({key for _, key in lost})} of this shard's cells or prefixes were cut off, the furthest at step"
-        f" {max(lost)[0]}, in chunks that hold another shard's, too: they begin that stage anew."
+        f" {max(lost)[0]}, in chunks that hold another shard's, too: they start that stage again."
     ]
 
 
 def check_trained(plan: Plan, done: Collection[str], workdir: Path) -> None:
-    """Whether there is all that is to be judged.
+    """Check that all cells are trained, so that the study can be judged.
 
     Raises:
-      UserError: naming the shards that lack cells, or how many cells lack where the study isn't divided.
+      UserError: naming the shards that lack cells, or how many cells are missing where the study isn't divided.
     """
     lack = lacking(plan, recorded(workdir), done)
     if not lack:
@@ -142,27 +142,27 @@ def check_trained(plan: Plan, done: Collection[str], workdir: Path) -> None:
             " without it."
         )
     raise UserError(
-        f"--only=analyze: {workdir} is not all trained: {told(lack)}. Run --shard={lack[0].shard}"
-        f"{' and so on' if len(lack) > 1 else ''} again; a shard that was cut off goes on."
+        f"--only=analyze: {workdir} is not all trained: {_listed(lack)}. Run --shard={lack[0].shard}"
+        f"{' and so on' if len(lack) > 1 else ''} again; a shard that was cut off continues."
     )
 
 
-def told(lack: list[Lack]) -> str:
+def _listed(lack: list[Lack]) -> str:
     """'shard 2/3 lacks 8 of its 8 cells, …'"""
     return ", ".join(f"shard {one.shard} lacks {one.cells} of its {one.of} cells" for one in lack)
 
 
 def outlook(plan: Plan, shard: Shard, done: Collection[str]) -> str:
-    """What a shard that has ended says of the whole study."""
+    """A sentence at the end of a shard: which parts of the study are still to come."""
     lack = lacking(plan, shard.count, done)
     if lack:
-        return f"Shard {shard} is trained. Still to come, or under way: {told(lack)}."
+        return f"Shard {shard} is trained. Still to come, or under way: {_listed(lack)}."
     cells = len(plan.study.cells)
     return f"Shard {shard} is trained, and with it all {cells} cells: --only=analyze in place of --shard judges them."
 
 
 def summary(plan: Plan, mine: Plan, shard: Shard, done: Collection[str]) -> str:
-    """What a shard is about to do."""
+    """A sentence at the start of a shard: its cells and steps."""
     trees = sum(len(group.nodes) for group in mine.program_groups if group.stage == 0)
     total, left = mine.steps_shared(), mine.steps_shared(done)
     trained = f", {total - left:,} of them already trained" if left < total else ""

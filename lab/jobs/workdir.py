@@ -1,4 +1,4 @@
-"""A study's work directory: whose it is, and that only one process writes to it."""
+"""A study's work directory: the record of the study, and the lock that lets only one process write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lab.storage import write_atomically
 from lab.study import Axis, Grid, Study, parse, study_config
 from lab.study.spec import FORMAT, telling
 
-LATER = {"grid", "format", "earlier"}  # what study.json of earlier versions lacks
+LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
 
 
 class Workdir:
@@ -27,9 +27,9 @@ class Workdir:
 
     Attributes:
       path: the directory.
-      record: what study.json says: the config's own fields (not those that only sweep() reads), the cells, the grid
-        that they came from, the claim's hash, the layout, and the version's `FORMAT`; on disk all layouts so far, too,
-        and those of an earlier version, with its format. Enough to read the study back without its file.
+      record: the content of study.json: the config's own fields (not those that only sweep() reads), the cells, the
+        grid that they came from, the claim's hash, the layout, and the version's `FORMAT`; on disk all layouts so far,
+        too, and those of an earlier version, with its format. Enough to read the study back without its file.
     """
 
     def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
@@ -64,13 +64,13 @@ class Workdir:
 
     @contextlib.contextmanager
     def shared(self, shard: Shard, division: str) -> Iterator[list[str]]:
-        """Hold one shard, beside the other shards of the same division, and claim the directory.
+        """Hold one shard, next to the other shards of the same division, and claim the directory.
 
-        The shard's lock file stays behind: it tells later runs how the study is divided.
+        The shard's lock file stays behind: it records for later runs how the study is divided.
 
         Args:
-          shard: which.
-          division: a hash of what each shard trains; two divisions at the same time could train the same cells.
+          shard: to hold.
+          division: a hash of each shard's nodes; two divisions at the same time could train the same cells.
 
         Yields:
           the notes of `claim`.
@@ -86,7 +86,7 @@ class Workdir:
                 for other in self.path.glob("shards/*-of-*"):
                     with other.open() as theirs:
                         if not other.name.endswith(division) and not _held(theirs, fcntl.LOCK_EX):
-                            raise self._in_use("shards that divide the study otherwise")
+                            raise self._in_use("shards that divide the study differently")
                 notes = self.claim()
                 if not _held(held.enter_context(self._lock(shard.file(division))), fcntl.LOCK_EX):
                     raise self._in_use(f"another process that trains shard {shard}")
@@ -95,7 +95,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def _lock(self, name: str) -> Iterator[IO[str]]:
-        """A file to lock, which is made where there is none."""
+        """A file to lock, made where there is none."""
         try:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             lock = (self.path / name).open("a")
@@ -108,7 +108,7 @@ class Workdir:
         return UserError(f"--workdir={self.path} is in use by {whom}; wait for it or name another directory.")
 
     def check(self) -> list[str]:
-        """Whether what is there is this study, perhaps with fewer values or seeds.
+        """Check that the directory holds this study, perhaps with fewer values or seeds, or none.
 
         Returns:
           notes for a person.
@@ -124,8 +124,8 @@ class Workdir:
         lost = [cell for cell in known["cells"] if cell not in self.record["cells"]]
         if not differences and lost:
             knobs = [name for name in lost[0] if len({str(cell.get(name)) for cell in known["cells"]}) > 1]
-            told = ", ".join(f"{name}={lost[0][name]}" for name in knobs)
-            differences.append(f"{len(lost)} of its cells are not in this grid, such as {told}")
+            example = ", ".join(f"{name}={lost[0][name]}" for name in knobs)
+            differences.append(f"{len(lost)} of its cells are not in this grid, such as {example}")
         if differences:
             raise UserError(
                 f"--workdir={self.path} holds another study ({'; '.join(differences[:5])}). Values and seeds may be"
@@ -140,15 +140,15 @@ class Workdir:
             )
         layouts = self._layouts(known)
         if len({layout.rounding() for layout in layouts}) > 1:
-            told = "; ".join(_told(layout) for layout in layouts)
+            listed = "; ".join(_described(layout) for layout in layouts)
             notes.append(
-                f"This study has been on more than one device layout ({told}): its numbers may differ from an"
+                f"This study has been on more than one device layout ({listed}): its numbers may differ from an"
                 " uninterrupted run on the first in the last bits, which training amplifies."
             )
         return notes
 
     def claim(self) -> list[str]:
-        """`check`, then write down what this study is, before anything trains."""
+        """`check`, then write study.json, before anything trains."""
         notes = self.check()
         known = self._known()
         layouts = self._layouts(known) if known else [Layout(**self.record["layout"])]
@@ -161,13 +161,13 @@ class Workdir:
         return notes
 
     def _earlier(self, known: dict[str, Any]) -> dict[str, Any] | None:
-        """What an earlier version has left here: its format, where it told one, and its layouts."""
+        """The record of an earlier version's checkpoints: its format, where it wrote one, and its layouts."""
         if known.get("format") == FORMAT:
             return known.get("earlier")
         return {"format": known.get("format"), "layouts": known.get("layouts", [known["layout"]])}
 
     def _layouts(self, known: dict[str, Any]) -> list[Layout]:
-        """The layouts that round otherwise, of the runs so far and of this one, earliest first."""
+        """The layouts that round differently, of the runs so far and of this one, earliest first."""
         found: dict[Any, Layout] = {}
         earlier = known.get("layouts", [known["layout"]]) if known.get("format") == FORMAT else []
         for one in [*earlier, self.record["layout"]]:
@@ -202,7 +202,7 @@ def _filled(known: Any, standard: dict[str, Any]) -> Any:
 
 
 def _held(lock: IO[str], kind: int) -> bool:
-    """Take a lock of that kind; False where another process holds one that excludes it."""
+    """Take a lock of that kind; False where another process holds a lock that excludes it."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -210,7 +210,7 @@ def _held(lock: IO[str], kind: int) -> bool:
     return True
 
 
-def _told(layout: Layout) -> str:
+def _described(layout: Layout) -> str:
     return f"{layout.devices} {layout.platform} devices, chunk {layout.chunk}, width {layout.width}"
 
 
@@ -263,7 +263,7 @@ def _axes(record: dict[str, Any], points: list[dict[str, Any]]) -> tuple[Axis, .
 
 
 def _point(axes: dict[str, str], cell: dict[str, Any]) -> dict[str, Any]:
-    """A cell's values on the axes, from a record that leaves out what does nothing."""
+    """A cell's values on the axes, from a record that leaves out knobs which do nothing."""
     for knob in axes:
         needs = KNOBS[knob].needs
         if knob not in cell and needs and cell.get(needs, KNOBS[needs].neutral) == KNOBS[needs].neutral:
@@ -272,7 +272,7 @@ def _point(axes: dict[str, str], cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _frozen(value: Any) -> Any:
-    """JSON's arrays as tuples, which sizes of tasks are."""
+    """JSON's arrays as tuples, as the sizes of tasks are."""
     if isinstance(value, dict):
         return {name: _frozen(one) for name, one in value.items()}
     return tuple(_frozen(one) for one in value) if isinstance(value, list) else value

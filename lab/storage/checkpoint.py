@@ -2,12 +2,12 @@
 
     <workdir>/checkpoints/<stage>-<hash of the chunk's cells>/<step>/
         params/    the model's parameters, leading axis: the chunk's cells
-        state/     the rest of what training needs to go on (optimizer, masks); kept at stage ends and the latest step
+        state/     the rest of what training needs to continue (optimizer, masks); of the latest two steps of a stage
         history/   losses, abilities and divergence so far
     with the index of cells and the position in the plan as custom metadata of the same save.
 
 Everything is saved as NumPy arrays, so a checkpoint reads the same on any machine with any devices. Orbax commits a
-save by renaming its directory; a save that was cut off is never seen. Contents carry a checksum of their own.
+save by renaming its directory, so a reader never meets a save that was cut off. Contents carry a checksum of their own.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from orbax.checkpoint import v1 as ocp
 from lab.errors import UserError
 
 ITEMS = ("params", "state", "history")
-WASTE = ".waste"  # ends the name of what is being deleted
-# Orbax numbers its operations in one counter of the process: a read that begins while another thread saves takes over
+WASTE = ".waste"  # ends the name of a directory that is being deleted
+# Orbax numbers its operations in one counter of the process: a read that starts while another thread saves takes over
 # the save's number, and the save waits for signals of that number. So there is one operation at a time, and no signals.
 ORBAX = threading.Lock()
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint that can't be read back as it was written."""
+    """A checkpoint that can't be read back as written."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Saved:
 
     @property
     def spare(self) -> bool:
-        """Whether it was saved between the steps that the study keeps, only to go on from."""
+        """Whether it was saved between the steps that the study keeps, only for training to continue from it."""
         return bool(self.meta.get("spare"))
 
 
@@ -73,10 +73,10 @@ def checksum(tree: Any) -> int:
 
 
 def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
-    """Write one checkpoint; replaces what may stand at `path`.
+    """Write one checkpoint, in place of any other at `path`.
 
     Raises:
-      UserError: if the disk refuses; what was saved before is untouched.
+      UserError: if the disk refuses; earlier saves are untouched.
     """
     meta = meta | {"checksums": {name: checksum(tree) for name, tree in items.items()}}
     try:
@@ -108,7 +108,7 @@ def load(saved: Saved, item: str) -> Any:
     """One item of a checkpoint as a tree of NumPy arrays.
 
     Raises:
-      DamagedCheckpoint: if it can't be read or its contents are not what was written.
+      DamagedCheckpoint: if it can't be read or holds other contents than were written.
     """
     tree, problem = None, ""
     try:
@@ -128,7 +128,7 @@ def _drop_failed_reads() -> None:
     """Collect the tasks of reads that failed, silently.
 
     Orbax leaves all but the first of them unread; the garbage collector would find them at some other moment, and
-    asyncio would then print a traceback for each. Those still under way are not caught.
+    asyncio would then print a traceback for each. Reads that are still under way are not caught.
     """
     logger = logging.getLogger("asyncio")
     before, logger.disabled = logger.disabled, True
@@ -139,7 +139,7 @@ def _drop_failed_reads() -> None:
 
 
 def drop_state(saved: Saved) -> Saved:
-    """Thin a checkpoint to what analysis reads: the full state is only needed to go on from it.
+    """Thin a checkpoint to what analysis reads: only training that continues from it needs the full state.
 
     The state is renamed away before it is deleted, so a kill in between never leaves half a state.
     """
@@ -164,7 +164,7 @@ def remove(directory: Path) -> None:
 
 
 def sweep_up(workdir: Path, chunks: str = "*") -> None:
-    """Delete what killed runs left half written or half deleted. Only for the process that holds those chunks.
+    """Delete directories that killed runs left half written or deleted. Only for the process that holds those chunks.
 
     Args:
       workdir: the work directory.
@@ -176,10 +176,10 @@ def sweep_up(workdir: Path, chunks: str = "*") -> None:
 
 
 def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
-    """All checkpoints of a work directory. What another process deletes meanwhile is passed over.
+    """All checkpoints of a work directory. Those that another process deletes meanwhile are passed over.
 
     Returns:
-      {chunk directory name: its checkpoints, earliest first}, and the paths of damaged ones, which are left out.
+      {chunk directory name: its checkpoints, earliest first}, and the paths of damaged checkpoints, which are left out.
     """
     found: dict[str, list[Saved]] = {}
     damaged = []
@@ -199,7 +199,7 @@ def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
 
 
 def _directories(path: Path) -> list[Path]:
-    """The directories in one, by name; none where it isn't there, or is there no more."""
+    """The directories in a directory, by name; none where it doesn't exist (any more)."""
     try:
         return sorted(entry for entry in path.iterdir() if entry.is_dir())
     except FileNotFoundError:
@@ -212,12 +212,12 @@ def rows(tree: Any, indices: list[int]) -> Any:
 
 
 def gather(places: list[tuple[Saved, int]], item: str, complete: Callable[[Any, Any], Any] | None = None) -> Any:
-    """One item of several cells, wherever they are: row `r` of checkpoint `s` for each (s, r), stacked in order.
+    """One item of several cells, from whichever checkpoints hold them: row r of checkpoint s for each (s, r), stacked.
 
     Args:
       places: (checkpoint, row) pairs.
-      item: which item.
-      complete: called with a checkpoint's parameters and the item; returns what to take the rows from.
+      item: its name.
+      complete: called with a checkpoint's parameters and the item; returns the tree to take the rows from.
 
     Raises:
       DamagedCheckpoint: as `load`.

@@ -1,4 +1,4 @@
-"""What a wave of cells records while it trains: losses, divergence, abilities."""
+"""The records of cells while they train: losses, divergence, abilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a work directory holds of a study: which nodes are finished, and which chunks were cut off where."""
+"""The checkpoints that a work directory holds of a study: finished nodes, and chunks that were cut off."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Chunk = list[Saved]  # a chunk's checkpoints of one stage, earliest first
 
 @dataclass
 class Store:
-    """Where each node's numbers are.
+    """Finds each node's numbers.
 
     Attributes:
       workdir: the study's directory.
       nodes: key of a finished node -> its chunk's checkpoints and its row in them.
-      unfinished: the chunks that were cut off; the last checkpoint of each is one to go on from.
+      unfinished: the chunks that were cut off; training can continue from the last checkpoint of each.
     """
 
     workdir: Path
@@ -41,7 +41,7 @@ class Store:
         return next(((one, row) for chunk, row in found for one in chunk if one.step == step), None)
 
     def add(self, chunk: Chunk) -> None:
-        """Take up a finished chunk."""
+        """Add the nodes of a finished chunk."""
         for row, key in enumerate(chunk[-1].meta["cells"]):
             self.nodes[key] = (chunk, row)
 
@@ -51,9 +51,9 @@ def open_store(workdir: Path, study: Study, note: Callable[[str], None], only: C
 
     Args:
       workdir: may be empty or not exist.
-      study: tells where each stage saves and ends.
-      note: told of damaged checkpoints.
-      only: keys of nodes; chunks that hold none of them are passed over, as other processes may be at work on them.
+      study: gives the steps at which each stage saves and ends.
+      note: called with a sentence for each damaged checkpoint.
+      only: keys of nodes; chunks that hold none of them are passed over, as other processes may be training them.
     """
     found, damaged = checkpoint.scan(workdir)
     for path in damaged:
@@ -71,16 +71,16 @@ def open_store(workdir: Path, study: Study, note: Callable[[str], None], only: C
             store.add([saved for saved in chunk if not saved.spare])
         else:
             unfinished.append(chunk)
-    # A chunk that another run divided otherwise and finished is stale.
+    # A chunk is stale if another run divided the nodes differently and finished them.
     store.unfinished = [c for c in unfinished if not store.nodes.keys() & set(c[-1].meta["cells"])]
     return store
 
 
 def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
-    """What is finished, for a reader beside a process that may be training: no lock, nothing loaded, nothing written.
+    """The finished nodes, for a reader while another process may be training: no lock, nothing loaded, nothing written.
 
     Returns:
-      the store, chunks under way with what they have saved so far, and the paths of checkpoints that can't be read.
+      the store, with the checkpoints so far of chunks under way, and the paths of checkpoints that can't be read.
 
     Raises:
       UserError: if the directory holds checkpoints of none of the study's cells.
@@ -100,7 +100,7 @@ def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
 
 
 def _whole(saves: Chunk, stage: Stage, note: Callable[[str], None]) -> Chunk:
-    """The checkpoints up to the last one from which training can go on, before the first gap or damaged one."""
+    """The checkpoints up to the last one from which training can continue, before the first gap or damaged one."""
     kept = []
     for saved in saves:
         planned = [step for step in stage.saves if step < saved.step or (step == saved.step and not saved.spare)]
@@ -111,14 +111,14 @@ def _whole(saves: Chunk, stage: Stage, note: Callable[[str], None]) -> Chunk:
                 checkpoint.load(saved, item)
         except checkpoint.DamagedCheckpoint as error:
             note(f"Damaged checkpoint: {error}; the last whole one before it is used.")
-            if saved.spare:  # whatever comes after it was saved as if it weren't there
+            if saved.spare:  # the checkpoints after it don't depend on it
                 continue
             break
         try:
             if saved.resumable:
                 checkpoint.load(saved, "state")
         except checkpoint.DamagedCheckpoint as error:
-            note(f"Damaged checkpoint: {error}; training can't go on from it.")
+            note(f"Damaged checkpoint: {error}; training can't continue from it.")
             saved = replace(saved, resumable=False)
         kept.append(saved)
     while kept and not kept[-1].resumable:

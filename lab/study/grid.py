@@ -85,13 +85,13 @@ def _drawn(
     ends: tuple[float, float],
     count: int,
     stage: str | None,
-    place: Callable[[np.ndarray], np.ndarray],
+    scaled: Callable[[np.ndarray], np.ndarray],
     seed: int,
 ) -> Grid:
-    """An axis at `place` of uniform numbers, to six digits."""
+    """An axis of `scaled` applied to uniform numbers in [0, 1), rounded to six digits."""
     if not ends[0] < ends[1]:
         raise UserError(f"sweep(): axis '{knob}': the ends {ends[0]!r} and {ends[1]!r} must be in ascending order.")
-    drawn = place(np.random.default_rng(seed).random(max(count, 0)))
+    drawn = scaled(np.random.default_rng(seed).random(max(count, 0)))
     found = sorted({float(f"{value:.6g}") for value in drawn})
     if len(found) < max(count, 1):
         raise UserError(f"sweep(): axis '{knob}': {count} values were asked for; ask for one or more, farther apart.")
@@ -139,12 +139,12 @@ def _with_points(axes: Iterable[Axis], points: Sequence[Point]) -> Grid:
 
 
 def tuned(grid: Grid) -> Grid:
-    """An axis whose best value is chosen for every setting of the other axes, and the others forgotten.
+    """An axis whose best value is chosen for every setting of the other axes; its other values are discarded.
 
         product(axis("width.active", widths), tuned(axis("optimizer.learning_rate", rates)), axis("seed", range(8)))
 
-    judges every width at its own best rate. All seeds of a setting share the value; it is the one with the largest mean
-    log-probability of the answers on examples of its own, which no ability is read on.
+    judges every width at its own best rate. All seeds of a setting share the value: the one with the largest mean
+    log-probability of the answers, on examples of their own that no ability is read on.
     """
     return replace(grid, axes=tuple(replace(a, tuned=True) for a in grid.axes))
 
@@ -173,8 +173,8 @@ def zipped(*grids: Grid) -> Grid:
     axes = _merge_axes(grids)
     lengths = {"×".join(a.knob for a in grid.axes): len(grid.points) for grid in grids}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {count}" for name, count in lengths.items())
-        raise UserError(f"sweep(): zipped axes must have the same length, but {told}.")
+        counts = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+        raise UserError(f"sweep(): zipped axes must have the same length, but {counts}.")
     return Grid(axes, tuple(sum(points, ()) for points in zip(*(grid.points for grid in grids), strict=True)))
 
 
@@ -201,7 +201,7 @@ def grown(grid: Grid, knob: str, settings: Iterable[tuple[dict[str, Any], Any]],
       grid: a grid whose every point names every axis, the seed among them.
       knob: the knob that gets settings.
       settings: (values of other axes, the setting); it comes with every value of the axes not named, and every seed.
-      seeds: that every point of the result has, beside those of the grid.
+      seeds: that every point of the result has, in addition to those of the grid.
     """
     seeds, settings = tuple(seeds), tuple(settings)
     names = [a.knob for a in grid.axes]
@@ -228,7 +228,7 @@ def study_config(variant: str = "", variants: tuple[str, ...] = ()) -> Any:
     """A ConfigDict with every field of a study at its default, to be filled in by a study's get_config().
 
     Args:
-      variant: what stood behind ':' on the command line.
+      variant: the part behind ':' on the command line.
       variants: the variants that the study knows.
 
     Raises:

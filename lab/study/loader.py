@@ -1,4 +1,4 @@
-"""A study's file: loaded, with its author's mistakes said by file and line."""
+"""Loads a study's file; its author's mistakes are reported by file and line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def blamed(path: Path) -> Iterator[None]:
-    """An error inside a study's own code is its author's: said with file and line, without a traceback."""
+    """Report an error inside a study's own code, its author's mistake, by file and line, without a traceback."""
     try:
         yield
     except UserError:

@@ -1,4 +1,4 @@
-"""From a study file's ConfigDict to a frozen, checked Study; what is wrong with it is said here, before compiling."""
+"""From a study file's ConfigDict to a frozen, checked Study; mistakes are reported here, before compiling."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _model(config: Any, vocab_size: int, longest: int) -> ModelSpec:
         if m[field] not in valid:
             raise UserError(f"config.model.{field}={m[field]!r} must be one of {', '.join(valid)}.")
     if m.compute == "bfloat16" and m.products != "highest":
-        raise UserError("config.model.products says how float32 products are taken; leave it out beside bfloat16.")
+        raise UserError("config.model.products says how float32 products are taken; leave it out with bfloat16.")
     sizes = (m.width, m.layers, m.heads, m.mlp_width)
     return ModelSpec(vocab_size, longest, *sizes, m.positions, m.activation, m.compute, m.products)
 
@@ -229,14 +229,14 @@ def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str
 
 
 def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], stages: list[str]) -> None:
-    """A mechanism begins once: its static knobs act from the stage of its traced ones, whichever the axis names."""
+    """A mechanism starts once: its static knobs act from the stage of its traced ones, whichever the axis names."""
     begins = min(acts_from[k.name] for k in mechanism.deciding)
     for knob in (k for k in mechanism.knobs if not k.traced):
-        told = next((a.stage for a in grid.axes if a.knob == knob.name), None)
-        if told is not None and stages.index(told) != begins:
+        stage = next((a.stage for a in grid.axes if a.knob == knob.name), None)
+        if stage is not None and stages.index(stage) != begins:
             raise UserError(
-                f"sweep(): axis '{knob.name}' acts from stage '{told}', but its mechanism begins at '{stages[begins]}';"
-                " give both the same stage."
+                f"sweep(): axis '{knob.name}' acts from stage '{stage}', but its mechanism starts at"
+                f" '{stages[begins]}'; give both the same stage."
             )
         acts_from[knob.name] = begins
     for knob in (k for k in mechanism.knobs if k.needs):  # what shapes another knob acts as soon as that one does
@@ -264,8 +264,8 @@ def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:
 
 def _repeated(grid: Grid, cells: Sequence[Any]) -> tuple[str, ...]:
     more = len(grid.points) - len(cells)
-    told = f"sweep(): {more} of {len(grid.points)} cells repeat another one of the grid; every cell is trained once."
-    return (told,) if more else ()
+    note = f"sweep(): {more} of {len(grid.points)} cells repeat another one of the grid; every cell is trained once."
+    return (note,) if more else ()
 
 
 def _layers(layers: Any, count: int, field: str) -> tuple[int, ...]:

@@ -20,8 +20,8 @@ from tasks.base import Split, Task
 from tasks.mixture import Mixture
 
 FORMAT = 4  # raised whenever the same config would train to other numbers
-THEN = "then"  # in a cell of a branch, beside its knobs: {knob: value that replaces the cell's in the last stage}
-WEIGHTS = "weights"  # beside them, too: the step of the first stage whose weights the last stage begins from
+THEN = "then"  # in a cell of a branch, next to its knobs: {knob: value that replaces the cell's in the last stage}
+WEIGHTS = "weights"  # in such a cell, too: the step of the first stage whose weights the last stage starts from
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ class CellRecipe(NamedTuple):
 
     Attributes:
       spec: the sizes of its model.
-      told: for each stage, the knobs that do something.
+      active_knobs: for each stage, the knobs that change anything, and their values.
       keys: for each stage, see `Study.key`.
     """
 
     spec: ModelSpec
-    told: tuple[Mapping[str, Any], ...]
+    active_knobs: tuple[Mapping[str, Any], ...]
     keys: tuple[str, ...]
 
 
@@ -111,7 +111,7 @@ class Study:
     schedule: Schedule
     axes: tuple[Axis, ...]
     acts_from: Mapping[str, int]  # knob -> index of the stage from which its axis or base value acts
-    base: Mapping[str, Any]  # knob -> value where no axis says otherwise
+    base: Mapping[str, Any]  # knob -> value where no axis gives another
     cells: tuple[Mapping[str, Any], ...]  # one full setting of all knobs a cell
     call_steps: int
     eval_examples: int
@@ -119,8 +119,8 @@ class Study:
     probe_layers: tuple[int, ...]
     claim: Claim
     restart: Schedule | None = None  # of the last stage, where it has a schedule of its own; see lab.engine.branch
-    room: Mapping[str, int] | None = None  # of a branch: the largest values of the study that it goes on from
-    notes: tuple[str, ...] = ()  # what a person should know of how it was read
+    room: Mapping[str, int] | None = None  # of a branch: the largest values of the study that it continues
+    notes: tuple[str, ...] = ()  # for a person: how the grid was read
 
     @property
     def mixture(self) -> Mixture:
@@ -151,20 +151,20 @@ class Study:
 
     @cached_property
     def _before_acting(self) -> tuple[dict[str, Any], ...]:
-        """[stage]: the values of the knobs that don't act yet; the same for all cells."""
+        """[stage]: the values of the knobs that are not active yet; the same for all cells."""
         on_axis = {a.knob for a in self.axes}
         found = []
         for stage in range(len(self.stages)):
             waiting = {}
             for name, knob in registry.KNOBS.items():
                 if stage < self.acts_from[name]:
-                    begun = name in on_axis and stage >= stage_index(knob.stage, len(self.stages))
-                    waiting[name] = self.base[name] if begun or knob.neutral is None else knob.neutral
+                    due = name in on_axis and stage >= stage_index(knob.stage, len(self.stages))
+                    waiting[name] = self.base[name] if due or knob.neutral is None else knob.neutral
             found.append(waiting)
         return tuple(found)
 
     def weights_at(self, cell: Mapping[str, Any], stage: int) -> int | None:
-        """The step of the first stage whose weights a stage begins from; None: from where the cell is."""
+        """The step of the first stage whose weights a stage starts from; None: the cell's own."""
         return cell.get(WEIGHTS) if stage == len(self.stages) - 1 else None
 
     def schedule_at(self, stage: int) -> Schedule:
@@ -172,27 +172,27 @@ class Study:
         return self.restart if self.restart and stage == len(self.stages) - 1 else self.schedule
 
     def entering(self, cell: Mapping[str, Any], stage: int) -> tuple[str, ...]:
-        """Mechanisms that begin to act at a stage, or that a branch changes there: what they choose, they choose anew.
+        """Mechanisms that start at a stage, or that a branch changes there, so that they run their stage start.
 
-        A mechanism that chooses nothing on entry is left out where a branch changes it.
+        A mechanism that a branch changes is left out where it has no stage start.
         """
         begins = self._beginning[stage]
         changed = cell.get(THEN, {}) if stage == len(self.stages) - 1 else {}
-        chooses = {name.split(".")[0] for name in changed if "." in name}
+        changing = {name.split(".")[0] for name in changed if "." in name}
         return (
             begins
-            if not chooses
+            if not changing
             else begins
             + tuple(
                 name
                 for name in registry.MECHANISMS
-                if name in chooses - {*begins} and registry.MECHANISMS[name].has_stage_start
+                if name in changing - {*begins} and registry.MECHANISMS[name].has_stage_start
             )
         )
 
     @cached_property
     def _beginning(self) -> tuple[tuple[str, ...], ...]:
-        """[stage]: names of the mechanisms that begin to act there."""
+        """[stage]: names of the mechanisms that start there."""
         first = {
             name: min(self.acts_from[k.name] for k in mechanism.deciding)
             for name, mechanism in registry.MECHANISMS.items()
@@ -241,14 +241,14 @@ class Study:
         schedule = _schedule_content(self.schedule)
         schedule.pop("begun")
         if self.schedule.name == "constant":
-            schedule.pop("total")  # a constant rate does not care how long the study goes on
+            schedule.pop("total")  # a constant rate doesn't depend on the study's length
         return {
             "format": FORMAT,
             "tasks": [_task_content(use) for use in self.tasks],
             "schedule": schedule,
             "call_steps": self.call_steps,
             "evaluation": self.eval_examples,
-            **({"tuning": True} if self.tuned else {}),  # then abilities have columns more
+            **({"tuning": True} if self.tuned else {}),  # then abilities have more columns
         }
 
     def _restarted(self, stage: int) -> dict[str, Any]:
@@ -260,23 +260,24 @@ class Study:
         return {} if step is None else {WEIGHTS: step}
 
     def key(self, cell: Mapping[str, Any], stage: int) -> str:
-        """The content's hash: equal for cells that agree on all knobs acting up to this stage."""
+        """The content's hash: equal for cells that agree on all knobs active up to this stage."""
         return digest(self.content(cell, stage))
 
     def recipes(self) -> Iterator[CellRecipe]:
-        """The course of each cell, in order; a prefix that cells share is hashed once."""
+        """The recipe of each cell, in order; a prefix that cells share is hashed once."""
         hashed: dict[Any, str] = {}
         for cell in self.cells:
-            spec, told = self.spec_of(cell), tuple(telling(self.knobs_at(cell, i)) for i in range(len(self.stages)))
-            own = [{"knobs": knobs, **self._rewound(cell, i)} for i, knobs in enumerate(told)]
-            same = [spec, *((tuple(knobs.items()), self.weights_at(cell, i)) for i, knobs in enumerate(told))]
+            spec = self.spec_of(cell)
+            active = tuple(telling(self.knobs_at(cell, i)) for i in range(len(self.stages)))
+            own = [{"knobs": knobs, **self._rewound(cell, i)} for i, knobs in enumerate(active)]
+            same = [spec, *((tuple(knobs.items()), self.weights_at(cell, i)) for i, knobs in enumerate(active))]
             keys = []
             for stage in range(len(self.stages)):
                 prefix = tuple(same[: stage + 2])
                 if prefix not in hashed:
                     hashed[prefix] = digest(self._content(spec, own[: stage + 1]))
                 keys.append(hashed[prefix])
-            yield CellRecipe(spec, told, tuple(keys))
+            yield CellRecipe(spec, active, tuple(keys))
 
     def claim_hash(self) -> str:
         """Hash of the primary hypotheses, written down before training."""
@@ -289,7 +290,7 @@ def digest(content: Any) -> str:
 
 
 def _model_content(spec: ModelSpec) -> dict[str, Any]:
-    """Sizes off their default: a size that a later version brings changes no key."""
+    """Sizes that are not at their default: a size that a later version adds changes no key."""
     return {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if getattr(spec, f.name) != f.default}
 
 

@@ -28,7 +28,7 @@ def tiny_sweep(sparsities: tuple[float, ...] = (0.0, 0.5), seeds: int = 3) -> Gr
 
 
 class Silent:
-    """A Progress that remembers what it was told."""
+    """A Progress that keeps all events."""
 
     def __init__(self) -> None:
         self.cell_steps = self.cells = self.skipped = 0

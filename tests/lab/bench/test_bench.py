@@ -46,7 +46,7 @@ def run_of(share=0.5, ratio=2.0, rate=100.0):
         Figure("ratio to plain", ratio, judged=True),
         Figure("rate", rate, "cell-steps/s", more=True),
     )
-    return replace(baseline.begun("shapes", LAYOUT), figures={figure.name: figure for figure in figures})
+    return replace(baseline.start("shapes", LAYOUT), figures={figure.name: figure for figure in figures})
 
 
 def worse(before, now, tolerance=0.15):
@@ -78,13 +78,13 @@ def test_the_comparison_says_each_ratio_and_what_is_new_or_gone():
     before, now = run_of(), run_of(share=0.25, rate=50.0)
     gone = {name: figure for name, figure in now.figures.items() if name != "ratio to plain"}
     now = replace(now, figures=gone | {"memory": Figure("memory", 3.0)})
-    lines = [line.strip() for line in baseline.told(before, now, 0.15)]
+    lines = [line.strip() for line in baseline.comparison(before, now, 0.15)]
     assert "share of the ceiling: 0.5 → 0.25, 0.50 SLOWER" in lines
     assert "rate: 100 → 50 cell-steps/s, 0.50 (not judged)" in lines
     assert "memory: 3 (new)" in lines
     assert "ratio to plain: no longer measured" in lines
     assert lines[-1] == "Slower by more than 15%: share of the ceiling."
-    assert [*baseline.told(before, before, 0.15)][-1] == "Nothing got slower by more than 15%."
+    assert [*baseline.comparison(before, before, 0.15)][-1] == "Nothing got slower by more than 15%."
 
 
 def test_what_is_slower_is_measured_again_and_the_better_value_counts():

@@ -33,7 +33,7 @@ def timed(chunk, seconds, width=None):
 
 
 def test_the_fastest_is_named_with_what_it_changes():
-    lines = list(chunk_size.told([timed(16, (0.09, 0.08)), timed(32, (0.16, 0.2)), timed(64, (0.2, 0.16))], GPU))
+    lines = list(chunk_size.report([timed(16, (0.09, 0.08)), timed(32, (0.16, 0.2)), timed(64, (0.2, 0.16))], GPU))
     assert lines[2:5] == [
         "| 16 | 16 | 5.000 | 16.0 | --chunk=16 |",
         "| 32 | 32 | 5.000 | 32.0 | the rule's |",
@@ -42,11 +42,11 @@ def test_the_fastest_is_named_with_what_it_changes():
     assert lines[5].startswith("Fastest: --chunk=64, 2.00 times as fast as the rule's.")
     assert "last bits change" in lines[6]
     one_at_a_time = [timed(4, (0.4,), 1), timed(8, (0.4,), 1)]
-    assert "last bits" not in " ".join(chunk_size.told(one_at_a_time, one_at_a_time[0].layout))
+    assert "last bits" not in " ".join(chunk_size.report(one_at_a_time, one_at_a_time[0].layout))
 
 
 def test_a_small_gain_leaves_the_rule():
-    lines = list(chunk_size.told([timed(16, (0.078,)), timed(32, (0.16,))], GPU))
+    lines = list(chunk_size.report([timed(16, (0.078,)), timed(32, (0.16,))], GPU))
     assert lines[-1] == "Nothing is more than 5% faster than the rule's 32 cells a call."
 
 

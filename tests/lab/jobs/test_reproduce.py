@@ -31,18 +31,18 @@ def test_a_cell_is_named_by_key_or_settings(trained):
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("name", "message"),
     [
-        ("zzzz", "no cells answer"),
-        ("", "no cells answer"),
-        ("seed=1", r"2 cells answer.*prune\.sparsity=0\.0,seed=0"),
+        ("zzzz", "no cells match"),
+        ("", "no cells match"),
+        ("seed=1", r"2 cells match.*prune\.sparsity=0\.0,seed=0"),
         ("width=3", r"'width' is not an axis.*prune\.sparsity, seed"),
-        ("seed=x", "no cells answer"),
+        ("seed=x", "no cells match"),
     ],
 )
-def test_a_cell_that_is_not_one_is_refused(trained, told, said):
-    with pytest.raises(UserError, match=said):
-        reproduce.find(trained[0].study, told)
+def test_a_cell_that_is_not_one_is_refused(trained, name, message):
+    with pytest.raises(UserError, match=message):
+        reproduce.find(trained[0].study, name)
 
 
 def test_only_its_own_stages_are_trained(again):
@@ -56,7 +56,7 @@ def test_it_ends_in_the_same_bits(trained, again):
     compared = reproduce.compare(plan, trained[1], store)
     assert [(one.stage, one.step) for one in compared] == [("train", 3), ("train", 12), ("prune", 18)]
     assert all(one.compared > 1000 and not one.differ and not one.conditions for one in compared)
-    assert all(line.endswith("the same to the bit") for line in reproduce.told(compared))
+    assert all(line.endswith("the same to the bit") for line in reproduce.report(compared))
 
 
 def changed(store, workdir, key, change):
@@ -82,7 +82,7 @@ def test_another_bit_is_found_and_the_condition_that_differs_is_named(trained, a
     assert "norm_final" in name
     assert count == 1
     assert apart == pytest.approx(0.25, abs=1e-6)
-    lines = reproduce.told([*same, last])
+    lines = reproduce.report([*same, last])
     assert "1 of" in lines[-2]
     assert lines[-1].startswith("not the same here: jaxlib was 0.0.1, is ")
 
@@ -104,17 +104,17 @@ def test_steps_that_the_study_lacks_are_named(trained, again, tmp_path):
     assert not reproduce.missing(plan, reproduce.compare(plan, trained[1], store))
 
 
-def test_conditions_that_were_not_recorded_are_told_only_where_bits_differ():
+def test_conditions_that_were_not_recorded_are_reported_only_where_bits_differ():
     conditions = (("jax", reproduce.NOT_RECORDED, "0.10.2"),)
     same = reproduce.Compared("train", 3, 10, (), conditions)
-    assert reproduce.told([same]) == ["train 3: 10 numbers, the same to the bit"]
+    assert reproduce.report([same]) == ["train 3: 10 numbers, the same to the bit"]
     other = reproduce.Compared("train", 3, 10, (("params['x']", 2, 0.5),), conditions)
-    assert reproduce.told([other])[1:] == ["not recorded then: jax"]
+    assert reproduce.report([other])[1:] == ["not recorded then: jax"]
 
 
 def test_a_difference_that_nothing_explains_is_not_explained_away(again):
     one = reproduce.Compared("train", 3, 10, (("params['x']", 2, 0.5),), ())
-    assert reproduce.told([one]) == [
+    assert reproduce.report([one]) == [
         "train 3: 2 of 10 numbers differ, by at most 0.5 in params['x'] (2 there)",
-        "Every recorded condition is the same: nothing that is known explains it.",
+        "Every recorded condition is the same: nothing known explains the difference.",
     ]

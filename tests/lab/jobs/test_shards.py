@@ -1,4 +1,4 @@
-"""Parts of a study: whole trees, evenly divided, beside each other in one directory, the same numbers as the whole."""
+"""Parts of a study: whole trees, evenly divided, in one directory, with the numbers of the whole study."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def workdir_of(path, plan):
 
 
 def train(path, plan, shard):
-    """What `run.py --shard` does. Returns what the trainer told."""
+    """Train a shard as `run.py --shard` does. Returns the trainer's progress."""
     progress, keys = Silent(), shards.split(plan, shard.count)[shard.index - 1]
     with workdir_of(path, plan).shared(shard, shards.division(plan, shard.count)):
         store = open_store(path, plan.study, progress.note, keys)
@@ -90,16 +90,16 @@ def test_shards_in_any_order_one_of_them_cut_off_are_the_whole(trained, tmp_path
     cut_off(path, tmp_path / "copy", plan.study.stages[0].saves[0])  # the whole shard goes back into its first stage
     shutil.rmtree(path)
     shutil.copytree(tmp_path / "copy", path)
-    begun = {p: p.stat().st_mtime_ns for p in path.rglob("checkpoints/*/*/params/*")}
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("checkpoints/*/*/params/*")}
     other = train(path, plan, Shard(1, 2))
     assert other.skipped == 0
-    assert all(p.stat().st_mtime_ns == at for p, at in begun.items())  # what isn't its own is left alone
+    assert all(p.stat().st_mtime_ns == at for p, at in before.items())  # other shards' files are left alone
     with pytest.raises(UserError, match=r"shard 2/2 lacks 2 of its 2 cells\. Run --shard=2/2 again"):
         shards.check_trained(plan, open_store(path, plan.study, print).nodes, path)
     again = train(path, plan, Shard(2, 2))
     assert again.skipped == plan.study.stages[0].saves[0]
     assert again.cell_steps + again.skipped == first.cell_steps
-    third = train(path, plan, Shard(3, 3))  # divided otherwise, with everything there
+    third = train(path, plan, Shard(3, 3))  # divided differently, with everything trained
     assert third.cell_steps == 0
     assert shards.recorded(path) == 3
     merged = open_store(path, plan.study, print)
@@ -108,23 +108,23 @@ def test_shards_in_any_order_one_of_them_cut_off_are_the_whole(trained, tmp_path
     assert_same(everything(merged, keys), everything(store, keys))
 
 
-def test_a_stage_that_was_cut_off_across_shards_begins_anew_and_says_so(trained, tmp_path):
+def test_a_stage_that_was_cut_off_across_shards_starts_again_and_says_so(trained, tmp_path):
     plan, store, _ = trained
     cut_off(store.workdir, tmp_path / "copy", step := plan.study.stages[0].saves[0])
     split = shards.split(plan, 3)
-    said = [shards.begun_across(open_store(tmp_path / "copy", plan.study, print, k).unfinished, k) for k in split]
+    said = [shards.cut_across(open_store(tmp_path / "copy", plan.study, print, k).unfinished, k) for k in split]
     assert len([note for notes in said for note in notes]) == 2  # a device held two of the three seeds, the other one
     assert all(f"the furthest at step {step}" in note for notes in said for note in notes)
     index = next(index for index, notes in enumerate(said, start=1) if notes)
     whole = shards.split(plan, 1)[0]
-    assert shards.begun_across(open_store(tmp_path / "copy", plan.study, print).unfinished, whole) == []
+    assert shards.cut_across(open_store(tmp_path / "copy", plan.study, print).unfinished, whole) == []
     shard, progress = Shard(index, 3), Silent()
     mine = open_store(tmp_path / "copy", plan.study, print, split[index - 1])
     with pytest.raises(Stopped):
         Trainer(shards.part(plan, shard), mine, progress, PROGRAMS, stop=lambda: progress.cell_steps > 0).run()
     assert progress.skipped == 0
     mine = open_store(tmp_path / "copy", plan.study, print, split[index - 1])
-    assert shards.begun_across(mine.unfinished, split[index - 1]) == []  # this time it goes on
+    assert shards.cut_across(mine.unfinished, split[index - 1]) == []  # this time it continues
 
 
 def test_a_shard_holds_its_own_part_only(tmp_path):
@@ -138,7 +138,7 @@ def test_a_shard_holds_its_own_part_only(tmp_path):
             workdir.shared(Shard(1, 2), of_two),
         ):
             pass
-        with pytest.raises(UserError, match="divide the study otherwise"), workdir.shared(Shard(1, 3), of_three):
+        with pytest.raises(UserError, match="divide the study differently"), workdir.shared(Shard(1, 3), of_three):
             pass
         with pytest.raises(UserError, match="in use by another process"), workdir.locked():
             pass
