@@ -294,7 +294,8 @@ def apply(
 
 def final_norm(params: Params, onward_BxLxD: jax.Array, spec: ModelSpec, hook: Hook = untouched) -> jax.Array:
     """What the unembedding reads, float32[B, L, D], from the stream as it leaves the last block ("onward")."""
-    return Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, onward_BxLxD, hook)
+    normed: Any = Norm(spec.layers, parent=None).apply({"params": params["norm_final"]}, onward_BxLxD, hook)
+    return normed
 
 
 def is_linear_kernel(path: tuple[Any, ...]) -> bool:
