@@ -355,7 +355,7 @@ def test_bad_input_gets_one_sentence(opened, tables, tmp_path, capsys):
         ([*KNOBS[:2], "late"], "late is left out: nothing was evaluated"),
         (["running", *KNOBS], "36 of 72 cells are not trained to the end"),
         ([*KNOBS, "--of=late"], "--of=late: nothing was evaluated between where prune.sparsity begins to act"),
-        ([*KNOBS[:3], "--of=running"], "--of=running: beside its own mechanism, prune, there are 2 others"),
+        ([*KNOBS[:3], "--of=running"], "--of=running: apart from its own mechanism, prune, there are 2 others"),
         ([*KNOBS, "--share=1.5"], "--share=1.5 must lie between 0 and 1"),
         ([*KNOBS, f"--out={tmp_path / 'file'}"], "can't be written"),
     ):
