@@ -59,13 +59,13 @@ class Sampled(NamedTuple):
         return self.case + ("-thorough" if self.thorough else "")
 
 
-# One small case of each task by default; every case, with many examples, in the slow layer.
-every_sampled = pytest.mark.parametrize(
-    "sampled",
-    [Sampled(case, False) for case in FIRST]
-    + [pytest.param(Sampled(case, True), marks=pytest.mark.slow) for case in SIZES],
-    ids=str,
-)
+def every_sampled_marked(*marks):
+    """One small case of each task by default; every case, with many examples and `marks`, in the slow layer."""
+    thorough = [pytest.param(Sampled(case, True), marks=[pytest.mark.slow, *marks]) for case in SIZES]
+    return pytest.mark.parametrize("sampled", [Sampled(case, False) for case in FIRST] + thorough, ids=str)
+
+
+every_sampled = every_sampled_marked()
 
 
 def first_by_default(values):
@@ -88,6 +88,7 @@ QUICK = {
 }
 BLOCK = 512  # examples that a compiled sampler draws
 quick_jit = partial(jax.jit, compiler_options=QUICK)
+shipped_jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True})  # in tests marked as_shipped
 
 
 @cache

@@ -12,7 +12,19 @@ import pytest
 from tasks import TASKS, gallery, make
 from tasks.base import FAMILIES, NO_ANSWER, PAD, PROCESS, Baseline, Example, Retold, Task, exact_match, problem, trivial
 from tasks.draw import hash_bit
-from tests.tasks.task_cases import FIRST, SIZES, draw, every_sampled, instance, longest, one, quick_jit, world
+from tests.tasks.task_cases import (
+    FIRST,
+    SIZES,
+    draw,
+    every_sampled,
+    every_sampled_marked,
+    instance,
+    longest,
+    one,
+    quick_jit,
+    shipped_jit,
+    world,
+)
 
 LEARNED = 0.9  # no predicted failure may reach it
 every_case = pytest.mark.parametrize("case", SIZES)
@@ -135,19 +147,19 @@ def test_the_right_answer_and_only_it_is_right(sampled):
             assert not judged(sampled, split, example, np.full_like(right, NO_ANSWER)), split
 
 
-@every_sampled
+@every_sampled_marked(pytest.mark.as_shipped)
 def test_one_example_and_a_vmapped_batch_agree(sampled):
     """At the split's own length; in the slow layer with XLA's default optimization, too, which training uses."""
     task = sampled.task
     chosen = task.splits["iid"]
     key = jax.random.split(jax.random.key(0), sampled.count)[7]
-    compiled = jax.jit if sampled.thorough else quick_jit
+    compiled = shipped_jit if sampled.thorough else quick_jit
     sample = compiled(task.sample, static_argnames="length")
     example = sample(key, world(task), dict(chosen.difficulty), chosen.length)
     jax.tree.map(np.testing.assert_array_equal, example, one(sampled.draw("iid"), 7))
 
 
-@every_sampled
+@every_sampled_marked(pytest.mark.as_shipped)
 def test_same_key_same_example_other_key_other_examples(sampled):
     task = sampled.task
     batch, other = sampled.draw("train"), sampled.draw("train", seed=1)
@@ -155,7 +167,7 @@ def test_same_key_same_example_other_key_other_examples(sampled):
     jax.tree.map(np.testing.assert_array_equal, batch, again)
     assert np.any(batch.tokens != other.tokens)
     if sampled.thorough:
-        at_default_optimization = jax.jit(task.world)(jax.random.key(0))
+        at_default_optimization = shipped_jit(task.world)(jax.random.key(0))
         jax.tree.map(np.testing.assert_array_equal, at_default_optimization, world(task))
 
 
