@@ -206,8 +206,17 @@ def pieces(tree):
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-@pytest.mark.parametrize("positions", ["learned", "none"])
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize(
+    ("share", "positions"),
+    [
+        (0.5, "learned"),
+        (0.25, "none"),
+        pytest.param(0.25, "learned", marks=pytest.mark.slow),
+        pytest.param(0.75, "learned", marks=pytest.mark.slow),
+        pytest.param(0.5, "none", marks=pytest.mark.slow),
+        pytest.param(0.75, "none", marks=pytest.mark.slow),
+    ],
+)
 def test_a_cut_model_is_the_narrow_one(program, share, positions):
     """Logits, hidden states and gradients; with the narrow model's weights in the wide one."""
     spec, thin = replace(SPEC, positions=positions), replace(narrow_spec(share), positions=positions)

@@ -69,7 +69,7 @@ def test_neutral_settings_make_the_batch_of_the_step():
 
 
 @pytest.mark.as_shipped
-@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("width", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_neutral_settings_train_bitwise_as_without_them(width):
     """On tasks that each of them does something to, in the lab's own programs; the other cells aren't neutral."""
     layout, cells = Layout("cpu", 1, width, 4), 4
