@@ -128,7 +128,7 @@ def _repairs(repairs: Repairs, alpha: float) -> Iterator[dict[str, Any]]:
                 for metric, (neutral, unchanged, arm) in one.latents.items()
             ],
             "second_routes": [
-                {"metric": r.metric, "gain": r.gain, "change": r.change, "told": r.response, "p": r.p}
+                {"metric": r.metric, "gain": r.gain, "change": r.change, "response": r.response, "p": r.p}
                 for r in routes(one, alpha)
             ],
         }

@@ -72,7 +72,7 @@ class Watched:
     """The compiled programs, and every cell's state as rewinding returned it."""
 
     def __init__(self):
-        self.layout, self.begun = PROGRAMS.layout, []
+        self.layout, self.started = PROGRAMS.layout, []
 
     def get(self, name, content, function, arguments, **options):
         program = PROGRAMS.get(name, content, function, arguments, **options)
@@ -80,7 +80,7 @@ class Watched:
         def watched(*given):
             state = jax.device_get(program(*given))
             rows = len(jax.tree.leaves(state.params)[0])
-            self.begun += [jax.tree.map(lambda leaf, row=row: leaf[row], state) for row in range(rows)]
+            self.started += [jax.tree.map(lambda leaf, row=row: leaf[row], state) for row in range(rows)]
             return device_grid.to_devices(state, LAYOUT)
 
         return watched if name.startswith("rewinding") else program
@@ -93,7 +93,7 @@ def rewound(trained, tmp_path_factory):
     cells, programs = parent.study.cells, Watched()
     first, second = (cells.index({**cells[0], "prune.sparsity": SPARSEST, "seed": seed}) for seed in (0, 1))
     study = branch(parent.study, [(first, {WEIGHTS: EARLY}), (second, {WEIGHTS: EARLY}), (first, {})], 6)
-    return *carry_on(study, store, tmp_path_factory.mktemp("rewound"), programs), programs.begun
+    return *carry_on(study, store, tmp_path_factory.mktemp("rewound"), programs), programs.started
 
 
 EARLY = 3  # of the steps 3 and 12 that are kept
@@ -102,19 +102,19 @@ EARLY = 3  # of the steps 3 and 12 that are kept
 @pytest.mark.parametrize("seed", [0, 1])
 def test_rewound_cells_begin_with_the_early_weights_under_the_masks_of_the_harmed_setting(trained, rewound, seed):
     _, store, _ = trained
-    plan, _, _, begun = rewound
+    plan, _, _, started = rewound
     first, *_, last = plan.nodes_of_cells()[seed]
     saved, row = store.final(last.parent)
     kept = checkpoint.rows(checkpoint.load(saved, "state"), [row])
     early, row = store.at(first.key, EARLY)
     expected = checkpoint.flat(checkpoint.rows(checkpoint.load(early, "params"), [row]))
-    for path in prunable(begun[0].params):
+    for path in prunable(started[0].params):
         expected[path] = np.where(kept[f"['extra']['prune'][{path!r}]"], expected[path], np.float32(0))
-    masked = sum(int((expected[path] == 0).sum()) for path in prunable(begun[0].params))
-    assert masked == round(SPARSEST * sum(kernel.size for kernel in prunable(begun[0].params).values()))
-    found = [{path: leaf.tobytes() for path, leaf in checkpoint.flat(state.params).items()} for state in begun]
+    masked = sum(int((expected[path] == 0).sum()) for path in prunable(started[0].params))
+    assert masked == round(SPARSEST * sum(kernel.size for kernel in prunable(started[0].params).values()))
+    found = [{path: leaf.tobytes() for path, leaf in checkpoint.flat(state.params).items()} for state in started]
     assert {path: leaf[0].tobytes() for path, leaf in expected.items()} in found
-    for state in begun:
+    for state in started:
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.moments))
 
 
@@ -158,7 +158,7 @@ def test_a_schedule_begins_again_over_the_branch():
 
 
 @pytest.mark.parametrize(
-    ("then", "steps", "told"),
+    ("then", "steps", "message"),
     [
         ({"prune.method": "random"}, 6, "prune.method can't change"),
         ({"memory.tokens": 2}, 6, "memory.tokens can't change"),
@@ -168,6 +168,6 @@ def test_a_schedule_begins_again_over_the_branch():
         ({}, 5, "--repair_steps=5 must be a multiple of"),
     ],
 )
-def test_what_a_branch_cannot_be_is_said_in_a_sentence(then, steps, told):
-    with pytest.raises(UserError, match=told.replace("(", r"\(")):
+def test_what_a_branch_cannot_be_is_said_in_a_sentence(then, steps, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
         branch(study_of(), [(0, then)], steps)

@@ -223,7 +223,7 @@ def test_a_stop_whose_last_save_failed_is_told_as_a_failure(trained, tmp_path, m
 
 
 def test_a_spare_checkpoint_that_is_damaged_costs_nothing_that_came_after(trained, tmp_path):
-    """It is told, and the stage that was finished later stays finished."""
+    """The damage is reported, and the stage that was finished later stays finished."""
     plan, _, _ = trained
     stopped_after_two_calls(plan, tmp_path)
     for spare in spares_in(tmp_path):

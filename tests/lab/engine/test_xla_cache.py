@@ -22,9 +22,9 @@ print(seen.count("cache_hits"), seen.count("cache_misses"))
 
 def run(cache_home, **environment):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-    told = {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache_home)} | environment
+    variables = {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache_home)} | environment
     command = [sys.executable, "-W", "error", "-c", PROGRAM]
-    done = subprocess.run(command, cwd=ROOT, env=kept | told, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=kept | variables, capture_output=True, text=True, check=True)
     assert not done.stderr
     directory, counts = done.stdout.strip().splitlines()
     return directory, *map(int, counts.split())
@@ -41,9 +41,9 @@ def test_a_second_start_compiles_nothing(tmp_path):
 
 def test_the_command_turns_the_cache_on(tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-    told = {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
+    variables = {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "run.py", "--config=tests/tiny_study.py", "--plan", f"--workdir={tmp_path / 'study'}"]
-    subprocess.run(command, cwd=ROOT, env=kept | told, capture_output=True, check=True)
+    subprocess.run(command, cwd=ROOT, env=kept | variables, capture_output=True, check=True)
     assert [path.name[:4] for path in (tmp_path / "mismatch_lab").iterdir()] == ["jax-"]
 
 
