@@ -1,6 +1,6 @@
 """Studies with a known answer: does the diagnosis find what was planted, and nothing where nothing was?
 
-    python run.py --config=ablations/planted.py:over_pruning --intervene
+    python run.py --config=ablations/planted.py:over_pruning --repair
     python run.py --config=ablations/planted.py:quick    3 sparsities x 3 seeds of it; its verdicts say `underpowered`
     python -m analysis.simulation.planted_causes    all of them with their repairs: see docs/calibration.md
 

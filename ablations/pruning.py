@@ -20,7 +20,7 @@ What came out (2026-11-20, two CPU cores): free up to 60% sparsity for products 
 path-star, 84% for 256 facts at their Zipf frequencies; harmful from 84% (facts: only the uniform, head and tail splits,
 from 96%). Of the claimed latent gains a lower participation ratio on addition is shown, and it comes where the ability
 breaks (reversal at 72%, interval 63% to 86%; run again on 2026-11-21, TwoNN on path-star, too, at 82%): the latents
-collapse with the ability. Separation falls on every task. `--intervene` calls it over-pruning: 400 steps of fine-tuning
+collapse with the ability. Separation falls on every task. `--repair` calls it over-pruning: 400 steps of fine-tuning
 under the masks bring nearly all of it back. Two of the eight seeds had not fully solved path-star (exact .65), the
 other tasks were learned by all.
 The variants (2026-11-21, six to eight minutes each; the four that train sparse or rewind cost seven times as much and

@@ -1,4 +1,8 @@
-"""What was learned, read from the checkpoints alone."""
+"""What a study found, read from its checkpoints alone.
+
+`open_study` and `judge_arrays` are the library; they import what they need when they are called, so that importing one
+small module of this package doesn't import JAX.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ __all__ = ["judge_arrays", "open_study"]
 
 
 def open_study(path: str | Path) -> OpenStudy:
-    """Open a work directory to read it: results, verdicts and hidden states; see `analysis.study`."""
-    from analysis import study  # here, so that importing one small module of this room doesn't import jax
+    """Open a work directory to read it: results, findings and hidden states; see `analysis.study`."""
+    from analysis import study
 
     return study.open_study(path)
 

@@ -1,7 +1,8 @@
-"""A work directory as a read-only object, for a notebook or a program: results, verdicts and hidden states.
+"""A work directory as a read-only object, for a notebook or a program: results, findings and hidden states.
 
     study = analysis.open_study("runs/pruning")
     study.results["facts/iid/exact"]
+    [one.verdict.kind for one in study.findings.claims]
     for block in study.hidden({"prune.sparsity": 0.9}, label="facts"):
         block.states_CxNxD, block.labels_CxN
 
@@ -15,7 +16,7 @@ Shape letters: R rows (cell × evaluation), C cells, N probe examples, D width.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ import numpy as np
 
 from analysis.activations import extract, measure
 from analysis.design import selection
+from analysis.design.selection import Tuning
+from analysis.diagnosis import Findings, find
 from analysis.metrics.registry import METRICS
 from analysis.report import verdicts_json
-from analysis.results.table import Results, collect
-from analysis.verdicts import claims
+from analysis.results import Records, Results, collect, records
 from lab.engine import device_grid
 from lab.engine.plan import Plan, make_plan
 from lab.engine.program_cache import Programs
@@ -107,8 +109,8 @@ class OpenStudy:
         return table | {name: column[cell_R, at_R] for name, column in found.columns.items()}
 
     @cached_property
-    def verdicts(self) -> dict[str, Any]:
-        """What the study concludes, as in verdicts.json (docs/verdicts.md), judged from the checkpoints.
+    def findings(self) -> Findings:
+        """The verdicts, bounds, diagnoses and lead–lag of the study, judged from the checkpoints; every view takes it.
 
         Raises:
           UserError: while cells are missing; a verdict is about the whole grid.
@@ -119,8 +121,16 @@ class OpenStudy:
                 f"{self.path}: {missing} of {len(self.cells)} cells are not trained to the end; let the study finish,"
                 " then open it again for its verdicts."
             )
-        found = self.judgeable
-        return verdicts_json.document(found, claims.judge(found), claims.bounds(found))
+        return find(self.judgeable, self.records)
+
+    @cached_property
+    def verdicts(self) -> dict[str, Any]:
+        """The findings as in verdicts.json (docs/verdicts.md).
+
+        Raises:
+          UserError: while cells are missing.
+        """
+        return verdicts_json.document(self.findings)
 
     def select(self, where: Where = None) -> tuple[int, ...]:
         """Indices of cells.
@@ -176,7 +186,7 @@ class OpenStudy:
     def each(
         self, name: str, content: Hashable, function: extract.OfCell, where: Where = None, step: int | None = None
     ) -> Iterator[tuple[tuple[int, ...], Any]]:
-        """What a function of one cell's model gives, a block of cells at a time, as `hidden` goes through them.
+        """The arrays of a function of one cell's model, a block of cells at a time, in the order of `hidden`.
 
         Args:
           name, content: of its compiled program, see `lab.engine.program_cache.Programs.get`.
@@ -208,14 +218,28 @@ class OpenStudy:
         return self._plan.knobs
 
     @cached_property
+    def _settled(self) -> tuple[Plan, Tuning | None]:
+        return selection.settle(self._plan, self._store)
+
+    @cached_property
     def judgeable(self) -> Results:
         """What claims are judged on: `collected`, of a study that tunes a knob away only the cells that were chosen."""
-        plan, choices = selection.settle(self._plan, self._store)
-        return self.collected if choices is None else replace(self._collect(plan), tuning=choices)
+        plan, tuning = self._settled
+        return self.collected if tuning is None else self._collect(plan)
+
+    @cached_property
+    def records(self) -> Records:
+        """How the study was tuned and refined, and what edits of activations and arms of a repair showed.
+
+        Raises:
+          UserError: if the record of a refinement can't be read.
+        """
+        plan, tuning = self._settled
+        return records.read(self.path, plan.study, tuning)
 
     @cached_property
     def collected(self) -> Results:
-        """Everything that was measured, as the report's own functions take it."""
+        """Everything that was measured."""
         return self._collect(self._plan)
 
     def _collect(self, plan: Plan) -> Results:

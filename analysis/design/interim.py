@@ -1,4 +1,4 @@
-"""A study that grows: at which seeds it was looked at, the share of α that each look spent, and what was added.
+"""A study that grows: at which seeds it was judged, the share of α that each interim look spent, and what was added.
 
 `run.py --refine` judges, adds seeds and settings where the answer is open, and judges again. Each look spends a share
 of α fixed before the first: α times the share of the planned seeds that it adds (the power family of spending
@@ -20,6 +20,7 @@ import numpy as np
 
 from analysis.stats.break_test import InterimLook
 from lab.errors import UserError
+from lab.storage.files import write_atomically
 from lab.study.grid import Grid, grown
 from lab.study.spec import Study
 
@@ -37,7 +38,7 @@ class InterimAnalyses:
       shares: of α, for every look planned.
       seeds: for every look so far the seeds that there were, each look's among the next one's.
       added: (stratum, setting) of the settings that came later.
-      asked_late: whether the study had been begun without looks: its verdicts at the whole α were a look, too.
+      asked_late: whether the study was started without looks: its verdicts at the whole α were a look, too.
     """
 
     designed: tuple[float, ...]
@@ -52,7 +53,7 @@ class InterimAnalyses:
         return len(self.shares) - len(self.seeds)
 
     def options(self, knob_K: np.ndarray, seed_S: np.ndarray) -> dict[str, Any]:
-        """What `transfer.verdict` is to know of a curve's settings and seeds."""
+        """What `break_test.verdict` needs to know of a curve's settings and seeds."""
         spent = zip(self.seeds, self.shares, strict=False)
         looks = tuple(InterimLook(np.isin(seed_S, seeds), share) for seeds, share in spent)
         return {"looks": looks, "designed_K": np.isin(knob_K, self.designed)}
@@ -85,9 +86,7 @@ def next_seeds(looks: InterimAnalyses) -> tuple[int, ...]:
 
 def write(workdir: Path, looks: InterimAnalyses) -> None:
     """Keep the record in the work directory, before anything that it asks for is trained."""
-    partial = workdir / f"{FILE}.partial"
-    partial.write_text(json.dumps(asdict(looks), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(workdir / FILE)
+    write_atomically(workdir / FILE, json.dumps(asdict(looks), indent=1, sort_keys=True) + "\n")
 
 
 def read(workdir: Path) -> InterimAnalyses | None:
@@ -110,7 +109,7 @@ def read(workdir: Path) -> InterimAnalyses | None:
 
 
 def grid_of(looks: InterimAnalyses, study: Study) -> Grid:
-    """The grid of a study as its file has it, with the seeds and settings that looks have added.
+    """The grid of a study as its file has it, together with the seeds and settings that looks have added.
 
     Raises:
       UserError: if it is another study than the one that was looked at first.
@@ -127,7 +126,7 @@ def grid_of(looks: InterimAnalyses, study: Study) -> Grid:
 
 
 def of(looks: InterimAnalyses | None, study: Study) -> InterimAnalyses | None:
-    """The looks whose seeds a study has: one that was killed as it began to grow was not looked at again yet."""
+    """The looks whose seeds a study has: one that was killed as it started to grow has not had its next look yet."""
     if looks is None:
         return None
     there = {*designed_seeds(study)}
@@ -135,23 +134,27 @@ def of(looks: InterimAnalyses | None, study: Study) -> InterimAnalyses | None:
 
 
 def sentence(looks: InterimAnalyses | None, alpha: float) -> str:
-    """What a reader must know of the looks; '' for a study that was not refined."""
+    """What a reader must know of the interim looks; '' for a study that was not refined."""
     if looks is None:
         return ""
     counts = ", ".join(str(len(seeds)) for seeds in looks.seeds)
     spent = " + ".join(f"{alpha * share:.3g}" for share in looks.shares[: len(looks.seeds)])
-    told = (
+    text = (
         f"Refined: looked at {len(looks.seeds)} of at most {len(looks.shares)} times, at {counts} seeds, spending"
-        f" {spent} of alpha = {alpha:g}; p-values are over their look's share of it, the smallest of all looks, so that"
-        f" they compare with alpha. {len(looks.added)} settings were added near breaks; they serve the bounds and the"
-        " break's place, not the choice of the verdict."
+        f" {spent} of alpha = {alpha:g}; p-values are divided by their look's share of it, and the smallest of all"
+        f" looks counts, so that they compare with alpha. {_count(len(looks.added), 'setting')} added near breaks; they"
+        " serve the bounds and the break's place, not the choice of the verdict."
     )
     if looks.asked_late:
-        told += (
-            " The study had been begun before --refine was asked for: if its verdicts at the whole alpha are why it was"
+        text += (
+            " The study was started before --refine was asked for: if its verdicts at the whole alpha are why it was"
             f" refined, the rate of error is at most {2 * alpha:.3g}."
         )
-    return told
+    return text
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what} was" if number == 1 else f"{number} {what}s were"
 
 
 def document(looks: InterimAnalyses, alpha: float) -> Mapping[str, Any]:

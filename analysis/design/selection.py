@@ -1,4 +1,4 @@
-"""Which value of a knob that is tuned away each setting gets, and the study of the cells that are left.
+"""The value that each setting gets of a knob that is tuned away, and the study of the cells that are left.
 
 For every setting of the claim's knob, in every stratum, all seeds share one value: the one with the largest mean
 log-probability of the right answers of the claim's tasks, on examples that no ability is read on (`TUNING` in
@@ -8,15 +8,14 @@ learning rate, when each wants another, is the classic flaw of an ablation.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analysis.design import interim as record
+from analysis.design import interim
 from analysis.design.controls import strata
 from lab.engine.evaluate import TUNING
 from lab.engine.plan import Plan, make_plan
@@ -29,10 +28,10 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Choice:
-    """What one setting got.
+    """The values chosen for one setting.
 
     Attributes:
-      stratum, setting: whose choice it is.
+      stratum, setting: where they were chosen.
       values: the tuned knobs' values that were chosen.
       edge: knobs that were chosen at an end of their values, so that a better one may lie beyond.
       scores: (values, mean log-probability in nats, cells that diverged) of every combination, in the grid's order.
@@ -70,7 +69,7 @@ def settle(plan: Plan, store: Store) -> tuple[Plan, Tuning | None]:
     study = plan.study
     if not study.tuned:
         return plan, None
-    score_C, looks = _scores(plan, store), record.read(store.workdir)
+    score_C, looks = _scores(plan, store), interim.read(store.workdir)
     if looks is not None:
         score_C[[cell["seed"] not in looks.seeds[0] for cell in study.cells]] = np.nan
     choices, kept = [], []
@@ -134,17 +133,24 @@ def _choose(study: Study, mine: list[int], score_C: np.ndarray, stratum: Values,
 
 
 def to_csv(tuning: Tuning, knob: str) -> str:
-    """Every value tried at every setting, with its score."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    """Every value tried at every setting, with its score to seven significant digits; empty where there is none."""
     others = list(tuning.choices[0].stratum)
-    writer.writerow([*others, knob, *tuning.knobs, "logprob", "diverged", "chosen"])
-    for one in tuning.choices:
-        for values, score, lost in one.scores:
-            told = "" if np.isnan(score) else f"{score:.7g}"
-            cells = [*(one.stratum[name] for name in others), f"{one.setting:g}", *(values[n] for n in tuning.knobs)]
-            writer.writerow([*cells, told, lost, int(values == one.values)])
-    return out.getvalue()
+    rows = [
+        [
+            *(one.stratum[name] for name in others),
+            f"{one.setting:g}",
+            *(values[name] for name in tuning.knobs),
+            score,
+            lost,
+            int(values == one.values),
+        ]
+        for one in tuning.choices
+        for values, score, lost in one.scores
+    ]
+    names = [*others, knob, *tuning.knobs, "logprob", "diverged", "chosen"]
+    # Objects, so that a value is printed as the study has it; the score alone is formatted.
+    frame = pd.DataFrame(rows, columns=names, dtype=object).astype({"logprob": float})
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.7g")
 
 
 def document(tuning: Tuning) -> list[dict[str, Any]]:
@@ -168,10 +174,10 @@ def sentences(tuning: Tuning | None, knob: str) -> Iterator[str]:
     for name in tuning.knobs:
         chosen = {one.values[name] for one in tuning.choices}
         tried = list(dict.fromkeys(values[name] for one in tuning.choices for values, _, _ in one.scores))
-        told = ", ".join(_text(value) for value in tried)
+        values = ", ".join(_text(value) for value in tried)
         same = f"the same at every setting: {_text(next(iter(chosen)))}" if len(chosen) == 1 else "see tuning.csv"
         yield (
-            f"{name} was retuned at every value of {knob}, from {told}, by the log-probability of answers to examples"
+            f"{name} was retuned at every value of {knob}, from {values}, by the log-probability of answers to examples"
             f" of their own ({len(tuning.choices)} choices; {same}). All seeds of a setting share the choice, which was"
             " made on the same cells: noise in training that favours a value favours its setting a little."
         )

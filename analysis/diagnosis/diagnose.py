@@ -1,22 +1,24 @@
-"""Why an ability breaks: labels that can be read off a study without further training, each with its evidence.
+"""Why an ability breaks: causes that can be read off a study without further training, each with its evidence.
 
-A label is tested where an ability is harmed: at the first setting shown harmful, against the neutral cells of the same
+A cause is tested where an ability is harmed: at the first setting shown harmful, against the neutral cells of the same
 seeds (at the last setting where nothing is shown harmful and a latent gain leaves the ability behind). Every statement
-is a paired sign-flip test at the claim's α, and joins its parts by intersection–union (Berger 1982). What only an
-intervention can show (that relaxing a penalty, fine-tuning under the masks or a new readout brings the ability back) is
-concluded only where one was run (`run.py --intervene`, `Results.repairs`): such labels are at most *suspected* before.
+is a paired sign-flip test at the claim's α, and joins its parts by intersection–union (Berger 1982). A cause that only
+an intervention can show (that relaxing a penalty, fine-tuning under the masks or a new readout brings the ability back)
+holds only where that was run (`run.py --repair`, `Records.repairs`), and is at most *suspected* before.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
-from analysis.diagnosis.rules import OF_ANY, RULES, UNCUED, BrokenAbility, Label, ability_of
+from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis, ability_of
+from analysis.diagnosis.rules import OF_ANY, RULES, UNCUED
+from analysis.results.records import NO_RECORDS, Records
 from analysis.results.table import Results
 from analysis.verdicts.claims import Bounds, Judged
 
-LABELS = {
+CAUSES = {
     "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't, there (arXiv 2304.15004)",
     "latent artefact": "the latents and neutral's are linear images of each other, and what no such map moves stays:"
     " the claimed gain is in how the latents are written down, not in what they hold",
@@ -25,7 +27,7 @@ LABELS = {
     " what is lost comes back with further training at the same setting",
     "collapse": "the effective dimension and what a linear reader extracts about the factor both fall",
     "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
-    "shortcut": "the split where the planted cue tells falls by less than δ, the one where it tells nothing by more",
+    "shortcut": "the split in which the planted cue helps falls by less than δ, the one in which it says nothing by more",
     "elicitation gap": "what a linear reader extracts about the factor stays, and the model's own readout has lost it",
     "over-pruning": "what pruning took comes back under the masks, fine-tuned or from early weights (optimization), or"
     " only by regrowth (capacity); where facts have frequencies, rare ones fall further than common ones",
@@ -38,54 +40,59 @@ LEFT_BEHIND = ("stall", "scale-dependent", "never transferred")
 STATUSES = ("holds", "suspected", "refuted", "not shown", "not testable")
 
 
-def diagnose(results: Results, judged: list[Judged], bounds: list[Bounds]) -> list[Label]:
-    """Every label of every primary ability that parts from its latents; `unresolved` where none holds or is suspected.
+def diagnose(
+    results: Results, claims: Iterable[Judged], bounds: Iterable[Bounds], records: Records = NO_RECORDS
+) -> list[Diagnosis]:
+    """Every cause of each primary ability that parts from its latents, and `unresolved` where no cause is shown.
 
-    The split in which a planted cue tells nothing counts as primary. An ability that is learned parts from its latents
+    The split in which a planted cue says nothing counts as primary. An ability that is learned parts from its latents
     where it is shown harmful from some setting on, or where a latent gain leaves it behind (a stall, scale-dependent or
     not, or `never transferred`).
 
     Returns:
-      for each such ability all of `RULES` in their order, what interventions decided first, then perhaps `unresolved`.
+      for each such ability a diagnosis of each of `RULES` in their order, what a repair decided first, then perhaps
+      `unresolved`.
     """
-    found = []
+    claims, diagnoses = list(claims), []
     for bound in bounds:
-        mine = [one for one in judged if (one.label, one.split, one.stratum) == ability_of(bound)]
+        mine = [one for one in claims if (one.label, one.split, one.stratum) == ability_of(bound)]
         left_behind = any(one.verdict.kind in LEFT_BEHIND for one in mine)
         asked = bound.primary or bound.split == UNCUED
-        if not (asked and bound.learned and (bound.harmful_from is not None or left_behind)):
-            continue
-        case = BrokenAbility(results, bound)
-        labels = [rule(case) if case.harmed or rule in OF_ANY else case.untestable(rule) for rule in RULES]
-        labels.sort(key=lambda one: not (one.by and one.status == "holds"))
-        if not any(one.status in ("holds", "suspected") and one.name != "compression" for one in labels):
-            labels.append(case.label_of("unresolved", "holds"))
-        found += labels
+        if asked and bound.learned and (bound.harmful_from is not None or left_behind):
+            diagnoses += _of_ability(BrokenAbility(results, bound, records))
+    return diagnoses
+
+
+def _of_ability(broken: BrokenAbility) -> list[Diagnosis]:
+    found = [rule(broken) if broken.harmed or rule in OF_ANY else broken.untestable(rule) for rule in RULES]
+    found.sort(key=lambda one: not (one.by and one.status == "holds"))
+    if not any(one.status in ("holds", "suspected") and one.cause != "compression" for one in found):
+        found.append(broken.diagnosis("unresolved", "holds"))
     return found
 
 
-def told(labels: list[Label], setting: Callable[[float], str]) -> list[tuple[str, str]]:
-    """(ability, what its labels say), an item for each ability; `setting` words a value of the knob."""
-    abilities = list(dict.fromkeys((one.label, one.split) for one in labels))
+def paragraphs(diagnoses: Sequence[Diagnosis], setting: Callable[[float], str]) -> list[tuple[str, str]]:
+    """(ability, its diagnoses in words), an item for each ability; `setting` words a value of the knob."""
+    abilities = list(dict.fromkeys((one.task, one.split) for one in diagnoses))
     return [
-        (f"{label}/{split}", _told([one for one in labels if (one.label, one.split) == (label, split)], setting))
-        for label, split in abilities
+        (f"{task}/{split}", _paragraph([one for one in diagnoses if (one.task, one.split) == (task, split)], setting))
+        for task, split in abilities
     ]
 
 
-def _told(labels: list[Label], setting: Callable[[float], str]) -> str:
-    ((at, _),) = collections.Counter(one.at for one in labels).most_common(1)
+def _paragraph(diagnoses: list[Diagnosis], setting: Callable[[float], str]) -> str:
+    ((at, _),) = collections.Counter(one.at for one in diagnoses).most_common(1)
     parts = [f"{setting(at)} against neutral."]
-    for one in labels:
+    for one in diagnoses:
         if one.status in ("holds", "suspected"):
-            name = one.name.capitalize() + (" suspected" if one.status == "suspected" else "")
+            cause = one.cause.capitalize() + (" suspected" if one.status == "suspected" else "")
             numbers = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in one.evidence.items())
-            told = f"{name}: {LABELS[one.name]}" + (f" ({numbers})" if numbers else "")
+            text = f"{cause}: {CAUSES[one.cause]}" + (f" ({numbers})" if numbers else "")
             shown = f", from {setting(one.at)} on" if one.at != at else ""
             shown += f"; shown by the arm '{one.by}'." if one.by else "."
-            parts.append(told + (f"; {one.needs} would show it." if one.status == "suspected" else shown))
+            parts.append(text + (f"; {one.needs} would show it." if one.status == "suspected" else shown))
     for status in ("refuted", "not shown", "not testable"):
-        names = [one.name for one in labels if one.status == status]
-        if names:
-            parts.append(f"{status.capitalize()}: {', '.join(names)}.")
+        causes = [one.cause for one in diagnoses if one.status == status]
+        if causes:
+            parts.append(f"{status.capitalize()}: {', '.join(causes)}.")
     return " ".join(parts)

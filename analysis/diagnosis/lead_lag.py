@@ -1,10 +1,10 @@
-"""In time: whether latents or abilities move first while a cell trains, read off the kept checkpoints.
+"""Lead–lag analysis: which reaches half of its total change first during training, a latent metric or the ability?
 
 For each seed: the step at which a reading has gone half of the way from the first checkpoint of a stretch to its last,
-by linear interpolation between checkpoints. Two readings of the same cells are compared by the ratio of their steps
-(paired by seed, in logarithms), with the interval that inverts the sign-flip test (Hartigan 1969). A ratio that stays
-within one gap between checkpoints is `together`: interpolation doesn't decide an order. Exploratory: nothing corrects
-for the number of comparisons.
+by linear interpolation between the kept checkpoints. Two readings of the same cells are compared by the ratio of their
+steps (paired by seed, in logarithms), with the interval that inverts the sign-flip test (Hartigan 1969). A ratio that
+stays within one gap between checkpoints is `together`: interpolation can't decide an order. Exploratory: nothing
+corrects for the number of comparisons.
 
 Cells that share a prefix have the same numbers up to where the knob acts. That stretch is read once, for all settings;
 each setting's own begins at its last checkpoint.
@@ -14,7 +14,7 @@ Shape letters: S seeds, K settings of the claim's knob, E evaluations, F sign fl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Order:
       against: a latent metric's name, 'log-probability', or the split of the problems trained on.
       pattern: one of `PATTERNS`.
       against_half, ability_half: steps at which each is half-way (geometric mean over seeds), counted from the start of
-        training, or from where the settings part; NaN where it can't be said.
+        training, or from where the settings part; NaN where it can't be determined.
       ratio, low, high: the first over the second and its interval at 1 − alpha.
       n_seeds: seeds in which both moved.
     """
@@ -91,12 +91,12 @@ class Trajectory:
     orders: tuple[Order, ...]
 
 
-def trajectories(results: Results, judged: list[Judged], bounds: list[Bounds]) -> list[Trajectory]:
+def trajectories(results: Results, claims: Sequence[Judged], bounds: Sequence[Bounds]) -> list[Trajectory]:
     """The order in time of every primary ability: what all settings share, then each setting's own."""
     found = []
     for bound in (one for one in bounds if one.primary):
         together = shared_evaluations(results, bound.stratum)
-        readings = dict(_readings(results, bound, judged))
+        readings = dict(_readings(results, bound, claims))
         if together:  # every setting has these numbers: the first stands for all
             found.append(_trajectory(results, bound, readings, None, slice(0, together)))
         for setting in range(len(bound.ability.knob_K)):
@@ -104,12 +104,12 @@ def trajectories(results: Results, judged: list[Judged], bounds: list[Bounds]) -
     return found
 
 
-def _readings(results: Results, bound: Bounds, judged: list[Judged]) -> Iterator[tuple[str, np.ndarray]]:
+def _readings(results: Results, bound: Bounds, claims: Sequence[Judged]) -> Iterator[tuple[str, np.ndarray]]:
     """(name, float64[S, K, E]) of the ability itself, '', and of what it is compared with."""
     columns = {"": results.ability(bound.label, bound.split)}
-    for one in judged:
+    for one in claims:
         if (one.label, one.split, one.stratum) == (bound.label, bound.split, bound.stratum):
-            columns[one.metric] = results.latent(one.place, one.metric)
+            columns[one.metric] = results.latent(one.site, one.metric)
     columns[LOGPROB] = results.ability(bound.label, bound.split, "logprob")
     for split in TRAINED_ON:
         if f"{bound.label}/{split}/exact" in results.columns and split != bound.split:
@@ -150,12 +150,12 @@ def compare(
 
     Args:
       other_SxE: the reading that the ability is compared with; it may rise or fall.
-      ability_SxE: the ability, which must rise for an order to be said.
+      ability_SxE: the ability, which must rise for an order to be shown.
       step_E: steps of the evaluations, ascending.
       start: the step from which time counts.
       alpha: level of the tests.
       against: what the other reading is.
-      trivial: the trivial ability; where half of the rise from it came before the first evaluation, nothing is said.
+      trivial: the trivial ability; where half of the rise from it came before the first evaluation, no order is shown.
     """
     there_S = np.isfinite(other_SxE).all(axis=1) & np.isfinite(ability_SxE).all(axis=1)
     other_SxE, ability_SxE = other_SxE[there_S], ability_SxE[there_S]
@@ -253,7 +253,7 @@ def plateau_share(ability_SxE: np.ndarray, step_E: np.ndarray, level: float) -> 
     return float((below_SxE @ gap_E / step_E[-1]).mean())
 
 
-def shown(found: list[Trajectory], neutral: float) -> Iterator[Trajectory]:
+def shown(found: Sequence[Trajectory], neutral: float) -> Iterator[Trajectory]:
     """Those that a report prints: what all settings share, neutral's own and the far end's own."""
     ends = {one.setting for one in found if one.setting is not None}
     far = max(ends, key=lambda value: abs(value - neutral), default=neutral)

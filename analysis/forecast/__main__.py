@@ -51,7 +51,7 @@ def read(paths: Sequence[Path], share: float) -> Found:
         if why:
             notes.append(f"{name} is left out: {why}.")
             continue
-        found = cases(name, opened.judgeable, share)
+        found = cases(name, opened.judgeable, share, opened.records.looks)
         poor = [views.title(case) for case in found if not case.learned or not np.isfinite(case.lost_K).any()]
         notes += [f"{name}: {wording.listed(poor)} left out: not shown learned."] if poor else []
         kept += [case for case in found if case.learned and np.isfinite(case.lost_K).any()]
@@ -109,7 +109,8 @@ def cases_to_predict(opened: OpenStudy, path: Path, share: float) -> list[Foreca
       UserError: nothing early is there yet.
     """
     results = opened.judgeable
-    found = [_seen(case) for case in cases(path.resolve().name, results, share)] if results.columns else []
+    found = cases(path.resolve().name, results, share, opened.records.looks) if results.columns else []
+    found = [_seen(case) for case in found]
     found = [case for case in found if len(case.u_K)]
     if not found:
         raise UserError(

@@ -17,6 +17,7 @@ import numpy as np
 
 from analysis.activations.measure import claim_site
 from analysis.design.controls import neutral_value
+from analysis.design.interim import InterimAnalyses
 from analysis.results.curves import curve
 from analysis.results.table import Results
 from analysis.stats import break_test
@@ -93,16 +94,19 @@ def mechanism_of(study: Study) -> str:
     return KIN.get(name, name)
 
 
-def cases(name: str, results: Results, share: float) -> list[ForecastCase]:
+def cases(name: str, results: Results, share: float, looks: InterimAnalyses | None = None) -> list[ForecastCase]:
     """A study's primary abilities, strata outermost; empty where nothing early was evaluated.
 
     Args:
       name: what the study is called.
       results: its results, finished or not.
       share: how much of the training under the knob may be looked at, in (0, 1).
+      looks: at which seeds a refined study was judged.
     """
     early = early_evaluation(results.study, share)
-    return [] if early is None else [_case(name, results, bound, *early) for bound in bounds(results) if bound.primary]
+    if early is None:
+        return []
+    return [_case(name, results, bound, *early) for bound in bounds(results, looks) if bound.primary]
 
 
 def _case(name: str, results: Results, bound: Bounds, evaluation: int, share: float) -> ForecastCase:

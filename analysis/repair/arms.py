@@ -1,6 +1,7 @@
-"""The interventions that a repair study can try: each is a setting of knobs for one further stage of training.
+"""The arms of a repair: interventions, each a setting of knobs for one further stage of training.
 
-To add one, add an entry to `ARMS`; `analysis.repair.branch_study` runs it beside the cells left as they are.
+To add one, add an entry to `ARMS`; `analysis.repair.branch_study` runs it next to the same cells trained further as
+they are.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Arm:
         `lab.engine.branch`;
         raises UserError where the study has no room for it.
       fits: whether it means something for a study.
-      asked_by: labels that ask for it, held or suspected; empty: it is always run.
+      asked_by: causes that ask for it where they hold or are suspected; empty: it is always run.
     """
 
     about: str
@@ -42,24 +43,20 @@ class Arm:
     asked_by: tuple[str, ...] = ()
 
     def words(self, study: Study, steps: int) -> str:
-        """What it does to a study."""
+        """What it does to a study, in words."""
         weights = self.knobs(study, study.stages[-1].end, steps).get(WEIGHTS)
         neutral = f"{neutral_value(study):g}"
         return self.about.format(knob=study.claim.knob, neutral=neutral, steps=steps, weights=weights)
 
 
-def _strength(study: Study) -> str:
-    return study.claim.knob
-
-
 def _annealed(study: Study, start: int, steps: int) -> Settings:
-    mechanism = _strength(study).split(".")[0]
+    mechanism = study.claim.knob.split(".")[0]
     return {f"{mechanism}.relax_from": start, f"{mechanism}.relax_over": max(1, steps // 2)}
 
 
 def _read_out(study: Study, start: int, steps: int) -> Settings:
     """Nothing but the readout learns; a knob that only presses on training is released, or it would spoil it again."""
-    knob = registry.KNOBS[_strength(study)]
+    knob = registry.KNOBS[study.claim.knob]
     released = {knob.name: neutral_value(study)} if knob.relaxes or knob is registry.LEARNING_RATE else {}
     return {"tune.only": "readout"} | released
 
@@ -71,8 +68,10 @@ def _rewound(study: Study, start: int, steps: int) -> Settings:
         raise UserError("prune.regrow moves the masks as it trains, and early weights fit none of them.")
     kept = [step for step in first.saves if EARLY * first.end <= step < first.end]
     if not kept:
-        told = f"no checkpoint is kept between {EARLY:.0%} of the stage '{first.name}' and its end"
-        raise UserError(f"{told}; raise config.saves.{first.name} to rewind to one.")
+        raise UserError(
+            f"no checkpoint is kept between {EARLY:.0%} of the stage '{first.name}' and its end; raise"
+            f" config.saves.{first.name} to rewind to one."
+        )
     return {WEIGHTS: kept[0]}
 
 
@@ -99,25 +98,25 @@ def _graded(study: Study) -> bool:
 
 ARMS: dict[str, Arm] = {
     UNCHANGED: Arm(
-        "{steps} steps more at the same setting, the rate's schedule begun again; of a pruned cell: fine-tuning under"
+        "{steps} steps more at the same setting, the rate's schedule started again; of a pruned cell: fine-tuning under"
         " its masks",
         lambda study, start, steps: {},
     ),
     "relax": Arm(
         "{knob} set to {neutral} at once; of a pruned cell: its masks lifted, so that weights can grow back",
-        lambda study, start, steps: {_strength(study): neutral_value(study)},
-        lambda study: can_change(_strength(study)),
+        lambda study, start, steps: {study.claim.knob: neutral_value(study)},
+        lambda study: can_change(study.claim.knob),
     ),
     "anneal": Arm(
         "{knob} brought to {neutral} in a straight line over the first half of the steps",
         _annealed,
-        lambda study: registry.KNOBS[_strength(study)].relaxes,
+        lambda study: registry.KNOBS[study.claim.knob].relaxes,
     ),
     "rewind": Arm(
         "the weights that pruning left go back to those of step {weights}, the masks stay, the optimizer's moments are"
         " fresh (arXiv 1912.05671, 2003.02389; the learning rate alone is rewound in `continue`)",
         _rewound,
-        lambda study: prunes(_strength(study)),
+        lambda study: prunes(study.claim.knob),
     ),
     "readout": Arm(
         "only the unembedding and the final norm are trained; a knob that presses on training is set to {neutral}, one"
@@ -128,7 +127,7 @@ ARMS: dict[str, Arm] = {
         "VICReg's variance (rate 1) and covariance (rate 0.1) terms added at the claim's layer; the setting stays"
         " (arXiv 2105.04906, 2306.13292)",
         _whitened,
-        lambda study: _strength(study).split(".")[0] not in ("variance", "covariance"),
+        lambda study: study.claim.knob.split(".")[0] not in ("variance", "covariance"),
         asked_by=("collapse",),
     ),
     "curriculum": Arm(
@@ -151,7 +150,7 @@ ARMS: dict[str, Arm] = {
     "teacherless": Arm(
         "in half of the examples the answer that is fed back is hidden; the setting stays (arXiv 2403.06963)",
         lambda study, start, steps: {"teacherless.share": 0.5},
-        lambda study: not _strength(study).startswith("teacherless"),
+        lambda study: not study.claim.knob.startswith("teacherless"),
         asked_by=("named on the command line",),
     ),
 }

@@ -1,31 +1,30 @@
-"""Which interventions a diagnosis asks for, the branch that runs them, and what came of it.
+"""A repair: the arms that a diagnosis asks for, the branch of the study that trains them, and what they recover.
 
-An ability is repaired where it is lost: at the first setting shown harmful. From the last checkpoints of those cells
-every arm goes on for equally many steps, beside the same cells unchanged and beside neutral cells unchanged, paired by
-seed. Arms are those of `analysis.repair.arms`.
+An ability is repaired where it is lost: at the first setting shown harmful. Every arm trains from the last checkpoints
+of those cells for equally many steps, and so do the same cells unchanged and neutral cells unchanged, paired by seed.
+Arms are those of `analysis.repair.arms`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.activations import measure
-from analysis.activations.measure import Measurer
+from analysis.activations.measure import Measurer, claim_site, probe_sites
 from analysis.design.controls import neutral_value
+from analysis.diagnosis import Diagnosis, Findings
 from analysis.repair.arms import ARMS, Settings
 from analysis.results import recovery_record
 from analysis.results.recovery_record import UNCHANGED, Outcome, Repairs
 from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds, claim_site
+from analysis.verdicts.claims import Bounds
 from lab.engine.branch import branch
 from lab.engine.plan import Plan, make_plan
-from lab.engine.program_cache import Programs
 from lab.errors import UserError, nearest
+from lab.jobs.session import Session
 from lab.storage import checkpoint
 from lab.storage.store import Store, open_store
 from lab.study.spec import Study
@@ -34,12 +33,12 @@ NOTHING = (
     "Nothing to repair: no primary ability is shown to be harmed at any setting. More seeds or a wider range of the"
     " knob may show one."
 )
-SHARE_OF_STEPS = 0.2  # of the study's steps: what an arm has, unless it is told
+SHARE_OF_STEPS = 0.2  # of the study's steps: what an arm has where no number is asked for
 
 
 @dataclass(frozen=True)
 class RepairPlan:
-    """Where arms go on from, and what they are.
+    """Where arms start from, and what they are.
 
     Attributes:
       study: the branch; see `lab.engine.branch`.
@@ -56,6 +55,11 @@ class RepairPlan:
     targets: tuple[Bounds, ...]
     steps: int
     notes: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """What is about to be trained, in a line."""
+        lost = ", ".join(f"{bound.label}/{bound.split} at {bound.harmful_from:g}" for bound in self.targets)
+        return f"repairing {lost}: {', '.join(self.arms)}; {self.steps} steps each"
 
 
 def targets(bounds: Sequence[Bounds]) -> tuple[Bounds, ...]:
@@ -83,22 +87,17 @@ def _steps(study: Study) -> int:
     return max(1, round(SHARE_OF_STEPS * study.stages[-1].end / study.call_steps)) * study.call_steps
 
 
-def repair_plan(
-    results: Results, bounds: Sequence[Bounds], labels: Sequence[Any], arms: str = "", steps: int = 0
-) -> RepairPlan:
-    """Plan a repair.
+def plan_repair(findings: Findings, arms: str = "", steps: int = 0) -> RepairPlan:
+    """Plan a repair; an arm that a cell's settings don't allow is left out with a note.
 
     Args:
-      results, bounds: of the finished study.
-      labels: its diagnosis; decides which arms are run where `arms` is empty.
+      findings: of the finished study; the diagnoses decide which arms are run where `arms` is empty.
       arms: names with commas between them; the unchanged control is always there.
       steps: of every arm; 0 for a fifth of the study's own.
-
-    An arm that a cell's settings don't allow is left out with a note.
     """
-    study, broken = results.study, targets(bounds)
+    results, study, broken = findings.results, findings.study, targets(findings.bounds)
     steps = steps or _steps(study)
-    wanted = _named(study, arms) if arms else _asked(study, {one.name for one in labels if _open(one)})
+    wanted = _named(study, arms) if arms else _asked(study, {one.cause for one in findings.diagnoses if _open(one)})
     notes, chosen = [], [UNCHANGED]
     for name in wanted:
         try:
@@ -112,14 +111,15 @@ def repair_plan(
     return RepairPlan(branched, cells, words, broken, steps, tuple(notes))
 
 
-def probes(results: Results, labels: Sequence[Any]) -> list[str]:
-    """Tasks whose shortcut is suspected and on whose hidden states `analysis.causal` hasn't tried anything."""
-    wanted = dict.fromkeys(one.label for one in labels if one.name == "shortcut" and one.status == "suspected")
-    return [label for label in wanted if f"{label}/remove/factor/exact" not in results.interventions]
+def suspected_shortcuts(findings: Findings) -> list[str]:
+    """Tasks whose shortcut is suspected while `analysis.causal` has not edited their activations yet."""
+    suspected = [one for one in findings.diagnoses if one.cause == "shortcut" and one.status == "suspected"]
+    tasks, edits = dict.fromkeys(one.task for one in suspected), findings.records.activation_edits
+    return [task for task in tasks if f"{task}/remove/factor/exact" not in edits]
 
 
-def _open(label: Any) -> bool:
-    return label.status in ("holds", "suspected")
+def _open(diagnosis: Diagnosis) -> bool:
+    return diagnosis.status in ("holds", "suspected")
 
 
 def _named(study: Study, arms: str) -> list[str]:
@@ -132,9 +132,9 @@ def _named(study: Study, arms: str) -> list[str]:
     return [name for name in ARMS if name in names and name != UNCHANGED]
 
 
-def _asked(study: Study, labels: set[str]) -> list[str]:
+def _asked(study: Study, causes: set[str]) -> list[str]:
     fitting = [name for name, arm in ARMS.items() if name != UNCHANGED and arm.fits(study)]
-    return [name for name in fitting if not ARMS[name].asked_by or labels & {*ARMS[name].asked_by}]
+    return [name for name in fitting if not ARMS[name].asked_by or causes & {*ARMS[name].asked_by}]
 
 
 def _branch(
@@ -145,7 +145,7 @@ def _branch(
     start = study.stages[-1].end
     strata = {tuple(bound.stratum.items()): bound.stratum for bound in bounds}
     chosen: list[tuple[int, Settings]] = []
-    told: list[tuple[Settings, float, int, str]] = []
+    cells: list[tuple[Settings, float, int, str]] = []
     for stratum in strata.values():
         broken = {float(b.harmful_from) for b in bounds if b.stratum == stratum and b.harmful_from is not None}
         for index, cell in enumerate(study.cells):
@@ -155,63 +155,61 @@ def _branch(
                 continue
             for arm in arms if setting in broken else [UNCHANGED]:
                 chosen.append((index, ARMS[arm].knobs(study, start, steps)))
-                told.append((stratum, setting, int(cell["seed"]), arm))
-    return branch(study, chosen, steps), tuple(told)
+                cells.append((stratum, setting, int(cell["seed"]), arm))
+    return branch(study, chosen, steps), tuple(cells)
 
 
-def carry_out(
-    results: Results,
-    repair_plan: RepairPlan,
-    store: Store,
-    programs: Programs,
-    root: Path,
-    *,
-    train: Callable[[Plan, Store], Any],
-    note: Callable[[str], None],
-    tell: Callable[[int, int], None],
-) -> Repairs:
-    """Run a course in <root>/repair, where a rerun goes on, and keep what came of it.
+def carry_out(session: Session, study: Study, repair_plan: RepairPlan, store: Store) -> Repairs:
+    """Train a repair in <workdir>/repair, where a rerun resumes, and keep what every arm recovered.
 
     Args:
-      results, course, store: of the study, and what was planned for it.
-      programs: compiled ones; their layout is used.
-      root: the study's work directory, held by this process.
-      train: trains what a store lacks of a plan.
-      note: told of damaged checkpoints.
-      tell: told (cells measured, cells to measure).
+      session: of this process, which has the study's work directory locked.
+      study, store: the study and its checkpoints.
+      repair_plan: the repair planned for it.
+
+    Raises:
+      Stopped: if asked to, with everything saved.
     """
-    plan, directory = make_plan(repair_plan.study, programs.layout), root / recovery_record.FILE.parent
+    programs, directory = session.programs, session.root / recovery_record.FILE.parent
+    plan = make_plan(repair_plan.study, programs.layout)
     directory.mkdir(exist_ok=True)
     checkpoint.sweep_up(directory)
-    there = open_store(directory, repair_plan.study, note)
-    there.nodes |= {key: place for key, place in store.nodes.items() if key not in there.nodes}
-    train(plan, there)
-    found = outcomes(results, plan, there, Measurer(repair_plan.study, programs, directory), repair_plan, tell)
-    recovery_record.write(root, found)
+    there = open_store(directory, repair_plan.study, session.note)
+    there.nodes |= {key: saved for key, saved in store.nodes.items() if key not in there.nodes}
+    session.train(plan, there)
+    with session.counter("measuring repairs") as on_progress:
+        measurer = Measurer(repair_plan.study, programs, directory)
+        found = outcomes(study, plan, there, measurer, repair_plan, on_progress)
+    recovery_record.write(session.root, found)
     return found
 
 
 def outcomes(
-    results: Results, plan: Plan, store: Store, measurer: Measurer, repair_plan: RepairPlan, on_progress: Any
+    study: Study,
+    plan: Plan,
+    store: Store,
+    measurer: Measurer,
+    repair_plan: RepairPlan,
+    on_progress: Callable[[int, int], None],
 ) -> Repairs:
-    """Read what every arm came to from the branch's last checkpoints.
+    """What every arm recovered, read from the branch's last checkpoints.
 
     Args:
-      results: of the study that was branched.
+      study: that was branched.
       plan, store: of the branch, trained.
       measurer: reads its latents.
-      course: what was planned.
-      on_progress: told (cells measured, cells to measure).
+      repair_plan: the arms and the cells they start from.
+      on_progress: called with (cells measured, cells to measure).
     """
-    study, nodes = results.study, [row[-1] for row in plan.nodes_of_cells()]
+    nodes = [row[-1] for row in plan.nodes_of_cells()]
     final = {node.key: store.final(node.key) for node in nodes}
     saved = {str(one.path): one for one, _ in final.values()}
     knobs = {node.key: node.knobs for node in nodes}
-    # A chunk that an earlier run trained with other arms beside these is not measured: what they were isn't known here.
+    # A chunk that an earlier run trained together with other arms is not measured: their settings aren't known here.
     known = [saved[path] for path in sorted(saved) if knobs.keys() >= {*saved[path].meta["cells"]}]
     readings = measurer.read(known, knobs, on_progress)
     histories = {path: checkpoint.load(one, "history") for path, one in saved.items()}
-    at_places = {str(place): index for index, place in enumerate(measure.probe_sites(repair_plan.study))}
+    at_site = {str(site): index for index, site in enumerate(probe_sites(repair_plan.study))}
 
     def after(cell: int) -> Callable[[str], float]:
         one, row = final[nodes[cell].key]
@@ -224,20 +222,20 @@ def outcomes(
         def value(column: str) -> float:
             if column in one.meta["abilities"]:
                 return float(ability[one.meta["abilities"].index(column), 0])
-            place, _, metric = column.rpartition("/")
-            return float(read[metric][at_places[place]]) if read else float("nan")
+            site, _, metric = column.rpartition("/")
+            return float(read[metric][at_site[site]]) if read else float("nan")
 
         return value
 
     finals = {_key(*where): after(cell) for cell, where in enumerate(repair_plan.cells)}
     last = len(study.stages) - 1
     used = {(tuple(stratum.items()), setting) for stratum, setting, _, _ in repair_plan.cells}
-    parents = sorted(study.key(c, last) for c in study.cells if _place(study, c, used))
-    found = tuple(one for bound in repair_plan.targets for one in _outcomes(results, repair_plan, finals, bound))
+    parents = sorted(study.key(c, last) for c in study.cells if _is_used(study, c, used))
+    found = tuple(one for bound in repair_plan.targets for one in _outcomes(study, repair_plan, finals, bound))
     return Repairs(repair_plan.steps, repair_plan.arms, found, tuple(parents))
 
 
-def _place(study: Study, cell: Settings, used: set[tuple[Any, float]]) -> bool:
+def _is_used(study: Study, cell: Settings, used: set[tuple[Any, float]]) -> bool:
     setting = float(cell[study.claim.knob])
     return any(setting == at and all(cell[k] == v for k, v in stratum) for stratum, at in used)
 
@@ -247,12 +245,12 @@ def _key(stratum: Settings, setting: float, seed: int, arm: str) -> tuple[Any, .
 
 
 def _outcomes(
-    results: Results, repair_plan: RepairPlan, finals: Mapping[tuple[Any, ...], Callable[[str], float]], bound: Bounds
+    study: Study, repair_plan: RepairPlan, finals: Mapping[tuple[Any, ...], Callable[[str], float]], bound: Bounds
 ) -> Iterator[Outcome]:
     """One ability's outcomes, an arm after the other, over the seeds that have all the cells an arm needs."""
-    study, neutral, broken = results.study, neutral_value(results.study), bound.harmful_from
+    neutral, broken = neutral_value(study), bound.harmful_from
     assert broken is not None, "only abilities that are lost are repaired"
-    column, place = f"{bound.label}/{bound.split}", claim_site(study, bound.label)
+    column, site = f"{bound.label}/{bound.split}", claim_site(study, bound.label)
     curve = bound.ability
     at = {value: int(np.argmin(np.abs(curve.knob_K - value))) for value in (neutral, broken)}
     for arm in repair_plan.arms:
@@ -266,7 +264,7 @@ def _outcomes(
             row = (curve.values_SxK[s, at[broken]], after, unchanged, curve.values_SxK[s, at[neutral]], neutral_after)
             if np.isfinite(row).all():
                 rows.append((int(seed), *map(float, row)))
-                moved.append([[cell(f"{place}/{metric}") for cell in cells if cell] for metric, _ in study.claim.gains])
+                moved.append([[cell(f"{site}/{metric}") for cell in cells if cell] for metric, _ in study.claim.gains])
         if not rows:
             continue
         seeds, before, after_S, unchanged_S, neutral_before, neutral_after_S = zip(*rows, strict=True)

@@ -1,27 +1,29 @@
-"""What a run prints: the plan before, the verdicts after."""
+"""What a run prints: the plan before, the verdicts and repairs after."""
 
 from __future__ import annotations
 
 import math
-import shlex
-import sys
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from analysis.design.controls import neutral_value
+from analysis.diagnosis import Findings
 from analysis.report import repair_section, wording
 from analysis.stats import break_test
-from analysis.verdicts.claims import Bounds, Judged
-from lab.engine import flops as cost
+from lab.engine import flops
 from lab.engine.plan import Plan
-from lab.storage.store import Store
+from lab.errors import UserError
+from lab.jobs import shards
+from lab.jobs.session import Session
+from lab.jobs.shards import Shard
+from lab.jobs.workdir import Workdir
+from lab.storage.store import Store, open_store
 
 
 def plan_text(plan: Plan, store: Store, root: Path) -> str:
-    """The plan: cells, buckets, stages, model-steps, chunk, devices, memory, seeds."""
+    """The plan: cells, program groups, stages, model-steps, chunk, devices, memory, seeds."""
     study, layout = plan.study, plan.layout
     alone, shared, left = plan.steps_alone(), plan.steps_shared(), plan.steps_shared(store.nodes)
     seeds = len({cell["seed"] for cell in study.cells})
@@ -54,21 +56,37 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     return "\n".join(lines)
 
 
+def show_plan(session: Session, plan: Plan, workdir: Workdir, shard: Shard | None) -> int:
+    """Print the plan of a study, or of a part of it, and what would be noted or refused. Returns exit status 0."""
+    notes = [*plan.study.notes]
+    try:
+        notes += workdir.check()
+    except UserError as error:  # a plan trains nothing: show it all the same
+        session.note(f"Would be refused: {error}")
+    for note in notes:
+        session.note(note)
+    store = open_store(workdir.path, plan.study, session.note)
+    session.say(plan_text(plan, store, workdir.path))
+    if shard:
+        session.say(shards.summary(plan, shards.part(plan, shard), shard, store.nodes))
+    return 0
+
+
 def _programs_text(plan: Plan) -> str:
-    """How many training programs are compiled, and which axes make them more."""
+    """How many training programs are compiled, and which axes add to them."""
     count = len(plan.program_groups)
     static = ", ".join(f"{more} of them for {knob}" for knob, more in plan.compiles_of_axes().items())
-    told = f"{count} training program{'s' if count > 1 else ''} to compile"
-    return told + (f" ({static}, whose values are compiled in)" if static else "")
+    text = f"{count} training program{'s' if count > 1 else ''} to compile"
+    return text + (f" ({static}, whose values are compiled in)" if static else "")
 
 
 def _cost_text(plan: Plan) -> str:
     """The range over cells of what a model costs, before anything is removed from it."""
-    parameters, flops = zip(*cost.planned(plan.study), strict=True)
-    sizes, passes = f"{min(parameters):,}", f"{min(flops):.3g}"
+    parameters, passes = zip(*flops.planned(plan.study), strict=True)
+    sizes, costs = f"{min(parameters):,}", f"{min(passes):.3g}"
     sizes += f" to {max(parameters):,}" if max(parameters) > min(parameters) else ""
-    passes += f" to {max(flops):.3g}" if max(flops) > min(flops) else ""
-    return f"{sizes} parameters; {passes} FLOPs a forward pass of one example, before anything is pruned"
+    costs += f" to {max(passes):.3g}" if max(passes) > min(passes) else ""
+    return f"{sizes} parameters; {costs} FLOPs a forward pass of one example, before anything is pruned"
 
 
 def _least_text(alpha: float) -> str:
@@ -79,20 +97,20 @@ def _least_text(alpha: float) -> str:
     )
 
 
-def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) -> Table:
+def verdict_table(findings: Findings) -> Table:
     """The primary verdicts with their bounds, for the terminal."""
-    knob_bounds = {(b.label, b.split, str(b.stratum)): b for b in bounds}
+    neutral = neutral_value(findings.study)
+    knob_bounds = {(b.label, b.split, str(b.stratum)): b for b in findings.bounds}
     table = Table(title="Primary claims", title_justify="left")
     for column in ("ability", "at neutral", "latent metric", "verdict", "free until", "harmful from", "break", "p"):
         table.add_column(column)
-    for one in judged:
+    for one in findings.claims:
         bound = knob_bounds[one.label, one.split, str(one.stratum)]
         stratum = "".join(f" [{k}={v}]" for k, v in one.stratum.items())
-        place = "—"
+        located = "—"
         if one.verdict.break_at is not None and one.verdict.break_interval is not None:
-            place = (
-                f"{one.verdict.break_at:.2g} [{one.verdict.break_interval[0]:.2g}, {one.verdict.break_interval[1]:.2g}]"
-            )
+            low, high = one.verdict.break_interval
+            located = f"{one.verdict.break_at:.2g} [{low:.2g}, {high:.2g}]"
         table.add_row(
             escape(f"{one.label}/{one.split}{stratum}"),  # rich takes [knob=value] for a style
             _number(one.verdict.neutral_ability, ".3f"),
@@ -100,18 +118,19 @@ def verdict_table(judged: list[Judged], bounds: list[Bounds], neutral: float) ->
             one.verdict.kind,
             _free(bound.free_until if bound.learned else None, neutral),
             _number(bound.harmful_from if bound.learned else None, "g"),
-            place,
+            located,
             "—" if one.verdict.kind == "underpowered" else _number(one.verdict.deciding_p, ".3f"),
         )
     return table
 
 
-def repair_table(results: Any) -> Table:
-    """What interventions recovered, for the terminal."""
-    table = Table(title=f"Repairs, {results.repairs.steps} steps each", title_justify="left")
+def repair_table(findings: Findings) -> Table:
+    """What every arm of a repair recovered, for the terminal; there must be such a record."""
+    assert findings.records.repairs is not None, "nothing was repaired"
+    table = Table(title=f"Repairs, {findings.records.repairs.steps} steps each", title_justify="left")
     for column in repair_section.COLUMNS.values():
         table.add_column(column)
-    for row in repair_section.rows(results):
+    for row in repair_section.rows(findings):
         table.add_row(*(escape(row[name]) for name in repair_section.COLUMNS))
     return table
 
@@ -124,33 +143,3 @@ def _free(value: float | None, neutral: float) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "—" if value is None or math.isnan(value) else format(value, form)
-
-
-def run_facts(timings: dict[str, float], argv: list[str], notes: list[str]) -> dict[str, Any]:
-    """What is true of this run but not of the results: command, versions, seconds."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
-    return {
-        "command": shlex.join(["python", *argv]),
-        "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in packages},
-        "seconds": timings,
-        "notes": notes,
-    }
-
-
-def write(
-    root: Path,
-    plan: Plan,
-    results: Any,
-    judged: list[Judged],
-    bounds: list[Bounds],
-    timings: dict[str, float],
-    argv: list[str],
-    notes: list[str],
-    embeddings: Any = (),
-) -> Path:
-    """Write all views; returns the report's path."""
-    from analysis.report.write import write_views
-
-    write_views(root, plan, results, judged, bounds, run_facts(timings, argv, notes), embeddings)
-    return root / "report.html"

@@ -1,6 +1,6 @@
 """TensorBoard files without TensorFlow: a sink that takes plain data and knows nothing of what it means.
 
-The files are a view: `write` builds them anew beside the old ones and then swaps the two. tensorboardX gives the
+The files are a view: `write` builds them again next to the old ones and then swaps the two. tensorboardX gives the
 protocol buffers and the record format; its SummaryWriter isn't used, because a thread and a queue for each of a hundred
 runs is slow, and because its file names and wall times would differ at every rebuild. Here the same data gives the same
 bytes, so wall times are zero and TensorBoard's "relative time" axis means nothing: read the step axis.
@@ -95,7 +95,7 @@ class CellRun:
 
 
 def write(directory: Path, sweep: Sweep, cells: list[CellRun], step: int) -> None:
-    """Build `directory` anew: sweep/ with the grid's charts, cells/<name>/ with one HParams file a cell.
+    """Build `directory` again from nothing: sweep/ with the grid's charts, cells/<name>/ with one HParams file a cell.
 
     Args:
       directory: made, or replaced whole.

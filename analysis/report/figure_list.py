@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.design.controls import strata
+from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Picture
 from analysis.report import figures, heatmaps, matched_compute, repair_section, training_figures, wording
 from analysis.report.projections import Embedding
-from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds, Judged
 
 # name -> (title, caption); {knob} and {layer} are filled in. Every stratum has these.
 FIGURES = {
@@ -34,7 +32,7 @@ FIGURES = {
     ),
     "trajectories": ("Training", "Abilities and latents at every kept checkpoint (IQM over seeds)."),
     "log_probabilities": (
-        "Log-probability beside exact accuracy",
+        "Log-probability next to exact accuracy",
         "A fall that shows in exact accuracy alone may be the doing of an all-or-nothing score.",
     ),
 }
@@ -85,62 +83,39 @@ class Shown:
         return self.name if self.stratum is None else f"{self.name}-{self.stratum}"
 
 
-def shown(
-    results: Results, judged: list[Judged], bounds: list[Bounds], embeddings: Sequence[Embedding] = ()
-) -> Iterator[Shown]:
+def shown(findings: Findings, embeddings: Sequence[Embedding] = ()) -> Iterator[Shown]:
     """Draw every picture: those of the whole study, then each stratum's."""
-    study, several = results.study, strata(results.study)
+    study = findings.study
     facts = {"knob": study.claim.knob, "layer": study.claim.layer}
-    if len(several) > 1:
-        primary = [bound for bound in bounds if bound.primary]
+    if len(findings.strata) > 1:
         title, caption = (text.format(**facts) for text in PHASES)
-        yield Shown("phases", None, "phases", title, caption, heatmaps.phases(study, primary, judged))
-    for index, stratum in enumerate(several):
+        yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))
+    for index, stratum in enumerate(findings.strata):
         where = "".join(f"-{knob}={value}" for knob, value in stratum.items())
         states = [one for one in embeddings if one.stratum == stratum]
         more = facts | {"seed": states[0].seed, "points": heatmaps.POINTS} if states else facts
-        for name, texts, picture in _of_stratum(results, stratum, judged, bounds, states):
+        for name, texts, picture in _of_stratum(findings.in_stratum(stratum), states):
             title, caption = (text.format(**more) for text in texts)
             yield Shown(name, index, f"{name}{where}", title, caption, picture)
 
 
-def _of_stratum(
-    results: Results,
-    stratum: dict[str, Any],
-    judged: list[Judged],
-    bounds: list[Bounds],
-    states: list[Embedding],
-) -> Iterator[tuple[str, tuple[str, str], Picture]]:
+def _of_stratum(findings: Findings, states: Sequence[Embedding]) -> Iterator[tuple[str, tuple[str, str], Picture]]:
     """(name, (title, caption), picture) in the order in which they are read."""
-    study = results.study
-    mine = [one for one in judged if one.stratum == stratum]
-    ours = [one for one in bounds if one.stratum == stratum]
-    primary = [bound for bound in ours if bound.primary]
-    drawn = {
-        "ranges": lambda: figures.ranges(study, ours),
-        "abilities": lambda: figures.abilities(study, primary, mine, diverged(results, stratum)),
-        "latents": lambda: figures.latents(study, results, mine),
-        "paths": lambda: figures.paths(study, mine),
-        "trajectories": lambda: training_figures.trajectories(study, results, mine),
-        "log_probabilities": lambda: figures.log_probabilities(study, primary),
+    drawings = {
+        "ranges": figures.ranges,
+        "abilities": figures.abilities,
+        "latents": figures.latents,
+        "paths": figures.paths,
+        "trajectories": training_figures.trajectories,
+        "log_probabilities": figures.log_probabilities,
     }
-    yield from ((name, FIGURES[name], draw()) for name, draw in drawn.items())
+    yield from ((name, FIGURES[name], draw(findings)) for name, draw in drawings.items())
     if states:
-        yield "embeddings", EMBEDDINGS, heatmaps.embeddings(study, states)
-    if repair_section.chosen(results, stratum):
-        yield "repairs", ("Where each arm ends", repair_section.CAPTION), repair_section.figure(results, stratum)
-    if matched := matched_compute.matched(results, stratum):
-        yield "compute", COMPUTE, training_figures.compute(results, primary, matched)
-
-
-def diverged(results: Results, stratum: dict[str, Any]) -> dict[float, int]:
-    """Knob value -> how many of the stratum's cells diverged."""
-    found: dict[float, int] = {}
-    for cell, step in zip(results.study.cells, results.diverged_at, strict=True):
-        if step >= 0 and all(cell[name] == value for name, value in stratum.items()):
-            value = float(cell[results.study.claim.knob])
-            found[value] = found.get(value, 0) + 1
-    return found
+        yield "embeddings", EMBEDDINGS, heatmaps.embeddings(findings.study, states)
+    if findings.repairs:
+        yield "repairs", ("Where each arm ends", repair_section.CAPTION), repair_section.figure(findings)
+    if matched := matched_compute.matched(findings):
+        yield "compute", COMPUTE, training_figures.compute(findings, matched)
 
 
 def tag(one: Shown, stratum: dict[str, Any]) -> str:

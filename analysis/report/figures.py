@@ -1,10 +1,11 @@
-"""The figures of a study: pure functions of results, verdicts and bounds, each about one stratum of the grid.
+"""The figures of a study: pure functions of the findings in one stratum of the grid.
 
-What each writes into its CSV is in docs/figures.md.
+docs/figures.md says what each writes into its CSV.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.design.controls import neutral_value
+from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import (
     BAND_TINT,
@@ -29,7 +31,6 @@ from analysis.plots.style import (
 )
 from analysis.report import wording
 from analysis.results.curves import Curve, curve
-from analysis.results.table import Results
 from analysis.stats import summaries
 from analysis.verdicts.claims import Bounds, Judged
 from lab.study.spec import Study
@@ -55,8 +56,9 @@ def knob_axis(study: Study, one: Bounds | Judged) -> KnobAxis:
 
 
 @styled
-def ranges(study: Study, bounds: list[Bounds]) -> Picture:
+def ranges(findings: Findings) -> Picture:
     """Every ability's ranges shown free and shown harmful along the knob, primary ones on top."""
+    study, bounds = findings.study, findings.bounds
     axis = knob_axis(study, bounds[0])
     picture, axes = panels(1, 1, 0.27 * len(bounds) + 0.45)
     ax = axes[0, 0]
@@ -100,25 +102,19 @@ def _note_ranges(panel: Panel, bound: Bounds, axis: KnobAxis) -> None:
 
 
 @styled
-def abilities(study: Study, bounds: list[Bounds], judged: list[Judged], diverged: dict[float, int]) -> Picture:
-    """What the knob costs: every primary ability along it, with what is shown free, shown harmful, and the break.
-
-    Args:
-      study: the study.
-      bounds: the stratum's primary bounds.
-      judged: the stratum's claims.
-      diverged: knob value -> number of diverged cells.
-    """
+def abilities(findings: Findings) -> Picture:
+    """What the knob costs: every primary ability along it, the ranges shown free and shown harmful, and the break."""
+    study, claims, bounds, diverged = findings.study, findings.claims, findings.primary, diverged_at(findings)
     columns = min(COLUMNS, len(bounds))
     picture, axes = panels(-(-len(bounds) // columns), columns, 2.5, sharey=True)
     for ax, bound in zip(axes.flat, bounds, strict=False):
         panel = picture.panel(ax, f"{bound.label}/{bound.split}")
-        _ability_panel(panel, study, bound, [j for j in judged if (j.label, j.split) == (bound.label, bound.split)])
+        _ability_panel(panel, study, bound, [j for j in claims if (j.label, j.split) == (bound.label, bound.split)])
         if diverged:
             axis = knob_axis(study, bound)
             at = [axis.at(value) for value in diverged]
             ax.plot(at, np.zeros(len(at)), "x", color=VERMILLION, markersize=5, clip_on=False, zorder=6)
-            panel.notes("a cell diverged", x=list(diverged))
+            panel.notes("a cell diverged", x=diverged)
     for ax in axes.flat[len(bounds) :]:
         ax.set_visible(False)
     for ax in axes[:, 0]:
@@ -132,7 +128,7 @@ def abilities(study: Study, bounds: list[Bounds], judged: list[Judged], diverged
         Patch(color=FREE_TINT, label="shown free"),
         Patch(facecolor=HARM_TINT, edgecolor="white", hatch="////", label="shown harmful"),
     ]
-    if any(j.verdict.break_at is not None for j in judged):
+    if any(j.verdict.break_at is not None for j in claims):
         handles.append(Line2D([], [], color=VERMILLION, marker="D", linestyle=":", label="break, 95% interval"))
     if diverged:
         handles.append(Line2D([], [], color=VERMILLION, marker="x", linestyle="none", label="a cell diverged"))
@@ -140,7 +136,15 @@ def abilities(study: Study, bounds: list[Bounds], judged: list[Judged], diverged
     return picture
 
 
-def _ability_panel(panel: Panel, study: Study, bound: Bounds, judged: list[Judged]) -> None:
+def diverged_at(findings: Findings) -> list[float]:
+    """The stratum's knob values at which a cell diverged, in the order of the cells."""
+    study, found = findings.study, findings.results.diverged_at
+    inside = (findings.stratum or {}).items()
+    lost = [cell for cell, step in zip(study.cells, found, strict=True) if step >= 0]
+    return list(dict.fromkeys(float(c[study.claim.knob]) for c in lost if all(c[k] == v for k, v in inside)))
+
+
+def _ability_panel(panel: Panel, study: Study, bound: Bounds, claims: list[Judged]) -> None:
     ax, axis = panel.ax, knob_axis(study, bound)
     _note_ranges(panel, bound, axis)
     free, harm = axis.free_span(bound.free_until), axis.harm_span(bound.harmful_from)
@@ -156,22 +160,22 @@ def _ability_panel(panel: Panel, study: Study, bound: Bounds, judged: list[Judge
         panel.note("neutral ± δ", y=mean, low=low, high=high)
     panel.level(TRIVIAL, bound.trivial, color=GREY, linestyle="--", linewidth=1, zorder=1)
     panel.curve(axis, bound.ability)
-    found = {(j.verdict.break_at, j.verdict.break_interval) for j in judged if j.verdict.break_at is not None}
-    for place, interval in sorted(found, key=str):
-        ax.axvline(axis.at(place), color=VERMILLION, linestyle=":", linewidth=1.2, zorder=5)
+    found = {(j.verdict.break_at, j.verdict.break_interval) for j in claims if j.verdict.break_at is not None}
+    for value, interval in sorted(found, key=str):
+        ax.axvline(axis.at(value), color=VERMILLION, linestyle=":", linewidth=1.2, zorder=5)
         if interval is not None:
-            ends = [axis.at(value) for value in interval]
+            ends = [axis.at(end) for end in interval]
             ax.plot(ends, (1.05, 1.05), color=VERMILLION, linewidth=2.2, solid_capstyle="butt", zorder=5)
-        ax.plot(axis.at(place), 1.05, marker="D", markersize=4, color=VERMILLION, zorder=6)
-        panel.note("break", x=place, x_low=interval and interval[0], x_high=interval and interval[1])
+        ax.plot(axis.at(value), 1.05, marker="D", markersize=4, color=VERMILLION, zorder=6)
+        panel.note("break", x=value, x_low=interval and interval[0], x_high=interval and interval[1])
     ax.set_title(f"{bound.label}/{bound.split}{'' if bound.learned else f' ({wording.learned(study, bound)})'}")
     axis.dress(ax)
 
 
-def claimed(judged: list[Judged]) -> tuple[list[tuple[str, int]], list[str]]:
-    """Metrics with their sign, and labels, each once in the order of the claim."""
-    metrics = list(dict.fromkeys((j.metric, j.sign) for j in judged))
-    return metrics, list(dict.fromkeys(j.label for j in judged))
+def claimed(claims: Sequence[Judged]) -> tuple[list[tuple[str, int]], list[str]]:
+    """Metrics with their sign, and tasks, each once in the order of the claim."""
+    metrics = list(dict.fromkeys((j.metric, j.sign) for j in claims))
+    return metrics, list(dict.fromkeys(j.label for j in claims))
 
 
 def metric_label(metric: str, sign: int = 0) -> str:
@@ -181,18 +185,19 @@ def metric_label(metric: str, sign: int = 0) -> str:
 
 
 @styled
-def latents(study: Study, results: Results, judged: list[Judged]) -> Picture:
+def latents(findings: Findings) -> Picture:
     """The claimed latent metrics along the knob: a row a metric, a column a task, the value at N/2 dotted."""
-    metrics, labels = claimed(judged)
+    study, results, claims = findings.study, findings.results, findings.claims
+    metrics, labels = claimed(claims)
     picture, axes = panels(len(metrics), len(labels), 1.75, sharex="col")
     for row, (metric, sign) in enumerate(metrics):
         for column, label in enumerate(labels):
             ax = axes[row, column]
-            one = next(j for j in judged if (j.metric, j.label) == (metric, label))
+            one = next(j for j in claims if (j.metric, j.label) == (metric, label))
             axis = knob_axis(study, one)
-            panel = picture.panel(ax, f"{one.place}/{metric}")
+            panel = picture.panel(ax, f"{one.site}/{metric}")
             panel.curve(axis, one.gain, BLUE)
-            half = results.columns.get(f"{one.place}/{metric}_half")
+            half = results.columns.get(f"{one.site}/{metric}_half")
             if half is not None:
                 at_half = curve(results, one.stratum, half)
                 at_K, iqm_K = [axis.at(v) for v in at_half.knob_K], summaries.iqm(at_half.values_SxK)
@@ -200,7 +205,7 @@ def latents(study: Study, results: Results, judged: list[Judged]) -> Picture:
                 panel.notes("IQM from half the examples", x=at_half.knob_K, y=iqm_K)
             axis.dress(ax, label=row == len(metrics) - 1)
             if row == 0:
-                ax.set_title(f"{label}, at {one.place.read}")
+                ax.set_title(f"{label}, at {one.site.read}")
             if column == 0:
                 ax.set_ylabel(metric_label(metric, sign))
     handles = [
@@ -213,16 +218,17 @@ def latents(study: Study, results: Results, judged: list[Judged]) -> Picture:
 
 
 @styled
-def paths(study: Study, judged: list[Judged]) -> Picture:
+def paths(findings: Findings) -> Picture:
     """Gain against ability: one marker a knob setting, joined in the knob's order, neutral ringed."""
-    metrics, _ = claimed(judged)
-    pairs = list(dict.fromkeys((j.label, j.split) for j in judged))
+    study, claims = findings.study, findings.claims
+    metrics, _ = claimed(claims)
+    pairs = list(dict.fromkeys((j.label, j.split) for j in claims))
     picture, axes = panels(len(metrics), len(pairs), 1.95, sharey="row")
-    colours = knob_colours(knob_axis(study, judged[0]))
+    colours = knob_colours(knob_axis(study, claims[0]))
     for row, (metric, sign) in enumerate(metrics):
         for column, pair in enumerate(pairs):
             ax = axes[row, column]
-            one = next(j for j in judged if (j.metric, j.label, j.split) == (metric, *pair))
+            one = next(j for j in claims if (j.metric, j.label, j.split) == (metric, *pair))
             x_K, y_K = summaries.iqm(one.gain.values_SxK), summaries.iqm(one.ability.values_SxK)
             ax.plot(x_K, y_K, color=GREY, linewidth=0.9, zorder=2)
             panel = picture.panel(ax, f"{'/'.join(pair)} against {metric}")
@@ -239,7 +245,7 @@ def paths(study: Study, judged: list[Judged]) -> Picture:
             if column == 0:
                 ax.set_ylabel("exact accuracy")
             ax.set_xlabel(f"{metric} ({UNITS.get(metric, 'see metrics')})\nclaimed gain →")
-    knob_legend(picture, study, judged[0], colours, "ringed: neutral; dashed: trivial baseline")
+    knob_legend(picture, study, claims[0], colours, "ringed: neutral; dashed: trivial baseline")
     return picture
 
 
@@ -272,8 +278,9 @@ def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: n
 
 
 @styled
-def log_probabilities(study: Study, bounds: list[Bounds]) -> Picture:
+def log_probabilities(findings: Findings) -> Picture:
     """Exact accuracy above, log-probability of the answer below: a fall in the first only is the metric's doing."""
+    study, bounds = findings.study, findings.primary
     picture, axes = panels(2, len(bounds), 1.75, sharex="col")
     tasks = {use.label: use.task for use in study.tasks}
     for column, bound in enumerate(bounds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -9,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.design.controls import neutral_value, strata
+from analysis.design.controls import neutral_value
+from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BLACK, BLUE, GREY, VERMILLION
 from analysis.report import wording
@@ -30,7 +32,7 @@ PRINTED = 12  # columns up to which a heatmap's cells also say their value
 
 
 @styled
-def embeddings(study: Study, found: list[Embedding]) -> Picture:
+def embeddings(study: Study, found: Sequence[Embedding]) -> Picture:
     """Hidden states of one seed: a row a task, a column a setting, coloured by the task's factor."""
     columns = max(len(one.views) for one in found)
     picture, axes = panels(len(found), columns, 2.2)
@@ -58,7 +60,7 @@ def embeddings(study: Study, found: list[Embedding]) -> Picture:
 def _reach(points_Nx2: np.ndarray) -> float:
     """How far a panel has to reach: the farthest point, but little beyond where nearly all points are.
 
-    Else a single one far out would shrink all the others to a dot; how many lie beyond is said in the panel.
+    A single one far out would else shrink all the others to a dot; the panel says how many lie beyond.
     """
     far_N = np.abs(points_Nx2).max(axis=1)
     far_N = far_N[np.isfinite(far_N)]
@@ -107,28 +109,27 @@ def _embedding_panel(panel: Panel, one: Embedding, view: View, coloured: list[in
     panel.note("exact accuracy", y=view.exact)
     panel.note("spread, neutral = 1", y=view.plane.spread / neutral)
     beyond = int((np.abs(points_Nx2).max(axis=1) > limit).sum())
-    said = f"exact {view.exact:.2f}, spread ×{view.plane.spread / neutral:.2g}"
-    said += f", {beyond} beyond the edge" if beyond else ""
-    ax.text(0.02, 0.015, said, transform=ax.transAxes, fontsize=6.5, color=GREY)
+    text = f"exact {view.exact:.2f}, spread ×{view.plane.spread / neutral:.2g}"
+    text += f", {beyond} beyond the edge" if beyond else ""
+    ax.text(0.02, 0.015, text, transform=ax.transAxes, fontsize=6.5, color=GREY)
 
 
 @styled
-def phases(study: Study, bounds: list[Bounds], judged: list[Judged]) -> Picture:
+def phases(findings: Findings) -> Picture:
     """Every primary ability over the whole grid: a row a setting of the other axes, a column one of the claim's knob.
 
     Args:
-      study: a study with more than one stratum.
-      bounds: its primary bounds.
-      judged: its claims.
+      findings: of all strata of a study that has more than one.
     """
+    bounds = findings.primary
     pairs = list(dict.fromkeys((bound.label, bound.split) for bound in bounds))
-    columns, rows = min(PANEL_COLUMNS, len(pairs)), len(strata(study))
+    columns, rows = min(PANEL_COLUMNS, len(pairs)), len(findings.strata)
     picture, axes = panels(-(-len(pairs) // columns), columns, 0.3 * rows + 0.75)
     image: Any = None
     for ax, (label, split) in zip(axes.flat, pairs, strict=False):
         mine = [bound for bound in bounds if (bound.label, bound.split) == (label, split)]
-        claims = [one for one in judged if (one.label, one.split) == (label, split)]
-        image = _phase_panel(picture.panel(ax, f"{label}/{split}"), study, mine, claims)
+        claims = [one for one in findings.claims if (one.label, one.split) == (label, split)]
+        image = _phase_panel(picture.panel(ax, f"{label}/{split}"), findings.study, mine, claims)
     for ax in axes.flat[len(pairs) :]:
         ax.set_visible(False)
     picture.figure.colorbar(image, ax=axes, label="exact accuracy\n(IQM over seeds)", shrink=0.9, pad=0.01, aspect=15)
@@ -138,14 +139,14 @@ def phases(study: Study, bounds: list[Bounds], judged: list[Judged]) -> Picture:
         Line2D([], [], color=BLUE, linewidth=2.5, label="shown free up to here"),
         Line2D([], [], color=VERMILLION, linewidth=2.5, linestyle=(0, (2, 1)), label="shown harmful from here"),
     ]
-    if any(one.verdict.break_at is not None for one in judged):
+    if any(one.verdict.break_at is not None for one in findings.claims):
         style: dict[str, Any] = dict(color="white", marker="D", markeredgecolor=VERMILLION, linestyle="none")
         handles.append(Line2D([], [], label="break", **style))
     picture.figure.legend(handles=handles, loc="outside upper left", ncols=4)
     return picture
 
 
-def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], judged: list[Judged]) -> Any:
+def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], claims: list[Judged]) -> Any:
     """One ability; returns the image, for the colour bar."""
     ax, knob = panel.ax, study.claim.knob
     knob_K = np.unique(np.concatenate([bound.ability.knob_K for bound in bounds]))
@@ -155,15 +156,15 @@ def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], judged: list[
         value_RxK[row, np.searchsorted(knob_K, bound.ability.knob_K)] = iqm_K
         name = wording.settings_text(bound.stratum)
         panel.notes(name, x=bound.ability.knob_K, y=iqm_K, low=low_K, high=high_K)
-        for series, place in (("shown free up to", bound.free_until), ("shown harmful from", bound.harmful_from)):
-            if bound.learned and place is not None:
-                panel.note(f"{series} ({name})", x=place)
+        for series, value in (("shown free up to", bound.free_until), ("shown harmful from", bound.harmful_from)):
+            if bound.learned and value is not None:
+                panel.note(f"{series} ({name})", x=value)
     image = ax.imshow(value_RxK, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
     ax.set_facecolor("#efefef")
     _print_values(ax, value_RxK)
     _boundaries(ax, bounds, knob_K, neutral_value(study))
     for row, bound in enumerate(bounds):
-        _breaks(panel, row, bound, knob_K, [one for one in judged if one.stratum == bound.stratum])
+        _breaks(panel, row, bound, knob_K, [one for one in claims if one.stratum == bound.stratum])
     ax.set_yticks(range(len(bounds)), [_row_name(study, bound) for bound in bounds])
     for tick, bound in zip(ax.get_yticklabels(), bounds, strict=True):
         tick.set_color(BLACK if bound.learned else GREY)
@@ -176,7 +177,7 @@ def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], judged: list[
 
 
 def _row_name(study: Study, bound: Bounds) -> str:
-    """A row's settings, and why nothing is shown in it where that is so."""
+    """A row's settings, and the reason where nothing is shown in it."""
     values = (value if isinstance(value, str) else f"{value:g}" for value in bound.stratum.values())
     return ", ".join(values) + ("" if bound.learned else f"\n({wording.learned(study, bound)})")
 
@@ -207,9 +208,9 @@ def _boundaries(ax: Axes, bounds: list[Bounds], knob_K: np.ndarray, neutral: flo
         ax.plot(xs, ys, color=colour, linewidth=2.5, linestyle=style, solid_capstyle="butt", zorder=5)
 
 
-def _breaks(panel: Panel, row: int, bound: Bounds, knob_K: np.ndarray, judged: list[Judged]) -> None:
-    for place in sorted({one.verdict.break_at for one in judged if one.verdict.break_at is not None}):
-        at = float(np.interp(place, knob_K, np.arange(len(knob_K))))
+def _breaks(panel: Panel, row: int, bound: Bounds, knob_K: np.ndarray, claims: list[Judged]) -> None:
+    for value in sorted({one.verdict.break_at for one in claims if one.verdict.break_at is not None}):
+        at = float(np.interp(value, knob_K, np.arange(len(knob_K))))
         style: dict[str, Any] = dict(marker="D", markeredgecolor=VERMILLION, markersize=4.5, zorder=6)
         panel.ax.plot(at, row + 0.36, color="white", **style)  # above the value that the cell prints
-        panel.note(f"break ({wording.settings_text(bound.stratum)})", x=place)
+        panel.note(f"break ({wording.settings_text(bound.stratum)})", x=value)

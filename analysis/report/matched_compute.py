@@ -1,9 +1,9 @@
-"""Abilities at matched compute: what each setting of the claim's knob had reached when as much was spent on each.
+"""Abilities at matched compute: where each setting of the claim's knob stood when the same compute was spent on it.
 
-The budget is the largest that every cell has spent, the cheapest one's total. A cell that spends more a step is read
-where it had spent as much, between the two checkpoints around it, linearly in steps. Differences to neutral are paired
-by seed and summarized for the eye as elsewhere in a report (`analysis.stats.summaries`); verdicts rest on matched
-steps.
+The budget is the largest that every cell has spent: the total of the cheapest. A cell that spends more a step is read
+where it had spent the budget, between the two checkpoints around it, linearly in steps. Differences to neutral are
+paired by seed and summarized for the eye as elsewhere in a report (`analysis.stats.summaries`); verdicts rest on
+matched steps.
 
 Shape letters: S seeds, K settings, E evaluations.
 """
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.design.controls import neutral_value
+from analysis.diagnosis import Findings
 from analysis.report import wording
 from analysis.results.curves import Curve, curve
 from analysis.results.table import Results
@@ -27,7 +28,7 @@ from lab.study.spec import Study
 
 LEAST_SHARE = 0.01  # settings whose totals differ by less are matched as they are
 ROUNDING = 1e-9  # relative: sums of the same terms in another order
-PLACES = {1: "ahead of neutral", 0: "not told apart from neutral", -1: "behind neutral"}
+PLACES = {1: "ahead of neutral", 0: "not distinguished from neutral", -1: "behind neutral"}
 UNREAD = "can't be read at matched compute"
 
 
@@ -68,13 +69,14 @@ class Matched:
     pairs: tuple[Pair, ...]
 
 
-def matched(results: Results, stratum: dict[str, Any]) -> Matched | None:
-    """A stratum at matched compute.
+def matched(findings: Findings) -> Matched | None:
+    """The findings of a stratum at matched compute.
 
     None where compute doesn't depend on the claim's knob, or where there is nothing to compare: a single checkpoint, or
     none but neutral cells that were read around the budget.
     """
-    study, count = results.study, len(results.step)
+    results, study, stratum = findings.results, findings.study, findings.stratum or {}
+    count = len(results.step)
     if results.costs is None or count < 2:
         return None
     curves = [curve(results, stratum, results.costs.training_flops, e) for e in range(count)]
@@ -85,12 +87,12 @@ def matched(results: Results, stratum: dict[str, Any]) -> Matched | None:
         return None
     budget = float(totals.min())
     neutral_K = knob_K == neutral_value(study)
-    joined_E, begun_E = _joined(results), _begun(results, stratum)
+    joined_E, acts_E = _joined(results), _acts(results, stratum)
 
     def at_budget(column: np.ndarray, everywhere: bool = False) -> np.ndarray:
         """float64[S, K]; `everywhere` for what has no jump where the knob begins to act."""
         values = np.stack([curve(results, stratum, column, e).values_SxK for e in range(count)], axis=-1)
-        values = np.where(begun_E | everywhere, values, np.nan)
+        values = np.where(acts_E | everywhere, values, np.nan)
         found = [
             [
                 read(spent, value, joined_E | everywhere | neutral, budget)
@@ -147,8 +149,8 @@ def _joined(results: Results) -> np.ndarray:
     return ~((before_E < acts) & (numbers_E >= acts) & (acts > 0))
 
 
-def _begun(results: Results, stratum: dict[str, Any]) -> np.ndarray:
-    """bool[E]: whether all that sets a stratum off from its neutral one acts: before, it reads as that one does."""
+def _acts(results: Results, stratum: dict[str, Any]) -> np.ndarray:
+    """bool[E]: whether all that distinguishes a stratum from its neutral one acts; before, both read the same."""
     study = results.study
     names = [stage.name for stage in study.stages]
     active = [study.acts_from[knob] for knob, value in stratum.items() if value != registry.KNOBS[knob].neutral]
@@ -174,11 +176,11 @@ def signs(differences_SxK: np.ndarray) -> list[int | None]:
     ]
 
 
-def table(results: Results, one: Matched | None) -> dict[str, Any]:
-    """What a report prints of a stratum at matched compute."""
+def table(findings: Findings) -> dict[str, Any]:
+    """What a report prints of a stratum at matched compute; empty where there is nothing to match."""
+    one, study = matched(findings), findings.study
     if one is None:
         return {}
-    study = results.study
     words = wording.phrase(study.claim.knob)
     cheapest = float(one.knob_K[int(np.nanargmin(one.total_K))])
     intro = (
@@ -219,7 +221,7 @@ def _lines(study: Study, one: Matched, pair: Pair) -> Iterator[dict[str, str]]:
 
 
 def _sentences(study: Study, pair: Pair) -> Iterator[str]:
-    """Where each setting stands beside neutral, settings that stand alike together."""
+    """Where each setting stands compared with neutral, settings that stand alike in one sentence."""
     neutral, words = neutral_value(study), wording.phrase(study.claim.knob)
     steps, compute = (signs(differences(values, neutral)) for values in (pair.at_steps, pair.at_compute))
     groups: dict[str, list[str]] = {}
@@ -227,15 +229,15 @@ def _sentences(study: Study, pair: Pair) -> Iterator[str]:
         if value == neutral or by_steps is None:
             continue
         if by_compute is None:
-            told = f"{PLACES[by_steps]} at matched steps; {UNREAD}"
+            standing = f"{PLACES[by_steps]} at matched steps; {UNREAD}"
         elif by_steps == by_compute:
-            told = f"{PLACES[by_steps]} at matched steps and at matched compute"
+            standing = f"{PLACES[by_steps]} at matched steps and at matched compute"
         else:
-            told = f"{PLACES[by_steps]} at matched steps, {PLACES[by_compute]} at matched compute"
-        groups.setdefault(told, []).append(words.short(float(value)))
-    for told, settings in groups.items():
+            standing = f"{PLACES[by_steps]} at matched steps, {PLACES[by_compute]} at matched compute"
+        groups.setdefault(standing, []).append(words.short(float(value)))
+    for standing, settings in groups.items():
         be = "is" if len(settings) == 1 else "are"
-        yield f"{pair.label}/{pair.split}: {wording.listed(settings)} {be} {told}."
+        yield f"{pair.label}/{pair.split}: {wording.listed(settings)} {be} {standing}."
 
 
 def schedule_text(study: Study, one: Matched) -> str:

@@ -1,4 +1,4 @@
-"""Hidden states of one seed seen on a plane: at neutral, on both sides of where the ability breaks, and farthest.
+"""Hidden states of one seed on a plane: at neutral, on both sides of where the ability breaks, and farthest away.
 
 Each cell is shown on the plane of its own first two principal components, which is the plane that shows most of it. One
 plane for all (the neutral cell's) would show any cell whose states merely turned as if it had lost them. Planes of two
@@ -20,13 +20,12 @@ from scipy.linalg import orthogonal_procrustes
 
 from analysis.activations import extract
 from analysis.activations.measure import claim_site
-from analysis.design.controls import neutral_value, strata
-from analysis.results.table import Results
+from analysis.design.controls import neutral_value
+from analysis.diagnosis import Findings
 from analysis.verdicts.claims import Bounds, Judged
 from lab.engine.plan import Plan
 from lab.engine.program_cache import Programs
 from lab.storage.store import Store
-from lab.study.spec import Study
 
 
 class Plane(NamedTuple):
@@ -104,19 +103,19 @@ def turned_onto(plane: Plane, reference: Plane) -> Plane:
     return Plane(points_Nx2, (points_Nx2**2).mean(axis=0), plane.spread)
 
 
-def settings(bound: Bounds, judged: Sequence[Judged], neutral: float) -> list[tuple[str, float]]:
+def settings(bound: Bounds, claims: Sequence[Judged], neutral: float) -> list[tuple[str, float]]:
     """(role, knob value) of two to four settings, neutral first and the farthest last.
 
-    Between them the two on either side of the break, where one is shown; else of the bounds, the last setting shown
-    free and the first shown harmful; else the one halfway.
+    Between them lie the two on either side of the break, where one is shown; else the last setting shown free and the
+    first shown harmful; else the one halfway.
 
     Args:
       bound: the ability's.
-      judged: its claims.
+      claims: its verdicts.
       neutral: the knob's neutral value.
     """
     values = sorted(bound.ability.knob_K.tolist(), key=lambda value: abs(value - neutral))
-    shown = next((j.verdict.break_at for j in judged if j.verdict.break_at is not None), None)
+    shown = next((j.verdict.break_at for j in claims if j.verdict.break_at is not None), None)
     if shown is not None:
         reached = [abs(value - neutral) <= abs(shown - neutral) for value in values]
         before, after = max(sum(reached) - 1, 0), sum(reached)
@@ -133,70 +132,69 @@ def settings(bound: Bounds, judged: Sequence[Judged], neutral: float) -> list[tu
     return [(", ".join(roles[value]), value) for value in sorted(roles, key=values.index)]
 
 
-def read(
-    plan: Plan, store: Store, programs: Programs, results: Results, judged: list[Judged], bounds: list[Bounds]
-) -> list[Embedding]:
-    """The embeddings of every stratum and primary task, at the claim's place after the last step.
+def read(findings: Findings, plan: Plan, store: Store, programs: Programs) -> list[Embedding]:
+    """The embeddings of every stratum and primary task, at the claim's site after the last step.
 
     The seed is the first one that has no diverged cell among the settings shown, or else the first.
+
+    Args:
+      findings: of all strata.
+      plan, store: of the cells that are judged, and their checkpoints.
+      programs: compiled ones.
     """
     study = plan.study
-    chosen = [one for stratum in strata(study) for one in _chosen(results, stratum, judged, bounds)]
+    chosen = [one for stratum in findings.strata for one in _chosen(findings.in_stratum(stratum), stratum)]
     wanted = sorted({cell for _, _, cells in chosen for _, _, cell in cells})
     labels = list(dict.fromkeys(bound.label for bound, _, _ in chosen))
-    places = tuple(claim_site(study, label) for label in labels)
-    members = extract.find(study, store, wanted, int(results.step[-1]))
+    sites = tuple(claim_site(study, label) for label in labels)
+    members = extract.find(study, store, wanted, int(findings.results.step[-1]))
     knobs = plan.knobs
     planes: dict[tuple[int, str], tuple[Plane, np.ndarray]] = {}
-    for block in extract.read(study, programs, knobs, members, places):
+    for block in extract.read(study, programs, knobs, members, sites):
         for c, cell in enumerate(block.cells):
             for m, label in enumerate(labels):
                 planes[cell, label] = principal_plane(block.states_CxMxNxD[c, m]), block.labels_CxMxN[c, m]
-    return [_embedding(study, results, bound, seed, cells, planes) for bound, seed, cells in chosen]
+    return [_embedding(findings, bound, seed, cells, planes) for bound, seed, cells in chosen]
 
 
 def _embedding(
-    study: Study,
-    results: Results,
+    findings: Findings,
     bound: Bounds,
     seed: int,
     cells: list[tuple[str, float, int]],
     planes: dict[tuple[int, str], tuple[Plane, np.ndarray]],
 ) -> Embedding:
     reference, labels_N = planes[cells[0][2], bound.label]
-    exact_C = results.ability(bound.label, bound.split)[:, -1]
+    exact_C = findings.results.ability(bound.label, bound.split)[:, -1]
     views = []
     for role, value, cell in cells:
         plane = planes[cell, bound.label][0]
         turned = plane if plane is reference else turned_onto(plane, reference)
         views.append(View(role, value, float(exact_C[cell]), turned))
-    factor = next(use.factor for use in study.tasks if use.label == bound.label)
+    factor = next(use.factor for use in findings.study.tasks if use.label == bound.label)
     return Embedding(bound.stratum, bound.label, bound.split, seed, factor, labels_N, tuple(views))
 
 
-def _chosen(
-    results: Results, stratum: dict[str, Any], judged: list[Judged], bounds: list[Bounds]
-) -> Iterator[tuple[Bounds, int, list[tuple[str, float, int]]]]:
+def _chosen(findings: Findings, stratum: dict[str, Any]) -> Iterator[tuple[Bounds, int, list[tuple[str, float, int]]]]:
     """(bound, seed, (role, knob value, cell) of each setting) of the stratum's first primary ability of every task."""
-    study, neutral = results.study, neutral_value(results.study)
-    place = {
+    study, diverged_at, neutral = findings.study, findings.results.diverged_at, neutral_value(findings.study)
+    cell_at = {
         (cell["seed"], float(cell[study.claim.knob])): index
         for index, cell in enumerate(study.cells)
         if all(cell[name] == value for name, value in stratum.items())
     }
     firsts: dict[str, Bounds] = {}
-    for bound in bounds:
-        if bound.primary and bound.stratum == stratum:
-            firsts.setdefault(bound.label, bound)
+    for bound in findings.primary:
+        firsts.setdefault(bound.label, bound)
     shown = {}
     for label, bound in firsts.items():
-        mine = [j for j in judged if (j.label, j.split, j.stratum) == (label, bound.split, stratum)]
+        mine = [one for one in findings.claims if (one.label, one.split) == (label, bound.split)]
         shown[label] = settings(bound, mine, neutral)
     values = {value for each in shown.values() for _, value in each}
-    seeds = sorted({seed for seed, _ in place})
-    whole = [s for s in seeds if all((s, v) in place and results.diverged_at[place[s, v]] < 0 for v in values)]
+    seeds = sorted({seed for seed, _ in cell_at})
+    whole = [s for s in seeds if all((s, v) in cell_at and diverged_at[cell_at[s, v]] < 0 for v in values)]
     seed = (whole or seeds)[0]
     for label, bound in firsts.items():
-        cells = [(role, value, place[seed, value]) for role, value in shown[label] if (seed, value) in place]
+        cells = [(role, value, cell_at[seed, value]) for role, value in shown[label] if (seed, value) in cell_at]
         if cells:
             yield bound, seed, cells

@@ -1,4 +1,4 @@
-"""What a report says and shows of the interventions that were run: table, sentences and figure."""
+"""What a report says and shows of a repair: table, sentences and figure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BAND_TINT, BLACK, BLUE, GREY, VERMILLION
 from analysis.report import wording
 from analysis.results import recovery_record
 from analysis.results.recovery_record import KINDS, UNCHANGED, Outcome
-from analysis.results.table import Results
 from analysis.stats import summaries
 
 TITLE = "What repairs it"
 CAPTION = (
     "Where each arm ends (IQM over seeds with its 95% interval), from the same checkpoints, after equally many steps."
-    " Grey band: neutral cells that went on as long, ± δ. Dashed: the checkpoint that all arms go on from."
+    " Grey band: neutral cells trained further for as long, ± δ. Dashed: the checkpoint that all arms start from."
 )
 COLUMNS = {
     "ability": "ability",
@@ -33,73 +33,85 @@ COLUMNS = {
 MARKS = {"all of it": "✓", "at least half": "✓", "worse than unchanged": "✗", "some of it": "~", "less than half": "–"}
 
 
-def chosen(results: Results, stratum: dict[str, Any]) -> list[Outcome]:
-    """A stratum's outcomes, ability by ability."""
-    return [one for one in results.repairs.outcomes if one.stratum == stratum] if results.repairs else []
+def section(findings: Findings) -> dict[str, Any]:
+    """What the templates print of a stratum's repairs; empty where no arm was run."""
+    record = findings.records.repairs
+    if record is None or not record.outcomes:
+        return {}
+    return {
+        "title": TITLE,
+        "steps": record.steps,
+        "arms": list(record.arms.items()),
+        "sentences": list(sentences(findings)),
+        "routes": list(second_routes(findings)),
+        "columns": COLUMNS,
+        "rows": list(rows(findings)),
+        "kinds": list(KINDS.items()),
+    }
 
 
-def rows(results: Results, stratum: dict[str, Any] | None = None) -> Iterator[dict[str, str]]:
-    """A row for each ability and arm, all strata together where none is named."""
-    study, words = results.study, wording.phrase(results.study.claim.knob)
-    found = results.repairs.outcomes if results.repairs and stratum is None else chosen(results, stratum or {})
-    for one in found:
+def rows(findings: Findings) -> Iterator[dict[str, str]]:
+    """A row for each ability and arm; of all strata together, each ability with its stratum."""
+    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study.claim.knob)
+    for one in findings.repairs:
         low, high = one.interval
-        kind = one.kind(study.claim.alpha)
-        told = "".join(f" [{k}={v}]" for k, v in one.stratum.items()) if stratum is None else ""
+        kind = one.kind(alpha)
+        stratum = "".join(f" [{k}={v}]" for k, v in one.stratum.items()) if findings.stratum is None else ""
         yield {
-            "ability": f"{one.label}/{one.split}{told}",
+            "ability": f"{one.label}/{one.split}{stratum}",
             "at": words.short(one.setting),
             "arm": one.arm,
             "lost": wording.number(float(np.mean(one.lost_S)), ".3f"),
             "recovered": f"{np.mean(one.recovered_S):.3f} [{low:.3f}, {high:.3f}]",
-            "share": _share(one, study.claim.alpha) or "—",
+            "share": _share(one, alpha) or "—",
             "outcome": f"{MARKS.get(kind, '·')} {kind}",
             "p": "—" if kind == "nothing left" else wording.number(one.p("half"), ".3f"),
         }
 
 
-def sentences(results: Results, stratum: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(ability, what was recovered, what was not)."""
-    study, words = results.study, wording.phrase(results.study.claim.knob)
-    found = chosen(results, stratum)
-    for label, split in dict.fromkeys((one.label, one.split) for one in found):
-        mine = [one for one in found if (one.label, one.split) == (label, split)]
-        kinds = {one.arm: one.kind(study.claim.alpha) for one in mine}
+def _by_ability(findings: Findings) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {}
+    for one in findings.repairs:
+        found.setdefault(f"{one.label}/{one.split}", []).append(one)
+    return found
+
+
+def sentences(findings: Findings) -> Iterator[tuple[str, str]]:
+    """(ability, what was lost and what each arm recovered of it)."""
+    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study.claim.knob)
+    for ability, mine in _by_ability(findings).items():
         first = mine[0]
         lost = float(np.mean(first.neutral_before) - np.mean(first.before))
         parts = [f"{words.setting(first.setting)} had cost {lost:.3f}."]
         for kind in KINDS:
-            arms = [_arm(one, study.claim.alpha) for one in mine if kinds[one.arm] == kind]
+            arms = [_arm(one, alpha) for one in mine if one.kind(alpha) == kind]
             if arms:
                 parts.append(f"{kind.capitalize()}: {wording.listed(arms)}.")
-        yield f"{label}/{split}", " ".join(parts)
+        yield ability, " ".join(parts)
 
 
-def second_routes(results: Results, stratum: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(ability, what it did where an arm moved a claimed metric as claimed while the knob stood still)."""
-    words, alpha = wording.phrase(results.study.claim.knob), results.study.claim.alpha
-    for one in chosen(results, stratum):
+def second_routes(findings: Findings) -> Iterator[tuple[str, str]]:
+    """(ability, its response where an arm moved a claimed metric as claimed while the knob stood still)."""
+    words, alpha = wording.phrase(findings.study.claim.knob), findings.study.claim.alpha
+    for one in findings.repairs:
         for route in recovery_record.routes(one, alpha):
             yield (
                 f"{route.label}/{route.split}",
                 f"At {words.setting(route.setting)} `{route.arm}` moves {route.metric} as claimed, by"
                 f" {abs(route.gain):.3g}; the ability changes by {route.change:+.3f} (p {route.p:.3g}):"
-                f" {recovery_record.TOLD[route.told]}.",
+                f" {recovery_record.RESPONSES[route.response]}.",
             )
 
 
-def headline(results: Results, stratum: dict[str, Any]) -> list[str]:
+def headline(findings: Findings) -> list[str]:
     """One sentence for the top of the report: what brought back at least half; empty where no arm was run."""
-    found, alpha = chosen(results, stratum), results.study.claim.alpha
-    told = []
-    for label, split in dict.fromkeys((one.label, one.split) for one in found):
-        mine = [one for one in found if (one.label, one.split) == (label, split)]
+    alpha, repaired, record = findings.study.claim.alpha, [], findings.records.repairs
+    for ability, mine in _by_ability(findings).items():
         arms = [_arm(one, alpha) for one in mine if one.kind(alpha) in ("all of it", "at least half")]
-        told.append(
-            f"{label}/{split} by {wording.listed(arms)}" if arms else f"{label}/{split} by nothing that was tried"
-        )
-    steps = results.repairs.steps if results.repairs else 0
-    return [f"Repaired, at least by half, in {steps} further steps: {'; '.join(told)}."] if told else []
+        repaired.append(f"{ability} by {wording.listed(arms)}" if arms else f"{ability} by nothing that was tried")
+    if record is None or not repaired:
+        return []
+    return [f"Repaired, at least by half, in {record.steps} further steps: {'; '.join(repaired)}."]
 
 
 def _share(one: Outcome, alpha: float) -> str:
@@ -112,23 +124,18 @@ def _arm(one: Outcome, alpha: float) -> str:
     return f"`{one.arm}` ({share})" if share else f"`{one.arm}`"
 
 
-def about(results: Results) -> list[tuple[str, str]]:
-    """(arm, what it does)."""
-    return list(results.repairs.arms.items()) if results.repairs else []
-
-
 @styled
-def figure(results: Results, stratum: dict[str, Any]) -> Picture:
-    """Where every arm ends, a panel for each ability."""
-    found, words = chosen(results, stratum), wording.phrase(results.study.claim.knob)
-    abilities = list(dict.fromkeys((one.label, one.split) for one in found))
-    arms = list(dict.fromkeys(one.arm for one in found))
+def figure(findings: Findings) -> Picture:
+    """Where every arm ends, a panel for each ability of a stratum."""
+    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study.claim.knob)
+    abilities = _by_ability(findings)
+    arms = list(dict.fromkeys(one.arm for one in findings.repairs))
     drawn, axes = panels(1, len(abilities), 0.32 * len(arms) + 0.75, sharey=True)
-    for ax, (label, split) in zip(axes[0], abilities, strict=True):
-        mine = {one.arm: one for one in found if (one.label, one.split) == (label, split)}
+    for ax, (ability, outcomes) in zip(axes[0], abilities.items(), strict=True):
+        mine = {one.arm: one for one in outcomes}
         reference = mine[UNCHANGED]
         neutral = float(np.mean(reference.neutral_after))
-        panel, before = drawn.panel(ax, f"{label}/{split}"), float(np.mean(reference.before))
+        panel, before = drawn.panel(ax, ability), float(np.mean(reference.before))
         low, high = neutral - reference.delta, neutral + reference.delta
         ax.axvspan(low, high, color=BAND_TINT, linewidth=0)
         panel.note("neutral ± δ", x=neutral, x_low=low, x_high=high)
@@ -136,8 +143,8 @@ def figure(results: Results, stratum: dict[str, Any]) -> Picture:
         panel.note("before", x=before)
         for row, arm in enumerate(arms):
             if arm in mine:
-                _point(panel, row, mine[arm], mine[arm].kind(results.study.claim.alpha))
-        ax.set_title(f"{label}/{split}, from {words.short(reference.setting)}", fontsize=8.5, loc="left")
+                _point(panel, row, mine[arm], mine[arm].kind(alpha))
+        ax.set_title(f"{ability}, from {words.short(reference.setting)}", fontsize=8.5, loc="left")
         ax.set_xlim(-0.03, 1.03)
     axes[0][0].set_yticks(range(len(arms)))
     axes[0][0].set_yticklabels(arms)

@@ -1,18 +1,17 @@
-"""The tables of a report: rows of strings, computed from the study, its results and its verdicts."""
+"""The tables of a report: rows of strings, computed from the findings in one stratum."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from analysis.design.controls import neutral_value
-from analysis.diagnosis import lead_lag
+from analysis.diagnosis import Findings, lead_lag
 from analysis.report import wording
 from analysis.results.curves import Curve, curve
-from analysis.results.table import Results
 from analysis.stats import summaries
 from analysis.verdicts.claims import Bounds, Judged
 from lab.engine.plan import Plan
@@ -29,7 +28,7 @@ def claim_text(study: Study) -> str:
     return f"Going {way} from its neutral value {claim.knob} {gains}, and does not cost {names}."
 
 
-ALWAYS_SAID = ("seed", "optimizer.learning_rate", "optimizer.name")
+ALWAYS_STATED = ("seed", "optimizer.learning_rate", "optimizer.name")
 
 
 def setting(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -40,7 +39,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     claim, rate, on_axis = study.claim, study.base["optimizer.learning_rate"], {a.knob for a in study.axes}
     fixed = "" if "optimizer.learning_rate" in on_axis else f" {rate:g}"
     optimizer = "optimizer as in the grid" if "optimizer.name" in on_axis else study.base["optimizer.name"]
-    used = {name for cell in study.cells for name in telling(cell)} - {*on_axis, *ALWAYS_SAID}
+    used = {name for cell in study.cells for name in telling(cell)} - {*on_axis, *ALWAYS_STATED}
     others = {name: value for name, value in study.base.items() if name in used}
     everywhere = "".join(f"; {name} {value} in every cell" for name, value in others.items())
     yield (
@@ -118,7 +117,12 @@ def task_row(study: Study, use: TaskUse, example: str) -> dict[str, Any]:
     }
 
 
-def verdict_row(study: Study, one: Judged, primary: list[Bounds]) -> dict[str, Any]:
+def verdict_rows(findings: Findings) -> list[dict[str, Any]]:
+    """A row for each primary claim."""
+    return [_verdict_row(findings.study, one, findings.primary) for one in findings.claims]
+
+
+def _verdict_row(study: Study, one: Judged, primary: Sequence[Bounds]) -> dict[str, Any]:
     """A primary claim; its bounds are the ability's own, which no missing metric makes narrower."""
     words, verdict = wording.phrase(study.claim.knob), one.verdict
     bound = next(b for b in primary if (b.label, b.split) == (one.label, one.split))
@@ -140,10 +144,10 @@ def verdict_row(study: Study, one: Judged, primary: list[Bounds]) -> dict[str, A
     }
 
 
-def sentences(judged: list[Judged]) -> list[tuple[str, str]]:
+def sentences(findings: Findings) -> list[tuple[str, str]]:
     """(claims, sentence), claims about one ability that share a sentence together."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for one in judged:
+    for one in findings.claims:
         groups.setdefault((f"{one.label}/{one.split}", one.verdict.sentence), []).append(one.metric)
     return [(f"{ability} with {wording.listed(metrics)}", text) for (ability, text), metrics in groups.items()]
 
@@ -158,8 +162,12 @@ def _bounds_texts(study: Study, bound: Bounds) -> dict[str, str]:
     return {"free": free, "harmful": "nowhere" if bound.harmful_from is None else words.short(bound.harmful_from)}
 
 
-def bounds_row(study: Study, bound: Bounds) -> dict[str, Any]:
-    """One evaluated split."""
+def bounds_rows(findings: Findings) -> list[dict[str, Any]]:
+    """A row for each evaluated split."""
+    return [_bounds_row(findings.study, bound) for bound in findings.bounds]
+
+
+def _bounds_row(study: Study, bound: Bounds) -> dict[str, Any]:
     neutral_S = bound.ability.values_SxK[:, bound.ability.knob_K == neutral_value(study)]
     return {
         "ability": f"{bound.label}/{bound.split}",
@@ -174,13 +182,12 @@ def bounds_row(study: Study, bound: Bounds) -> dict[str, Any]:
     }
 
 
-def latent_rows(
-    study: Study, results: Results, judged: list[Judged], primary: list[Bounds]
-) -> Iterator[dict[str, Any]]:
+def latent_rows(findings: Findings) -> Iterator[dict[str, Any]]:
     """Each claimed metric at neutral, at the last setting shown free, and at the far end, with the check at N/2."""
+    study, primary = findings.study, findings.primary
     words, neutral = wording.phrase(study.claim.knob), neutral_value(study)
     seen = set()
-    for one in judged:
+    for one in findings.claims:
         if (one.label, one.metric) in seen:
             continue
         seen.add((one.label, one.metric))
@@ -188,8 +195,8 @@ def latent_rows(
         end = float(values_K[-1] if neutral == values_K[0] else values_K[0])
         bound = next(b for b in primary if (b.label, b.split) == (one.label, one.split))
         free = bound.free_until if bound.learned else None
-        half = results.columns.get(f"{one.place}/{one.metric}_half")
-        halves = None if half is None else curve(results, one.stratum, half)
+        half = findings.results.columns.get(f"{one.site}/{one.metric}_half")
+        halves = None if half is None else curve(findings.results, one.stratum, half)
         yield {
             "label": one.label,
             "metric": f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
@@ -213,13 +220,14 @@ def _plain(value: float) -> str:
     return wording.number(value, ",.0f" if 999.5 <= abs(value) < 1e6 else ".3g")
 
 
-def check_rows(results: Results, judged: list[Judged]) -> Iterator[dict[str, str]]:
+def check_rows(findings: Findings) -> Iterator[dict[str, str]]:
     """What the readings of each task rest on."""
-    for place in dict.fromkeys(one.place for one in judged):
-        stratum = next(one.stratum for one in judged if one.place == place)
+    results = findings.results
+    for site in dict.fromkeys(one.site for one in findings.claims):
+        stratum = next(one.stratum for one in findings.claims if one.site == site)
 
-        def spread(name: str, form: str, place=place, stratum=stratum) -> str:
-            values = curve(results, stratum, results.columns[f"{place}/{name}"]).values_SxK
+        def spread(name: str, form: str, site=site, stratum=stratum) -> str:
+            values = curve(results, stratum, results.columns[f"{site}/{name}"]).values_SxK
             values = values[np.isfinite(values)]
             if not len(values):
                 return "—"
@@ -227,7 +235,7 @@ def check_rows(results: Results, judged: list[Judged]) -> Iterator[dict[str, str
             return low if low == high else f"{low} to {high}"
 
         yield {
-            "place": f"{place.label}, {place.read} position, layer {place.layer}",
+            "site": f"{site.label}, {site.read} position, layer {site.layer}",
             "kept": spread("two_nn_kept", ".0%"),
             "classes": spread("classes_present", ".0f"),
             "smallest": spread("class_count_min", ".0f"),
@@ -237,13 +245,14 @@ def check_rows(results: Results, judged: list[Judged]) -> Iterator[dict[str, str
         }
 
 
-def order_rows(study: Study, found: list[lead_lag.Trajectory]) -> list[dict[str, str]]:
+def order_rows(findings: Findings) -> list[dict[str, str]]:
     """What moves first: in the stretch that all settings share, at neutral and at the far end.
 
     Stretches with too few checkpoints for any order are one row an ability.
     """
+    study = findings.study
     words, rows = wording.phrase(study.claim.knob), []
-    for one in lead_lag.shown(found, neutral_value(study)):
+    for one in lead_lag.shown(findings.lead_lag, neutral_value(study)):
         few = {each.pattern for each in one.orders} == {lead_lag.TOO_FEW}
         where = "all, before the knob acts" if one.setting is None else words.short(one.setting)
         where = "each on its own" if few and one.setting is not None else where
@@ -259,23 +268,23 @@ def order_rows(study: Study, found: list[lead_lag.Trajectory]) -> list[dict[str,
             rows += [] if row in rows else [row]
             continue
         for each in one.orders:
-            said = np.isfinite(each.ratio)
+            known = np.isfinite(each.ratio)
             rows.append(
                 {
                     **head,
                     "against": each.against,
                     "other": wording.number(each.against_half, ",.0f"),
                     "half": wording.number(each.ability_half, ",.0f"),
-                    "ratio": f"{each.ratio:.2f} [{each.low:.2f}, {each.high:.2f}]" if said else "—",
+                    "ratio": f"{each.ratio:.2f} [{each.low:.2f}, {each.high:.2f}]" if known else "—",
                     "pattern": each.pattern,
                 }
             )
     return rows
 
 
-def diverged_rows(results: Results) -> Iterator[dict[str, str]]:
-    """The cells whose loss stopped being finite."""
-    study = results.study
-    for cell, step in zip(study.cells, results.diverged_at, strict=True):
+def diverged_rows(findings: Findings) -> Iterator[dict[str, str]]:
+    """The cells of all strata whose loss stopped being finite."""
+    study = findings.study
+    for cell, step in zip(study.cells, findings.results.diverged_at, strict=True):
         if step >= 0:
             yield {"cell": wording.settings_text({a.knob: cell[a.knob] for a in study.axes}), "step": f"{int(step):,}"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.activations.measure import ProbeSite, claim_site
-from analysis.design.controls import strata
+from analysis.diagnosis import Findings
 from analysis.report.event_files import CellRun, Chart, Series, Sweep
 from analysis.report.wording import settings_text
 from analysis.results.curves import curve
@@ -30,16 +30,17 @@ class _Reading:
     claimed: bool
 
 
-def sweep(results: Results, images: Mapping[str, bytes], texts: Mapping[str, str]) -> Sweep:
+def sweep(findings: Findings, images: Mapping[str, bytes], texts: Mapping[str, str]) -> Sweep:
     """The grid's charts: for every reading and knob value the IQM over seeds at each evaluation, quartiles if claimed.
 
     Groups are named after the reading, so that the page has one a task and split; the Custom Scalars page has all knob
     values in one chart, and a chart with quartiles for each. Readings past MAX_TAGS are left out, claimed ones last.
     """
+    results = findings.results
     series: list[Series] = []
     charts: list[Chart] = []
     for reading in sorted(_readings(results.study), key=lambda reading: not reading.claimed):
-        for stratum in strata(results.study):
+        for stratum in findings.strata:
             new_series, new_charts = _group(results, stratum, reading)
             if len(series) + len(new_series) <= MAX_TAGS:
                 series += new_series
@@ -54,12 +55,12 @@ def _readings(study: Study) -> Iterator[_Reading]:
             primary = (use.label, split) in claim.abilities
             yield _Reading(f"ability {use.label} {split} accuracy", f"{use.label}/{split}/exact", primary)
             yield _Reading(f"ability {use.label} {split} logprob", f"{use.label}/{split}/logprob", False)
-    yield from (_Reading(f"latent {p.label} {metric}", f"{p}/{metric}", True) for p, metric in _claimed(study))
+    yield from (_Reading(f"latent {site.label} {metric}", f"{site}/{metric}", True) for site, metric in _claimed(study))
     yield _Reading("training loss", "train/loss", False)
 
 
 def _claimed(study: Study) -> Iterator[tuple[ProbeSite, str]]:
-    """Every place and metric that a primary claim is about."""
+    """Every site and metric that a primary claim is about."""
     for label in dict.fromkeys(label for label, _ in study.claim.abilities):
         for metric, _ in study.claim.gains:
             yield claim_site(study, label), metric
@@ -87,11 +88,11 @@ def _group(results: Results, stratum: dict[str, Any], reading: _Reading) -> tupl
     return series, charts
 
 
-def cells(results: Results) -> list[CellRun]:
-    """A row of the HParams page for each cell: its place in the grid, and its final readings."""
-    study = results.study
+def cells(findings: Findings) -> list[CellRun]:
+    """A row of the HParams page for each cell: its settings, and its final readings."""
+    study, results = findings.study, findings.results
     columns = {f"final/{u.label}/{s}": f"{u.label}/{s}/exact" for u in study.tasks for s in u.splits}
-    columns |= {f"final/{place.label}/{metric}": f"{place}/{metric}" for place, metric in _claimed(study)}
+    columns |= {f"final/{site.label}/{metric}": f"{site}/{metric}" for site, metric in _claimed(study)}
     runs = []
     for index, cell in enumerate(study.cells):
         knobs = {axis.knob: cell[axis.knob] for axis in study.axes}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BLACK, GREY, knob_colours
 from analysis.report.figures import COLUMNS, TRIVIAL, claimed, knob_axis, knob_legend, metric_label, setting_series
@@ -15,25 +16,24 @@ from analysis.report.matched_compute import Matched
 from analysis.results.curves import curve
 from analysis.results.table import Results, shared_evaluations
 from analysis.stats import summaries
-from analysis.verdicts.claims import Bounds, Judged
-from lab.study.spec import Study
 
 
 @styled
-def trajectories(study: Study, results: Results, judged: list[Judged]) -> Picture:
+def trajectories(findings: Findings) -> Picture:
     """Abilities and latents while training: the shared prefix in black, then a line a knob value (IQM over seeds)."""
-    metrics, labels = claimed(judged)
+    study, results, claims = findings.study, findings.results, findings.claims
+    metrics, labels = claimed(claims)
     picture, axes = panels(1 + len(metrics), len(labels), 1.6, sharex=True)
-    one = judged[0]
+    one = claims[0]
     colours = knob_colours(knob_axis(study, one))
     clock = _Clock.of(results.step, shared_evaluations(results, one.stratum))
     for column, label in enumerate(labels):
-        mine = [j for j in judged if j.label == label]
+        mine = [j for j in claims if j.label == label]
         rows = [("exact accuracy\n(share right)", results.ability(label, mine[0].split))]
-        rows += [(metric_label(m), results.latent(mine[0].place, m)) for m, _ in metrics]
+        rows += [(metric_label(m), results.latent(mine[0].site, m)) for m, _ in metrics]
         for row, (text, values) in enumerate(rows):
             ax = axes[row, column]
-            name = f"{label}/{mine[0].split}" if row == 0 else f"{mine[0].place}/{metrics[row - 1][0]}"
+            name = f"{label}/{mine[0].split}" if row == 0 else f"{mine[0].site}/{metrics[row - 1][0]}"
             panel = picture.panel(ax, name)
             _trajectory(panel, results, one.stratum, values, colours, clock)
             if row == 0:
@@ -115,8 +115,9 @@ def _trajectory(
 
 
 @styled
-def compute(results: Results, bounds: list[Bounds], matched: Matched) -> Picture:
+def compute(findings: Findings, matched: Matched) -> Picture:
     """Each primary ability against training FLOPs: a line a setting (IQM over seeds), the matched budget dotted."""
+    results, bounds = findings.results, findings.primary
     columns = min(COLUMNS, len(bounds))
     picture, axes = panels(-(-len(bounds) // columns), columns, 2.2, sharey=True)
     colours, knob = knob_colours(knob_axis(results.study, bounds[0])), results.study.claim.knob

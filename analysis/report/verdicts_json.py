@@ -1,6 +1,6 @@
 """verdicts.json: what the study concluded, for programs to read. Its fields are documented in docs/verdicts.md.
 
-A pure function of the results: no clock, no versions, floats to seven significant digits, missing numbers null.
+A pure function of the findings: no clock, no versions, floats to seven significant digits, missing numbers null.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 
 from analysis.design import interim, selection
 from analysis.design.controls import neutral_value
-from analysis.diagnosis import diagnose, lead_lag
+from analysis.diagnosis import Diagnosis, Findings, Trajectory
 from analysis.results.recovery_record import Repairs, routes
-from analysis.results.table import Results
 from analysis.stats import break_test
 from analysis.verdicts.claims import Bounds, Judged
 
 SCHEMA = 1  # raised when a field changes its meaning or goes away; new fields don't raise it
 
 
-def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> dict[str, Any]:
+def document(findings: Findings) -> dict[str, Any]:
     """The file's content as plain JSON values."""
-    study, claim = results.study, results.study.claim
+    results, study, claim = findings.results, findings.study, findings.study.claim
+    records = findings.records
     return plain(
         {
             "schema": SCHEMA,
@@ -50,20 +50,20 @@ def document(results: Results, judged: list[Judged], bounds: list[Bounds]) -> di
                 for cell, step in zip(study.cells, results.diverged_at, strict=True)
                 if step >= 0
             ],
-            "refinement": interim.document(results.looks, claim.alpha) if results.looks else None,
-            "tuned": selection.document(results.tuning) if results.tuning else [],
-            "claims": [_claim(one) for one in judged],
-            "bounds": [_bounds(one) for one in bounds],
-            "repairs": [] if results.repairs is None else list(_repairs(results.repairs, claim.alpha)),
-            "labels": [_label(one) for one in diagnose.diagnose(results, judged, bounds)],
-            "trajectories": [_trajectory(one) for one in lead_lag.trajectories(results, judged, bounds)],
+            "refinement": interim.document(records.looks, claim.alpha) if records.looks else None,
+            "tuned": selection.document(records.tuning) if records.tuning else [],
+            "claims": [_claim(one) for one in findings.claims],
+            "bounds": [_bounds(one) for one in findings.bounds],
+            "repairs": list(_repairs(records.repairs, claim.alpha)) if records.repairs else [],
+            "labels": [_diagnosis(one) for one in findings.diagnoses],
+            "trajectories": [_trajectory(one) for one in findings.lead_lag],
         }
     )
 
 
-def text(results: Results, judged: list[Judged], bounds: list[Bounds]) -> str:
+def text(findings: Findings) -> str:
     """The file's text: strict JSON."""
-    return json.dumps(document(results, judged, bounds), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(document(findings), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _claim(one: Judged) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _claim(one: Judged) -> dict[str, Any]:
         "ability": f"{one.label}/{one.split}",
         "metric": one.metric,
         "sign": one.sign,
-        "place": str(one.place),
+        "place": str(one.site),
         "stratum": one.stratum,
         "adjusted_p": one.adjusted_p,
         **asdict(one.verdict),
@@ -91,11 +91,11 @@ def _bounds(one: Bounds) -> dict[str, Any]:
     }
 
 
-def _label(one: diagnose.Label) -> dict[str, Any]:
+def _diagnosis(one: Diagnosis) -> dict[str, Any]:
     return {
-        "ability": f"{one.label}/{one.split}",
+        "ability": f"{one.task}/{one.split}",
         "stratum": one.stratum,
-        "name": one.name,
+        "name": one.cause,
         "status": one.status,
         "at": one.at,
         "evidence": one.evidence,
@@ -128,13 +128,13 @@ def _repairs(repairs: Repairs, alpha: float) -> Iterator[dict[str, Any]]:
                 for metric, (neutral, unchanged, arm) in one.latents.items()
             ],
             "second_routes": [
-                {"metric": route.metric, "gain": route.gain, "change": route.change, "told": route.told, "p": route.p}
-                for route in routes(one, alpha)
+                {"metric": r.metric, "gain": r.gain, "change": r.change, "told": r.response, "p": r.p}
+                for r in routes(one, alpha)
             ],
         }
 
 
-def _trajectory(one: lead_lag.Trajectory) -> dict[str, Any]:
+def _trajectory(one: Trajectory) -> dict[str, Any]:
     return {
         "ability": f"{one.label}/{one.split}",
         "stratum": one.stratum,

@@ -12,8 +12,8 @@ import numpy as np
 
 from analysis.design import interim, selection
 from analysis.design.controls import neutral_value
+from analysis.diagnosis import Findings
 from analysis.metrics.registry import METRICS
-from analysis.results.table import Results
 from analysis.stats import break_test
 from analysis.verdicts.claims import Bounds, Judged
 from lab.engine.plan import Plan
@@ -33,7 +33,7 @@ class Phrase:
 PHRASES = {
     "prune.sparsity": Phrase("Pruning", lambda v: f"{_percent(v)} sparsity", lambda v: _percent(v)),
 }
-# Marks beside the colours, so that a verdict can be told without seeing them.
+# Marks in addition to the colours, so that a verdict can be recognized without seeing them.
 MARKS = {
     "transfers": ("good", "✓"),
     "never transferred": ("flat", "="),
@@ -51,7 +51,7 @@ MEANING = {
     " evidence of absence",
     "no latent gain": "the metric is not shown to move as claimed over the whole range",
     "harms from the start": "ability falls by more than δ before the first break that can be tested",
-    "reversal": "up to the break ability loses less than δ, after it ability falls while the metric goes on gaining",
+    "reversal": "up to the break ability loses less than δ, after it ability falls while the metric continues to gain",
     "stall": "metric and ability rise together up to the break; after it the metric rises and ability hardly follows",
     "scale-dependent": "a stall for the metric as given that does not survive its log or its ranks",
     "never transferred": "the metric gains and ability is shown to change by less than δ over the whole range",
@@ -97,19 +97,13 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     )
 
 
-def answers(study: Study, bounds: list[Bounds], judged: list[Judged]) -> list[str]:
-    """The answer in a few sentences: the bounds of the primary abilities, then latents and breaks.
-
-    Args:
-      study: the study.
-      bounds: one stratum's primary bounds.
-      judged: the same stratum's claims.
-    """
-    groups: dict[str, list[str]] = {}
-    for bound in bounds:
+def answers(findings: Findings) -> list[str]:
+    """The answer of one stratum in a few sentences: the bounds of the primary abilities, then latents and breaks."""
+    study, groups = findings.study, {}
+    for bound in findings.primary:
         groups.setdefault(_outcome(study, bound), []).append(f"{bound.label}/{bound.split}")
     sentences = [text.replace("{abilities}", listed(names)) for text, names in groups.items()]
-    return [*sentences, *_latent_sentence(study, judged), *_break_sentence(study, judged)]
+    return [*sentences, *_latent_sentence(study, findings.claims), *_break_sentence(study, findings.claims)]
 
 
 def learned(study: Study, bound: Bounds) -> str:
@@ -123,12 +117,13 @@ def learned(study: Study, bound: Bounds) -> str:
 
 
 def _outcome(study: Study, bound: Bounds) -> str:
-    """The sentence about one ability, with a place left for the names of all that share it."""
+    """The sentence about one ability, with a gap for the names of all that share it."""
     words, neutral = phrase(study.claim.knob), neutral_value(study)
     status = learned(study, bound)
     if status == "not learned":
         return (
-            "Not learned: {abilities}. The neutral cells are not shown to beat the trivial baseline: nothing is said."
+            "Not learned: {abilities}. The neutral cells are not shown to beat the trivial baseline: nothing is"
+            " concluded."
         )
     if status == "too few seeds" or bound.free_until is None:
         least = break_test.least_seeds(study.claim.alpha)["bounds"]
@@ -147,19 +142,19 @@ def _outcome(study: Study, bound: Bounds) -> str:
     return f"{free} and shown harmful from {since}; between them nothing is known."
 
 
-def _latent_sentence(study: Study, judged: list[Judged]) -> list[str]:
+def _latent_sentence(study: Study, claims: Sequence[Judged]) -> list[str]:
     """Which claimed gains are shown, over the whole range of the knob."""
     alpha, groups = study.claim.alpha, {}
     for metric, sign in study.claim.gains:
-        mine = {j.label: j.verdict.p_values.get("latent gain") for j in judged if j.metric == metric}
+        mine = {j.label: j.verdict.p_values.get("latent gain") for j in claims if j.metric == metric}
         shown = [label for label, p in mine.items() if p is not None and p <= alpha]
         tested = [label for label, p in mine.items() if p is not None]
         if tested:
             where = f"{'' if shown == tested else 'only '}on {listed(shown)}" if shown else ""
             groups.setdefault(where, []).append(f"{metric} {'rises' if sign > 0 else 'falls'}")
     shown = [f"that {listed(metrics)} {where}" for where, metrics in groups.items() if where]
-    told = [f"Over the whole range it is shown {listed(shown)}."] if shown else []
-    return told + ([f"It is nowhere shown that {' or '.join(groups[''])}."] if "" in groups else [])
+    sentences = [f"Over the whole range it is shown {listed(shown)}."] if shown else []
+    return sentences + ([f"It is nowhere shown that {' or '.join(groups[''])}."] if "" in groups else [])
 
 
 def break_text(words: Phrase, verdict: break_test.Verdict) -> str:
@@ -172,39 +167,39 @@ def break_text(words: Phrase, verdict: break_test.Verdict) -> str:
     return f"{place} [{words.short(verdict.break_interval[0])}, {words.short(verdict.break_interval[1])}]"
 
 
-def _break_sentence(study: Study, judged: list[Judged]) -> list[str]:
+def _break_sentence(study: Study, claims: Sequence[Judged]) -> list[str]:
     """Where latent gain stops becoming ability, by ability, whatever the metric."""
     words, found = phrase(study.claim.knob), {}
-    for one in judged:
+    for one in claims:
         if one.verdict.break_at is not None:
             at = f"{one.label}/{one.split} at {break_text(words, one.verdict)} ({one.verdict.kind})"
             found.setdefault(at, []).append(one.metric)
     if found:
         every = len(study.claim.gains)
-        told = [at if len(metrics) == every else f"{at} against {listed(metrics)}" for at, metrics in found.items()]
-        return [f"Latent gain stops becoming ability for {'; for '.join(told)}."]
-    kinds = {j.verdict.kind for j in judged}
+        breaks = [at if len(metrics) == every else f"{at} against {listed(metrics)}" for at, metrics in found.items()]
+        return [f"Latent gain stops becoming ability for {'; for '.join(breaks)}."]
+    kinds = {j.verdict.kind for j in claims}
     if "underpowered" in kinds and kinds <= {"underpowered", "not learned"}:
         return ["Every break test that could be made is underpowered: no break is shown, and none is excluded."]
     return ["No break is shown."]
 
 
-def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
+def limits(findings: Findings, plan: Plan) -> list[str]:
     """What a reader must not conclude, computed from the study."""
-    study, claim = plan.study, plan.study.claim
+    study, claim, records = findings.study, findings.study.claim, findings.records
     seeds = len({cell["seed"] for cell in study.cells})
     least, error = break_test.least_seeds(claim.alpha), 0.5 / math.sqrt(study.eval_examples)
-    rules = sorted({one.verdict.alpha_rule for one in judged})
+    rules = sorted({one.verdict.alpha_rule for one in findings.claims})
     settings = len({float(cell[claim.knob]) for cell in study.cells})
-    told = [*selection.sentences(results.tuning, claim.knob)]
+    sentences = [*selection.sentences(records.tuning, claim.knob)]
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
         rate = study.base["optimizer.learning_rate"]
-        told.append(
+        sentences.append(
             f"One learning rate ({rate:g}) at every value of {claim.knob}, not retuned: a setting that looks harmful"
             " may only want another rate."
         )
-    told += [interim.sentence(results.looks, claim.alpha)] if results.looks else []
-    told += [
+    sentences += [interim.sentence(records.looks, claim.alpha)] if records.looks else []
+    sentences += [
         f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}. Showing a bound takes at least"
         f" {least['bounds']} seeds, a reversal {least['reversal']}, a stall {least['stall']}. More seeds narrow the"
         " range between 'shown free' and 'shown harmful'.",
@@ -217,31 +212,32 @@ def limits(plan: Plan, results: Results, judged: list[Judged]) -> list[str]:
         f" is up to {error:.3f}.",
         "The figures' intervals are percentile bootstraps of the interquartile mean; with few seeds they are somewhat"
         " too short. No verdict rests on them.",
-        f"Adjusted p-values control the false discovery rate over the {len(judged)} primary claims"
+        f"Adjusted p-values control the false discovery rate over the {len(findings.claims)} primary claims"
         " (Benjamini–Hochberg). Claims about one ability share its data, so they are not independent evidence.",
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
         f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
         f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the"
-        " same for all cells of a seed; another layer may say otherwise.",
+        " same for all cells of a seed; another layer may read differently.",
         *_schedule_limit(study),
         "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
         " would need an intervention on the latent itself.",
     ]
-    told += [f"{name}: {METRICS[name].trap}." for name, _ in claim.gains]
-    lost = int((results.diverged_at >= 0).sum())
+    sentences += [f"{name}: {METRICS[name].trap}." for name, _ in claim.gains]
+    lost = int((findings.results.diverged_at >= 0).sum())
     if lost:
-        told.append(f"{lost} of {len(study.cells)} cells diverged and are left out from the step at which they did.")
+        diverged = "diverged and is" if lost == 1 else "diverged and are"
+        sentences.append(f"{lost} of {len(study.cells)} cells {diverged} left out from that step on.")
     layout = plan.layout
-    told.append(
+    sentences.append(
         f"The numbers repeat bit for bit on the same layout ({layout.devices} {layout.platform} devices,"
         f" {layout.width} cells at a time) and software; on other hardware they differ by rounding, which training"
         " amplifies."
     )
-    return told
+    return sentences
 
 
 def _schedule_limit(study: Study) -> list[str]:
-    """How much learning is left once the knob acts: what is free depends on it."""
+    """How much learning is left once the knob acts: the free range depends on it."""
     if study.schedule.name == "constant":
         return []
     stage = study.stages[study.acts_from[study.claim.knob]]
@@ -253,19 +249,20 @@ def _schedule_limit(study: Study) -> list[str]:
     ]
 
 
-def cautions(study: Study, results: Results, judged: list[Judged]) -> list[str]:
-    """What makes latent readings of a place hard to trust, seen from the readings themselves.
+def cautions(findings: Findings) -> list[str]:
+    """What makes latent readings of a probe site hard to trust, seen from the readings themselves.
 
     Few distinct inputs let a reading fit single points: the scatter within classes then has too few directions for the
     width (the trace of its inverse explodes), and a probe can memorize.
     """
+    study = findings.study
     needed, found = 8 * study.spec.width, []
-    for place in dict.fromkeys(one.place for one in judged):
-        kept = results.columns[f"{place}/two_nn_kept"][:, -1]
+    for site in dict.fromkeys(one.site for one in findings.claims):
+        kept = findings.results.columns[f"{site}/two_nn_kept"][:, -1]
         kept = kept[np.isfinite(kept)]
         distinct = round(float(np.median(kept)) * study.probe_examples) if len(kept) else needed
         if distinct < needed:
-            found.append(f"{place.label} ({distinct})")
+            found.append(f"{site.label} ({distinct})")
     if not found:
         return []
     return [

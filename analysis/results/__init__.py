@@ -1,1 +1,20 @@
-"""What was measured of a study, as arrays with a row for each cell and evaluation."""
+"""What was measured of a study, as arrays with a row for each cell and evaluation; and the records of later stages."""
+
+from analysis.results.costs import Costs
+from analysis.results.curves import Curve, curve
+from analysis.results.density import Density
+from analysis.results.records import NO_RECORDS, Records
+from analysis.results.table import Results, collect, shared_evaluations, to_csv
+
+__all__ = [
+    "NO_RECORDS",
+    "Costs",
+    "Curve",
+    "Density",
+    "Records",
+    "Results",
+    "collect",
+    "curve",
+    "shared_evaluations",
+    "to_csv",
+]

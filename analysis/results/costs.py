@@ -24,7 +24,7 @@ COLUMNS = ("parameters", "active_parameters", "flops_per_example", "training_flo
 
 @dataclass(frozen=True)
 class Costs:
-    """Readings of every cell at every kept step, see `lab.engine.flops` for what is counted.
+    """Costs of every cell at every kept step; `lab.engine.flops` says what is counted.
 
     Attributes:
       parameters: int[C, E], of the cell's own model.
@@ -39,14 +39,9 @@ class Costs:
     flops_per_example: np.ndarray
     training_flops: np.ndarray
 
-    def row(self, cell: int, evaluation: int) -> list[str]:
-        """What results.csv has of it, in the order of COLUMNS."""
-        values = (getattr(self, name)[cell, evaluation] for name in COLUMNS)
-        return [str(v) if isinstance(v, np.integer) else f"{v:.7g}" for v in values]
-
 
 def count(plan: Plan, store: Store) -> Costs:
-    """Read the kept checkpoints of a finished study."""
+    """Count them in the kept checkpoints of a finished study."""
     study = plan.study
     evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]
     shape = (len(study.cells), len(evaluations))

@@ -23,7 +23,7 @@ class Curve:
 
 
 def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluation: int = -1) -> Curve:
-    """One column of the results over knob and seed; diverged cells are missing.
+    """One column of the results over knob and seed; NaN where a cell had diverged.
 
     Args:
       results: the study's results.
@@ -39,6 +39,6 @@ def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluat
     for i in inside:
         cell, step = study.cells[i], results.step[evaluation]
         if results.diverged_at[i] < 0 or results.diverged_at[i] >= step:
-            place = np.searchsorted(seed_S, cell["seed"]), np.searchsorted(knob_K, float(cell[knob]))
-            values[place] = column[i, evaluation]
+            at = np.searchsorted(seed_S, cell["seed"]), np.searchsorted(knob_K, float(cell[knob]))
+            values[at] = column[i, evaluation]
     return Curve(knob_K, seed_S, values)

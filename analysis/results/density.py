@@ -7,13 +7,12 @@ Shape letters: C cells, K kernels.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lab.engine.plan import Plan
 from lab.mechanisms import knobs
@@ -59,15 +58,15 @@ def count(plan: Plan, store: Store) -> Density | None:
 
 def to_csv(study: Study, density: Density) -> str:
     """A row for each cell and kernel: the axes' settings, the weights that aren't zero, and all of them."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    axes = [axis.knob for axis in study.axes]
-    writer.writerow(["cell", *axes, "kernel", "nonzero", "weights"])
-    for cell, nonzero_K in zip(study.cells, density.nonzero_CxK, strict=True):
-        key, settings = study.key(cell, len(study.stages) - 1), [cell[name] for name in axes]
-        for kernel in zip(density.kernels, nonzero_K.tolist(), density.size_K.tolist(), strict=True):
-            writer.writerow([key, *settings, *kernel])
-    return out.getvalue()
+    axes, last = [axis.knob for axis in study.axes], len(study.stages) - 1
+    rows = [
+        [study.key(cell, last), *(cell[name] for name in axes), *kernel]
+        for cell, nonzero_K in zip(study.cells, density.nonzero_CxK, strict=True)
+        for kernel in zip(density.kernels, nonzero_K.tolist(), density.size_K.tolist(), strict=True)
+    ]
+    # Objects, so that a setting is printed as the study has it, be it a name, a whole number or another.
+    frame = pd.DataFrame(rows, columns=["cell", *axes, "kernel", "nonzero", "weights"], dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def table(study: Study, density: Density | None, stratum: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What interventions found, kept beside a study: interventions.json, which its labels read where it is there.
+"""What edits of activations showed, kept in the study's directory: interventions.json, which the diagnosis reads.
 
-Cells are named by content, so that what was found on other checkpoints is never taken for these. The file can be
-deleted; `python -m analysis.causal` writes it anew.
+Cells are named by content, so that readings of other checkpoints are never taken for these. The file can be deleted;
+`python -m analysis.causal` writes it again.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from analysis.activations.measure import ProbeSite, claim_site
+from lab.storage.files import write_atomically
 from lab.study.spec import Study
 
 FILE = "interventions.json"
-VERSION = 1  # raised whenever the same checkpoint would be judged otherwise
+VERSION = 1  # raised whenever the same checkpoint would read differently
 
 
-def save(directory: Path, study: Study, place: ProbeSite, factor: str, readings: Mapping[str, np.ndarray]) -> None:
-    """Keep the readings of a study's last step, float64[cells] by name, beside those of other places.
+def save(directory: Path, study: Study, site: ProbeSite, factor: str, readings: Mapping[str, np.ndarray]) -> None:
+    """Keep the readings of a study's last step, float64[cells] by name, together with those of other sites.
 
     Raises:
       OSError: if the directory can't be written to.
@@ -28,16 +29,14 @@ def save(directory: Path, study: Study, place: ProbeSite, factor: str, readings:
     kept = _read(directory / FILE)
     cells = [study.key(cell, len(study.stages) - 1) for cell in study.cells]
     of_cells = {name: dict(zip(cells, values.tolist(), strict=True)) for name, values in readings.items()}
-    kept[_name(place, factor)] = of_cells
-    partial = directory / f"{FILE}.partial"
-    partial.write_text(json.dumps({"version": VERSION, "places": kept}, indent=1))
-    partial.replace(directory / FILE)
+    kept[_name(site, factor)] = of_cells
+    write_atomically(directory / FILE, json.dumps({"version": VERSION, "places": kept}, indent=1))
 
 
 def load(directory: Path, study: Study) -> dict[str, np.ndarray]:
-    """`<label>/<reading>` -> float64[cells], where the claims are read and of the factor that the study probes.
+    """`<task>/<reading>` -> float64[cells], at the site of the claims and for the factor that the study probes.
 
-    NaN for cells on which nothing was tried; nothing at all where there is no such file, or one of another version.
+    NaN for cells whose activations were not edited; empty where there is no such file, or one of another version.
     """
     kept, found = _read(directory / FILE), {}
     cells = [study.key(cell, len(study.stages) - 1) for cell in study.cells]
@@ -49,8 +48,8 @@ def load(directory: Path, study: Study) -> dict[str, np.ndarray]:
     return found
 
 
-def _name(place: ProbeSite, factor: str) -> str:
-    return f"{place}/{factor}"
+def _name(site: ProbeSite, factor: str) -> str:
+    return f"{site}/{factor}"
 
 
 def _read(path: Path) -> dict[str, dict[str, dict[str, float]]]:

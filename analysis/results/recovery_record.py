@@ -1,8 +1,8 @@
-"""What interventions recovered: abilities of cells that went on from where an ability was lost, beside their controls.
+"""What a repair recovered: abilities of cells trained further from where an ability was lost, and of their controls.
 
-Everything is paired by seed. What an arm recovers is counted against the cells that went on unchanged for as many
-steps; what going on itself recovers, against the checkpoint that all went on from. What was lost is counted against
-neutral cells at the same age. Numbers come from `analysis.repair.branch_study`; they are kept in
+Everything is paired by seed. What an arm recovers is counted against the same cells trained further unchanged for as
+many steps; what that further training itself recovers, against the checkpoint that all arms start from. What was lost
+is counted against neutral cells at the same age. Numbers come from `analysis.repair.branch_study`; they are kept in
 <workdir>/repair/repair.json.
 
 Shape letter: S seeds.
@@ -21,20 +21,21 @@ import numpy as np
 
 from analysis.stats import summaries
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
+from lab.storage.files import write_atomically
 from lab.study.spec import Study
 
 FILE = Path("repair") / "repair.json"
 UNCHANGED = "continue"  # the arm that all others are compared with
-SHARE = 0.5  # of what was lost: what a label asks to be recovered (SCIENCE: at least half)
+SHARE = 0.5  # of what was lost: what a diagnosis asks to be recovered (SCIENCE: at least half)
 KINDS = {
     "all of it": "at least half is shown to come back, and what remains lost to be below δ",
     "at least half": "at least half of what was lost is shown to come back",
     "some of it": "a recovery is shown, but neither that it is half nor that it is all",
-    "worse than unchanged": "it is shown to end more than δ below the cells that went on unchanged (`continue`: below"
-    " the checkpoint)",
+    "worse than unchanged": "it is shown to end more than δ below the cells trained further unchanged (`continue`:"
+    " below the checkpoint)",
     "not shown": "no recovery is shown; with these seeds that is no evidence of none",
     "less than half": "what comes back, if anything, is shown to be less than half",
-    "nothing left": "cells that went on unchanged are not shown to lack anything, and shown to lack less than δ",
+    "nothing left": "cells trained further unchanged are not shown to lack anything, and shown to lack less than δ",
 }
 
 
@@ -48,11 +49,11 @@ class Outcome:
       delta: the change that counts, in units of the ability.
       arm: its name, one of `analysis.repair.arms.ARMS`.
       seeds: the S seeds that all the cells below have.
-      before: ability at the checkpoint that the arm goes on from, [S].
+      before: ability at the checkpoint that the arm starts from, [S].
       after: at the end of the arm, [S].
       unchanged: at the end of the arm that changes nothing, [S].
       neutral_before, neutral_after: of neutral cells, at the checkpoint and after as many steps unchanged, [S].
-      latents: claimed metric -> its mean in the neutral cells that went on, in the unchanged ones, and in this arm.
+      latents: claimed metric -> its mean in the neutral cells trained further, in the unchanged ones, and in this arm.
       moved: claimed metric -> this arm minus unchanged, [S], signed so that above 0 is the claimed gain; of arms that
         leave the claim's knob where it was, see `routes`.
     """
@@ -114,14 +115,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Route:
-    """A latent metric moved by other means than the claim's knob, and what the ability did: do(M) by a second route.
+    """A latent metric moved by other means than the claim's knob, and the ability's response: do(M) by a second route.
 
     Attributes:
       arm, metric: what moved which metric.
       label, split, stratum, setting: the ability, and where the knob stood.
       gain: mean move of the metric, above 0 where it is the claimed gain.
       change: mean change of the ability.
-      p: the p-value of what is told of the ability; `told` is one of `TOLD`.
+      p: the p-value of the response, or the smallest of all three where none is shown.
+      response: what the ability is shown to do, one of `RESPONSES`.
     """
 
     arm: str
@@ -133,10 +135,10 @@ class Route:
     gain: float
     change: float
     p: float
-    told: str
+    response: str
 
 
-TOLD = {
+RESPONSES = {
     "stays": "the ability is shown to stay within δ, so the metric's gain is not shown to carry it",
     "rises": "the ability is shown to rise by more than δ with it",
     "falls": "the ability is shown to fall by more than δ although the metric gains",
@@ -147,23 +149,23 @@ TOLD = {
 def routes(one: Outcome, alpha: float) -> Iterator[Route]:
     """The claimed metrics that an arm is shown to move as claimed while the claim's knob stays, each with the ability.
 
-    A gain that carries an ability should carry it whoever brings it about; that the ability rises, too, shows no more
-    than that the arm moves both.
+    A gain that carries an ability should carry it by whatever means it is brought about; that the ability rises, too,
+    shows no more than that the arm moves both.
     """
     for metric, values in one.moved.items():
         measured_S = np.isfinite(values)
         moved, change_S, delta = np.asarray(values)[measured_S], one.recovered_S[measured_S], one.delta
         if _positive(moved) > alpha:
             continue
-        told = {
+        p_of = {
             "stays": max(_positive(delta - change_S), _positive(delta + change_S)),
             "rises": _positive(change_S - delta),
             "falls": _positive(-change_S - delta),
         }
-        kind = next((name for name, p in told.items() if p <= alpha), "open")
+        response = next((name for name, p in p_of.items() if p <= alpha), "open")
         where = (one.label, one.split, one.stratum, one.setting)
-        p = told.get(kind, min(told.values()))
-        yield Route(one.arm, metric, *where, float(np.mean(moved)), float(np.mean(change_S)), p, kind)
+        p = p_of.get(response, min(p_of.values()))
+        yield Route(one.arm, metric, *where, float(np.mean(moved)), float(np.mean(change_S)), p, response)
 
 
 def _positive(values_S: np.ndarray) -> float:
@@ -199,7 +201,7 @@ class Repairs:
       steps: of each arm, the unchanged one included.
       arms: arm's name -> what it changes at which setting, in words.
       outcomes: a record for each ability, setting and arm.
-      parents: keys of the study's cells that arms went on from.
+      parents: keys of the study's cells that arms start from.
     """
 
     steps: int
@@ -219,9 +221,7 @@ class Repairs:
 def write(workdir: Path, repairs: Repairs) -> Path:
     """Keep the outcomes in a work directory. Returns the file's path."""
     path = workdir / FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(repairs), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, json.dumps(asdict(repairs), indent=1, sort_keys=True) + "\n")
     return path
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.activations import linear_maps
 from analysis.activations.measure import Measurer, ProbeSite, probe_sites
-from analysis.design import interim as looks
 from analysis.design.controls import matched_controls
-from analysis.design.interim import InterimAnalyses
-from analysis.design.selection import Tuning
-from analysis.results import costs, intervention_record
+from analysis.results import costs
 from analysis.results.costs import Costs
 from analysis.results.density import Density, count
-from analysis.results.recovery_record import Repairs, read
 from lab.engine.plan import Node, Plan
 from lab.mechanisms.knobs import telling
 from lab.storage import checkpoint
@@ -36,18 +32,13 @@ class Results:
       stage: the stage's name of each evaluation.
       columns: name -> float64[cells, E]; abilities are '<task>/<split>/exact' and '/logprob', latents
         '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the mean loss of the call that ended at the step. Where
-        claims are read, '<place>/image_r2' at the last evaluation: how far a cell's states and those of the neutral
+        claims are read, '<site>/image_r2' at the last evaluation: how far a cell's states and those of the neutral
         cell of its seed are linear images of each other (see `analysis.activations.linear_maps`).
       diverged_at: int[cells], the step at which a cell's loss was first not finite; -1 for the others.
       shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix, ''
         where there are none yet.
       density: of the kernels at the end; None for a study that doesn't prune.
       costs: parameters and FLOPs; None where there are no checkpoints to count them in.
-      repairs: what interventions recovered; None where none were run.
-      looks: at which seeds a refined study was looked at; None for one that wasn't.
-      tuning: what was chosen where a knob is tuned away: `study` then holds the chosen cells only.
-      interventions: `<label>/<reading>` -> float64[cells] at the last step, where any were tried;
-        `analysis.results.intervention_record`.
     """
 
     study: Study
@@ -58,18 +49,14 @@ class Results:
     shared: tuple[tuple[str, ...], ...]
     density: Density | None = None
     costs: Costs | None = None
-    repairs: Repairs | None = None
-    looks: InterimAnalyses | None = None
-    tuning: Tuning | None = None
-    interventions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
-        """float64[cells, E]."""
+        """An ability's reading: float64[cells, E]."""
         return self.columns[f"{label}/{split}/{reading}"]
 
-    def latent(self, place: ProbeSite, metric: str) -> np.ndarray:
-        """float64[cells, E]."""
-        return self.columns[f"{place}/{metric}"]
+    def latent(self, site: ProbeSite, metric: str) -> np.ndarray:
+        """A latent metric at a probe site: float64[cells, E]."""
+        return self.columns[f"{site}/{metric}"]
 
 
 def shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
@@ -84,10 +71,18 @@ def shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
     return int(np.argmin([*same_E, False]))
 
 
-def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> Results:
+def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[[int, int], object]) -> Results:
     """Read the histories of a study and measure the latents of every kept checkpoint.
 
     Of a study that isn't finished: NaN where a cell's stage is still to come, and neither density nor costs.
+
+    Args:
+      plan, store: of the study.
+      measurer: reads latents off checkpoints.
+      on_progress: called with (cells measured, cells to measure).
+
+    Raises:
+      DamagedCheckpoint: for one that can't be read.
     """
     study = plan.study
     nodes = [[n for n in row if n.key in store.nodes] for row in plan.nodes_of_cells()]
@@ -126,9 +121,6 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Any) -> R
         shared=tuple(tuple(row[s].key if s < len(row) else "" for s, _ in evaluations) for row in nodes),
         density=count(plan, store) if finished else None,
         costs=costs.count(plan, store) if finished else None,
-        repairs=read(store.workdir, study) if finished else None,
-        looks=looks.of(looks.read(store.workdir), study),
-        interventions=intervention_record.load(store.workdir, study),
     )
 
 
@@ -162,8 +154,8 @@ def _recorded(history: dict[str, np.ndarray], row: int, step: int, names: list[s
 
 def _measured(study: Study, readings: dict[str, np.ndarray]) -> dict[str, float]:
     return {
-        f"{place}/{name}": float(values[index])
-        for index, place in enumerate(probe_sites(study))
+        f"{site}/{name}": float(values[index])
+        for index, site in enumerate(probe_sites(study))
         for name, values in readings.items()
     }
 
@@ -171,29 +163,30 @@ def _measured(study: Study, readings: dict[str, np.ndarray]) -> dict[str, float]
 def to_csv(results: Results) -> str:
     """The table as text: knobs, seed, stage, step, divergence, costs, then every ability and latent reading.
 
-    Of the knobs, those that are an axis or do something in some cell.
+    A row for each cell and evaluation, numbers to seven significant digits, empty where there is none. Of the knobs,
+    those that are an axis or do something in some cell.
     """
-    study = results.study
+    study, (cells, evaluations) = results.study, (len(results.study.cells), len(results.step))
     turned = {axis.knob for axis in study.axes}.union(*(telling(cell) for cell in study.cells))
     knobs = [name for name in study.base if name in turned and name != "seed"]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    named = costs.COLUMNS if results.costs else ()
-    writer.writerow(["cell", *knobs, "seed", "stage", "step", "diverged_at", "trained_as", *named, *results.columns])
-    for index, cell in enumerate(study.cells):
-        key = study.key(cell, len(study.stages) - 1)
-        settings = [_text(cell[name]) for name in knobs]
-        for at, step in enumerate(results.step):
-            diverged = results.diverged_at[index] if 0 <= results.diverged_at[index] < step else ""
-            spent = results.costs.row(index, at) if results.costs else []
-            values = [*spent, *(_text(column[index, at]) for column in results.columns.values())]
-            writer.writerow(
-                [key, *settings, cell["seed"], results.stage[at], step, diverged, results.shared[index][at], *values]
-            )
-    return out.getvalue()
+    last = len(study.stages) - 1
+    of_cell = {"cell": [study.key(cell, last) for cell in study.cells]}
+    of_cell |= {name: _settings([cell[name] for cell in study.cells]) for name in knobs}
+    of_cell |= {"seed": [cell["seed"] for cell in study.cells]}
+    columns: dict[str, Any] = {name: np.repeat(values, evaluations) for name, values in of_cell.items()}
+    columns["stage"] = list(results.stage) * cells
+    columns["step"] = np.tile(results.step, cells)
+    diverged_R = np.repeat(results.diverged_at, evaluations)
+    known_R = (diverged_R >= 0) & (diverged_R < columns["step"])
+    columns["diverged_at"] = pd.array(diverged_R, dtype="Int64")
+    columns["diverged_at"][~known_R] = pd.NA
+    columns["trained_as"] = [key for row in results.shared for key in row]
+    if results.costs:
+        columns |= {name: getattr(results.costs, name).ravel() for name in costs.COLUMNS}
+    columns |= {name: values.ravel() for name, values in results.columns.items()}
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n", float_format="%.7g")
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if np.isnan(value) else f"{float(value):.7g}"
+def _settings(values: list[Any]) -> np.ndarray:
+    """A knob's settings as a column: names as they are, numbers as float64."""
+    return np.asarray(values, object if any(isinstance(value, str) for value in values) else float)

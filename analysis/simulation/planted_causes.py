@@ -3,7 +3,7 @@
     python -m analysis.simulation.planted_causes [--only=NAME,…] [--replicates=N]
 
 Trains every study of ablations/planted.py with its repairs (each in a process of its own; rerunning resumes), reads the
-verdicts.json of each, and prints two tables in Markdown: which labels the diagnosis gave for which planted cause, and
+verdicts.json of each, and prints two tables in Markdown: which causes the diagnosis found for each planted one, and
 what it said of studies in which nothing was planted; and how far it missed the break that is known from counting.
 `--replicates=R` plants every cause R times, in other seeds.
 """
@@ -22,10 +22,8 @@ from typing import Any
 from scipy import stats
 
 from analysis import study as library
-from analysis.diagnosis import diagnose
-from analysis.results.table import Results
-from analysis.verdicts import claims
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.diagnosis import CAUSES, Findings, find
+from analysis.results import Results
 from lab.errors import Parser, UserError, command, nearest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +92,7 @@ def found_in(truth: str, verdicts: dict[str, Any]) -> Found:
 
 def matrix(found: Sequence[Found]) -> str:
     """The confusion matrix as a Markdown table: planted causes down, labels across, bold where it was planted."""
-    names = [name for name in diagnose.LABELS if any(name in one.holds + one.suspected for one in found)]
+    names = [name for name in CAUSES if any(name in one.holds + one.suspected for one in found)]
     lines = [f"| planted | studies | harm shown | {' | '.join(names)} |", f"|---|---|---|{'---|' * len(names)}"]
     for truth in dict.fromkeys(one.truth for one in found):
         mine = [one for one in found if one.truth == truth]
@@ -143,7 +141,6 @@ def blocks(results: Results, size: int) -> Iterator[Results]:
             shared=tuple(results.shared[i] for i in rows),
             density=None,
             costs=None,
-            repairs=None,
         )
 
 
@@ -153,16 +150,15 @@ def tally(studies: Iterator[Results]) -> tuple[int, dict[str, int]]:
     number = 0
     for results in studies:
         number += 1
-        judged, bounds = claims.judge(results), claims.bounds(results)
-        counts.update(sorted(_said(results, judged, bounds)))
+        counts.update(sorted(_said(find(results))))
     return number, dict(counts)
 
 
-def _said(results: Results, judged: list[Judged], bounds: list[Bounds]) -> set[str]:
-    said = {f"verdict: {one.verdict.kind}" for one in judged}
-    said |= {"harm shown at some setting" for b in bounds if b.primary and b.learned and b.harmful_from is not None}
-    labels = diagnose.diagnose(results, judged, bounds)
-    return said | {f"label: {one.name} {one.status}" for one in labels if one.status in ("holds", "suspected")}
+def _said(findings: Findings) -> set[str]:
+    said = {f"verdict: {one.verdict.kind}" for one in findings.claims}
+    said |= {"harm shown at some setting" for b in findings.primary if b.learned and b.harmful_from is not None}
+    found = [one for one in findings.diagnoses if one.status in ("holds", "suspected")]
+    return said | {f"label: {one.cause} {one.status}" for one in found}
 
 
 def nulls_table(number: int, counts: dict[str, int]) -> str:
@@ -181,7 +177,7 @@ def _train(variant: str, workdir: Path, replicate: int) -> Path:
     directory = workdir.resolve() / (variant if not replicate else f"{variant}-{replicate}")
     command = [sys.executable, str(ROOT / "run.py"), f"--config={STUDY}:{variant}", f"--workdir={directory}"]
     command += [f"--config.first_seed={replicate * SEEDS_OF_ONE}"]
-    command += ["--intervene"] if variant in TRUTHS else []
+    command += ["--repair"] if variant in TRUTHS else []
     print(f"# {variant}, replicate {replicate}", file=sys.stderr, flush=True)
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:

@@ -1,7 +1,7 @@
 """The study's primary claims judged: every gain with every ability, at the last step, by the break test.
 
-What a study fixed before training is primary; every other split is judged for its bounds only and printed as
-exploratory. Axes besides the claim's knob and the seed become strata: the claims are judged within each of them.
+Claims that a study fixed before training are primary; every other split is judged for its bounds only and printed as
+exploratory. Axes other than the claim's knob and the seed become strata: the claims are judged within each of them.
 
 Shape letters: S seeds, K settings of the claim's knob.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis.activations.measure import ProbeSite, claim_site
 from analysis.design.controls import neutral_value, strata
+from analysis.design.interim import InterimAnalyses
 from analysis.results.curves import Curve, curve
 from analysis.results.table import Results
 from analysis.stats import break_test
@@ -29,7 +30,7 @@ class Judged:
 
     Attributes:
       metric, sign: the latent metric, and +1 if larger is the claimed gain, else -1.
-      place: where it is read.
+      site: where it is read.
       label, split: the ability.
       stratum: values of the grid's other axes; empty if there are none.
       gain: the metric as it was read (not signed).
@@ -42,7 +43,7 @@ class Judged:
 
     metric: str
     sign: int
-    place: ProbeSite
+    site: ProbeSite
     label: str
     split: str
     stratum: dict[str, Any]
@@ -101,8 +102,13 @@ def check(study: Study) -> None:
             )
 
 
-def judge(results: Results) -> list[Judged]:
-    """The verdict of every primary claim, strata outermost, then abilities, then gains."""
+def judge(results: Results, looks: InterimAnalyses | None = None) -> list[Judged]:
+    """The verdict of every primary claim, strata outermost, then abilities, then gains.
+
+    Args:
+      results: of the whole grid.
+      looks: at which seeds a refined study was judged; each look spends its share of α.
+    """
     study, claim = results.study, results.study.claim
     uses = {use.label: use for use in study.tasks}
     found = []
@@ -111,16 +117,22 @@ def judge(results: Results) -> list[Judged]:
             floor = trivial(uses[label].task, split).exact
             ability, logprob = _ability(results, stratum, label, split)
             for metric, sign in claim.gains:
-                place = claim_site(study, label)
-                gain = curve(results, stratum, results.latent(place, metric))
-                verdict = _verdict(results, gain.values_SxK * sign, ability, floor)
-                found.append((metric, sign, place, label, split, stratum, gain, ability, logprob, floor, verdict))
+                site = claim_site(study, label)
+                gain = curve(results, stratum, results.latent(site, metric))
+                verdict = break_test.verdict(
+                    ability.knob_K,
+                    gain.values_SxK * sign,
+                    ability.values_SxK,
+                    trivial=floor,
+                    **_options(study, ability, looks),
+                )
+                found.append((metric, sign, site, label, split, stratum, gain, ability, logprob, floor, verdict))
     adjusted = break_test.family([row[-1] for row in found])
     return [Judged(*row, adjusted_p=float(p)) for row, p in zip(found, adjusted, strict=True)]
 
 
-def bounds(results: Results) -> list[Bounds]:
-    """Free and harmful bounds of every evaluated split, primary ones first."""
+def bounds(results: Results, looks: InterimAnalyses | None = None) -> list[Bounds]:
+    """Free and harmful bounds of every evaluated split, primary ones first; the arguments are those of `judge`."""
     study, claim = results.study, results.study.claim
     pairs = list(claim.abilities)
     pairs += [(u.label, s) for u in study.tasks for s in u.splits if (u.label, s) not in claim.abilities]
@@ -130,7 +142,7 @@ def bounds(results: Results) -> list[Bounds]:
         for label, split in pairs:
             floor = trivial(uses[label].task, split).exact
             ability, logprob = _ability(results, stratum, label, split)
-            verdict, learned = bounds_verdict(ability, floor, **_options(results, ability))
+            verdict, learned = bounds_verdict(ability, floor, **_options(study, ability, looks))
             found.append(
                 Bounds(
                     label,
@@ -155,22 +167,17 @@ def _ability(results: Results, stratum: dict[str, Any], label: str, split: str) 
     return exact, curve(results, stratum, results.ability(label, split, "logprob"))
 
 
-def _verdict(results: Results, gain_SxK: np.ndarray, ability: Curve, floor: float) -> break_test.Verdict:
-    options = _options(results, ability)
-    return break_test.verdict(ability.knob_K, gain_SxK, ability.values_SxK, trivial=floor, **options)
-
-
-def _options(results: Results, ability: Curve) -> dict[str, Any]:
-    study, knob_K = results.study, ability.knob_K
+def _options(study: Study, ability: Curve, looks: InterimAnalyses | None) -> dict[str, Any]:
+    knob_K = ability.knob_K
     neutral_index = 0 if neutral_value(study) == knob_K[0] else len(knob_K) - 1
     options = {"neutral_index": neutral_index, "alpha": study.claim.alpha, "delta_share": study.claim.delta}
-    return options | (results.looks.options(knob_K, ability.seed_S) if results.looks else {})
+    return options | (looks.options(knob_K, ability.seed_S) if looks else {})
 
 
 def bounds_verdict(ability: Curve, floor: float, *, alpha: float, **options: Any) -> tuple[break_test.Verdict, bool]:
-    """A verdict to read an ability's bounds off, and whether its neutral cells are shown to beat the trivial baseline.
+    """A verdict that holds an ability's bounds, and whether its neutral cells are shown to beat the trivial baseline.
 
-    The bounds don't look at the metric; the knob itself stands in for it.
+    The bounds don't depend on a metric; the knob itself stands in for it.
     """
     stand_in = np.broadcast_to(np.arange(len(ability.knob_K), dtype=float), ability.values_SxK.shape)
     values_SxK = ability.values_SxK

@@ -1,8 +1,8 @@
-"""What a study is to train next so that its claims are decided: more seeds, settings near a break, or nothing more.
+"""What a study trains next so that its claims are decided: more seeds, settings near a break, or nothing more.
 
-Seeds are asked for where a claim or a bound is open, settings where a bound or a break lies in a gap wider than asked;
-both come on top of what is trained. Adding settings takes no look: each is tested at the looks there were
-(`analysis.design.interim`).
+Seeds are added where a claim or a bound is open, settings where a bound or a break lies in a gap wider than the
+precision asked for; both are added to what is trained. Adding settings takes no look: each is tested at the looks there
+were (`analysis.design.interim`).
 
 Shape letters: S seeds, K settings.
 """
@@ -16,8 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from analysis.design import controls
-from analysis.design import interim as record
+from analysis.design import controls, interim
 from analysis.design.interim import InterimAnalyses, Settings
 from analysis.stats.break_test import MIN_SETTINGS
 from analysis.verdicts.claims import Bounds, Judged, check
@@ -27,7 +26,7 @@ from lab.mechanisms.base import Knob
 from lab.study.spec import Study
 
 PRECISION = 0.05  # of the knob's range: a gap up to this is narrow enough
-LOOKS = 4  # planned unless told otherwise
+LOOKS = 4  # planned where no other number is asked for
 # The tests of a verdict's ordered list; one that leans towards rejection leaves every verdict after it open.
 ORDER = {
     "not learned": ("learned",),
@@ -76,8 +75,8 @@ def check_refinable(study: Study, count: int) -> None:
             "--refine needs every setting with every seed, in every stratum the same settings: make sweep() a product"
             " of its axes."
         )
-    seeds = len(record.designed_seeds(study))
-    share = record.begin(study, count).shares[0]
+    seeds = len(interim.designed_seeds(study))
+    share = interim.begin(study, count).shares[0]
     if 2.0**-seeds > study.claim.alpha * share:
         raise UserError(
             f"--refine: with {seeds} seeds p can't fall below {2.0**-seeds:.2g}, and the first of {count} looks has"
@@ -142,32 +141,37 @@ def grow(
     more = open_names if looks.left else []
     if not more and not found:
         return None
-    seeds = (*looks.seeds, record.next_seeds(looks)) if more else looks.seeds
-    told = [f"{len(seeds[-1]) - len(looks.seeds[-1])} seeds, since {', '.join(more)} are open"] if more else []
+    seeds = (*looks.seeds, interim.next_seeds(looks)) if more else looks.seeds
+    added = len(seeds[-1]) - len(looks.seeds[-1])
+    why = [f"{added} seed{'' if added == 1 else 's'}, since {_listed(more)} open"] if more else []
     if found:
         values = ", ".join(f"{value:g}" for value in sorted({value for _, value in found}))
-        told.append(f"{knob.name} = {values}, where an answer lies")
+        why.append(f"{knob.name} = {values}, where an answer lies")
     return Round(
         replace(looks, seeds=seeds, added=(*looks.added, *found)),
         tuple(found),
-        len(seeds[-1]) - len(looks.seeds[-1]),
-        " and ".join(told),
+        added,
+        " and ".join(why),
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"
 
 
 def why_over(study: Study, looks: InterimAnalyses, judged: Sequence[Judged], bounds: Sequence[Bounds]) -> str:
     """Why nothing more is trained, for a person."""
     still = {f"{one.label}/{one.split}" for one in judged if is_open(one)}
     still |= {f"{b.label}/{b.split}" for b in bounds if b.primary and b.learned and undetermined(b)}
-    count = f"{len(looks.seeds)} of {len(looks.shares)} looks, {len(looks.seeds[-1])} seeds"
+    spent = f"{len(looks.seeds)} of {len(looks.shares)} looks, {len(looks.seeds[-1])} seeds"
     if still:
         names = ", ".join(sorted(still))
-        return f"refined: {count}; still open, and nothing of alpha = {study.claim.alpha:g} left: {names}"
-    return f"refined: {count}; every claim is decided"
+        return f"refined: {spent}; still open, and nothing of alpha = {study.claim.alpha:g} left: {names}"
+    return f"refined: {spent}; every claim is decided"
 
 
 def is_open(one: Judged) -> bool:
-    """Whether more seeds could decide a claim: it is underpowered, or a test that comes first leans to rejection."""
+    """Whether more seeds could decide a claim: it is underpowered, or an earlier test leans to rejection."""
     verdict = one.verdict
     if verdict.kind == "underpowered":
         return True

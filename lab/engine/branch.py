@@ -42,7 +42,7 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
     if steps < 1 or steps % study.call_steps:
         raise UserError(f"--repair_steps={steps} must be a multiple of config.call_steps={study.call_steps}.")
     if STAGE in {stage.name for stage in study.stages}:
-        raise UserError(f"config.stages: '{STAGE}' is the name of the stage that --intervene adds; rename yours.")
+        raise UserError(f"config.stages: '{STAGE}' is the name of the stage that --repair adds; rename yours.")
     end = study.stages[-1].end
     stage = Stage(STAGE, end, end + steps, (end + steps,))
     chosen = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +15,12 @@ from lab.engine.provenance import made_with
 from lab.errors import UserError
 from lab.storage import checkpoint
 from lab.storage.checkpoint import Saved
-from lab.storage.store import Store
+from lab.storage.store import Store, read_store
 from lab.study.spec import Study
+
+if TYPE_CHECKING:
+    from lab.jobs.session import Session
+    from lab.jobs.workdir import Workdir
 
 NOT_RECORDED = "not recorded"
 
@@ -159,3 +165,35 @@ def told(compared: Sequence[Compared]) -> list[str]:
         elif not conditions:
             lines.append("Every recorded condition is the same: nothing that is known explains it.")
     return lines
+
+
+def run(session: Session, plan: Plan, workdir: Workdir, name: str) -> int:
+    """Train one cell alone, in a directory that is thrown away, and print how it compares with the study's.
+
+    Args:
+      session: of this process.
+      plan, workdir: of the whole study.
+      name: of the cell, as for `find`.
+
+    Returns:
+      the exit status: 0 the same to the bit, 1 not (all).
+
+    Raises:
+      UserError: if there is no such cell, or nothing of it to compare with.
+    """
+    cell = find(plan.study, name)
+    for note in workdir.check():
+        session.note(note)
+    before, damaged = read_store(workdir.path, plan.study)
+    for path in damaged:
+        session.note(f"Damaged checkpoint {path} is left out.")
+    single = alone(plan, cell)
+    if not any(node.key in before.nodes for node in nodes_of(single)):
+        raise UserError(f"--reproduce: {workdir.path} holds no finished stage of this cell; train the study first.")
+    with tempfile.TemporaryDirectory() as directory:
+        again = Store(Path(directory))
+        session.train(single, again)
+        compared = compare(single, before, again)
+    gaps = missing(single, compared)
+    session.console.print("\n".join([*told(compared), *gaps]), highlight=False, markup=False)
+    return int(bool(gaps) or any(one.differ for one in compared))

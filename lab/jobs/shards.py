@@ -10,11 +10,17 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.engine.plan import Plan
 from lab.errors import UserError
-from lab.storage.store import Chunk
+from lab.storage import checkpoint
+from lab.storage.store import Chunk, open_store, read_store
 from lab.study.spec import digest
+
+if TYPE_CHECKING:
+    from lab.jobs.session import Session
+    from lab.jobs.workdir import Workdir
 
 
 @dataclass(frozen=True)
@@ -165,3 +171,26 @@ def summary(plan: Plan, mine: Plan, shard: Shard, done: Collection[str]) -> str:
         f"shard {shard} of {plan.study.name}: {mine.cells_trained()} of {len(plan.study.cells)} cells in {trees} prefix"
         f" trees, {total:,} of {plan.steps_shared():,} model-steps{trained}"
     )
+
+
+def run(session: Session, plan: Plan, workdir: Workdir, shard: Shard) -> int:
+    """Train one part of the plan while other processes train the others; nothing is measured or judged.
+
+    Returns:
+      the exit status, 0.
+
+    Raises:
+      UserError: if another process has this part, or a part of another division.
+    """
+    mine, keys = part(plan, shard), split(plan, shard.count)[shard.index - 1]
+    with workdir.shared(shard, division(plan, shard.count)) as notes:
+        store = open_store(workdir.path, plan.study, notes.append, keys)
+        for chunk in store.unfinished:
+            if keys.issuperset(chunk[-1].meta["cells"]):
+                checkpoint.sweep_up(workdir.path, chunk[-1].path.parent.name)
+        for note in [*plan.study.notes, *notes, *begun_across(store.unfinished, keys)]:
+            session.note(note)
+        session.say(summary(plan, mine, shard, store.nodes))
+        session.train(mine, store)
+        session.say(outlook(plan, shard, read_store(workdir.path, plan.study)[0].nodes))
+    return 0

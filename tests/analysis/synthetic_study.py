@@ -1,15 +1,13 @@
 """A study's results without training: real tasks and claims, planted curves, every awkward case that a report meets."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from analysis.activations.measure import probe_sites
+from analysis.diagnosis import find
 from analysis.metrics.registry import BALANCE, CHECKS, METRICS
-from analysis.repair.arms import ARMS
+from analysis.repair import ARMS
+from analysis.results import Results
 from analysis.results.recovery_record import Outcome, Repairs
-from analysis.results.table import Results
-from analysis.verdicts.claims import bounds, judge
 from lab.engine.device_grid import Layout
 from lab.engine.plan import make_plan
 from lab.study.grid import axis, product, study_config
@@ -27,7 +25,7 @@ FACTS = {
 
 
 def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
-    """Facts, Z6, addition and path-star under one-shot pruning; `strata` adds an axis beside the claim's knob."""
+    """Facts, Z6, addition and path-star under one-shot pruning; `strata` adds a further axis to the claim's knob."""
     config = study_config()
     config.name = changes.get("name", "synthetic")
     config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
@@ -70,7 +68,7 @@ def _noise(name):
 
 
 def _check(name, latents, count):
-    """Columns beside the metrics."""
+    """Columns that are no metrics."""
     if name.endswith("kept"):
         return np.full(latents["two_nn"].shape, 0.82)
     if name.endswith("_half"):
@@ -106,17 +104,17 @@ def results(one=None, rng_seed=0, diverged=True):
                 np.round(np.clip(exact, 0, 1) * one.eval_examples) / one.eval_examples
             )
             columns[f"{use.label}/{split}/logprob"] = floor.logprob * (1.02 - np.clip(exact, 0, 1))
-    for place in probe_sites(one):
+    for site in probe_sites(one):
         latents = {name: noisy(_latent(name, u_CxE, progress_CxE), *_noise(name)) for name in METRICS}
         for name in (*METRICS, *CHECKS, *BALANCE):
-            columns[f"{place}/{name}"] = latents[name] if name in latents else _check(name, latents, 31.0)
-        columns[f"{place}/image_r2"] = np.where(acting_E & (u_C > 0)[:, None], 1 - 0.5 * u_CxE, np.nan)
-        if place.label == "facts":
-            columns[f"{place}/two_nn_kept"][:] = 0.125  # 128 facts among 1024 inputs
+            columns[f"{site}/{name}"] = latents[name] if name in latents else _check(name, latents, 31.0)
+        columns[f"{site}/image_r2"] = np.where(acting_E & (u_C > 0)[:, None], 1 - 0.5 * u_CxE, np.nan)
+        if site.label == "facts":
+            columns[f"{site}/two_nn_kept"][:] = 0.125  # 128 facts among 1024 inputs
     missing = np.isclose(u_C, 1.0)
-    for place in probe_sites(one):
-        if place.label == "path_star":
-            columns[f"{place}/fisher_trace"][missing, -1] = np.nan
+    for site in probe_sites(one):
+        if site.label == "path_star":
+            columns[f"{site}/fisher_trace"][missing, -1] = np.nan
     at = np.full(len(one.cells), -1)
     if diverged:
         for cell in {min(3, len(one.cells) - 1), len(one.cells) - 1}:
@@ -128,21 +126,21 @@ def results(one=None, rng_seed=0, diverged=True):
     return Results(one, np.asarray([step for _, step in evaluations]), names, columns, at, shared)
 
 
-def outcome(arm="relax", *, recovered=0.4, lost=0.4, went_on=0.0, noise=0.01, seeds=8, **where):
-    """Neutral at .95, lost to .55, of which going on unchanged brings `went_on` back and the arm `recovered` more."""
+def outcome(arm="relax", *, recovered=0.4, lost=0.4, unchanged=0.0, noise=0.01, seeds=8, **where):
+    """Neutral at .95, lost to .55, of which training on unchanged recovers `unchanged` and the arm `recovered` more."""
     rng = np.random.default_rng(3)
 
     def around(value):
         return tuple(value + noise * rng.standard_normal(seeds))
 
-    place = {"label": "facts", "split": "iid", "stratum": {}, "setting": 0.8, "delta": 0.05} | where
+    ability = {"label": "facts", "split": "iid", "stratum": {}, "setting": 0.8, "delta": 0.05} | where
     return Outcome(
-        **place,
+        **ability,
         arm=arm,
         seeds=tuple(range(seeds)),
         before=around(0.95 - lost),
-        after=around(0.95 - lost + went_on + (0 if arm == "continue" else recovered)),
-        unchanged=around(0.95 - lost + went_on),
+        after=around(0.95 - lost + unchanged + (0 if arm == "continue" else recovered)),
+        unchanged=around(0.95 - lost + unchanged),
         neutral_before=around(0.95),
         neutral_after=around(0.95),
         latents={"participation_ratio": (22.0, 10.0, 14.0)},
@@ -150,9 +148,9 @@ def outcome(arm="relax", *, recovered=0.4, lost=0.4, went_on=0.0, noise=0.01, se
     )
 
 
-def repaired(found):
+def repaired(bounds):
     """Three arms for every primary ability that is harmed somewhere."""
-    broken = [b for b in found if b.primary and b.learned and b.harmful_from is not None]
+    broken = [b for b in bounds if b.primary and b.learned and b.harmful_from is not None]
     arms = {"continue": {}, "relax": {"recovered": 0.3}, "readout": {"recovered": 0.0}}
     outcomes = [
         outcome(arm, label=b.label, split=b.split, stratum=b.stratum, setting=b.harmful_from, delta=b.delta, **planted)
@@ -163,9 +161,7 @@ def repaired(found):
 
 
 def everything(**options):
-    """(plan, results, judged, bounds) of `study(**options)`."""
+    """(plan, findings) of `study(**options)`."""
     one = study(**options)
-    table = results(one)
-    found = bounds(table)
-    table = replace(table, repairs=repaired(found))
-    return make_plan(one, Layout("cpu", 2, 1, 4)), table, judge(table), found
+    findings = find(results(one))
+    return make_plan(one, Layout("cpu", 2, 1, 4)), findings.with_records(repairs=repaired(findings.bounds))

@@ -20,10 +20,10 @@ from scipy.spatial.distance import pdist
 
 import analysis
 from analysis.activations.measure import Measurer, hidden_states, probe_sites
+from analysis.diagnosis import find
 from analysis.metrics.registry import METRICS
 from analysis.report import projections, verdicts_json
-from analysis.results.table import collect, to_csv
-from analysis.verdicts import claims
+from analysis.results import collect, to_csv
 from lab.errors import UserError
 from lab.jobs.workdir import Workdir, read_study
 from lab.storage import checkpoint
@@ -73,8 +73,8 @@ def test_results_are_those_of_the_study_and_nothing_is_written(whole, results, o
     names, rows = lines[0].split(","), [line.split(",") for line in lines[1:]]
     assert len(rows) == len(table["cell"]) == 6 * 3
     for name in ("prune.sparsity", "seed", "step", "facts/iid/exact", "word/length/logprob", "train/loss"):
-        told = np.asarray([float(row[names.index(name)]) for row in rows])
-        np.testing.assert_allclose(table[name], told, rtol=1e-6)
+        printed = np.asarray([float(row[names.index(name)]) for row in rows])
+        np.testing.assert_allclose(table[name], printed, rtol=1e-6)
     latent = f"{probe_sites(opened.study)[0]}/participation_ratio"
     np.testing.assert_allclose(table[latent], [float(row[names.index(latent)]) for row in rows], rtol=1e-4)
     assert table["stage"].tolist() == ["train", "train", "prune"] * 6
@@ -83,8 +83,17 @@ def test_results_are_those_of_the_study_and_nothing_is_written(whole, results, o
 
 
 def test_verdicts_are_those_of_verdicts_json(results, opened):
-    told = json.loads(verdicts_json.text(results, claims.judge(results), claims.bounds(results)))
-    assert opened.verdicts == told
+    assert opened.verdicts == json.loads(verdicts_json.text(find(results)))
+
+
+def test_findings_are_computed_once_and_split_into_strata(results, opened):
+    findings = opened.findings
+    assert findings is opened.findings
+    assert findings.strata == [{}]
+    assert [one.verdict for one in findings.claims] == [one.verdict for one in find(results).claims]
+    mine = findings.in_stratum({})
+    assert (mine.claims, mine.bounds, mine.lead_lag) == (findings.claims, findings.bounds, findings.lead_lag)
+    assert not findings.in_stratum({"prune.scope": "global"}).claims
 
 
 @pytest.mark.parametrize(("step", "label", "layer", "read"), [(18, "facts", 1, "answer"), (12, "word", 0, "last")])
@@ -115,8 +124,7 @@ def test_hidden_states_are_those_of_the_checkpoints_parameters(step, label, laye
 def test_embeddings_are_the_planes_of_the_hidden_states(whole, results, opened):
     """A cell a setting, of one seed, at the claim's place after the last step; a task of the claim each."""
     plan, store, _ = whole
-    judged, bounds = claims.judge(results), claims.bounds(results)
-    found = projections.read(plan, store, PROGRAMS, results, judged, bounds)
+    found = projections.read(find(results), plan, store, PROGRAMS)
     assert [one.label for one in found] == list(dict.fromkeys(label for label, _ in plan.study.claim.abilities))
     for one in found:
         assert one.seed == 0

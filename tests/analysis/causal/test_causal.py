@@ -3,21 +3,19 @@
 import csv
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import analysis
-from analysis.activations.measure import Measurer, claim_site
+from analysis.activations.measure import claim_site
 from analysis.causal import effects
 from analysis.causal.__main__ import cuts_of, main
 from analysis.causal.activation_edits import Cut
-from analysis.results import intervention_record
-from analysis.results.table import collect
+from analysis.results import intervention_record, records
 from lab.errors import UserError
-from tests.lab.conftest import PROGRAMS, study_of, tiny_config
+from tests.lab.conftest import study_of, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +62,14 @@ def test_evidence_is_kept_by_place_and_taken_for_the_same_checkpoints_only(workd
         assert intervention_record.load(tmp_path, study) == {}
 
 
-def test_the_results_of_a_study_hold_what_is_kept_beside_it(trained, tmp_path):
-    plan, store, _ = trained
+def test_the_records_of_a_study_hold_what_was_kept_of_edited_activations(trained, tmp_path):
+    plan, _, _ = trained
     intervention_record.save(
         tmp_path, plan.study, claim_site(plan.study, "facts"), "value", {"dimension": np.arange(6.0)}
     )
-    measurer = Measurer(plan.study, PROGRAMS, tmp_path)
-    found = collect(plan, replace(store, workdir=tmp_path), measurer, lambda *_: None)
-    assert list(found.interventions) == ["facts/dimension"]
-    np.testing.assert_array_equal(found.interventions["facts/dimension"], np.arange(6.0))
+    found = records.read(tmp_path, plan.study).activation_edits
+    assert list(found) == ["facts/dimension"]
+    np.testing.assert_array_equal(found["facts/dimension"], np.arange(6.0))
 
 
 def test_the_table_says_what_a_planted_difference_is(workdir):

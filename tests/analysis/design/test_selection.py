@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from analysis.activations.measure import Measurer
-from analysis.design import interim as record
-from analysis.design import selection
+from analysis.design import interim, selection
+from analysis.diagnosis import find
 from analysis.metrics.registry import METRICS
 from analysis.report import wording
-from analysis.results.table import collect
-from analysis.verdicts import claims
+from analysis.results import Records, collect
 from lab.engine.evaluate import TUNING, evaluations, examples_of, names
 from lab.engine.plan import make_plan
 from lab.errors import UserError
@@ -53,9 +52,9 @@ def readings(plan, store, cell):
 
 def test_every_setting_gets_its_best_value(trained):
     plan, store = trained
-    settled, told = selection.settle(plan, store)
-    assert told is not None
-    assert told.trained == len(plan.study.cells) == 12
+    settled, tuning = selection.settle(plan, store)
+    assert tuning is not None
+    assert tuning.trained == len(plan.study.cells) == 12
     labels = {label for label, _ in plan.study.claim.abilities}
     for setting in (0.0, 0.5):
         means = {
@@ -67,7 +66,7 @@ def test_every_setting_gets_its_best_value(trained):
             ])
             for rate in RATES
         }  # fmt: skip
-        (choice,) = (one for one in told.choices if one.setting == setting)
+        (choice,) = (one for one in tuning.choices if one.setting == setting)
         assert choice.values == {"optimizer.learning_rate": max(means, key=lambda rate: means[rate])}
         assert [score for _, score, _ in choice.scores] == pytest.approx([means[rate] for rate in RATES])
         left = [cell for cell in settled.study.cells if cell["prune.sparsity"] == setting]
@@ -80,12 +79,12 @@ def test_every_setting_gets_its_best_value(trained):
 
 def test_what_is_left_is_judged_as_one_study(trained, tmp_path):
     plan, store = trained
-    settled, told = selection.settle(plan, store)
+    settled, tuning = selection.settle(plan, store)
     results = collect(settled, store, Measurer(settled.study, PROGRAMS, tmp_path), lambda done, total: None)
-    judged = claims.judge(replace(results, tuning=told))
-    assert {str(one.stratum) for one in judged} == {"{}"}
-    assert judged[0].ability.values_SxK.shape == (2, 2)
-    text = " ".join(wording.limits(settled, replace(results, tuning=told), judged))
+    findings = find(results, Records(tuning=tuning))
+    assert {str(one.stratum) for one in findings.claims} == {"{}"}
+    assert findings.claims[0].ability.values_SxK.shape == (2, 2)
+    text = " ".join(wording.limits(findings, settled))
     assert "optimizer.learning_rate was retuned at every value of prune.sparsity" in text
     assert "not retuned" not in text
 
@@ -146,14 +145,14 @@ def test_ends_and_lost_cells(scores, best, edge):
 
 
 def test_every_value_tried_is_in_the_table(trained):
-    _, told = selection.settle(*trained)
-    assert told is not None
-    rows = list(csv.DictReader(io.StringIO(selection.to_csv(told, "prune.sparsity"))))
+    _, tuning = selection.settle(*trained)
+    assert tuning is not None
+    rows = list(csv.DictReader(io.StringIO(selection.to_csv(tuning, "prune.sparsity"))))
     assert [(row["prune.sparsity"], float(row["optimizer.learning_rate"])) for row in rows] == [
         (setting, rate) for setting in ("0", "0.5") for rate in RATES
     ]
     assert sum(int(row["chosen"]) for row in rows) == 2
-    assert len(selection.document(told)) == 2
+    assert len(selection.document(tuning)) == 2
 
 
 def test_a_refined_grid_gets_every_rate_at_a_new_setting():
@@ -164,11 +163,11 @@ def test_a_refined_grid_gets_every_rate_at_a_new_setting():
 
 def test_in_a_refined_study_the_first_looks_seeds_choose(trained, tmp_path):
     plan, store = trained
-    looks = record.first((0.0, 0.5), (1,), 2)
-    record.write(tmp_path, replace(looks, seeds=((1,), (0, 1))))
-    _, told = selection.settle(plan, replace(store, workdir=tmp_path))
-    assert told is not None
-    for choice in told.choices:
+    looks = interim.first((0.0, 0.5), (1,), 2)
+    interim.write(tmp_path, replace(looks, seeds=((1,), (0, 1))))
+    _, tuning = selection.settle(plan, replace(store, workdir=tmp_path))
+    assert tuning is not None
+    for choice in tuning.choices:
         for values, score, _ in choice.scores:
             (cell,) = (
                 i

@@ -1,4 +1,4 @@
-"""Each label is given to the results in which its truth was planted, and not to those in which it wasn't."""
+"""Each cause is found in the results in which it was planted, and not in those in which it wasn't."""
 
 from dataclasses import replace
 
@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from analysis.activations.measure import claim_site
-from analysis.diagnosis import diagnose, rules
+from analysis.diagnosis import CAUSES, STATUSES, diagnose, find, rules
 from analysis.metrics.geometry import participation_ratio
 from analysis.metrics.probes import probe_accuracy
 from analysis.metrics.separation import fisher_trace
 from analysis.metrics.similarity import linear_image
 from analysis.metrics.v_information import v_information
-from analysis.verdicts.claims import bounds, judge
+from analysis.results import Records
 from lab.mechanisms import MECHANISMS
 from tests.analysis import synthetic_study
 
 
-def planted(change=None, interventions=None, **options):
-    """{(ability, label): its record} of a synthetic study whose columns `change(columns, far)` may alter.
+def planted(change=None, edits=None, **options):
+    """{(ability, cause): its diagnosis} of a synthetic study whose columns `change(columns, far)` may alter.
 
     Facts hold, then fall; Z6 falls down a cliff; addition never moves. `far` marks the cells off neutral.
     """
@@ -29,11 +29,11 @@ def planted(change=None, interventions=None, **options):
     far = np.asarray([cell[one.claim.knob] > 0 for cell in one.cells])
     if change:
         change(columns, far)
-    results = replace(results, columns=columns, interventions=interventions(far) if interventions else {})
-    found = diagnose.diagnose(results, judge(results), bounds(results))
-    assert {each.status for each in found} <= set(diagnose.STATUSES)
-    assert {each.name for each in found} <= set(diagnose.LABELS)
-    return {(f"{each.label}/{each.split}", each.name): each for each in found}
+    records = Records(activation_edits=edits(far) if edits else {})
+    found = find(replace(results, columns=columns), records).diagnoses
+    assert {each.status for each in found} <= set(STATUSES)
+    assert {each.cause for each in found} <= set(CAUSES)
+    return {(f"{each.task}/{each.split}", each.cause): each for each in found}
 
 
 def blur_information(columns, far):
@@ -89,10 +89,10 @@ def test_an_artefact_of_the_metric_says_from_where_on_log_probability_falls_as_w
         logprob[far] = logprob[~far].mean(axis=0)
         logprob[knob_C >= but_one] -= 2.0
 
-    label = planted(lose_it_at_the_end)["facts/iid", "metric artefact"]
-    assert label.status == "holds"
-    assert label.at < but_one
-    assert label.evidence["logprob_falls_from"] == but_one
+    artefact = planted(lose_it_at_the_end)["facts/iid", "metric artefact"]
+    assert artefact.status == "holds"
+    assert artefact.at < but_one
+    assert artefact.evidence["logprob_falls_from"] == but_one
 
 
 @jax.jit
@@ -124,14 +124,14 @@ def test_a_gain_that_an_invertible_map_makes_is_an_artefact_of_the_latents(chang
     seed_C = np.asarray([cell["seed"] for cell in one.cells])
 
     def act(columns, far):
-        place = claim_site(one, "facts")
-        columns[f"{place}/two_nn"][:] = 5  # so that the dimension is the only gain
+        site = claim_site(one, "facts")
+        columns[f"{site}/two_nn"][:] = 5  # so that the dimension is the only gain
         for seed in range(8):
             before, after, y = states(seed, change)
             for cells, z in ((~far, before), (far, after)):
                 for name, value in readings(z, y).items():
-                    columns[f"{place}/{name}"][cells & (seed_C == seed), -1] = value
-            columns[f"{place}/image_r2"][far & (seed_C == seed), -1] = min(jax.jit(linear_image)(before, after))
+                    columns[f"{site}/{name}"][cells & (seed_C == seed), -1] = value
+            columns[f"{site}/image_r2"][far & (seed_C == seed), -1] = min(jax.jit(linear_image)(before, after))
 
     found = planted(act)
     assert found["facts/iid", "latent artefact"].status == status
@@ -166,7 +166,7 @@ def test_a_fall_of_dimension_and_information_is_a_collapse():
 
 
 @pytest.mark.parametrize(("intact", "status", "at"), [((), "holds", 0.7), ((0.8,), "refuted", None)])
-def test_a_collapse_that_comes_after_the_first_harm_is_told_with_where_it_begins(intact, status, at):
+def test_a_collapse_that_comes_after_the_first_harm_names_where_it_starts(intact, status, at):
     """Z6 is harmed from .4 on; its information is lost from .7 on, where it is not kept at the far end."""
     one = synthetic_study.study()
     results = synthetic_study.results(one, diverged=False)
@@ -175,14 +175,14 @@ def test_a_collapse_that_comes_after_the_first_harm_is_told_with_where_it_begins
     for name, column in results.columns.items():
         if name.startswith("z6/") and name.endswith("/v_information"):
             column[lost] *= 0.5
-    judged, found = judge(results), bounds(results)
-    (bound,) = [each for each in found if (each.label, each.split) == ("z6", "iid")]
+    findings = find(results)
+    (bound,) = [each for each in findings.bounds if (each.label, each.split) == ("z6", "iid")]
     assert bound.harmful_from < 0.5
-    told = diagnose.diagnose(results, judged, found)
-    (collapse,) = [each for each in told if (each.label, each.split, each.name) == ("z6", "iid", "collapse")]
+    diagnoses = findings.diagnoses
+    (collapse,) = [each for each in diagnoses if (each.task, each.split, each.cause) == ("z6", "iid", "collapse")]
     assert collapse.status == status
     assert collapse.at == pytest.approx(at or bound.harmful_from)
-    ((_, text),) = [each for each in diagnose.told(told, "{:g}".format) if each[0] == "z6/iid"]
+    ((_, text),) = [each for each in diagnose.paragraphs(diagnoses, "{:g}".format) if each[0] == "z6/iid"]
     assert (", from 0.7 on." in text) == (at is not None)
     assert text.startswith(f"{bound.harmful_from:g} against neutral.")
 
@@ -262,12 +262,12 @@ def test_a_shortcut_holds_where_what_a_probe_reads_is_not_used(right, lost, sele
         name = next(name for name in columns if name.startswith("facts/") and name.endswith("probe_selectivity"))
         columns[name][:] = selective + 0.01 * np.sin(np.arange(len(far)))[:, None]
 
-    def tried(far):
+    def edits(far):
         noise = 0.001 * np.cos(np.arange(len(far)))
         kinds = {"none": right + noise, "random": right - 0.01 + noise, "factor": right - 0.01 - lost - noise}
         return {f"facts/remove/{kind}/exact": np.where(far, values, right) for kind, values in kinds.items()}
 
-    found = planted(learn_the_cue, tried, spurious=0.9)["facts/uncued", "shortcut"]
+    found = planted(learn_the_cue, edits, spurious=0.9)["facts/uncued", "shortcut"]
     assert found.status == status
     assert (found.needs == "") == (status == "holds")
     assert found.evidence["lost_beyond_random"] == pytest.approx(lost, abs=0.01)
@@ -282,10 +282,10 @@ def test_what_prunes_and_what_regularizes():
     assert not rules.regularizes("optimizer.learning_rate")
 
 
-def test_every_ability_is_told_in_one_paragraph_without_empty_parts():
-    told = diagnose.told(list(planted(blur_information).values()), lambda value: f"{value:g}")
-    assert [ability for ability, _ in told][:2] == ["facts/iid", "z6/iid"]
-    assert "Unresolved" in told[0][1]
-    for _, text in told[:2]:
+def test_every_ability_has_one_paragraph_without_empty_parts():
+    paragraphs = diagnose.paragraphs(list(planted(blur_information).values()), lambda value: f"{value:g}")
+    assert [ability for ability, _ in paragraphs][:2] == ["facts/iid", "z6/iid"]
+    assert "Unresolved" in paragraphs[0][1]
+    for _, text in paragraphs[:2]:
         assert "Refuted: metric artefact" in text
         assert "()" not in text

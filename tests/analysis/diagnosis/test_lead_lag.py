@@ -1,4 +1,4 @@
-"""Curves with a known order in time come back, and the opposite; what the checkpoints can't tell is not told."""
+"""A known order in time comes back, and so does its opposite; no order is claimed where checkpoints can't show one."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis.activations.measure import claim_site
-from analysis.diagnosis import lead_lag
+from analysis.diagnosis import Findings, lead_lag
 from analysis.report import tables
 from analysis.verdicts.claims import bounds, judge
 from tests.analysis import synthetic_study
@@ -174,7 +174,7 @@ def planted(shared_up_to, ability_at=500, latent_at=60):
 
 @functools.cache
 def claims():
-    """(judged, bounds) of the planted study, once: what is read of them is the same wherever the fork is."""
+    """(claims, bounds) of the planted study, once: what is read of them is the same wherever the fork is."""
     table = planted(0)
     return judge(table), bounds(table)
 
@@ -220,9 +220,12 @@ def test_a_shared_prefix_is_evidence_once():
 
 
 def test_a_report_prints_what_is_shared_and_both_ends():
-    table = planted(6)
-    assert [one.setting for one in lead_lag.shown(found_in(table), 0.0)] == [None, 0.0, 0.8]
-    rows = tables.order_rows(table.study, found_in(table))
+    def findings(shared_up_to):
+        table = planted(shared_up_to)
+        return Findings(table, (), (), (), tuple(found_in(table)), stratum={})
+
+    assert [one.setting for one in lead_lag.shown(findings(6).lead_lag, 0.0)] == [None, 0.0, 0.8]
+    rows = tables.order_rows(findings(6))
     shared = next(row for row in rows if row["against"] == "seen")
     assert (shared["setting"], shared["steps"], shared["pattern"]) == (
         "all, before the knob acts",
@@ -231,6 +234,6 @@ def test_a_report_prints_what_is_shared_and_both_ends():
     )
     own = next(row for row in rows if (row["setting"], row["against"]) == ("80%", "log-probability"))
     assert (own["pattern"], own["ratio"][:4]) == ("together", "1.00")
-    rows = tables.order_rows(table.study, found_in(planted(7)))
+    rows = tables.order_rows(findings(7))
     assert [row["setting"] for row in rows].count("each on its own") == 1
     assert rows[-1]["pattern"] == "too few checkpoints (3)"

@@ -24,6 +24,7 @@ from analysis.forecast.features import (
     lost,
     mechanism_of,
 )
+from analysis.results import NO_RECORDS
 from lab.errors import UserError
 from tasks.base import trivial
 from tests.analysis import synthetic_study
@@ -45,7 +46,8 @@ def judged_once():
     """`cases`, which judges every split's bounds, with what it gave before."""
     kept = {}
 
-    def once(name, results, share):
+    def once(name, results, share, looks=None):
+        assert looks is None
         key = name, id(results), share
         kept[key] = kept.get(key) or (results, cases(name, results, share))  # with it, so that no other gets its id
         return kept[key][1]
@@ -278,7 +280,13 @@ class Opened(SimpleNamespace):
 def opened(tables, judged_once, monkeypatch):
     """Directories named after knobs; change an entry to change what is found there."""
     directories = {
-        name: Opened(study=table.study, judgeable=table, cells=table.study.cells, finished=np.full(72, True))
+        name: Opened(
+            study=table.study,
+            judgeable=table,
+            records=NO_RECORDS,
+            cells=table.study.cells,
+            finished=np.full(72, True),
+        )
         for name, table in tables.items()
     }
 

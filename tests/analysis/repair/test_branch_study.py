@@ -1,4 +1,4 @@
-"""From a diagnosis to a branch and its outcomes, on the tiny study: what goes on, from where, and what is read."""
+"""From a diagnosis to a branch and its outcomes, on the tiny study: which cells train on, from where, what is read."""
 
 import re
 from dataclasses import replace
@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from analysis.activations.measure import Measurer
-from analysis.repair import branch_study
-from analysis.repair.arms import ARMS
-from analysis.results.table import collect
-from analysis.verdicts.claims import bounds
+from analysis.diagnosis import Diagnosis, find
+from analysis.repair import ARMS, branch_study, plan_repair
+from analysis.results import Records, collect
 from lab.engine.plan import make_plan
 from lab.engine.trainer import Trainer
 from lab.errors import UserError
@@ -28,35 +27,34 @@ ARMS_TRIED = ("continue", "relax", "rewind", "readout", "curriculum")
 
 @pytest.fixture(scope="module")
 def read(trained, tmp_path_factory):
-    """The tiny study's results, and bounds that say its first ability is lost at the last sparsity."""
+    """The tiny study's findings without diagnoses, and with bounds that say its first ability is lost at the end."""
     plan, store, _ = trained
     directory = tmp_path_factory.mktemp("readings")
     results = collect(plan, store, Measurer(plan.study, PROGRAMS, directory), lambda done, total: None)
-    planted = [
-        replace(bound, learned=True, harmful_from=SPARSEST if bound.primary else None) for bound in bounds(results)
+    findings = find(results)
+    bounds = [
+        replace(bound, learned=True, harmful_from=SPARSEST if bound.primary else None) for bound in findings.bounds
     ]
-    return results, planted
+    return replace(findings, bounds=tuple(bounds), diagnoses=())
 
 
 @pytest.fixture(scope="module")
 def repaired(trained, read, tmp_path_factory):
-    """Everything that `--intervene` does after the verdicts."""
+    """Everything that `--repair` does after the verdicts."""
     _, store, _ = trained
-    results, planted = read
-    repair_plan = branch_study.repair_plan(results, planted, [], "relax,rewind,readout,curriculum", 6)
+    repair_plan = plan_repair(read, "relax,rewind,readout,curriculum", 6)
     plan, directory = make_plan(repair_plan.study, LAYOUT), tmp_path_factory.mktemp("repair")
     there = open_store(directory, repair_plan.study, print)
     there.nodes |= store.nodes
     Trainer(plan, there, Silent(), PROGRAMS).run()
     measurer = Measurer(repair_plan.study, PROGRAMS, directory)
-    found = branch_study.outcomes(results, plan, there, measurer, repair_plan, lambda done, total: None)
+    found = branch_study.outcomes(read.study, plan, there, measurer, repair_plan, lambda done, total: None)
     return repair_plan, plan, there, found
 
 
-def test_every_arm_goes_on_from_the_broken_cells_and_neutral_ones_unchanged(read, repaired):
-    results, _ = read
+def test_every_arm_starts_from_the_broken_cells_and_neutral_ones_stay_unchanged(read, repaired):
     repair_plan, *_ = repaired
-    seeds = {cell["seed"] for cell in results.study.cells}
+    seeds = {cell["seed"] for cell in read.study.cells}
     expected = {(0.0, seed, "continue") for seed in seeds}
     expected |= {(SPARSEST, seed, arm) for seed in seeds for arm in ARMS_TRIED}
     assert {(setting, seed, arm) for _, setting, seed, arm in repair_plan.cells} == expected
@@ -64,11 +62,10 @@ def test_every_arm_goes_on_from_the_broken_cells_and_neutral_ones_unchanged(read
 
 
 def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
-    results, planted = read
+    results = read.results
     repair_plan, plan, store, found = repaired
-    primary = [bound for bound in planted if bound.primary]
     assert [(o.label, o.split, o.arm) for o in found.outcomes] == [
-        (bound.label, bound.split, arm) for bound in primary for arm in repair_plan.arms
+        (bound.label, bound.split, arm) for bound in read.primary for arm in repair_plan.arms
     ]
     nodes = [row[-1] for row in plan.nodes_of_cells()]
     for one in found.outcomes:
@@ -91,21 +88,25 @@ def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
 
 
 def test_a_cell_that_diverged_takes_its_seed_out_of_the_pairs(read):
-    results, planted = read
+    results = read.results
     lost = next(i for i, c in enumerate(results.study.cells) if c["seed"] == 1 and c["prune.sparsity"] == SPARSEST)
     diverged = results.diverged_at.copy()
     diverged[lost] = 15
-    repair_plan = branch_study.repair_plan(replace(results, diverged_at=diverged), planted, [], "relax", 6)
+    repair_plan = plan_repair(replace(read, results=replace(results, diverged_at=diverged)), "relax", 6)
     assert (SPARSEST, 1) not in {(setting, seed) for _, setting, seed, _ in repair_plan.cells}
 
 
-def test_arms_are_run_where_labels_ask_for_them(read):
-    results, planted = read
-    assert [*branch_study.repair_plan(results, planted, [], "", 6).arms] == ["continue", "relax", "rewind", "readout"]
-    label = type("Label", (), {"name": "collapse", "status": "holds"})()
-    assert "variance_covariance" in branch_study.repair_plan(results, planted, [label], "", 6).arms
-    label.name = "undertrained"
-    asked = branch_study.repair_plan(results, planted, [label], "", 6).arms
+def diagnosed(findings, *diagnoses):
+    """Findings with these (task, cause, status)."""
+    made = (Diagnosis(task, "iid", {}, cause, status, SPARSEST) for task, cause, status in diagnoses)
+    return replace(findings, diagnoses=tuple(made))
+
+
+def test_arms_are_run_where_causes_ask_for_them(read):
+    assert [*plan_repair(read, "", 6).arms] == ["continue", "relax", "rewind", "readout"]
+    assert "variance_covariance" in plan_repair(diagnosed(read, ("facts", "collapse", "holds")), "", 6).arms
+    assert "variance_covariance" not in plan_repair(diagnosed(read, ("facts", "collapse", "refuted")), "", 6).arms
+    asked = plan_repair(diagnosed(read, ("facts", "undertrained", "suspected")), "", 6).arms
     assert {"curriculum", "mixed_difficulty"} <= {*asked}  # never one without its control
 
 
@@ -120,14 +121,13 @@ def test_a_curriculum_fills_the_first_half_of_the_arms_steps():
 
 
 def test_rewinding_says_to_which_step_and_is_left_out_with_a_sentence_where_no_early_checkpoint_is(read):
-    results, planted = read
-    rewind, told = ARMS["rewind"], branch_study.repair_plan(results, planted, [], "rewind", 6)
-    assert rewind.knobs(results.study, 18, 6) == {WEIGHTS: 3}  # of the kept 3 and 12
-    assert "go back to those of step 3," in told.arms["rewind"]
+    rewind, repair_plan = ARMS["rewind"], plan_repair(read, "rewind", 6)
+    assert rewind.knobs(read.study, 18, 6) == {WEIGHTS: 3}  # of the kept 3 and 12
+    assert "go back to those of step 3," in repair_plan.arms["rewind"]
     config = tiny_config()
     config.saves.train = 1
     late = study_of(config)
-    repair_plan = branch_study.repair_plan(replace(results, study=late), planted, [], "", 6)
+    repair_plan = plan_repair(replace(read, results=replace(read.results, study=late)), "", 6)
     assert "rewind" not in repair_plan.arms
     (note,) = repair_plan.notes
     assert re.fullmatch(
@@ -150,29 +150,21 @@ def test_only_a_knob_that_prunes_can_be_rewound():
         branch_study.check(study, "rewind", 6)
 
 
-def test_hidden_states_are_asked_where_a_shortcut_is_suspected(read):
-    results, _ = read
-
-    def label(task, name, status):
-        return type("Label", (), {"label": task, "name": name, "status": status})()
-
-    told = [
-        label("facts", "shortcut", "suspected"),
-        label("word", "shortcut", "not shown"),
-        label("word", "collapse", "suspected"),
-    ]
-    assert branch_study.probes(results, told) == ["facts"]
-    tried = replace(results, interventions={"facts/remove/factor/exact": np.zeros(len(results.study.cells))})
-    assert branch_study.probes(tried, told) == []
+def test_activations_are_edited_where_a_shortcut_is_suspected(read):
+    found = diagnosed(
+        read, ("facts", "shortcut", "suspected"), ("word", "shortcut", "not shown"), ("word", "collapse", "suspected")
+    )
+    assert branch_study.suspected_shortcuts(found) == ["facts"]
+    edits = {"facts/remove/factor/exact": np.zeros(len(read.study.cells))}
+    assert branch_study.suspected_shortcuts(replace(found, records=Records(activation_edits=edits))) == []
 
 
 def test_by_default_an_arm_has_a_fifth_of_the_studys_steps(read):
-    results, planted = read
-    assert branch_study.repair_plan(results, planted, []).steps == 3  # of 18, in calls of 3
+    assert plan_repair(read).steps == 3  # of 18, in calls of 3
 
 
 @pytest.mark.parametrize(
-    ("arms", "steps", "told"),
+    ("arms", "steps", "message"),
     [
         ("relex", 6, "there is no arm 'relex'.*relax"),
         ("anneal", 6, "--arms=anneal means nothing for a study of prune.sparsity"),
@@ -180,8 +172,8 @@ def test_by_default_an_arm_has_a_fifth_of_the_studys_steps(read):
         ("teacherless", 6, "--arms=teacherless: .*no task .* feeds answers back"),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_trains(arms, steps, told):
-    with pytest.raises(UserError, match=told):
+def test_what_cannot_be_run_is_refused_before_anything_trains(arms, steps, message):
+    with pytest.raises(UserError, match=message):
         branch_study.check(study_of(), arms, steps)
 
 

@@ -15,26 +15,25 @@ from tests.analysis import synthetic_study
 
 @pytest.fixture(scope="module")
 def study():
-    _, results, judged, bounds = synthetic_study.everything()
-    return results.study, results, judged, bounds
+    _, findings = synthetic_study.everything()
+    return findings.in_stratum({})
 
 
-def everything(one, results, judged, bounds):
-    primary = [bound for bound in bounds if bound.primary]
+def everything(findings):
     drawn = {
-        "ranges": figures.ranges(one, bounds),
-        "abilities": figures.abilities(one, primary, judged, {0.8: 1}),
-        "latents": figures.latents(one, results, judged),
-        "paths": figures.paths(one, judged),
-        "trajectories": training_figures.trajectories(one, results, judged),
-        "log_probabilities": figures.log_probabilities(one, primary),
+        "ranges": figures.ranges(findings),
+        "abilities": figures.abilities(findings),
+        "latents": figures.latents(findings),
+        "paths": figures.paths(findings),
+        "trajectories": training_figures.trajectories(findings),
+        "log_probabilities": figures.log_probabilities(findings),
     }
     return {name: picture.figure for name, picture in drawn.items()}
 
 
 def test_exports_are_whole_and_leave_no_global_state(study):
     before = dict(matplotlib.rcParams)
-    for name, figure in everything(*study).items():
+    for name, figure in everything(study).items():
         image = style.svg(figure, name, "about <it>")
         assert style.png(figure).startswith(b"\x89PNG")
         root = ElementTree.fromstring(image.replace("xlink:href", "href"))
@@ -46,14 +45,13 @@ def test_exports_are_whole_and_leave_no_global_state(study):
 
 
 def test_a_users_style_changes_nothing(study):
-    one, _, _, bounds = study
-    plain = style.svg(figures.ranges(one, bounds).figure, "a", "")
+    plain = style.svg(figures.ranges(study).figure, "a", "")
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.dpi": 10}):
-        assert style.svg(figures.ranges(one, bounds).figure, "a", "") == plain
+        assert style.svg(figures.ranges(study).figure, "a", "") == plain
 
 
 def test_every_panel_has_labelled_axes(study):
-    drawn = everything(*study)
+    drawn = everything(study)
     for name, figure in drawn.items():
         axes = np.asarray([ax for ax in figure.axes if ax.get_visible()])
         assert any(ax.get_xlabel() for ax in axes), name
@@ -62,9 +60,7 @@ def test_every_panel_has_labelled_axes(study):
 
 
 def test_ability_panels_show_neutral_bounds_break_and_trivial(study):
-    one, _, judged, bounds = study
-    primary = [bound for bound in bounds if bound.primary]
-    figure = figures.abilities(one, primary, judged, {}).figure
+    figure = figures.abilities(study).figure
     facts, _, _, path_star = figure.axes[:4]
     assert facts.get_title(loc="left") == "facts/iid"
     assert path_star.get_title(loc="left") == "path_star/iid (not learned)"
@@ -74,15 +70,14 @@ def test_ability_panels_show_neutral_bounds_break_and_trivial(study):
 
 @pytest.mark.parametrize("options", [{"seeds": 1, "sparsities": (0.0, 0.5)}, {"seeds": 2, "sparsities": (0.0,)}])
 def test_tiny_studies_are_drawn(options):
-    _, results, judged, bounds = synthetic_study.everything(**options)
-    for name, figure in everything(results.study, results, judged, bounds).items():
+    _, findings = synthetic_study.everything(**options)
+    for name, figure in everything(findings.in_stratum({})).items():
         assert style.svg(figure, name, name).startswith("<svg ")
 
 
 def test_shared_evaluations_end_where_the_knob_acts(study):
-    _, results, judged, _ = study
-    assert shared_evaluations(results, judged[0].stratum) == 5
-    clock = training_figures._Clock.of(results.step, 5)
+    assert shared_evaluations(study.results, {}) == 5
+    clock = training_figures._Clock.of(study.results.step, 5)
     assert (np.diff(clock.at_E) > 0).all()
     assert clock.ticks[float(clock.at_E[4])] == "2,000"
     assert clock.ticks[float(clock.at_E[-1])] == "+200"

@@ -20,13 +20,13 @@ def rows(picture):
 
 @pytest.fixture(scope="module")
 def two_knobs():
-    _, results, judged, bounds = synthetic_study.everything(strata=True)
-    primary = [bound for bound in bounds if bound.primary]
-    return results, primary, judged, heatmaps.phases(results.study, primary, judged)
+    _, findings = synthetic_study.everything(strata=True)
+    return findings, heatmaps.phases(findings)
 
 
 def test_a_phase_diagram_holds_the_iqm_of_every_setting(two_knobs):
-    results, _, _, picture = two_knobs
+    findings, picture = two_knobs
+    results = findings.results
     panels = {ax.get_title(loc="left"): ax for ax in picture.figure.axes if ax.images}
     assert set(panels) == {"facts/iid", "z6/iid", "addition/iid", "path_star/iid"}
     table, cells = rows(picture), results.study.cells
@@ -41,19 +41,19 @@ def test_a_phase_diagram_holds_the_iqm_of_every_setting(two_knobs):
                 ]  # fmt: skip
                 expected = stats.trim_mean(results.columns[f"{name}/exact"][chosen, -1], 0.25)
                 assert drawn_RxK[row, k] == pytest.approx(expected)
-                (told,) = [
+                (line,) = [
                     line for line in table
                     if (line["panel"], line["series"], line["x"]) == (name, f"prune.scope = {scope}", f"{value:g}")
                 ]  # fmt: skip
-                assert float(told["y"]) == pytest.approx(expected, rel=1e-6)
+                assert float(line["y"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_bounds_are_lines_at_their_settings(two_knobs):
-    _, primary, judged, picture = two_knobs
+    findings, picture = two_knobs
     knob_K = synthetic_study.SPARSITIES
-    told = 0
+    count = 0
     for ax in (ax for ax in picture.figure.axes if ax.images):
-        mine = [bound for bound in primary if f"{bound.label}/{bound.split}" == ax.get_title(loc="left")]
+        mine = [bound for bound in findings.primary if f"{bound.label}/{bound.split}" == ax.get_title(loc="left")]
         lines = {line.get_color(): line for line in ax.lines}
         for row, bound in enumerate(mine):
             for colour, value, side in (
@@ -66,12 +66,12 @@ def test_the_bounds_are_lines_at_their_settings(two_knobs):
                     continue
                 assert round(at) == knob_K.index(value)
                 assert np.sign(at - round(at)) == side
-                told += 1
-    assert told >= 6
-    broken = [one for one in judged if one.verdict.break_at is not None]
+                count += 1
+    assert count >= 6
+    broken = [one for one in findings.claims if one.verdict.break_at is not None]
     breaks = {
-        (f"{one.label}/{one.split}", f"break (prune.scope = {one.stratum['prune.scope']})", f"{place:.7g}")
-        for one, place in ((one, one.verdict.break_at) for one in broken)
+        (f"{one.label}/{one.split}", f"break (prune.scope = {one.stratum['prune.scope']})", f"{value:.7g}")
+        for one, value in ((one, one.verdict.break_at) for one in broken)
     }
     assert {(line["panel"], line["series"], line["x"]) for line in rows(picture) if "break" in line["series"]} == breaks
     assert breaks
@@ -95,10 +95,12 @@ def test_an_embedding_says_what_it_draws():
     table = [line for line in rows(picture) if line["panel"] == "z6, prune.sparsity = 0.5"]
     points = [line for line in table if line["series"].startswith("state = ")]
     assert len(points) == heatmaps.POINTS
-    told = sorted((int(line["series"].removeprefix("state = ")), float(line["x"]), float(line["y"])) for line in points)
+    printed = sorted(
+        (int(line["series"].removeprefix("state = ")), float(line["x"]), float(line["y"])) for line in points
+    )
     drawn_Nx2 = one.views[1].plane.points_Nx2[: heatmaps.POINTS]
     expected = sorted((int(c), x, y) for c, (x, y) in zip(one.labels_N, drawn_Nx2, strict=False))
-    np.testing.assert_allclose(told, expected, rtol=1e-6)
+    np.testing.assert_allclose(printed, expected, rtol=1e-6)
     on_paper = sorted((x, y) for line in picture.figure.axes[1].lines for x, y in line.get_xydata())
     np.testing.assert_allclose(on_paper, sorted(map(tuple, drawn_Nx2)))
     assert picture.figure.axes[1].get_xlabel() == "60% of variance"

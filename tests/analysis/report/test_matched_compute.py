@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.diagnosis import Findings
 from analysis.report import figure_list, matched_compute, write
 from analysis.results.costs import Costs
 from analysis.results.table import Results
@@ -42,6 +43,11 @@ def planted(ability, spent_a_step=lambda turns: 100.0 * turns, knob="loop.turns"
     return Results(study, step, names, columns, np.full(len(study.cells), -1), shared, costs=costs)
 
 
+def of(results):
+    """Findings with no verdicts, which matching takes no notice of."""
+    return Findings(results, (), (), (), (), stratum={})
+
+
 def test_a_reading_lies_on_the_line_between_its_neighbours():
     spent, values, joined = np.asarray([10.0, 20.0, 40.0]), np.asarray([1.0, 2.0, 6.0]), np.ones(3, bool)
     at = lambda budget, joined=joined: matched_compute.read(spent, values, joined, budget)  # noqa: E731
@@ -59,7 +65,7 @@ def test_a_reading_lies_on_the_line_between_its_neighbours():
 def test_what_compute_alone_buys_is_level_at_matched_compute():
     """Ability is a function of FLOPs: more turns look better at matched steps, and are not."""
     results = planted(lambda step, spent, value, seed: spent / 10_000 + 0.01 * seed)
-    one = matched_compute.matched(results, {})
+    one = matched_compute.matched(of(results))
     assert one.budget == 100.0 * 18
     np.testing.assert_allclose(one.total_K, [1800.0, 3600.0, 7200.0])
     np.testing.assert_allclose(one.step_K, [18, 9, 4.5])
@@ -71,30 +77,28 @@ def test_what_compute_alone_buys_is_level_at_matched_compute():
 
 def test_what_steps_alone_buy_is_behind_at_matched_compute():
     results = planted(lambda step, spent, value, seed: step / 20 + 0.0 * spent + 0.001 * seed * (value > 1))
-    one = matched_compute.matched(results, {})
+    one = matched_compute.matched(of(results))
     (pair,) = one.pairs
     np.testing.assert_allclose(pair.at_compute.values_SxK[0], [18 / 20, 9 / 20, 4.5 / 20])
     steps, at = (matched_compute.signs(matched_compute.differences(c, 1.0)) for c in (pair.at_steps, pair.at_compute))
     assert steps[1:] == [1, 1]
     assert at[1:] == [-1, -1]
-    told = matched_compute.table(results, one)
-    assert told["sentences"] == ["facts/iid: 2 and 4 are ahead of neutral at matched steps, behind neutral at matched"
-                                 " compute."]  # fmt: skip
-    assert "loop.turns = 1 is the cheapest setting, the dearest spends 4 times as much" in told["intro"]
-    assert [line["step"] for line in told["lines"]] == ["18", "9", "4"]
-    assert told["lines"][0]["steps_apart"] == told["lines"][0]["compute_apart"] == "—"
+    printed = matched_compute.table(of(results))
+    sentence = "facts/iid: 2 and 4 are ahead of neutral at matched steps, behind neutral at matched compute."
+    assert printed["sentences"] == [sentence]
+    assert "loop.turns = 1 is the cheapest setting, the dearest spends 4 times as much" in printed["intro"]
+    assert [line["step"] for line in printed["lines"]] == ["18", "9", "4"]
+    assert printed["lines"][0]["steps_apart"] == printed["lines"][0]["compute_apart"] == "—"
 
 
 def test_before_the_first_checkpoint_nothing_is_read():
     results = planted(lambda step, spent, value, seed: step / 20 + 0 * spent + 0 * seed, values=(1, 2, 8))
-    one = matched_compute.matched(
-        results, {}
-    )  # at eight turns the budget is spent after 2.25 steps, the first save is at 3
+    one = matched_compute.matched(of(results))  # at eight turns the budget is spent after 2.25 steps, first saved at 3
     assert np.isnan(one.pairs[0].at_compute.values_SxK[:, 2]).all()
-    assert any(matched_compute.UNREAD in text for text in matched_compute.table(results, one)["sentences"])
+    assert any(matched_compute.UNREAD in text for text in matched_compute.table(of(results))["sentences"])
 
 
-def test_no_line_is_drawn_over_the_step_where_the_knob_begins_to_act():
+def test_no_line_is_drawn_over_the_step_where_the_knob_starts_to_act():
     """Pruned cells fall at once: between the last dense checkpoint and the first pruned one nothing is known."""
 
     def pruned(step, spent, value, seed):
@@ -102,16 +106,16 @@ def test_no_line_is_drawn_over_the_step_where_the_knob_begins_to_act():
 
     options = dict(knob="prune.sparsity", values=(0.0, 0.5, 0.8), stage="prune")
     results = planted(pruned, lambda sparsity: 100 * (1 - 0.1 * sparsity), **options)
-    (pair,) = matched_compute.matched(results, {}).pairs
+    (pair,) = matched_compute.matched(of(results)).pairs
     np.testing.assert_allclose(pair.at_compute.values_SxK[0], [0.9, np.nan, 0.9 - 0.8])
 
 
 def test_nothing_is_matched_where_the_knob_costs_nothing_or_little():
     level = lambda step, spent, value, seed: step / 20 + 0.0 * (spent + seed)  # noqa: E731
-    assert matched_compute.matched(planted(level, lambda turns: 100 + 0.3 * (turns - 1)), {}) is None
-    assert matched_compute.matched(planted(level, lambda turns: 100 + 0.5 * (turns - 1)), {}) is not None
+    assert matched_compute.matched(of(planted(level, lambda turns: 100 + 0.3 * (turns - 1)))) is None
+    assert matched_compute.matched(of(planted(level, lambda turns: 100 + 0.5 * (turns - 1)))) is not None
     results = planted(level)
-    assert matched_compute.matched(dataclasses.replace(results, costs=None), {}) is None
+    assert matched_compute.matched(of(dataclasses.replace(results, costs=None))) is None
     last = slice(len(STEPS) - 1, None)
     single = dataclasses.replace(
         results,
@@ -120,14 +124,14 @@ def test_nothing_is_matched_where_the_knob_costs_nothing_or_little():
         columns={name: column[:, last] for name, column in results.columns.items()},
         costs=Costs(*(values[:, last] for values in dataclasses.astuple(results.costs))),
     )
-    assert matched_compute.matched(single, {}) is None
+    assert matched_compute.matched(of(single)) is None
 
 
 def test_diverged_cells_set_no_budget():
     results = planted(lambda step, spent, value, seed: spent / 10_000 + 0.01 * seed)
     results.diverged_at[:] = np.where([cell["loop.turns"] == 1 for cell in results.study.cells], 4, -1)
     results.diverged_at[0] = -1
-    one = matched_compute.matched(results, {})
+    one = matched_compute.matched(of(results))
     assert one.budget == 1800.0
     assert (
         np.isfinite(matched_compute.differences(one.pairs[0].at_compute, 1.0)).all(axis=1).tolist()
@@ -146,11 +150,12 @@ def test_diverged_cells_set_no_budget():
 def test_a_schedule_that_decays_is_pointed_out(schedule, expected):
     results = planted(lambda step, spent, value, seed: spent / 10_000)
     study = dataclasses.replace(results.study, schedule=schedule)
-    assert expected in matched_compute.schedule_text(study, matched_compute.matched(results, {}))
+    assert expected in matched_compute.schedule_text(study, matched_compute.matched(of(results)))
 
 
 def test_the_report_has_the_section_where_compute_differs(tmp_path):
-    plan, results, judged, found = synthetic_study.everything(seeds=5, sparsities=(0.0, 0.4, 0.8))
+    plan, findings = synthetic_study.everything(seeds=5, sparsities=(0.0, 0.4, 0.8))
+    results = findings.results
     cells, step = results.study.cells, results.step
     sparsity_Cx1 = np.asarray([[cell["prune.sparsity"]] for cell in cells])
     acting_E = np.asarray([name == "prune" for name in results.stage])
@@ -159,7 +164,7 @@ def test_the_report_has_the_section_where_compute_differs(tmp_path):
     whole = np.full(example.shape, 100_000)
     active = np.round(whole * (1 - sparsity_Cx1 * acting_E)).astype(int)
     shown = dataclasses.replace(results, costs=Costs(whole, active, example, training))
-    write.write_views(tmp_path, plan, shown, judged, found, synthetic_study.FACTS)
+    write.write_views(tmp_path, plan, dataclasses.replace(findings, results=shown), synthetic_study.FACTS)
     html, text = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
     assert "| 0.8 | 100,000 | 20,000 | 2.8e+04 |" in text
     assert "### At matched compute" in text
@@ -177,5 +182,5 @@ def test_a_stratum_is_not_read_before_what_sets_it_off_acts():
         stages=[SimpleNamespace(name="train"), SimpleNamespace(name="read")], acts_from={"thoughts.control": 1}
     )
     results: Any = SimpleNamespace(study=study, stage=("train", "train", "read"))
-    assert matched_compute._begun(results, {"thoughts.control": "own"}).tolist() == [True, True, True]
-    assert matched_compute._begun(results, {"thoughts.control": "swapped"}).tolist() == [False, False, True]
+    assert matched_compute._acts(results, {"thoughts.control": "own"}).tolist() == [True, True, True]
+    assert matched_compute._acts(results, {"thoughts.control": "swapped"}).tolist() == [False, False, True]

@@ -92,9 +92,9 @@ def broken(at):
 
 
 @pytest.mark.parametrize(
-    ("bound", "judged", "neutral", "expected"),
+    ("bound", "breaks", "neutral", "expected"),
     [
-        # the break goes before the bounds, and the first claim that has one tells
+        # the break goes before the bounds, and the first claim that has one decides
         (dict(free_until=0.25, harmful_from=1.0), [None, 0.6, 0.3], 0.0,
          [("neutral", 0.0), ("before the break", 0.5), ("after the break", 0.75), ("farthest", 1.0)]),
         (dict(), [0.5], 0.0,
@@ -112,8 +112,8 @@ def broken(at):
         (dict(free_until=0.25, learned=False), [], 0.0, [("neutral", 0.0), ("halfway", 0.5), ("farthest", 1.0)]),
     ],
 )  # fmt: skip
-def test_settings_on_both_sides_of_the_break(bound, judged, neutral, expected):
-    assert settings(Bound(CURVE, **bound), [broken(at) for at in judged], neutral) == expected
+def test_settings_on_both_sides_of_the_break(bound, breaks, neutral, expected):
+    assert settings(Bound(CURVE, **bound), [broken(at) for at in breaks], neutral) == expected
 
 
 def test_settings_of_tiny_axes():

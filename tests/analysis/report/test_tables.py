@@ -13,9 +13,9 @@ from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 def test_the_setting_names_the_optimizer(name):
     config = tiny_config()
     config.knobs = dict(optimizer=dict(name=name))
-    told = dict(setting(make_plan(study_of(config), local_layout())))["Training"]
-    assert f"; {name}, learning rate 0.002 " in told
-    assert "optimizer.name" not in told
+    text = dict(setting(make_plan(study_of(config), local_layout())))["Training"]
+    assert f"; {name}, learning rate 0.002 " in text
+    assert "optimizer.name" not in text
 
 
 def test_an_optimizer_on_an_axis_is_left_to_the_grid():

@@ -15,9 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from analysis.design import selection
 from analysis.design.interim import document, first
 from analysis.design.selection import Choice, Tuning
+from analysis.diagnosis import find
 from analysis.report import figure_list, tensorboard, verdicts_json, wording, write
 from analysis.stats.break_test import VERDICTS, Verdict
-from analysis.verdicts.claims import bounds, judge
 from tests.analysis import synthetic_study
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "verdicts.md"
@@ -26,10 +26,10 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "verdicts.md"
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
     """Everything about one written study."""
-    plan, results, judged, found = synthetic_study.everything()
+    plan, findings = synthetic_study.everything()
     workdir = tmp_path_factory.mktemp("views")
-    write.write_views(workdir, plan, results, judged, found, synthetic_study.FACTS)
-    return workdir, plan, results, judged, found
+    write.write_views(workdir, plan, findings, synthetic_study.FACTS)
+    return workdir, plan, findings
 
 
 def contents(workdir):
@@ -47,9 +47,9 @@ def test_every_view_is_written_and_nothing_else(views):
 
 
 def test_rebuilding_gives_the_same_bytes(views, tmp_path):
-    workdir, plan, results, judged, found = views
+    workdir, plan, findings = views
     facts = synthetic_study.FACTS | {"seconds": {"train": 1.0}}  # another run of the same results
-    write.write_views(tmp_path, plan, results, judged, found, facts)
+    write.write_views(tmp_path, plan, findings, facts)
     before, after = contents(workdir), contents(tmp_path)
     pages = [files.pop("report.html") for files in (before, after)]
     assert pages[0] != pages[1]
@@ -88,9 +88,7 @@ def test_every_series_of_a_figure_is_documented(views):
 
 
 def test_answers_are_the_bounds_in_words(views):
-    _, plan, _, judged, found = views
-    answers = wording.answers(plan.study, [b for b in found if b.primary], judged)
-    text = " ".join(answers)
+    text = " ".join(wording.answers(views[2]))
     assert "Pruning is shown free for facts/iid up to 40% sparsity and shown harmful from 50%; between them" in text
     assert "free for addition/iid at every setting tried, up to 80% sparsity" in text
     assert "Not learned: path_star/iid" in text
@@ -98,15 +96,14 @@ def test_answers_are_the_bounds_in_words(views):
 
 
 def test_few_distinct_inputs_are_pointed_out(views):
-    _, plan, results, judged, _ = views
-    (caution,) = wording.cautions(plan.study, results, judged)
+    (caution,) = wording.cautions(views[2])
     assert "inputs of facts (128), against 8 × width = 512" in caution
     assert caution in (views[0] / "report.md").read_text()
 
 
 def test_few_seeds_say_underpowered_and_never_not_learned():
-    plan, _, judged, found = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.3, 0.6))
-    text = " ".join(wording.answers(plan.study, [b for b in found if b.primary], judged))
+    _, findings = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.3, 0.6))
+    text = " ".join(wording.answers(findings))
     # path_star is planted at its trivial baseline: its three seeds may fall on either side of it.
     assert re.search(r"Underpowered: facts/iid, z6/iid(,| and) addition/iid", text)
     assert not re.search(r"Not learned: [^.]*(facts|z6|addition)/iid", text)
@@ -114,10 +111,10 @@ def test_few_seeds_say_underpowered_and_never_not_learned():
 
 
 def test_strata_have_a_section_each_and_html_is_escaped(tmp_path):
-    plan, results, judged, found = synthetic_study.everything(seeds=5, sparsities=(0.0, 0.4, 0.8), strata=True)
+    plan, findings = synthetic_study.everything(seeds=5, sparsities=(0.0, 0.4, 0.8), strata=True)
     study = dataclasses.replace(plan.study, question="<script>alert(1)</script> | a & b?")
-    plan, results = dataclasses.replace(plan, study=study), dataclasses.replace(results, study=study)
-    write.write_views(tmp_path, plan, results, judged, found, synthetic_study.FACTS)
+    findings = dataclasses.replace(findings, results=dataclasses.replace(findings.results, study=study))
+    write.write_views(tmp_path, dataclasses.replace(plan, study=study), findings, synthetic_study.FACTS)
     html, markdown = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
     for text in ("prune.scope = global", "prune.scope = layerwise"):
         assert f"<h2>Verdicts: {text}</h2>" in html
@@ -176,8 +173,8 @@ def test_verdicts_file_is_strict_and_documented(views):
         first((0.0, 1.0), (0, 1), 2), added=(({"prune.scope": "global"}, 0.5),)
     )  # null where not refined
     rate = {"optimizer.learning_rate": 0.1}
-    told = Tuning((*rate,), (Choice({"prune.scope": "global"}, 0.5, rate, (*rate,), ((rate, -1.0, 0),)),), 2)
-    extra = {"refinement": document(looks, 0.05), "tuned": selection.document(told)}
+    tuning = Tuning((*rate,), (Choice({"prune.scope": "global"}, 0.5, rate, (*rate,), ((rate, -1.0, 0),)),), 2)
+    extra = {"refinement": document(looks, 0.05), "tuned": selection.document(tuning)}
     found |= set(paths(verdicts_json.plain(extra)))
     assert found | strata == documented()
     fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
@@ -201,7 +198,7 @@ def test_results_table_has_a_row_a_cell_and_evaluation(views):
 
 
 def test_tensorboard_sweep_holds_the_iqm_of_every_setting(views):
-    workdir, _, results, _, _ = views
+    workdir, results = views[0], views[2].results
     sweep = EventAccumulator(str(workdir / "tb" / "sweep"), size_guidance={"scalars": 0, "images": 0})
     sweep.Reload()
     tags = sweep.Tags()
@@ -228,5 +225,5 @@ def test_a_study_of_diverged_cells_still_has_a_report(tmp_path):
     nothing = {name: np.where(results.step < 2000, column, np.nan) for name, column in results.columns.items()}
     results = dataclasses.replace(results, columns=nothing, diverged_at=np.full(len(one.cells), 1900))
     plan = synthetic_study.everything(seeds=2, sparsities=(0.0, 0.8))[0]
-    write.write_views(tmp_path, plan, results, judge(results), bounds(results), synthetic_study.FACTS)
+    write.write_views(tmp_path, plan, find(results), synthetic_study.FACTS)
     assert "4 of 4 cells diverged" in (tmp_path / "report.md").read_text()

@@ -6,8 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from analysis.results import costs, density
-from analysis.results.table import Results, to_csv
+from analysis.results import Results, costs, density, to_csv
 from lab.engine.plan import parameters
 from lab.study.grid import axis, product
 from tests.lab.conftest import carry_out, study_of, tiny_config

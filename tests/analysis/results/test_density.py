@@ -29,6 +29,16 @@ def test_counts_are_those_of_the_masks(tmp_path):
     assert {int(row["weights"]) - int(row["nonzero"]) for row in rows} == {n for row in removed for n in row}
 
 
+def test_settings_are_printed_as_the_study_has_them(tmp_path):
+    """A whole number stays one next to fractions, and a name is no number."""
+    study = study_of(grid=product(axis("prune.scope", ("global", "layerwise"), stage="prune"), tiny_sweep((0, 0.3), 1)))
+    found = density.Density(("a", "b"), np.asarray([4, 5]), np.asarray([[4, 5], [3, 4]] * 2))
+    lines = density.to_csv(study, found).splitlines()
+    assert lines[0] == "cell,prune.scope,prune.sparsity,seed,kernel,nonzero,weights"
+    cells = [(cell["prune.scope"], cell["prune.sparsity"], cell["seed"]) for cell in study.cells]
+    assert [line.split(",")[1:4] for line in lines[1::2]] == [[str(value) for value in cell] for cell in cells]
+
+
 def test_a_study_that_does_not_prune_has_none():
     config = tiny_config()
     config.claim.knob = "l2.rate"
@@ -37,12 +47,12 @@ def test_a_study_that_does_not_prune_has_none():
 
 
 def test_the_views_show_it(tmp_path):
-    plan, results, judged, found = synthetic_study.everything()
-    cells = results.study.cells
+    plan, findings = synthetic_study.everything()
+    cells = findings.study.cells
     kept = [[round((1 - cell["prune.sparsity"]) * 1000) - cell["seed"], 500] for cell in cells]
     planted = density.Density(("block_0/mlp_in", "block_0/mlp_out"), np.asarray([1000, 500]), np.asarray(kept))
-    shown = dataclasses.replace(results, density=planted)
-    write.write_views(tmp_path, plan, shown, judged, found, synthetic_study.FACTS)
+    shown = dataclasses.replace(findings, results=dataclasses.replace(findings.results, density=planted))
+    write.write_views(tmp_path, plan, shown, synthetic_study.FACTS)
     text = (tmp_path / "report.md").read_text()
     assert "| block_0/mlp_in | 1,000 | 99.3% to 100% | 89.3% to 90% |" in text
     assert "| block_0/mlp_out | 500 | 100% |" in text

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from analysis.diagnosis import diagnose
+from analysis.diagnosis import CAUSES
 from analysis.metrics.registry import METRICS
 from analysis.report.verdicts_json import document
 from analysis.simulation import planted_causes
@@ -35,13 +35,13 @@ def test_every_truth_is_a_study_that_can_be_judged(variant):
     assert variant in module.__doc__
 
 
-def test_truths_are_named_as_labels_are():
-    assert {label for names in planted_causes.TRUTHS.values() for label in names} <= set(diagnose.LABELS)
+def test_truths_are_named_as_causes_are():
+    assert {cause for names in planted_causes.TRUTHS.values() for cause in names} <= set(CAUSES)
 
 
 def verdicts(**options):
-    _, results, judged, found = synthetic_study.everything(**options)
-    return document(results, judged, found)
+    _, findings = synthetic_study.everything(**options)
+    return document(findings)
 
 
 def test_what_verdicts_say_of_primary_abilities_is_read():

@@ -8,9 +8,9 @@ import io
 import numpy as np
 import pytest
 
-from analysis.activations.measure import Measurer
+from analysis.activations.measure import Measurer, claim_site
 from analysis.design import controls
-from analysis.results.table import Results, collect, to_csv
+from analysis.results import Results, collect, to_csv
 from analysis.verdicts import claims
 from lab.study.grid import axis, product, zipped
 from tests.lab.conftest import PROGRAMS, study_of, tiny_config
@@ -20,8 +20,8 @@ SPARSITIES = tuple(round(0.1 * k, 1) for k in range(9))
 
 def results_for(study, ability, gain, diverged=()):
     """Results of one evaluation from functions of a cell's (knobs, seed)."""
-    place = claims.claim_site(study, "facts")
-    columns = {f"{place}/participation_ratio": np.asarray([[gain(cell)] for cell in study.cells])}
+    site = claim_site(study, "facts")
+    columns = {f"{site}/participation_ratio": np.asarray([[gain(cell)] for cell in study.cells])}
     for use in study.tasks:
         for split in use.splits:
             columns[f"{use.label}/{split}/exact"] = np.asarray([[ability(cell)] for cell in study.cells])
@@ -148,3 +148,31 @@ def test_the_table_has_every_cell_and_evaluation_with_what_the_checkpoints_hold(
     column = saved.meta["abilities"].index("facts/iid")
     last = next(r for r in rows if r["cell"] == study.key(study.cells[0], 1) and r["stage"] == "prune")
     assert float(last["facts/iid/exact"]) == pytest.approx(history["ability"][index, -1, column, 0], rel=1e-6)
+
+
+def test_the_table_prints_numbers_settings_and_gaps_as_documented():
+    """Seven significant digits, whole numbers as they are, an empty field where there is none."""
+    scopes = axis("prune.scope", ("global", "layerwise"), stage="prune")
+    study = study_of(grid=product(scopes, axis("prune.sparsity", (0.0, 0.25, 0.5), stage="prune"), axis("seed", (3,))))
+    values, at = (1.0, -0.0, np.nan, 1 / 3, 2e-9, 12345678), np.asarray([-1, 3, 18, -1, -1, -1])
+    columns, shared = {"a": np.asarray(values)[:, None], "b,c": -np.asarray(values)[:, None]}, (("x",), ("",)) * 3
+    text = to_csv(Results(study, np.asarray([18]), ("prune",), columns, at, shared))
+    assert text.splitlines()[0].startswith("cell,")
+    assert text.splitlines()[0].endswith(',seed,stage,step,diverged_at,trained_as,a,"b,c"')
+    expected = [
+        {
+            "cell": study.key(cell, 1),
+            "prune.scope": cell["prune.scope"],
+            "prune.sparsity": f"{cell['prune.sparsity']:g}",
+            "optimizer.learning_rate": "0.002",
+            "seed": "3",
+            "step": "18",
+            "diverged_at": "3" if step == 3 else "",
+            "trained_as": key,
+            "a": "" if np.isnan(value) else f"{value:.7g}",
+            "b,c": "" if np.isnan(value) else f"{-value:.7g}",
+        }
+        for cell, step, (key,), value in zip(study.cells, at, shared, values, strict=True)
+    ]
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [{name: row[name] for name in expected[0]} for row in rows] == expected

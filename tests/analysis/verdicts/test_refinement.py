@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.activations.measure import ProbeSite
-from analysis.design import interim as record
+from analysis.design import interim
 from analysis.design.interim import InterimAnalyses, first
 from analysis.metrics.registry import METRICS
 from analysis.results.curves import Curve
@@ -48,14 +48,14 @@ def test_one_look_at_the_whole_alpha_is_the_plain_verdict():
 def test_a_p_value_is_over_its_looks_share_and_the_smallest_of_all():
     metric, ability = claim(12)
     shares = (0.4, 0.6)
-    told = verdict(
+    found = verdict(
         U, metric, ability, trivial=0.1,
         looks=[InterimLook(mask, share) for mask, share in zip(rows(12, 8, 12), shares, strict=True)],
     )  # fmt: skip
     alone = [verdict(U, metric[:n], ability[:n], trivial=0.1).p_values for n in (8, 12)]
-    for name, p in told.p_values.items():
+    for name, p in found.p_values.items():
         assert p == pytest.approx(min(1.0, alone[0][name] / 0.4, alone[1][name] / 0.6))
-    assert told.p_values["learned"] == pytest.approx(2.0**-12 / 0.6)  # neutral beats trivial in every seed
+    assert found.p_values["learned"] == pytest.approx(2.0**-12 / 0.6)  # neutral beats trivial in every seed
 
 
 def test_what_was_shown_at_a_look_stays_shown():
@@ -72,9 +72,9 @@ def test_a_look_rejects_at_its_share_only(share):
     """With 8 seeds p is at least 1/256 = .0039, above .05 times .05 and below .05 times .1."""
     metric, ability = claim(8)
     metric, ability = 10 * U + 0 * metric, ability + 0 * metric
-    told = verdict(U, metric, ability, trivial=0.1, looks=[InterimLook(np.ones(8, bool), share)])
-    assert (told.shown_free_until is None) == (share < 0.078)
-    assert (told.kind == "underpowered") == (share < 0.078)
+    found = verdict(U, metric, ability, trivial=0.1, looks=[InterimLook(np.ones(8, bool), share)])
+    assert (found.shown_free_until is None) == (share < 0.078)
+    assert (found.kind == "underpowered") == (share < 0.078)
 
 
 def test_settings_that_were_added_serve_bounds_only():
@@ -83,10 +83,10 @@ def test_settings_that_were_added_serve_bounds_only():
     designed = np.isin(settings, U)
     for at in np.flatnonzero(~designed):  # added settings that would make it another verdict
         metric[:, at], ability[:, at] = -50.0, 0.12
-    told = verdict(settings, metric, ability, trivial=0.1, designed_K=designed)
+    found = verdict(settings, metric, ability, trivial=0.1, designed_K=designed)
     plain = verdict(U, metric[:, designed], ability[:, designed], trivial=0.1)
-    assert (told.kind, told.p_values) == (plain.kind, plain.p_values)
-    assert told.shown_free_until == 0.5
+    assert (found.kind, found.p_values) == (plain.kind, plain.p_values)
+    assert found.shown_free_until == 0.5
 
 
 def test_looks_spend_alpha_and_not_more():
@@ -95,7 +95,7 @@ def test_looks_spend_alpha_and_not_more():
         assert sum(looks.shares) == pytest.approx(1.0)
         sizes = [len(looks.seeds[0])]
         while looks.left:
-            looks = replace(looks, seeds=(*looks.seeds, record.next_seeds(looks)))
+            looks = replace(looks, seeds=(*looks.seeds, interim.next_seeds(looks)))
             sizes.append(len(looks.seeds[-1]))
             assert {*looks.seeds[-2]} < {*looks.seeds[-1]}
         # Kim & DeMets with exponent 1: spent so far is the share of the seeds so far.
@@ -104,12 +104,12 @@ def test_looks_spend_alpha_and_not_more():
 
 def test_the_record_is_read_back(tmp_path):
     looks = InterimAnalyses((0.0, 0.5), (0.6, 0.4), ((0, 1), (0, 1, 2)), (({"prune.scope": "global"}, 0.25),), True)
-    assert record.read(tmp_path) is None
-    record.write(tmp_path, looks)
-    assert record.read(tmp_path) == looks
-    (tmp_path / record.FILE).write_text("{")
+    assert interim.read(tmp_path) is None
+    interim.write(tmp_path, looks)
+    assert interim.read(tmp_path) == looks
+    (tmp_path / interim.FILE).write_text("{")
     with pytest.raises(UserError, match=r"looks\.json can't be read"):
-        record.read(tmp_path)
+        interim.read(tmp_path)
 
 
 def points(grid):
@@ -140,18 +140,18 @@ def test_a_study_that_was_refined_refuses_another_design():
     knob = "prune.sparsity"
     looks = replace(first((0.0, 0.5), (0, 1), 4), added=(({}, 0.25),), seeds=((0, 1), (0, 1, 2)))
     grid = chain(axis("seed", range(2)), product(axis(knob, (0.5,)), axis("seed", range(2))))  # 0 is not named
-    again = record.grid_of(looks, parsed(grid))
+    again = interim.grid_of(looks, parsed(grid))
     assert points(again) == points(product(axis(knob, (0.0, 0.25, 0.5)), axis("seed", range(3))))
     for settings, seeds in (((0.0, 0.6), 2), ((0.0, 0.5), 3)):
         with pytest.raises(UserError, match="was refined"):
-            record.grid_of(looks, parsed(product(axis(knob, settings), axis("seed", range(seeds)))))
+            interim.grid_of(looks, parsed(product(axis(knob, settings), axis("seed", range(seeds)))))
 
 
 def test_looks_that_a_killed_study_did_not_come_to_are_not_counted():
     looks = replace(first((0.0, 0.5), (0, 1), 4), seeds=((0, 1), (0, 1, 2)))
     grid = product(axis("prune.sparsity", (0.0, 0.5)), axis("seed", range(2)))
-    assert record.of(looks, parsed(grid)).seeds == ((0, 1),)
-    assert record.of(None, parsed(grid)) is None
+    assert interim.of(looks, parsed(grid)).seeds == ((0, 1),)
+    assert interim.of(None, parsed(grid)) is None
 
 
 def bound(free, harmful, ability_K=None, knob_K=U, neutral=0.0):
@@ -200,9 +200,9 @@ def test_an_axis_that_follows_the_knob_gets_no_settings():
     cells = tuple({**cell, "label_smoothing.rate": cell["prune.sparsity"]} for cell in study.cells)
     both = replace(study, axes=(*study.axes, *follower), cells=cells)
     results = synthetic_study.results(study)
-    told, found = judge(results), bounds(results)
-    assert refinement.next_round(study, NEW, told, found, 0.01).settings
-    assert not refinement.next_round(both, NEW, told, found, 0.01).settings
+    claims, found = judge(results), bounds(results)
+    assert refinement.next_round(study, NEW, claims, found, 0.01).settings
+    assert not refinement.next_round(both, NEW, claims, found, 0.01).settings
 
 
 def test_a_setting_that_cant_be_had_or_was_added_is_not_asked_for():
@@ -220,11 +220,11 @@ def test_a_setting_that_cant_be_had_or_was_added_is_not_asked_for():
 
 
 def test_a_break_on_a_setting_is_looked_for_on_both_sides():
-    told = verdict(U, *claim(8), trivial=0.1)
-    told = replace(told, kind="reversal", break_at=0.5, break_interval=(0.3, 0.7))
+    found = verdict(U, *claim(8), trivial=0.1)
+    found = replace(found, kind="reversal", break_at=0.5, break_interval=(0.3, 0.7))
     curve = Curve(U, np.arange(8), claim(8)[1])
-    place = ProbeSite("facts", 0, "answer")
-    one = Judged("two_nn", 1, place, "facts", "iid", {}, curve, curve, curve, 0.1, told, 0.01)
+    site = ProbeSite("facts", 0, "answer")
+    one = Judged("two_nn", 1, site, "facts", "iid", {}, curve, curve, curve, 0.1, found, 0.01)
     more = refinement.grow(KNOB, NEW, [one], [bound(1.0, None, 0 * U + 0.9)], 0.05)
     assert [value for _, value in more.settings] == [0.4375, 0.5625]
 
