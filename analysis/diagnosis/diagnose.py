@@ -27,7 +27,8 @@ CAUSES = {
     " what is lost comes back with further training at the same setting",
     "collapse": "the effective dimension and what a linear reader extracts about the factor both fall",
     "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
-    """Every cause of each primary ability that parts from its latents; `unresolved` where no cause is shown.
+    "shortcut": "the split in which the planted cue helps falls by less than δ, the one in which it says nothing by"
+    " more",
     "elicitation gap": "what a linear reader extracts about the factor stays, and the model's own readout has lost it",
     "over-pruning": "what pruning took comes back under the masks, fine-tuned or from early weights (optimization), or"
     " only by regrowth (capacity); where facts have frequencies, rare ones fall further than common ones",

@@ -15,7 +15,7 @@ from lab.engine.program_cache import Programs
 from lab.engine.progress import PLAIN_SECONDS, Meter, progress_for
 from lab.engine.trainer import Trainer
 from lab.jobs.options import Options
-from lab.storage.background_saver import Stop
+from lab.stop import Stop
 from lab.storage.store import Store
 
 
