@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis, ability_of
 from analysis.diagnosis.rules import OF_ANY, RULES, UNCUED
-from analysis.results.records import NO_RECORDS, Records
-from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.results import NO_RECORDS, Records, Results
+from analysis.verdicts import Bounds, Judged
 
 CAUSES = {
     "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't, there (arXiv 2304.15004)",
@@ -27,7 +26,8 @@ CAUSES = {
     " what is lost comes back with further training at the same setting",
     "collapse": "the effective dimension and what a linear reader extracts about the factor both fall",
     "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
-    "shortcut": "the split in which the planted cue helps falls by less than δ, the one where it says nothing by more",
+    "shortcut": "the split in which the planted cue helps falls by less than δ, the one in which it says nothing by"
+    " more",
     "elicitation gap": "what a linear reader extracts about the factor stays, and the model's own readout has lost it",
     "over-pruning": "what pruning took comes back under the masks, fine-tuned or from early weights (optimization), or"
     " only by regrowth (capacity); where facts have frequencies, rare ones fall further than common ones",
