@@ -178,10 +178,10 @@ def make_plan(study: Study, layout: Layout) -> Plan:
         found: list[ProgramGroup] = []
         for node in _nodes(study, stage, recipes):
             cell = study.cells[node.cells[0]]
-            shared = recipes[node.cells[0]].spec, _static(node.knobs), study.entering(cell, stage), node.weights
+            shared = recipes[node.cells[0]].spec, _static(node.knobs), study.starting(cell, stage), node.weights
             groups.setdefault(shared, []).append(node)
-        for (spec, static, entering, _), nodes in groups.items():
-            found.append(_program_group(study, stage, spec, static, entering, nodes, recipes))
+        for (spec, static, starting, _), nodes in groups.items():
+            found.append(_program_group(study, stage, spec, static, starting, nodes, recipes))
         # The longest first: it shows early how long everything takes, and whether it fits into memory.
         program_groups += sorted(found, key=lambda b: -parameters(b.program.spec) * len(b.nodes))
     return Plan(study, layout, tuple(program_groups))
@@ -209,7 +209,7 @@ def _program_group(
     stage: int,
     spec: model.ModelSpec,
     static: tuple[tuple[str, Any], ...],
-    entering: tuple[str, ...],
+    starting: tuple[str, ...],
     nodes: list[Node],
     recipes: Sequence[CellRecipe],
 ) -> ProgramGroup:
@@ -223,7 +223,7 @@ def _program_group(
         length=study.train_length,
         schedule=study.schedule_at(stage),
         mechanisms=mechanisms,
-        starting=tuple(name for name in mechanisms if name in entering),
+        starting=tuple(name for name in mechanisms if name in starting),
         static=tuple((k, v) for k, v in static if k.split(".")[0] in mechanisms),
         call_steps=study.call_steps,
         opening=study.stages[0].end,

@@ -171,7 +171,7 @@ class Study:
         """The learning rate's schedule during a stage."""
         return self.restart if self.restart and stage == len(self.stages) - 1 else self.schedule
 
-    def entering(self, cell: Mapping[str, Any], stage: int) -> tuple[str, ...]:
+    def starting(self, cell: Mapping[str, Any], stage: int) -> tuple[str, ...]:
         """Mechanisms that start at a stage, or that a branch changes there, so that they run their stage start.
 
         A mechanism that a branch changes is left out where it has no stage start.
