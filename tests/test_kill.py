@@ -103,7 +103,7 @@ def test_two_hosts_end_as_one_to_the_byte(uninterrupted):
 def test_sigterm_while_nothing_has_to_be_saved_ends_at_once(uninterrupted):
     process = start(COMMAND, uninterrupted, subprocess.PIPE)
     assert process.stdout is not None
-    assert process.stdout.readline()  # the plan: from here on views are made anew
+    assert process.stdout.readline()  # the plan: from here on views are made again
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate()
     assert process.returncode == os.EX_TEMPFAIL, out
@@ -166,23 +166,25 @@ time.sleep(0.02)
 
 
 def spent(tmp_path, mistake, kills=8):
-    """(what differs, what was told) of a loop on the toy."""
-    script, told = tmp_path / "toy.py", []
+    """(the differences, the reports) of a loop on the toy."""
+    script, reports = tmp_path / "toy.py", []
     tmp_path.mkdir(exist_ok=True)
     script.write_text(TOY.replace("{mistake}", mistake))
     drawn = ((moment, min(later, 0.01)) for moment, later in moments(seed=1))
-    return kill_test.loop((sys.executable, "-S", str(script)), tmp_path / "runs", kills, drawn, told.append), told
+    return kill_test.loop((sys.executable, "-S", str(script)), tmp_path / "runs", kills, drawn, reports.append), reports
 
 
 def test_the_loop_spends_its_kills_and_finds_the_same_bytes(tmp_path):
-    different, told = spent(tmp_path, "")
+    different, reports = spent(tmp_path, "")
     assert different == []
-    assert [line.split(":")[0] for line in told if line.startswith("kill ")] == [f"kill {i} of 8" for i in range(1, 9)]
-    assert told[-1].startswith("8 kills in ")
-    assert told[-1].endswith(": same bytes")
+    assert [line.split(":")[0] for line in reports if line.startswith("kill ")] == [
+        f"kill {i} of 8" for i in range(1, 9)
+    ]
+    assert reports[-1].startswith("8 kills in ")
+    assert reports[-1].endswith(": same bytes")
 
 
-def test_the_loop_finds_a_run_that_goes_on_otherwise(tmp_path):
+def test_the_loop_finds_a_run_that_continues_differently(tmp_path):
     different, _ = spent(tmp_path, "total += 5 if saved else 0")
     assert len(different) == 1
     assert different[0].startswith("results.csv, line 2: b'3' without kills, b'")
@@ -202,6 +204,6 @@ def test_moments_are_drawn_by_seed_and_come_equally_often():
 
 
 def test_mistakes_are_one_sentence(tmp_path, capsys):
-    for arguments, told in ((["--kills=0"], "--kills=0 must be 1 or more"), ([], "exists; name a directory")):
+    for arguments, message in ((["--kills=0"], "--kills=0 must be 1 or more"), ([], "exists; name a directory")):
         assert kill_test.main(["--config=x.py", f"--workdir={tmp_path}", *arguments]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err

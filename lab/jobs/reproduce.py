@@ -14,7 +14,7 @@ from lab.engine import Node, Plan
 from lab.engine.provenance import made_with
 from lab.errors import UserError
 from lab.storage import Saved, Store, checkpoint, read_store
-from lab.study import Study
+from lab.study.spec import Study
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session
@@ -193,5 +193,5 @@ def run(session: Session, plan: Plan, workdir: Workdir, name: str) -> int:
         session.train(single, again)
         compared = compare(single, before, again)
     gaps = missing(single, compared)
-    session.console.print("\n".join([*told(compared), *gaps]), highlight=False, markup=False)
+    session.console.print("\n".join([*report(compared), *gaps]), highlight=False, markup=False)
     return int(bool(gaps) or any(one.differ for one in compared))

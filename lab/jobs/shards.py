@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lab.engine import Plan
 from lab.errors import UserError
 from lab.storage import Chunk, checkpoint, open_store, read_store
-from lab.study import digest
+from lab.study.spec import digest
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session
@@ -187,7 +187,7 @@ def run(session: Session, plan: Plan, workdir: Workdir, shard: Shard) -> int:
         for chunk in store.unfinished:
             if keys.issuperset(chunk[-1].meta["cells"]):
                 checkpoint.sweep_up(workdir.path, chunk[-1].path.parent.name)
-        for note in [*plan.study.notes, *notes, *begun_across(store.unfinished, keys)]:
+        for note in [*plan.study.notes, *notes, *cut_across(store.unfinished, keys)]:
             session.note(note)
         session.say(summary(plan, mine, shard, store.nodes))
         session.train(mine, store)
