@@ -17,7 +17,7 @@ from lab.engine.progress import Meter, PlainProgress, duration
 from lab.errors import UserError
 from lab.mechanisms.knobs import KNOBS
 from lab.storage import Store
-from lab.study import parse
+from lab.study.parse import parse
 from tasks import TASKS
 from tests.lab.conftest import LAYOUT, study_of
 

@@ -166,23 +166,25 @@ time.sleep(0.02)
 
 
 def spent(tmp_path, mistake, kills=8):
-    """(what differs, the printed lines) of a loop on the toy."""
-    script, lines = tmp_path / "toy.py", []
+    """(the differences, the reports) of a loop on the toy."""
+    script, reports = tmp_path / "toy.py", []
     tmp_path.mkdir(exist_ok=True)
     script.write_text(TOY.replace("{mistake}", mistake))
     drawn = ((moment, min(later, 0.01)) for moment, later in moments(seed=1))
-    return kill_test.loop((sys.executable, "-S", str(script)), tmp_path / "runs", kills, drawn, lines.append), lines
+    return kill_test.loop((sys.executable, "-S", str(script)), tmp_path / "runs", kills, drawn, reports.append), reports
 
 
 def test_the_loop_spends_its_kills_and_finds_the_same_bytes(tmp_path):
-    different, lines = spent(tmp_path, "")
+    different, reports = spent(tmp_path, "")
     assert different == []
-    assert [line.split(":")[0] for line in lines if line.startswith("kill ")] == [f"kill {i} of 8" for i in range(1, 9)]
-    assert lines[-1].startswith("8 kills in ")
-    assert lines[-1].endswith(": same bytes")
+    assert [line.split(":")[0] for line in reports if line.startswith("kill ")] == [
+        f"kill {i} of 8" for i in range(1, 9)
+    ]
+    assert reports[-1].startswith("8 kills in ")
+    assert reports[-1].endswith(": same bytes")
 
 
-def test_the_loop_finds_a_run_that_goes_on_otherwise(tmp_path):
+def test_the_loop_finds_a_run_that_continues_differently(tmp_path):
     different, _ = spent(tmp_path, "total += 5 if saved else 0")
     assert len(different) == 1
     assert different[0].startswith("results.csv, line 2: b'3' without kills, b'")

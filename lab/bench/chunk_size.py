@@ -33,7 +33,8 @@ from lab.engine import (
 )
 from lab.engine.plan import traced_arguments
 from lab.errors import Parser, UserError, command
-from lab.study import loader, parse
+from lab.study import loader
+from lab.study.parse import parse
 from lab.training import step
 
 MOST = {"cpu": 16, "gpu": 1024, "tpu": 1024}  # cells a call that are tried

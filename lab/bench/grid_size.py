@@ -24,7 +24,9 @@ from lab.engine.progress import Quiet
 from lab.engine.trainer import Trainer
 from lab.errors import Parser, UserError, command
 from lab.storage import open_store
-from lab.study import Study, axis, parse, product, study_config
+from lab.study import axis, product, study_config
+from lab.study.parse import parse
+from lab.study.spec import Study
 
 CELLS = (8, 64, 512)
 ROUNDS = 2

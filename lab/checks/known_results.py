@@ -21,7 +21,9 @@ from lab.engine.progress import Quiet
 from lab.engine.trainer import Trainer
 from lab.errors import Parser, UserError, command, nearest
 from lab.storage import checkpoint, open_store
-from lab.study import Study, axis, parse, product, study_config
+from lab.study import axis, product, study_config
+from lab.study.parse import parse
+from lab.study.spec import Study
 from tasks import TASKS
 from tasks.base import Card, trivial
 

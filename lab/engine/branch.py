@@ -20,8 +20,7 @@ from typing import Any
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import StageSetup
-from lab.study import Stage, Study
-from lab.study.spec import THEN, WEIGHTS
+from lab.study.spec import THEN, WEIGHTS, Stage, Study
 from lab.training.step import Schedule
 
 STAGE = "repair"  # the name of the new stage

@@ -20,7 +20,7 @@ from jax import lax
 from lab.mechanisms.base import Knobs
 from lab.nn import model
 from lab.prng import derive_key
-from lab.study import Study
+from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import NO_ANSWER, Example, fed_back
 from tasks.mixture import Mixture

@@ -31,7 +31,7 @@ from lab.mechanisms.budget import STEPS as BUDGET
 from lab.mechanisms.knobs import mechanisms_in_use, telling
 from lab.nn import model
 from lab.nn.model import ModelSpec
-from lab.study import Study
+from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
 
 BACKWARD = 2  # a backward pass takes two products for each one of the forward pass

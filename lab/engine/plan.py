@@ -21,8 +21,7 @@ from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob
 from lab.nn import model
-from lab.study import Study
-from lab.study.spec import CellRecipe
+from lab.study.spec import CellRecipe, Study
 from lab.training.step import Program
 
 

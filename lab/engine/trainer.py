@@ -25,7 +25,7 @@ from lab.stop import Stopped
 from lab.storage import Chunk, Store, checkpoint
 from lab.storage.background_saver import SPARE_SECONDS, Saver
 from lab.storage.history import History
-from lab.study import digest
+from lab.study.spec import digest
 from lab.training import step as train
 from lab.training.active_mechanisms import at_inference
 

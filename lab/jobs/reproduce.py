@@ -14,7 +14,7 @@ from lab.engine import Node, Plan
 from lab.engine.provenance import made_with
 from lab.errors import UserError
 from lab.storage import Saved, Store, checkpoint, read_store
-from lab.study import Study
+from lab.study.spec import Study
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session

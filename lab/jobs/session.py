@@ -10,13 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lab.engine.plan import Plan
-from lab.engine.program_cache import Programs
+from lab.engine import Plan, Programs
 from lab.engine.progress import PLAIN_SECONDS, Meter, progress_for
 from lab.engine.trainer import Trainer
 from lab.jobs.options import Options
 from lab.stop import Stop
-from lab.storage.store import Store
+from lab.storage import Store
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lab.engine import Plan
 from lab.errors import UserError
 from lab.storage import Chunk, checkpoint, open_store, read_store
-from lab.study import digest
+from lab.study.spec import digest
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session

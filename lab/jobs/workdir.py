@@ -16,8 +16,9 @@ from lab.errors import UserError
 from lab.jobs.shards import Shard
 from lab.mechanisms.knobs import KNOBS
 from lab.storage import write_atomically
-from lab.study import Axis, Grid, Study, parse, study_config
-from lab.study.spec import FORMAT, telling
+from lab.study import Axis, Grid, study_config
+from lab.study.parse import parse
+from lab.study.spec import FORMAT, Study, telling
 
 LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
 

@@ -1,6 +1,7 @@
 """What a study is: named axes and their grid, the study's file, its checked form.
 
-A study's file needs nothing else of the lab: `from lab.study import axis, product, study_config`.
+A study's file needs nothing else of the lab: `from lab.study import axis, product, study_config`. `lab.study.parse` and
+`lab.study.spec` are left out: they load JAX, and a mistake in a command line is answered before that.
 """
 
 from lab.study.grid import (
@@ -18,23 +19,15 @@ from lab.study.grid import (
     uniform,
     zipped,
 )
-from lab.study.parse import parse
-from lab.study.spec import Claim, Stage, Study, TaskUse, digest
 
 __all__ = [
     "Axis",
-    "Claim",
     "Grid",
-    "Stage",
-    "Study",
-    "TaskUse",
     "axis",
     "chain",
     "conditional",
-    "digest",
     "grown",
     "loguniform",
-    "parse",
     "product",
     "study_config",
     "subsample",

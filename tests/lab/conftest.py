@@ -9,7 +9,9 @@ from analysis.metrics.registry import METRICS
 from lab.engine import Plan, Programs, local_layout, make_plan
 from lab.engine.trainer import Trainer
 from lab.storage import Store, open_store
-from lab.study import Grid, Study, axis, parse, product
+from lab.study import Grid, axis, product
+from lab.study.parse import parse
+from lab.study.spec import Study
 from tests import tiny_study
 
 

@@ -11,8 +11,9 @@ from lab.engine import Layout, device_grid, make_plan
 from lab.engine.branch import branch
 from lab.engine.plan import parameters
 from lab.errors import UserError
-from lab.study import axis, chain, parse, product
+from lab.study import axis, chain, product
 from lab.study import spec as configs
+from lab.study.parse import parse
 from tests.lab.conftest import LAYOUT, study_of, tiny_config
 
 
