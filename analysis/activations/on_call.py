@@ -87,6 +87,8 @@ def request(study: Study, place: measure.ProbeSite, name: str, options: Mapping[
     for option in {*metric.settings, "views"} & {*taken}:
         if not isinstance(taken[option], (int, float)) or not taken[option] > 0:
             raise UserError(f"{option}={taken[option]!r} must be a number above 0.")
+        if isinstance({**DEFAULTS, **metric.settings}[option], int) and taken[option] != int(taken[option]):
+            raise UserError(f"{option}={taken[option]!r} must be a whole number.")
     taken |= {option: type(default)(taken[option]) for option, default in metric.settings.items()}
     _check_arrays(study, Request(metric, place, use, taken))
     return Request(metric, place, use, taken)
@@ -99,8 +101,8 @@ def _check_arrays(study: Study, wanted: Request) -> None:
         if options["context"] not in factors:
             names = ", ".join(factors) or "none"
             raise UserError(f"{name} needs context=<a second factor of '{use.label}'>; there are: {names}.")
-    if "views" in options and (int(options["views"]) != options["views"] or options["views"] < 2):
-        raise UserError(f"views={options['views']!r} must be a whole number, 2 at the least.")
+    if "views" in options and options["views"] < 2:
+        raise UserError(f"views={options['views']!r} must be 2 at the least.")
     if "views" in options and not interchangeable(use.task):
         raise UserError(f"{name} needs a task with symbols that may be renamed, such as mqar; '{use.label}' has none.")
     if "from_layer" in options and options["from_layer"] not in range(top + 1):

@@ -160,6 +160,7 @@ def test_views_are_the_same_inputs_renamed():
         ("lidar", {}, "symbols that may be renamed"),
         ("mdl_probe", {"k": 3}, "no option 'k'; it takes none"),
         ("svcca", {"share": -1}, "share=-1 must be a number above 0"),
+        ("gride", {"k": 2.5}, "k=2.5 must be a whole number"),
         ("parallelism_score", {}, "context=<a second factor"),
         ("parallelism_score", {"context": "state"}, "there are: previous_state, last"),
         ("neighbour_stretch", {"from_layer": 2}, r"from_layer=2 must lie in \[0, 1\]"),

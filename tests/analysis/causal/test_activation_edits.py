@@ -82,6 +82,7 @@ def test_a_factor_that_is_used(effects_of, by_hand):
     assert found["swap/whole/follows"] > 0.999
 
 
+@pytest.mark.slow
 def test_a_factor_that_is_decodable_and_not_used(effects_of, by_hand):
     found = effects_of(by_hand, "frequency")
     assert found["remove/none/probe"] > 0.95
@@ -108,12 +109,12 @@ def test_edits_against_numpy(study, by_hand):
     """What a head of its own reads off the edited states, one example at a time in float64."""
     cut = cut_of(study)
     world = study.mixture.worlds(derive_key(jnp.int32(0), "world"))["facts"]
-    examples = activation_edits.probe_set(study, cut.use, world)
+    examples = jax.jit(lambda world: activation_edits.probe_set(study, cut.use, world))(world)
     rng = np.random.default_rng(1)
     change, towards = rng.normal(size=(16, 16)).astype(np.float32) / 4, rng.normal(size=(1024, 16)).astype(np.float32)
     hook = activation_edits.edited(model.no_hook, 1, examples.read[:, 0], jnp.asarray(change), jnp.asarray(towards))
     with jax.default_matmul_precision("highest"):
-        forward = model.run(by_hand, examples.tokens, study.spec, hook=hook)
+        forward = jax.jit(lambda params: model.run(params, examples.tokens, study.spec, hook=hook))(by_hand)
     x = np.asarray(by_hand["embedding"], np.float64)[np.asarray(examples.tokens)[:, 0]]
     x = x + (towards - x) @ change
     np.testing.assert_allclose(np.asarray(forward.hidden[1])[:, 0], x, atol=1e-5)

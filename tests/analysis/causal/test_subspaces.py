@@ -131,9 +131,9 @@ def test_bases_can_be_undone(kind):
 
 
 def test_what_bases_do_to_metrics_and_what_they_cannot_do():
-    z, labels = cloud_of("clean")
+    z, labels = map(jnp.asarray, cloud_of("clean"))
     removal, spec, _ = remove(z, labels)
-    in_basis = {n: jnp.asarray(z) @ b.there_DxD for n, b in bases(spec, removal, jax.random.key(0)).items()}
+    in_basis = {n: z @ b.there_DxD for n, b in bases(spec, removal, jax.random.key(0)).items()}
     rank = {n: float(participation_ratio(one)) for n, one in in_basis.items()} | {"none": float(participation_ratio(z))}
     assert rank["whitened"] > 0.99 * D
     assert rank["sharpened"] < rank["none"] == pytest.approx(rank["rotated"], rel=1e-4)

@@ -120,4 +120,4 @@ def test_undefined_readings_are_nan():
     z = blob(5, n=64)
     z[3, 2] = np.inf
     assert np.isnan(read(z)).all()
-    assert np.isnan(read(np.full((64, 6), 1000.3, np.float32))).all()
+    assert np.isnan(read(np.full_like(z, 1000.3))).all()

@@ -41,6 +41,7 @@ def test_feared_truths_are_the_curves_they_say(kind, at_0_25_50_75_100):
     np.testing.assert_allclose(curve(np.array([0, 0.25, 0.5, 0.75, 1.0])), at_0_25_50_75_100)
 
 
+@pytest.mark.slow
 def test_power_grows_with_seeds_and_nothing_is_shown_with_four():
     found = [measure(FEARED, n, 40) for n in (4, 5, 10)]
     assert found[0].verdict == 0  # 2^-4 is above alpha
@@ -52,6 +53,7 @@ def test_power_grows_with_seeds_and_nothing_is_shown_with_four():
     assert 0.8 <= found[-1].covered <= 1
 
 
+@pytest.mark.slow
 def test_with_less_noise_a_flat_ability_is_shown_never_to_transfer():
     curve = ability_curve("flat", **FALL)
     quiet = Truth(lambda u: u, curve, seed_sd=0.01, slope_sd=0.005, cell_sd=0.002, trials=None)
