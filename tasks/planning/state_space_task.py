@@ -143,7 +143,7 @@ class StateSpaceTask(ABC):
         fact_T: jax.Array,
         wanted: Part,
         plan_T: jax.Array,
-        factors: Mapping[str, jax.Array],
+        factors: dict[str, jax.Array],
         length: int,
     ) -> Example:
         """Facts of the start, GOAL, the goal, ASK and the plan, written down."""

@@ -68,10 +68,10 @@ def every_sampled_marked(*marks):
 every_sampled = every_sampled_marked()
 
 
-def first_by_default(values):
-    """Parameters of which the first is tried by default, the others in the slow layer."""
-    first, *others = [value if isinstance(value, tuple) else (value,) for value in values]
-    return [pytest.param(*first), *(pytest.param(*other, marks=pytest.mark.slow) for other in others)]
+def first_by_default(values, count=1):
+    """Parameters of which the first (or the first `count`) are tried by default, the others in the slow layer."""
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*row, marks=() if i < count else pytest.mark.slow) for i, row in enumerate(rows)]
 
 
 def longest(task):
@@ -80,7 +80,7 @@ def longest(task):
 
 
 # Compiling is most of what these tests do. Unoptimized programs of the older emitters, in one piece, compile ten times
-# faster; the mixture tests and test_one_example_and_a_vmapped_batch_agree use XLA's defaults.
+# faster; a mixture test and the thorough cases of two conformance tests compile as training does.
 QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_cpu_use_fusion_emitters": False,

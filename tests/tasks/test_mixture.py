@@ -28,7 +28,7 @@ def worlds():
 @cache
 def drawn(mixture, label, length=None):
     """Eight examples of a label's iid split."""
-    sample = jax.jit(lambda key: mixture.sample(key, label, mixture.worlds(key)[label], "iid", 8, length))
+    sample = quick_jit(lambda key: mixture.sample(key, label, mixture.worlds(key)[label], "iid", 8, length))
     return jax.tree.map(np.asarray, sample(jax.random.key(3)))
 
 
