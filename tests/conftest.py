@@ -29,6 +29,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+gc.set_threshold(50_000, 20, 20)  # tracing makes many objects: the default took an eighth of the time
 install_import_hook(["analysis.metrics", "analysis.stats"], "beartype.beartype")  # shapes are checked in every call
 
 hypothesis.settings.register_profile("quick", max_examples=8, deadline=None)
@@ -75,6 +76,11 @@ def forget_programs():
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc
         libc.malloc_trim(0)
+
+
+def pytest_collection_finish():
+    """What is loaded and collected stays: the garbage collector needn't look at it again."""
+    gc.freeze()
 
 
 LONGEST = (

@@ -52,7 +52,7 @@ def program():
 def started(program, name, step=0, **changed):
     """The state of a cell in which a mechanism begins at `step`, its program and its knobs."""
     using, knobs = replace(program, mechanisms=(name,), starting=(name,)), knobs_of(**changed)
-    state = train.begin(using, train.init(using, ZERO), knobs, ZERO, jnp.int32(step))
+    state = jax.jit(lambda k: train.begin(using, train.init(using, ZERO), k, ZERO, jnp.int32(step)))(knobs)
     return using, knobs, state
 
 
@@ -142,7 +142,7 @@ def test_the_rate_is_the_divergence_by_quadrature(noise):
 
 def test_the_bottlenecks_penalty_is_the_mean_rate_of_tokens_that_count(program):
     worlds = program.mixture.worlds(derive_key(ZERO, "world"))
-    batch = program.mixture.batch(jax.random.key(3), worlds, dict(program.counts), program.length)
+    batch = jax.jit(lambda: program.mixture.batch(jax.random.key(3), worlds, dict(program.counts), program.length))()
     active = ActiveMechanisms.of(("vib",), knobs_of(vib__beta=0.3, vib__noise=0.5, vib__layer=1), ZERO, ZERO)
     forward = model.run(model.init(jax.random.key(0), program.spec), batch.tokens, program.spec, batch.answers)
     rates = []
@@ -244,7 +244,7 @@ def test_fresh_weights_have_the_narrow_models_variance_and_stay_cut(program):
     wide = replace(program, spec=replace(program.spec, width=128, heads=4, mlp_width=64))
     using, knobs, state = started(wide, "width", width__active=0.25)
     thin = model.init(jax.random.key(4), replace(wide.spec, width=32))
-    full = pieces(train.init(wide, ZERO).params)
+    full = pieces(jax.jit(lambda: train.init(wide, ZERO).params)())
     for path, leaf in pieces(state.params).items():
         there = np.asarray(leaf) != 0
         if leaf.ndim == 2:
