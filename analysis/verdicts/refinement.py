@@ -22,7 +22,7 @@ from analysis.stats.break_test import MIN_SETTINGS
 from analysis.verdicts.claims import Bounds, Judged, check
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
-from lab.mechanisms.base import Knob
+from lab.mechanisms.base import Knob, StageSetup
 from lab.study.spec import Study
 
 PRECISION = 0.05  # of the knob's range: a gap up to this is narrow enough
@@ -110,8 +110,11 @@ def next_round(
 def _admits(study: Study, stratum: Settings, value: float) -> bool:
     """Whether the model can be had at a setting: of a width, say, only whole numbers of dimensions."""
     cell = {**study.cells[0], **stratum, study.claim.knob: value}
-    used = registry.mechanisms_in_use([cell])
-    return not any(registry.MECHANISMS[name].objection(study.mixture, study.spec, cell) for name in used)
+    for stage in range(len(study.stages)):
+        examples = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
+        if registry.objection(StageSetup(study.mixture, study.spec, study.knobs_at(cell, stage), examples)):
+            return False
+    return True
 
 
 def grow(
