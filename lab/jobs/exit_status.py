@@ -28,12 +28,12 @@ def exit_status(run: Callable[[Stop], int]) -> int:
         return 2
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
-        sentence = f"{file}{error.strerror or error}. Nothing saved is lost; the same command resumes."
+        sentence = f"{file}{error.strerror or error}. Nothing saved is lost; the same command continues."
         print(f"error: {sentence}", file=sys.stderr)
         return 2
     except Stopped:
         print(f"\n{STOPPED}", file=sys.stderr)
         return os.EX_TEMPFAIL
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
+        print("\ninterrupted; the same command continues from the last checkpoint.", file=sys.stderr)
         return 130
