@@ -73,12 +73,15 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
 
     device_grid.use_every_core()
     xla_cache.keep()
+    from analysis.design import interim
     from analysis.report.console import show_plan
+    from analysis.verdicts.refinement import LOOKS
     from lab.engine.plan import make_plan
     from lab.engine.program_cache import Programs
     from lab.jobs import reproduce, shards
     from lab.jobs.session import Session
     from lab.jobs.workdir import Workdir
+    from lab.storage import checkpoint
 
     grid = options.grid()
     plan = make_plan(checked(options, grid), device_grid.local_layout(options.chunk))
@@ -96,7 +99,10 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
         return show_plan(session, plan, workdir, shard)
     with workdir.locked():
         known = (session.root / "study.json").exists()
-        begin(session, plan.study, workdir.claim(), known)
+        session.keep_notes([*plan.study.notes, *workdir.claim()])
+        if options.refine:
+            interim.plan_looks(session.root, plan.study, options.looks or LOOKS, asked_late=known)
+        checkpoint.sweep_up(session.root)
         if options.only == "train":
             train(session, plan)
             return 0
@@ -126,21 +132,6 @@ def checked(options: Options, grid: Grid) -> Study:
     if options.repair:
         repair.check(study, options.arms, options.repair_steps)
     return study
-
-
-def begin(session: Session, study: Study, notes: list[str], known: bool) -> None:
-    """Print what a person should know of a study, and fix the looks of one that is to be refined."""
-    from analysis.design import interim
-    from analysis.verdicts.refinement import LOOKS
-    from lab.storage import checkpoint
-
-    if session.options.refine and interim.read(session.root) is None:
-        looks = interim.begin(study, session.options.looks or LOOKS, asked_late=known)
-        interim.write(session.root, looks)
-    checkpoint.sweep_up(session.root)
-    session.notes += [*study.notes, *notes]
-    for note in session.notes:
-        session.note(note)
 
 
 def train(session: Session, plan: Plan) -> Store:

@@ -190,7 +190,7 @@ class OpenStudy:
 
         Args:
           name, content: of its compiled program, see `lab.engine.program_cache.Programs.get`.
-          function: pure JAX: (the model next to its parameters, the mechanisms in it, seed, parameters) -> arrays.
+          function: pure JAX: (the inference model, the mechanisms in it, seed, parameters) -> arrays.
           where, step: as `hidden`.
 
         Returns:

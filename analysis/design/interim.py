@@ -70,6 +70,19 @@ def begin(study: Study, count: int, asked_late: bool = False) -> InterimAnalyses
     return replace(first(designed, designed_seeds(study), count), asked_late=asked_late)
 
 
+def plan_looks(workdir: Path, study: Study, count: int, asked_late: bool) -> None:
+    """Fix the looks at a study in its work directory, unless they were fixed before.
+
+    Args:
+      workdir: the study's directory.
+      study: as it was designed.
+      count: of looks, at most.
+      asked_late: whether the study was started without looks.
+    """
+    if read(workdir) is None:
+        write(workdir, begin(study, count, asked_late))
+
+
 def first(designed: tuple[float, ...], seeds: tuple[int, ...], count: int) -> InterimAnalyses:
     """The first of `count` looks planned, at these settings and seeds."""
     more = math.ceil(MORE * len(seeds))

@@ -13,11 +13,9 @@ import numpy as np
 
 from analysis.activations.measure import claim_site
 from analysis.design.controls import neutral_value
-from analysis.results.curves import curve
-from analysis.results.records import NO_RECORDS, Records
-from analysis.results.table import Results
+from analysis.results import NO_RECORDS, Records, Results, curve
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
-from analysis.verdicts.claims import Bounds
+from analysis.verdicts import Bounds
 from lab.study.spec import Study
 
 

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis, ability_of
 from analysis.diagnosis.rules import OF_ANY, RULES, UNCUED
-from analysis.results.records import NO_RECORDS, Records
-from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.results import NO_RECORDS, Records, Results
+from analysis.verdicts import Bounds, Judged
 
 CAUSES = {
     "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't, there (arXiv 2304.15004)",

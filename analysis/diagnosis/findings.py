@@ -10,10 +10,9 @@ from analysis.design.controls import strata
 from analysis.diagnosis.broken_ability import Diagnosis
 from analysis.diagnosis.diagnose import diagnose
 from analysis.diagnosis.lead_lag import Trajectory, trajectories
-from analysis.results.records import NO_RECORDS, Records
+from analysis.results import NO_RECORDS, Records, Results
 from analysis.results.recovery_record import Outcome
-from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds, Judged, bounds, judge
+from analysis.verdicts import Bounds, Judged, bounds, judge
 from lab.study.spec import Study
 
 Stratum = Mapping[str, Any]

@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.results.curves import curve
-from analysis.results.table import Results, shared_evaluations
+from analysis.results import Results, curve, shared_evaluations
 from analysis.stats.sign_flip import sign_flip_p, sign_flips, without_rounding
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.verdicts import Bounds, Judged
 
 MIN_CHECKPOINTS = 4  # of a stretch: fewer leave no gap between its ends in which an order could show
 LONG = 2.0  # grokking: the ability takes more than this many times the steps of the accuracy on training problems
@@ -193,7 +192,7 @@ def _pattern(against: str, low: float, high: float, behind: float, gap: float) -
 
 
 def _moves(values_SxE: np.ndarray, alpha: float) -> int:
-    """1 or −1 where a reading is shown to end above or below where it began, else 0."""
+    """1 or −1 where a reading is shown to end above or below where it started, else 0."""
     change_Sx1 = (values_SxE[:, -1] - values_SxE[:, 0])[:, None]
     change_Sx1 = without_rounding(change_Sx1 / (np.abs(change_Sx1).max() or 1.0))
     ups, downs = (float(sign_flip_p(way * change_Sx1)[0]) <= alpha / 2 for way in (1, -1))

@@ -17,10 +17,9 @@ from analysis.activations.measure import Measurer, claim_site, probe_sites
 from analysis.design.controls import neutral_value
 from analysis.diagnosis import Diagnosis, Findings
 from analysis.repair.arms import ARMS, Settings
-from analysis.results import recovery_record
+from analysis.results import Results, recovery_record
 from analysis.results.recovery_record import UNCHANGED, Outcome, Repairs
-from analysis.results.table import Results
-from analysis.verdicts.claims import Bounds
+from analysis.verdicts import Bounds
 from lab.engine.branch import branch
 from lab.engine.plan import Plan, make_plan
 from lab.errors import UserError, nearest

@@ -2,5 +2,5 @@
 
 Other rooms use `console` (plan and verdicts for a terminal), `projections.read` (hidden states on a plane),
 `write.write_views`, `verdicts_json.document` and the sentences of `wording`. They import these modules by name: handing
-them on here would make whoever wants a sentence import matplotlib.
+them on here would make every user of a sentence import matplotlib.
 """

@@ -30,9 +30,9 @@ from analysis.plots.style import (
     range_handles,
 )
 from analysis.report import wording
-from analysis.results.curves import Curve, curve
+from analysis.results import Curve, curve
 from analysis.stats import summaries
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
 from tasks.base import trivial
 

@@ -18,7 +18,7 @@ from analysis.report import wording
 from analysis.report.figures import setting_series
 from analysis.report.projections import Embedding, View
 from analysis.stats import summaries
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
 
 POINTS = 256  # inputs drawn a panel: the first ones, which are as random as any

@@ -20,8 +20,7 @@ import numpy as np
 from analysis.design.controls import neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import wording
-from analysis.results.curves import Curve, curve
-from analysis.results.table import Results
+from analysis.results import Curve, Results, curve
 from analysis.stats import summaries
 from lab.mechanisms import knobs as registry
 from lab.study.spec import Study

@@ -22,7 +22,7 @@ from analysis.activations import extract
 from analysis.activations.measure import claim_site
 from analysis.design.controls import neutral_value
 from analysis.diagnosis import Findings
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.verdicts import Bounds, Judged
 from lab.engine.plan import Plan
 from lab.engine.program_cache import Programs
 from lab.storage.store import Store

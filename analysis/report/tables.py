@@ -11,9 +11,9 @@ import numpy as np
 from analysis.design.controls import neutral_value
 from analysis.diagnosis import Findings, lead_lag
 from analysis.report import wording
-from analysis.results.curves import Curve, curve
+from analysis.results import Curve, curve
 from analysis.stats import summaries
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.verdicts import Bounds, Judged
 from lab.engine.plan import Plan
 from lab.study.spec import Study, TaskUse, telling
 from tasks.base import trivial

@@ -12,8 +12,7 @@ from analysis.activations.measure import ProbeSite, claim_site
 from analysis.diagnosis import Findings
 from analysis.report.event_files import CellRun, Chart, Series, Sweep
 from analysis.report.wording import settings_text
-from analysis.results.curves import curve
-from analysis.results.table import Results
+from analysis.results import Results, curve
 from analysis.stats import summaries
 from lab.study.spec import Study
 

@@ -13,8 +13,7 @@ from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BLACK, GREY, knob_colours
 from analysis.report.figures import COLUMNS, TRIVIAL, claimed, knob_axis, knob_legend, metric_label, setting_series
 from analysis.report.matched_compute import Matched
-from analysis.results.curves import curve
-from analysis.results.table import Results, shared_evaluations
+from analysis.results import Results, curve, shared_evaluations
 from analysis.stats import summaries
 
 
@@ -54,7 +53,7 @@ def trajectories(findings: Findings) -> Picture:
 class _Clock:
     """Training time as drawn: a log scale up to the step where the knob starts to act, a linear one after it.
 
-    A fine-tuning stage is short beside the training before it; on one log scale it would be a vertical line.
+    A fine-tuning stage is short compared with the training before it; on one log scale it would be a vertical line.
 
     Attributes:
       together: evaluations that all settings share.

@@ -15,7 +15,7 @@ from analysis.design.controls import neutral_value
 from analysis.diagnosis import Findings
 from analysis.metrics.registry import METRICS
 from analysis.stats import break_test
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.verdicts import Bounds, Judged
 from lab.engine.plan import Plan
 from lab.mechanisms import knobs as registry
 from lab.study.spec import Study

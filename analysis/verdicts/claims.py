@@ -16,8 +16,7 @@ import numpy as np
 from analysis.activations.measure import ProbeSite, claim_site
 from analysis.design.controls import neutral_value, strata
 from analysis.design.interim import InterimAnalyses
-from analysis.results.curves import Curve, curve
-from analysis.results.table import Results
+from analysis.results import Curve, Results, curve
 from analysis.stats import break_test
 from lab.errors import UserError
 from lab.study.spec import Study

@@ -80,7 +80,7 @@ def check_refinable(study: Study, count: int) -> None:
     if 2.0**-seeds > study.claim.alpha * share:
         raise UserError(
             f"--refine: with {seeds} seeds p can't fall below {2.0**-seeds:.2g}, and the first of {count} looks has"
-            f" {study.claim.alpha * share:.2g} of alpha; begin with more seeds (--config.seeds=8)."
+            f" {study.claim.alpha * share:.2g} of alpha; start with more seeds (--config.seeds=8)."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,12 @@ class Session:
     def note(self, text: str) -> None:
         """Print a sentence that a person should see."""
         self.console.print(text, style="yellow", highlight=False)
+
+    def keep_notes(self, notes: Sequence[str]) -> None:
+        """Print sentences, and keep them for the report."""
+        self.notes += notes
+        for note in notes:
+            self.note(note)
 
     def train(self, plan: Plan, store: Store) -> None:
         """Train what a store lacks of a plan.

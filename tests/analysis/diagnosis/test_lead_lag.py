@@ -10,7 +10,7 @@ from scipy import stats
 from analysis.activations.measure import claim_site
 from analysis.diagnosis import Findings, lead_lag
 from analysis.report import tables
-from analysis.verdicts.claims import bounds, judge
+from analysis.verdicts import bounds, judge
 from tests.analysis import synthetic_study
 
 STEPS = np.asarray([10, 20, 40, 80, 160, 320, 640, 1280, 2560])

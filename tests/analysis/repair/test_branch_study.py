@@ -1,18 +1,23 @@
 """From a diagnosis to a branch and its outcomes, on the tiny study: which cells train on, from where, what is read."""
 
+import io
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from analysis.activations.measure import Measurer
 from analysis.diagnosis import Diagnosis, find
-from analysis.repair import ARMS, branch_study, plan_repair
-from analysis.results import Records, collect
+from analysis.repair import ARMS, branch_study, carry_out, plan_repair
+from analysis.results import Records, collect, recovery_record
 from lab.engine.plan import make_plan
 from lab.engine.trainer import Trainer
 from lab.errors import UserError
+from lab.jobs.options import Options
+from lab.jobs.session import Session
+from lab.stop import Stop
 from lab.storage import checkpoint
 from lab.storage.store import open_store
 from lab.study.grid import axis, product
@@ -50,6 +55,19 @@ def repaired(trained, read, tmp_path_factory):
     measurer = Measurer(repair_plan.study, PROGRAMS, directory)
     found = branch_study.outcomes(read.study, plan, there, measurer, repair_plan, lambda done, total: None)
     return repair_plan, plan, there, found
+
+
+def test_a_repair_is_trained_in_a_directory_of_its_own_and_a_rerun_trains_nothing(trained, read, repaired, tmp_path):
+    _, store, _ = trained
+    repair_plan, *_, expected = repaired
+    printed = io.StringIO()
+    session = Session(Options(workdir=tmp_path), Console(file=printed), Stop(), PROGRAMS)
+    assert carry_out(session, read.study, repair_plan, store) == expected
+    assert recovery_record.read(tmp_path, read.study) == expected
+    assert "Everything is trained" not in printed.getvalue()
+    assert carry_out(session, read.study, repair_plan, store) == expected
+    assert "Everything is trained" in printed.getvalue()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_every_arm_starts_from_the_broken_cells_and_neutral_ones_stay_unchanged(read, repaired):

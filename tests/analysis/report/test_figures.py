@@ -9,7 +9,7 @@ import pytest
 from analysis.plots import style
 from analysis.plots.style import KnobAxis
 from analysis.report import figures, training_figures
-from analysis.results.table import shared_evaluations
+from analysis.results import shared_evaluations
 from tests.analysis import synthetic_study
 
 

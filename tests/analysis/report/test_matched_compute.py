@@ -10,8 +10,8 @@ import pytest
 
 from analysis.diagnosis import Findings
 from analysis.report import figure_list, matched_compute, write
+from analysis.results import Results
 from analysis.results.costs import Costs
-from analysis.results.table import Results
 from lab.study.grid import axis, product
 from lab.training.step import Schedule
 from tests.analysis import synthetic_study

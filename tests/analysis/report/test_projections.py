@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 
 from analysis.report.projections import Plane, principal_plane, settings, turned_onto
-from analysis.results.curves import Curve
+from analysis.results import Curve
 
 rng = np.random.default_rng(0)
 CLOUD_NxD = (rng.normal(size=(200, 12)) * np.linspace(3, 0.2, 12) + 1000.0).astype(np.float32)

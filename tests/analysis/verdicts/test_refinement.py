@@ -10,11 +10,10 @@ from analysis.activations.measure import ProbeSite
 from analysis.design import interim
 from analysis.design.interim import InterimAnalyses, first
 from analysis.metrics.registry import METRICS
-from analysis.results.curves import Curve
+from analysis.results import Curve
 from analysis.simulation.refinement_rates import KNOB, measure
 from analysis.stats.break_test import InterimLook, verdict
-from analysis.verdicts import refinement
-from analysis.verdicts.claims import Bounds, Judged, bounds, judge
+from analysis.verdicts import Bounds, Judged, bounds, judge, refinement
 from lab.errors import UserError
 from lab.mechanisms.knobs import KNOBS
 from lab.study.grid import axis, chain, grown, product
@@ -235,7 +234,7 @@ def test_what_cant_be_refined_is_said_at_once():
         refinement.check_refinable(replace(uneven, cells=uneven.cells[1:]), 4)
     with pytest.raises(UserError, match="has 3 settings"):
         refinement.check_refinable(synthetic_study.study(sparsities=(0.0, 0.4, 0.8)), 4)
-    with pytest.raises(UserError, match="begin with more seeds"):
+    with pytest.raises(UserError, match="start with more seeds"):
         refinement.check_refinable(synthetic_study.study(seeds=5), 4)
     refinement.check_refinable(synthetic_study.study(), 4)
 
