@@ -16,8 +16,7 @@ from matplotlib.axes import Axes
 from analysis.causal.activation_edits import Cut
 from analysis.design.controls import neutral_value, strata
 from analysis.plots import Picture, panels, style, styled
-from analysis.results.curves import Curve, curve
-from analysis.results.table import Results
+from analysis.results import Curve, Results, curve
 from analysis.stats import sign_flip_p, summaries, without_rounding
 from lab.study.spec import Study
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from analysis.external import schema
 from analysis.report import verdicts_json, wording
-from analysis.results.curves import Curve
+from analysis.results import Curve
 from analysis.stats import break_test
 from analysis.verdicts import claims
 from lab.errors import Parser, UserError, command

@@ -18,10 +18,9 @@ import numpy as np
 from analysis.activations import claim_site
 from analysis.design.controls import neutral_value
 from analysis.design.interim import InterimAnalyses
-from analysis.results.curves import curve
-from analysis.results.table import Results
+from analysis.results import Results, curve
 from analysis.stats import break_test
-from analysis.verdicts.claims import Bounds, bounds
+from analysis.verdicts import Bounds, bounds
 from lab.study.spec import Study
 from tasks.base import trivial
 

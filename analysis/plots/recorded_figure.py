@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.plots.style import BLACK, STYLE, WIDTH, KnobAxis
-from analysis.results.curves import Curve
+from analysis.results import Curve
 from analysis.stats import summaries
 
 

@@ -18,7 +18,7 @@ from analysis.design.controls import neutral_value
 from analysis.diagnosis import Diagnosis, Findings, Trajectory
 from analysis.results.recovery_record import Repairs, routes
 from analysis.stats import break_test
-from analysis.verdicts.claims import Bounds, Judged
+from analysis.verdicts import Bounds, Judged
 
 SCHEMA = 1  # raised when a field changes its meaning or goes away; new fields don't raise it
 

@@ -71,7 +71,7 @@ def shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
     return int(np.argmin([*same_E, False]))
 
 
-def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[[int, int], object]) -> Results:
+def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[[int, int], None]) -> Results:
     """Read the histories of a study and measure the latents of every kept checkpoint.
 
     Of a study that isn't finished: NaN where a cell's stage is still to come, and neither density nor costs.

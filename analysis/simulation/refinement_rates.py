@@ -13,11 +13,11 @@ import numpy as np
 
 from analysis.activations import ProbeSite
 from analysis.design.interim import InterimAnalyses, first
-from analysis.results.curves import Curve
+from analysis.results import Curve
 from analysis.simulation.scenarios import RIGHT, SILENT, too_often
 from analysis.simulation.simulator import TRIVIAL, TRUTHS, Truth
 from analysis.stats import Verdict, verdict
-from analysis.verdicts.claims import Bounds, Judged, bounds_verdict
+from analysis.verdicts import Bounds, Judged, bounds_verdict
 from analysis.verdicts.refinement import grow
 from lab.mechanisms.knobs import KNOBS
 

@@ -13,7 +13,7 @@ from analysis.activations import linear_maps
 from analysis.activations.measure import Measurer, claim_site, hidden_states, probe_sites
 from analysis.design.controls import matched_controls
 from analysis.metrics.similarity import linear_image
-from analysis.results.table import collect
+from analysis.results import collect
 from lab.storage import checkpoint
 from lab.study.grid import axis, product
 from tests.lab.conftest import PROGRAMS, study_of

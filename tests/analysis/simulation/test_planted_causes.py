@@ -9,7 +9,7 @@ from analysis.diagnosis import CAUSES
 from analysis.metrics.registry import METRICS
 from analysis.report.verdicts_json import document
 from analysis.simulation import planted_causes
-from analysis.verdicts.claims import bounds, check, judge
+from analysis.verdicts import bounds, check, judge
 from lab.study.parse import parse
 from tests.analysis import synthetic_study
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis.report.verdicts_json import text
-from analysis.results.table import to_csv
+from analysis.results import to_csv
 from analysis.simulation import pilot_noise
 from analysis.simulation.power import Power, PowerPlan, ability_curve, enough, interval, measure, sentence
 from analysis.simulation.power_cli import main

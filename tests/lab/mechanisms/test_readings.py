@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.activations.measure import InferenceModel, measure_cell, probe_sites
 from analysis.design.controls import neutral_value
-from analysis.verdicts.claims import check
+from analysis.verdicts import check
 from lab.engine import make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
