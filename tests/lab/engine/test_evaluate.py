@@ -15,6 +15,7 @@ from tests.lab.conftest import study_of, tiny_config
 
 APPLY = jax.jit(model.apply, static_argnums=2)
 ANSWER = jax.jit(evaluate.answer, static_argnums=(1, 5))
+EVALUATE = jax.jit(evaluate.evaluate, static_argnums=0)
 SPEC = model.ModelSpec(vocab_size=9, max_length=10, width=16, layers=1, heads=2, mlp_width=16)
 
 
@@ -83,7 +84,7 @@ def test_scores_agree_with_the_tasks_own_checkers(study):
     params = jax.tree.map(lambda p: p * 4, model.init(derive_key(seed, "init"), study.spec))
     worlds = study.mixture.worlds(derive_key(seed, "world"))
     for evaluation in evaluate.evaluations(study):
-        found = jax.jit(lambda s, p, e=evaluation: evaluate.evaluate(e, s, p))(seed, params)
+        found = EVALUATE(evaluation, seed, params)
         for label, split in evaluation.splits:
             examples = jax.jit(lambda s, w, pair=(label, split), e=evaluation: evaluate.examples_of(e, s, w, *pair))(
                 seed, worlds
@@ -101,7 +102,7 @@ def test_scores_agree_with_the_tasks_own_checkers(study):
 
 def test_a_diverged_model_has_no_ability(study):
     params = jax.tree.map(lambda p: p * jnp.nan, model.init(jax.random.key(0), study.spec))
-    abilities = evaluate.evaluate(evaluate.evaluations(study)[0], jnp.int32(0), params)
+    abilities = EVALUATE(evaluate.evaluations(study)[0], jnp.int32(0), params)
     assert all(np.isnan(a.exact) and np.isnan(a.logprob) for a in abilities.values())
 
 

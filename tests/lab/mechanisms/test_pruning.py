@@ -266,8 +266,15 @@ def test_an_exchange_keeps_the_density_and_takes_the_smallest_for_the_most_wante
     assert new.sum() == mask.sum()
 
 
-@pytest.mark.parametrize("regrow", ["set", "rigl"])
-@pytest.mark.parametrize("scope", ["global", "layerwise"])
+@pytest.mark.parametrize(
+    ("regrow", "scope"),
+    [
+        ("set", "layerwise"),
+        ("rigl", "global"),
+        pytest.param("set", "global", marks=pytest.mark.slow),
+        pytest.param("rigl", "layerwise", marks=pytest.mark.slow),
+    ],
+)
 def test_regrowth_keeps_every_layers_density_and_starts_at_zero(program, regrow, scope):
     """Through training: exchanges at their steps and at no other, new weights 0 before their first update."""
     using = replace(program, static=tuple(names_of(regrow=regrow, scope=scope).items()))
@@ -346,11 +353,12 @@ def test_regrowth_does_nothing_to_a_dense_model(program):
 def test_pruned_weights_stay_exactly_zero_while_fine_tuning():
     program = make_plan(study_of(), local_layout()).program_groups[-1].program
     knobs = knobs_of(prune__sparsity=0.6)
-    state = train.begin(program, train.init(program, ZERO), knobs, ZERO, jnp.int32(12))
+    state = jax.jit(lambda: train.begin(program, train.init(program, ZERO), knobs, ZERO, jnp.int32(12)))()
+    train_on = jax.jit(lambda start, state: train.train_call(program, start, ZERO, knobs, state))
     masks = state.extra["prune"]
     for start in (0, 3):
         before = state.params
-        state, _ = train.train_call(program, jnp.int32(start), ZERO, knobs, state)
+        state, _ = train_on(jnp.int32(start), state)
         for path, kernel in prunable(state.params).items():
             assert not np.asarray(kernel)[~np.asarray(masks[path])].any()
             kept = np.asarray(masks[path])
@@ -358,6 +366,7 @@ def test_pruned_weights_stay_exactly_zero_while_fine_tuning():
     jax.tree.map(np.testing.assert_array_equal, masks, state.extra["prune"])
 
 
+@pytest.mark.slow
 def test_sparse_from_the_start_with_regrowth_is_a_study_like_any_other(tmp_path):
     """The shaping knobs act as soon as sparsity does, and what is kept survives the change of stage."""
     config = tiny_config()

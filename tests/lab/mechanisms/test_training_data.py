@@ -68,8 +68,9 @@ def test_neutral_settings_make_the_batch_of_the_step():
         assert same(batch_of(step), direct(jnp.int32(step)))
 
 
+@pytest.mark.slow  # by default, all mechanisms' neutrality is tested at once: test_device_grid.py
 @pytest.mark.as_shipped
-@pytest.mark.parametrize("width", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("width", [1, 4])
 def test_neutral_settings_train_bitwise_as_without_them(width):
     """On tasks that each of them does something to, in the lab's own programs; the other cells aren't neutral."""
     layout, cells = Layout("cpu", 1, width, 4), 4
