@@ -20,7 +20,7 @@ from analysis.results.recovery_record import Repairs, routes
 from analysis.stats import break_test
 from analysis.verdicts import Bounds, Judged
 
-SCHEMA = 1  # raised when a field changes its meaning or goes away; new fields don't raise it
+SCHEMA = 2  # raised when a field changes its meaning or goes away; new fields don't raise it
 
 
 def document(findings: Findings) -> dict[str, Any]:

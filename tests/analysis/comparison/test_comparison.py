@@ -145,7 +145,7 @@ def test_bad_directories_get_one_sentence(document, tmp_path, capsys):
     (unfinished / "study.json").write_text("{}")
     broken = written(tmp_path / "broken", document)
     (broken / "verdicts.json").write_text("{")
-    later = written(tmp_path / "later", document | {"schema": 2})
+    later = written(tmp_path / "later", document | {"schema": verdicts_json.SCHEMA + 1})
     for given, message in (
         ([tmp_path / "none"], "there is no directory"),
         ([tmp_path], "is no work directory"),
