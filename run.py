@@ -33,10 +33,10 @@ from lab.stop import Stop
 
 if TYPE_CHECKING:
     from analysis.diagnosis import Findings
-    from lab.engine.plan import Plan
+    from lab.engine import Plan
     from lab.jobs.session import Session
-    from lab.storage.store import Store
-    from lab.study.grid import Grid
+    from lab.storage import Store
+    from lab.study import Grid
     from lab.study.spec import Study
 
 HERE = Path(__file__).resolve().parent
@@ -76,8 +76,7 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
     from analysis.design import interim
     from analysis.report.console import show_plan
     from analysis.verdicts.refinement import LOOKS
-    from lab.engine.plan import make_plan
-    from lab.engine.program_cache import Programs
+    from lab.engine import Programs, make_plan
     from lab.jobs import reproduce, shards
     from lab.jobs.session import Session
     from lab.jobs.workdir import Workdir
@@ -138,7 +137,7 @@ def train(session: Session, plan: Plan) -> Store:
     """Train what the study lacks."""
     from analysis.report.console import plan_text
     from lab.jobs import shards
-    from lab.storage.store import open_store
+    from lab.storage import open_store
 
     store = open_store(session.root, plan.study, session.note)
     if session.options.only == "analyze":
@@ -170,7 +169,7 @@ def judged(session: Session, plan: Plan, grid: Grid) -> tuple[Plan, Store, Findi
     """Look; with --refine again, as long as more seeds or settings would decide a claim."""
     from analysis.design import interim
     from analysis.verdicts import refinement
-    from lab.engine.plan import make_plan
+    from lab.engine import make_plan
     from lab.jobs.workdir import Workdir
 
     options = session.options

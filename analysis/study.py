@@ -30,14 +30,11 @@ from analysis.diagnosis import Findings, find
 from analysis.metrics.registry import METRICS
 from analysis.report import verdicts_json
 from analysis.results import Records, Results, collect, records
-from lab.engine import device_grid
-from lab.engine.plan import Plan, make_plan
-from lab.engine.program_cache import Programs
+from lab.engine import Plan, Programs, device_grid, make_plan
 from lab.errors import UserError, nearest
 from lab.jobs.workdir import read_study
 from lab.mechanisms.knobs import KNOBS, telling
-from lab.storage.checkpoint import DamagedCheckpoint
-from lab.storage.store import Store, read_store
+from lab.storage import DamagedCheckpoint, Store, read_store
 from lab.study.spec import Study
 
 Where = Mapping[str, Any] | int | None

@@ -26,8 +26,7 @@ from analysis.metrics.geometry import squared_distances, two_nn_of
 from analysis.metrics.probes import probe_of, split_halves
 from analysis.metrics.separation import fisher_trace_of, silhouette_of
 from analysis.metrics.v_information import v_information_of
-from lab.engine import device_grid
-from lab.engine.program_cache import Programs
+from lab.engine import Programs, device_grid
 from lab.errors import Parser, command
 
 CELLS, PLACES = 72, 6  # 3 layers at 2 read positions

@@ -14,11 +14,9 @@ import jax
 import numpy as np
 
 from analysis.activations import measure
-from lab.engine import device_grid
-from lab.engine.program_cache import Programs
+from lab.engine import Programs, device_grid
 from lab.errors import UserError
-from lab.storage.checkpoint import Saved
-from lab.storage.store import Store
+from lab.storage import Saved, Store
 from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
 

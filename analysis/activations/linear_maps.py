@@ -23,7 +23,7 @@ from analysis.activations.measure import InferenceModel, Measurer, cells_to_read
 from analysis.metrics import linear_image
 from lab.engine import device_grid
 from lab.mechanisms.base import Knobs
-from lab.storage.checkpoint import Saved
+from lab.storage import Saved
 from lab.study.spec import Study, digest
 
 Where = tuple[Saved, int]  # a checkpoint, and a cell's row in it

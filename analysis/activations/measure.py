@@ -22,17 +22,13 @@ import numpy as np
 from jax import lax
 
 from analysis.metrics import BALANCE, CHECKS, METRICS, control_labels, measure
-from lab.engine import device_grid
-from lab.engine.device_grid import Layout
+from lab.engine import Layout, Programs, device_grid
 from lab.engine.plan import arguments_of
-from lab.engine.program_cache import Programs
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knobs
 from lab.nn import model
 from lab.prng import derive_key
-from lab.storage import checkpoint
-from lab.storage.checkpoint import Saved
-from lab.storage.files import write_atomically
+from lab.storage import Saved, checkpoint, write_atomically
 from lab.study.spec import Study, TaskUse, digest
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import RENAMED, Example, World, fed_back

@@ -25,7 +25,7 @@ from analysis.results import intervention_record
 from analysis.study import OpenStudy, open_study
 from lab.engine import device_grid
 from lab.errors import Parser, UserError, command, nearest
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 
 
 def cuts_of(opened: OpenStudy, label: str | None, layer: int | None, read: str | None, factor: str | None) -> list[Cut]:

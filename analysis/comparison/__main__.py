@@ -24,7 +24,7 @@ from analysis.comparison.read import Row, read
 from analysis.plots import BLACK, GREY, Picture, panels, style, styled
 from analysis.report import wording
 from lab.errors import Parser, UserError, command
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 
 COLUMNS = ("study", "knob", "ability", "at neutral", "free until", "harmful from", "verdicts", "labels")
 

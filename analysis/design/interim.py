@@ -20,8 +20,8 @@ import numpy as np
 
 from analysis.stats.break_test import InterimLook
 from lab.errors import UserError
-from lab.storage.files import write_atomically
-from lab.study.grid import Grid, grown
+from lab.storage import write_atomically
+from lab.study import Grid, grown
 from lab.study.spec import Study
 
 FILE = "looks.json"

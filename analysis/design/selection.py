@@ -17,10 +17,9 @@ import pandas as pd
 
 from analysis.design import interim
 from analysis.design.controls import strata
+from lab.engine import Plan, make_plan
 from lab.engine.evaluate import TUNING
-from lab.engine.plan import Plan, make_plan
-from lab.storage import checkpoint
-from lab.storage.store import Store
+from lab.storage import Store, checkpoint
 from lab.study.spec import Study
 
 Values = dict[str, Any]

@@ -26,7 +26,7 @@ from analysis.results import Curve
 from analysis.stats import break_test
 from analysis.verdicts import claims
 from lab.errors import Parser, UserError, command
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 
 
 @dataclass(frozen=True)

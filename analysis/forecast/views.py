@@ -27,7 +27,7 @@ from analysis.forecast.predictors import (
 )
 from analysis.plots import BAND_TINT, BLACK, BLUE, GREY, VERMILLION, Picture, panels, style, styled
 from analysis.report import wording
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 
 SHOWN = (NOW, "abilities", "latents", "both")  # predictors that look at something early
 # A colour and a marker a mechanism (Okabe & Ito's), started again with the next marker after the last colour.

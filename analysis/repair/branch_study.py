@@ -20,12 +20,11 @@ from analysis.repair.arms import ARMS, Settings
 from analysis.results import Results, recovery_record
 from analysis.results.recovery_record import UNCHANGED, Outcome, Repairs
 from analysis.verdicts import Bounds
+from lab.engine import Plan, make_plan
 from lab.engine.branch import branch
-from lab.engine.plan import Plan, make_plan
 from lab.errors import UserError, nearest
 from lab.jobs.session import Session
-from lab.storage import checkpoint
-from lab.storage.store import Store, open_store
+from lab.storage import Store, checkpoint, open_store
 from lab.study.spec import Study
 
 NOTHING = (

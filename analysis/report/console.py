@@ -12,14 +12,13 @@ from analysis.design.controls import neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import repair_section, wording
 from analysis.stats import break_test
-from lab.engine import flops
-from lab.engine.plan import Plan
+from lab.engine import Plan, flops
 from lab.errors import UserError
 from lab.jobs import shards
 from lab.jobs.session import Session
 from lab.jobs.shards import Shard
 from lab.jobs.workdir import Workdir
-from lab.storage.store import Store, open_store
+from lab.storage import Store, open_store
 
 
 def plan_text(plan: Plan, store: Store, root: Path) -> str:

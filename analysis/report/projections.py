@@ -23,9 +23,8 @@ from analysis.activations.measure import claim_site
 from analysis.design.controls import neutral_value
 from analysis.diagnosis import Findings
 from analysis.verdicts import Bounds, Judged
-from lab.engine.plan import Plan
-from lab.engine.program_cache import Programs
-from lab.storage.store import Store
+from lab.engine import Plan, Programs
+from lab.storage import Store
 
 
 class Plane(NamedTuple):

@@ -14,7 +14,7 @@ from analysis.report import wording
 from analysis.results import Curve, curve
 from analysis.stats import summaries
 from analysis.verdicts import Bounds, Judged
-from lab.engine.plan import Plan
+from lab.engine import Plan
 from lab.study.spec import Study, TaskUse, telling
 from tasks.base import trivial
 

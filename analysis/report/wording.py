@@ -16,7 +16,7 @@ from analysis.diagnosis import Findings
 from analysis.metrics.registry import METRICS
 from analysis.stats import break_test
 from analysis.verdicts import Bounds, Judged
-from lab.engine.plan import Plan
+from lab.engine import Plan
 from lab.mechanisms import knobs as registry
 from lab.study.spec import Study
 

@@ -35,9 +35,9 @@ from analysis.report import (
 from analysis.report.figure_list import Shown
 from analysis.report.projections import Embedding
 from analysis.results import costs, density, to_csv
-from lab.engine.plan import Plan
+from lab.engine import Plan
 from lab.engine.progress import duration
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 

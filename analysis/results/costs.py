@@ -12,11 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from lab.engine import flops
-from lab.engine.plan import Node, Plan
+from lab.engine import Node, Plan, flops
 from lab.mechanisms.low_rank import RANK as LOW_RANK
-from lab.storage import checkpoint
-from lab.storage.store import Store
+from lab.storage import Store, checkpoint
 from lab.study.spec import Study
 
 COLUMNS = ("parameters", "active_parameters", "flops_per_example", "training_flops")

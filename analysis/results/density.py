@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lab.engine.plan import Plan
+from lab.engine import Plan
 from lab.mechanisms import knobs
 from lab.mechanisms.pruning_masks import prunable
-from lab.storage import checkpoint
-from lab.storage.store import Store
+from lab.storage import Store, checkpoint
 from lab.study.spec import Study
 
 PRUNING = {"prune", "structured"}

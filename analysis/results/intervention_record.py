@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.activations.measure import ProbeSite, claim_site
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 from lab.study.spec import Study
 
 FILE = "interventions.json"

@@ -21,7 +21,7 @@ import numpy as np
 
 from analysis.stats import summaries
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 from lab.study.spec import Study
 
 FILE = Path("repair") / "repair.json"

@@ -15,10 +15,9 @@ from analysis.design.controls import matched_controls
 from analysis.results import costs
 from analysis.results.costs import Costs
 from analysis.results.density import Density, count
-from lab.engine.plan import Node, Plan
+from lab.engine import Node, Plan
 from lab.mechanisms.knobs import telling
-from lab.storage import checkpoint
-from lab.storage.store import Store
+from lab.storage import Store, checkpoint
 from lab.study.spec import Study
 
 

@@ -32,7 +32,7 @@ from analysis.simulation.power import (
 from analysis.simulation.simulator import TRIVIAL, Truth, settings
 from analysis.stats import MIN_SETTINGS
 from lab.errors import Parser, UserError, command
-from lab.storage.files import write_atomically
+from lab.storage import write_atomically
 
 BASE = {"fall": 0.4, "free": 0.8, "cliff": 0.97, "plateau": 0.4, "flat": 0.4}
 FALL = {"fall": 0.1, "free": 0.2, "cliff": 0.9}

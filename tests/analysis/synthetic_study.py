@@ -8,9 +8,8 @@ from analysis.metrics.registry import BALANCE, CHECKS, METRICS
 from analysis.repair import ARMS
 from analysis.results import Results
 from analysis.results.recovery_record import Outcome, Repairs
-from lab.engine.device_grid import Layout
-from lab.engine.plan import make_plan
-from lab.study.grid import axis, product, study_config
+from lab.engine import Layout, make_plan
+from lab.study import axis, product, study_config
 from lab.study.parse import parse
 from tasks.base import trivial
 

@@ -27,7 +27,7 @@ from analysis.results import collect, to_csv
 from lab.errors import UserError
 from lab.jobs.workdir import Workdir, read_study
 from lab.storage import checkpoint
-from lab.study.grid import axis, chain, product
+from lab.study import axis, chain, product
 from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "library.ipynb"

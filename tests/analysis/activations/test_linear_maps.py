@@ -15,7 +15,7 @@ from analysis.design.controls import matched_controls
 from analysis.metrics.similarity import linear_image
 from analysis.results import collect
 from lab.storage import checkpoint
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from tests.lab.conftest import PROGRAMS, study_of
 
 

@@ -15,13 +15,12 @@ from analysis.diagnosis import find
 from analysis.metrics.registry import METRICS
 from analysis.report import wording
 from analysis.results import Records, collect
+from lab.engine import make_plan
 from lab.engine.evaluate import TUNING, evaluations, examples_of, names
-from lab.engine.plan import make_plan
 from lab.errors import UserError
 from lab.jobs.workdir import Workdir, read_study
-from lab.storage import checkpoint
-from lab.storage.store import Store
-from lab.study.grid import axis, chain, grown, product, tuned
+from lab.storage import Store, checkpoint
+from lab.study import axis, chain, grown, product, tuned
 from lab.study.parse import parse
 from tests.lab.conftest import LAYOUT, PROGRAMS, carry_out, study_of, tiny_config
 

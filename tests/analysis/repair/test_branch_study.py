@@ -12,15 +12,14 @@ from analysis.activations.measure import Measurer
 from analysis.diagnosis import Diagnosis, find
 from analysis.repair import ARMS, branch_study, carry_out, plan_repair
 from analysis.results import Records, collect, recovery_record
-from lab.engine.plan import make_plan
+from lab.engine import make_plan
 from lab.engine.trainer import Trainer
 from lab.errors import UserError
 from lab.jobs.options import Options
 from lab.jobs.session import Session
 from lab.stop import Stop
-from lab.storage import checkpoint
-from lab.storage.store import open_store
-from lab.study.grid import axis, product
+from lab.storage import checkpoint, open_store
+from lab.study import axis, product
 from lab.study.spec import WEIGHTS
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
 

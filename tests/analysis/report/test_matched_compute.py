@@ -12,7 +12,7 @@ from analysis.diagnosis import Findings
 from analysis.report import figure_list, matched_compute, write
 from analysis.results import Results
 from analysis.results.costs import Costs
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from lab.training.step import Schedule
 from tests.analysis import synthetic_study
 from tests.lab.conftest import study_of, tiny_config

@@ -3,9 +3,8 @@
 import pytest
 
 from analysis.report.tables import setting
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
-from lab.study.grid import axis, product
+from lab.engine import local_layout, make_plan
+from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.results import Results, costs, density, to_csv
 from lab.engine.plan import parameters
-from lab.study.grid import axis, product
+from lab.study import axis, product
 from tests.lab.conftest import carry_out, study_of, tiny_config
 
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from analysis.report import write
 from analysis.results import density
-from lab.engine.device_grid import local_layout
-from lab.engine.plan import make_plan
-from lab.study.grid import axis, product
+from lab.engine import local_layout, make_plan
+from lab.study import axis, product
 from tests.analysis import synthetic_study
 from tests.lab.conftest import carry_out, study_of, tiny_config, tiny_sweep
 

@@ -12,7 +12,7 @@ from analysis.activations.measure import Measurer, claim_site
 from analysis.design import controls
 from analysis.results import Results, collect, to_csv
 from analysis.verdicts import claims
-from lab.study.grid import axis, product, zipped
+from lab.study import axis, product, zipped
 from tests.lab.conftest import PROGRAMS, study_of, tiny_config
 
 SPARSITIES = tuple(round(0.1 * k, 1) for k in range(9))

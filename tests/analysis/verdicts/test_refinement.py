@@ -16,7 +16,7 @@ from analysis.stats.break_test import InterimLook, verdict
 from analysis.verdicts import Bounds, Judged, bounds, judge, refinement
 from lab.errors import UserError
 from lab.mechanisms.knobs import KNOBS
-from lab.study.grid import axis, chain, grown, product
+from lab.study import axis, chain, grown, product
 from lab.study.parse import parse
 from tests.analysis import synthetic_study
 from tests.lab.conftest import tiny_config
