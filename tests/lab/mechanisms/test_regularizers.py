@@ -246,7 +246,7 @@ def test_gradient_noise_is_normal_and_new_at_every_step_and_leaf(program, batch,
 
     active = [active_of("gradient_noise", step, gradient_noise__sigma=0.5) for step in (0, 1)]
     nothing = jax.tree.map(jnp.zeros_like, params)
-    drawn = [a.extra_gradient_of(nothing, params, batch, program.spec, ZERO) for a in active]
+    drawn = [a.with_extra_gradients(nothing, params, batch, program.spec, ZERO) for a in active]
     flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in drawn]
     assert kstest(flat[0] / 0.5, "norm").pvalue > 1e-3
     assert abs(np.corrcoef(*flat)[0, 1]) < 0.1
@@ -254,7 +254,7 @@ def test_gradient_noise_is_normal_and_new_at_every_step_and_leaf(program, batch,
     assert len({np.asarray(leaf).tobytes() for leaf in alike}) == len(alike) > 1
 
 
-def test_touched_sites_differ_between_layers_and_steps(program, batch, params):
+def test_hook_points_differ_between_layers_and_steps(program, batch, params):
     def forward(step):
         active = active_of("residual_dropout", step, residual_dropout__rate=0.5)
         return model.run(params, batch.tokens, program.spec, batch.answers, active.hook)
