@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from lab.engine import flops as cost
-from lab.engine.plan import parameters
+from lab.engine import plan
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Context
 from lab.mechanisms.knobs import KNOBS
@@ -103,6 +104,10 @@ def test_xla_counts_the_same_for_the_plain_model(width, tokens):
     assert ours + square <= theirs <= 1.03 * (ours + square)
 
 
+parameters = functools.cache(plan.parameters)
+
+
+@functools.cache
 def ones(spec):
     """Parameters none of which is zero."""
     return jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), jax.eval_shape(lambda: fresh(spec)))

@@ -18,17 +18,16 @@ from lab.mechanisms.weight_decay import WeightDecay
 from lab.nn import model
 from lab.nn.optimizers import ADAM
 
-PARAMS = model.init(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))
-
 
 def test_weight_decay_is_optax_adamw():
     rate, decay = 1e-2, 0.3
     adamw = optax.adamw(
         rate, b1=0.9, b2=0.98, weight_decay=decay, mask=lambda p: jax.tree.map(lambda x: x.ndim == 2, p)
     )
-    gradient = jax.tree.map(lambda p: jnp.cos(p * 7), PARAMS)
-    theirs, their_state = PARAMS, adamw.init(PARAMS)
-    ours, our_state = PARAMS, ADAM.init(PARAMS)
+    params = jax.jit(lambda: model.init(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24)))()
+    gradient = jax.tree.map(lambda p: jnp.cos(p * 7), params)
+    theirs, their_state = params, adamw.init(params)
+    ours, our_state = params, ADAM.init(params)
     for step in jnp.arange(3):
         with jax.numpy_dtype_promotion("standard"):
             updates, their_state = adamw.update(gradient, their_state, theirs)

@@ -19,7 +19,7 @@ from tests.lab.mechanisms.test_regularizers import knobs_of
 from tests.lab.nn import numpy_model
 
 SPEC = model.ModelSpec(vocab_size=11, max_length=9, width=16, layers=3, heads=4, mlp_width=24)
-PARAMS = model.init(jax.random.key(0), SPEC)
+PARAMS = jax.jit(lambda: model.init(jax.random.key(0), SPEC))()
 TOKENS = jax.random.randint(jax.random.key(1), (5, 9), 0, 11)
 WIDE = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), PARAMS)
 MECHANISM = MECHANISMS["structured"]
