@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import jax, jax.numpy as jnp
 from jax import monitoring
-from lab import compiled
+from lab.engine import xla_cache
 seen = []
 monitoring.register_event_listener(lambda name, **_: seen.append(name.rsplit("/", 1)[-1]))
-print(compiled.keep())
+print(xla_cache.keep())
 jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8))).block_until_ready()
 print(seen.count("cache_hits"), seen.count("cache_misses"))
 """
