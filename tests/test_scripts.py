@@ -29,7 +29,8 @@ def test_scripts_are_bash(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_every_option_named_is_one_of_the_commands(path):
-    known = set(re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', (ROOT / "run.py").read_text())) | {"config"}
+    options = (ROOT / "lab" / "jobs" / "options.py").read_text()
+    known = set(re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', options)) | {"config"}
     text = path.read_text().replace("\\\n", " ").replace("\n#       ", " ")
     text = re.sub(r"\n\s+--shard", " --shard", text)  # YAML folds lines
     named = {name for command in re.findall(r"run\.py [^`\n]*", text) for name in re.findall(r"--(\w+)", command)}
