@@ -33,7 +33,7 @@ from analysis.results import Records, Results, collect, records
 from lab.engine import Plan, Programs, device_grid, make_plan
 from lab.errors import UserError, nearest
 from lab.jobs.workdir import read_study
-from lab.mechanisms.knobs import KNOBS, telling
+from lab.mechanisms.knobs import KNOBS, active_knobs
 from lab.storage import DamagedCheckpoint, Store, read_store
 from lab.study.spec import Study
 
@@ -77,7 +77,7 @@ class OpenStudy:
     def cells(self) -> tuple[dict[str, Any], ...]:
         """Each cell's settings: the axes' knobs, and every other that does something."""
         axes = [axis.knob for axis in self.study.axes]
-        return tuple({name: cell[name] for name in axes} | telling(cell) for cell in self.study.cells)
+        return tuple({name: cell[name] for name in axes} | active_knobs(cell) for cell in self.study.cells)
 
     @property
     def steps(self) -> tuple[int, ...]:

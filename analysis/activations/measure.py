@@ -186,7 +186,7 @@ def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]])
     values = [
         (row, knob, value)
         for row, each in enumerate(settings)
-        for knob, value in registry.telling(each).items()
+        for knob, value in registry.active_knobs(each).items()
         if knob.split(".")[0] in names and registry.KNOBS[knob].traced
     ]
     static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.MECHANISMS[n].knobs if not k.traced)

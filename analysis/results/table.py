@@ -16,7 +16,7 @@ from analysis.results import costs
 from analysis.results.costs import Costs
 from analysis.results.density import Density, count
 from lab.engine import Node, Plan
-from lab.mechanisms.knobs import telling
+from lab.mechanisms.knobs import active_knobs
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
 
@@ -166,7 +166,7 @@ def to_csv(results: Results) -> str:
     those that are an axis or do something in some cell.
     """
     study, (cells, evaluations) = results.study, (len(results.study.cells), len(results.step))
-    turned = {axis.knob for axis in study.axes}.union(*(telling(cell) for cell in study.cells))
+    turned = {axis.knob for axis in study.axes}.union(*(active_knobs(cell) for cell in study.cells))
     knobs = [name for name in study.base if name in turned and name != "seed"]
     last = len(study.stages) - 1
     of_cell = {"cell": [study.key(cell, last) for cell in study.cells]}

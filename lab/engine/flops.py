@@ -28,7 +28,7 @@ import numpy as np
 
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.budget import STEPS as BUDGET
-from lab.mechanisms.knobs import mechanisms_in_use, telling
+from lab.mechanisms.knobs import active_knobs, mechanisms_in_use
 from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.study.spec import Study
@@ -236,7 +236,7 @@ def planned(study: Study) -> list[tuple[int, float]]:
     for cell in study.cells:
         last = len(study.stages) - 1
         knobs = study.knobs_at(cell, last)
-        setting = tuple((name, value) for name, value in telling(knobs).items() if name != "seed")
+        setting = tuple((name, value) for name, value in active_knobs(knobs).items() if name != "seed")
         if setting not in found:
             spec = own_spec(study, cell)
             weights, sizes = dense(spec), sizes_of(spec, knobs, study.stages[-1].end)

@@ -18,7 +18,7 @@ from lab.mechanisms.knobs import KNOBS
 from lab.storage import write_atomically
 from lab.study import Axis, Grid, study_config
 from lab.study.parse import parse
-from lab.study.spec import FORMAT, Study, telling
+from lab.study.spec import FORMAT, Study, active_knobs
 
 LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
 
@@ -40,7 +40,7 @@ class Workdir:
         self.record = {
             "config": fields,
             "axes": {a.knob: a.stage or "" for a in study.axes},
-            "cells": [telling(cell) for cell in study.cells],
+            "cells": [active_knobs(cell) for cell in study.cells],
             "claim_hash": study.claim_hash(),
             "layout": asdict(layout),
             "format": FORMAT,

@@ -85,7 +85,7 @@ def checked(name: str, value: Any, where: str) -> Any:
     return int(value) if knob.integer else float(value)
 
 
-def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
+def active_knobs(knobs: Mapping[str, Any]) -> dict[str, Any]:
     """The knobs that do something: those off their neutral value whose needed knob, if any, is off neutral, too.
 
     The others decide no number, nor do those that a later version brings.
@@ -96,7 +96,7 @@ def telling(knobs: Mapping[str, Any]) -> dict[str, Any]:
 
 def mechanisms_in_use(settings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Names of the mechanisms that some of the settings use: one of their traced knobs does something."""
-    used = {DECIDES.get(name) for knobs in settings for name in telling(knobs)}
+    used = {DECIDES.get(name) for knobs in settings for name in active_knobs(knobs)}
     return tuple(name for name in MECHANISMS if name in used)
 
 

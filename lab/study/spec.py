@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from lab.mechanisms import knobs as registry
-from lab.mechanisms.knobs import telling
+from lab.mechanisms.knobs import active_knobs
 from lab.nn.model import ModelSpec
 from lab.study.grid import Axis
 from lab.training.step import Schedule
@@ -215,7 +215,7 @@ class Study:
 
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
-        own = [{"knobs": telling(self.knobs_at(cell, i)), **self._rewound(cell, i)} for i in range(stage + 1)]
+        own = [{"knobs": active_knobs(self.knobs_at(cell, i)), **self._rewound(cell, i)} for i in range(stage + 1)]
         return self._content(self.spec_of(cell), own)
 
     def _content(self, spec: ModelSpec, own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -268,7 +268,7 @@ class Study:
         hashed: dict[Any, str] = {}
         for cell in self.cells:
             spec = self.spec_of(cell)
-            active = tuple(telling(self.knobs_at(cell, i)) for i in range(len(self.stages)))
+            active = tuple(active_knobs(self.knobs_at(cell, i)) for i in range(len(self.stages)))
             own = [{"knobs": knobs, **self._rewound(cell, i)} for i, knobs in enumerate(active)]
             same = [spec, *((tuple(knobs.items()), self.weights_at(cell, i)) for i, knobs in enumerate(active))]
             keys = []
