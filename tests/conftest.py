@@ -84,7 +84,7 @@ def pytest_collection_finish():
 
 
 LONGEST = (
-    "test_device_grid.py",
+    "test_neutrality.py",
     "test_kill.py",
     "test_trainer.py",
     "test_refine_command.py",

@@ -68,7 +68,7 @@ def test_neutral_settings_make_the_batch_of_the_step():
         assert same(batch_of(step), direct(jnp.int32(step)))
 
 
-@pytest.mark.slow  # by default, all mechanisms' neutrality is tested at once: test_device_grid.py
+@pytest.mark.slow  # by default, all mechanisms' neutrality is tested at once: test_neutrality.py
 @pytest.mark.as_shipped
 @pytest.mark.parametrize("width", [1, 4])
 def test_neutral_settings_train_bitwise_as_without_them(width):
