@@ -18,7 +18,7 @@ from lab.stop import Stopped
 from lab.storage import Store, open_store
 from lab.study import axis, chain, product
 from tests.lab.conftest import LAYOUT, PROGRAMS, Silent, study_of, tiny_config
-from tests.lab.engine.test_trainer import assert_same, cut_off, everything, keys_of
+from tests.lab.engine.stored import assert_same, cut_off, everything, keys_of
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", "-1/2", "01/2", ""])

@@ -23,7 +23,7 @@ from tasks import make
 from tasks.base import at_level, movable
 from tasks.mixture import Mixture
 from tests.lab.conftest import LAYOUT, carry_out, study_of, tiny_config, tiny_sweep
-from tests.lab.engine.test_trainer import assert_same, cut_off, everything, keys_of
+from tests.lab.engine.stored import assert_same, cut_off, everything, keys_of
 
 WORD = make("group_word", group="Z6", length=9)
 MIXTURE = Mixture((("facts", make("facts", facts=8, values=4)), ("word", WORD)))

@@ -27,7 +27,7 @@ from lab.study import axis, product
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.mixture import Batch
 from tests.lab.conftest import LAYOUT, PROGRAMS, carry_out, study_of, tiny_config
-from tests.lab.engine.test_trainer import assert_same, cut_off, everything, keys_of
+from tests.lab.engine.stored import assert_same, cut_off, everything, keys_of
 from tests.lab.mechanisms.test_latent_computation import SPEC, TOKENS_BxL, all_knobs, drawn, plainly, spec_with, traced
 from tests.lab.nn.numpy_model import normal
 
