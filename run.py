@@ -28,7 +28,7 @@ from rich.console import Console
 
 from lab.errors import UserError
 from lab.jobs.exit_status import exit_status
-from lab.jobs.options import Options, parse, without_job
+from lab.jobs.options import Options, options_help, parse, without_job
 from lab.stop import Stop
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     """Exit status: see `lab.jobs.exit_status`."""
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=not sys.stdout.isatty())
     if {"--help", "-h"} & set(argv[1:]):
-        print(__doc__)
+        print(__doc__, options_help(), sep="\n")
         return 0
     return exit_status(lambda stop: run(parse(argv), console, stop, argv))
 
@@ -83,7 +83,7 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
     from lab.storage import checkpoint
 
     grid = options.grid()
-    plan = make_plan(checked(options, grid), device_grid.local_layout(options.chunk))
+    plan = make_plan(checked_study(options, grid), device_grid.local_layout(options.chunk))
     plan = plan if options.chunk else plan.within(device_grid.memory_budget(plan.layout))
     workdir = Workdir(options.workdir, plan.study, options.config, plan.layout)
     session = Session(options, console, stop, Programs(plan.layout))
@@ -105,14 +105,14 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
         if options.only == "train":
             train(session, plan)
             return 0
-        plan, store, findings = judged(session, plan, grid)
+        plan, store, findings = train_and_judge(session, plan, grid)
         if options.repair:
-            findings = repaired(session, findings, store)
+            findings = train_repairs(session, findings, store)
         report(session, plan, store, findings, argv, started)
     return 0
 
 
-def checked(options: Options, grid: Grid) -> Study:
+def checked_study(options: Options, grid: Grid) -> Study:
     """The study, with what earlier looks have added to it; refused here where the study or an option can't be."""
     from analysis import repair, verdicts
     from analysis.design import interim
@@ -148,7 +148,7 @@ def train(session: Session, plan: Plan) -> Store:
     return store
 
 
-def look(session: Session, plan: Plan) -> tuple[Plan, Store, Findings]:
+def judge_once(session: Session, plan: Plan) -> tuple[Plan, Store, Findings]:
     """Train, choose what is tuned away, measure and judge; the plan comes back with the cells that are judged."""
     from analysis.activations.measure import Measurer
     from analysis.design import selection
@@ -165,7 +165,7 @@ def look(session: Session, plan: Plan) -> tuple[Plan, Store, Findings]:
     return plan, store, findings
 
 
-def judged(session: Session, plan: Plan, grid: Grid) -> tuple[Plan, Store, Findings]:
+def train_and_judge(session: Session, plan: Plan, grid: Grid) -> tuple[Plan, Store, Findings]:
     """Look; with --refine again, as long as more seeds or settings would decide a claim."""
     from analysis.design import interim
     from analysis.verdicts import refinement
@@ -174,7 +174,7 @@ def judged(session: Session, plan: Plan, grid: Grid) -> tuple[Plan, Store, Findi
 
     options = session.options
     while True:
-        plan, store, findings = look(session, plan)
+        plan, store, findings = judge_once(session, plan)
         looks, verdicts = findings.records.looks, (findings.claims, findings.bounds)
         if not options.refine or looks is None:
             return plan, store, findings
@@ -184,11 +184,11 @@ def judged(session: Session, plan: Plan, grid: Grid) -> tuple[Plan, Store, Findi
             return plan, store, findings
         session.say(f"refining: adding {more.why}")
         interim.write(session.root, more.looks)
-        plan = make_plan(checked(options, grid), plan.layout)
+        plan = make_plan(checked_study(options, grid), plan.layout)
         Workdir(session.root, plan.study, options.config, plan.layout).claim()
 
 
-def repaired(session: Session, findings: Findings, store: Store) -> Findings:
+def train_repairs(session: Session, findings: Findings, store: Store) -> Findings:
     """Edit activations where a shortcut is suspected, and train arms from where abilities are lost."""
     from analysis import repair
     from analysis.causal import __main__ as causal
@@ -196,7 +196,10 @@ def repaired(session: Session, findings: Findings, store: Store) -> Findings:
 
     for task in repair.suspected_shortcuts(findings):
         session.say(f"a shortcut of {task} is suspected: removing and swapping what probes read")
-        causal.main([str(session.root), f"--label={task}"])
+        try:
+            causal.edit_activations(session.root, task)
+        except UserError as error:  # the repairs don't rest on the edits
+            session.note(f"No activations of {task} were edited: {error}")
     findings = findings.with_records(activation_edits=intervention_record.load(session.root, findings.study))
     if not repair.targets(findings.bounds):
         session.note(repair.NOTHING)

@@ -96,9 +96,32 @@ def main(arguments: Sequence[str]) -> int:
     """Prints the table and writes the files. Exit status: 0 done, 2 a user's mistake."""
     args = _parser().read(arguments)
     device_grid.use_every_core()
-    opened = open_study(args.workdir)
-    study, out = opened.study, args.out or args.workdir
-    cuts, effects = cuts_of(opened, args.label, args.layer, args.read, args.factor), []
+    edit_activations(**vars(args))
+    return 0
+
+
+def edit_activations(
+    workdir: Path,
+    label: str | None = None,
+    layer: int | None = None,
+    read: str | None = None,
+    factor: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Measure what edits of a finished study's activations do, print the tables and write the files.
+
+    Args:
+      workdir: the study's directory.
+      label, layer, read, factor: what is edited; None as in `--help`.
+      out: the directory to write to; the study's own by default.
+
+    Raises:
+      UserError: for a directory that is no finished study, or what the study doesn't have.
+      OSError: where a file can't be written.
+    """
+    opened = open_study(workdir)
+    study, out = opened.study, out or workdir
+    cuts, effects = cuts_of(opened, label, layer, read, factor), []
     out.mkdir(parents=True, exist_ok=True)
     for cut in cuts:
         one = measure_effects(opened, cut, lambda text: print(text, file=sys.stderr, flush=True))
@@ -109,7 +132,6 @@ def main(arguments: Sequence[str]) -> int:
     write_atomically(out / "interventions_bases.csv", bases_csv(study, effects))
     write_atomically(out / "interventions.svg", style.plain_svg(figure(study, effects).figure))
     print(f"wrote {intervention_record.FILE}, interventions.csv, interventions_bases.csv, interventions.svg in {out}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def answers(findings: Findings) -> list[str]:
     """The answer of one stratum in a few sentences: the bounds of the primary abilities, then latents and breaks."""
     study, groups = findings.study, {}
     for bound in findings.primary:
-        groups.setdefault(_outcome(study, bound), []).append(f"{bound.label}/{bound.split}")
+        groups.setdefault(_free_and_harmed(study, bound), []).append(f"{bound.label}/{bound.split}")
     sentences = [text.replace("{abilities}", listed(names)) for text, names in groups.items()]
     return [*sentences, *_latent_sentence(study, findings.claims), *_break_sentence(study, findings.claims)]
 
@@ -116,7 +116,7 @@ def learned(study: Study, bound: Bounds) -> str:
     return "too few seeds" if few and (not len(neutral_S) or neutral_S.mean() > bound.trivial) else "not learned"
 
 
-def _outcome(study: Study, bound: Bounds) -> str:
+def _free_and_harmed(study: Study, bound: Bounds) -> str:
     """The sentence about one ability, with a gap for the names of all that share it."""
     words, neutral = phrase(study.claim.knob), neutral_value(study)
     status = learned(study, bound)

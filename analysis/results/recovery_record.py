@@ -26,7 +26,7 @@ from lab.study.spec import Study
 
 FILE = Path("repair") / "repair.json"
 UNCHANGED = "continue"  # the arm that all others are compared with
-SHARE = 0.5  # of what was lost: what a diagnosis asks to be recovered (SCIENCE: at least half)
+SHARE = 0.5  # of what was lost: what a diagnosis asks to be recovered: at least half
 KINDS = {
     "all of it": "at least half is shown to come back, and what remains lost to be below δ",
     "at least half": "at least half of what was lost is shown to come back",

@@ -22,8 +22,8 @@ config_flags.DEFINE_config_file(
 )
 flags.DEFINE_string("workdir", None, "Where the study lives; default runs/<study>. A rerun resumes what is there.")
 flags.DEFINE_bool("plan", False, "Print the plan and train nothing.")
-flags.DEFINE_bool("repair", False, "After the verdicts, run the interventions that the diagnosis asks for.")
-flags.DEFINE_string("arms", "", "With --repair: which interventions, names with commas between; default: as asked for.")
+flags.DEFINE_bool("repair", False, "After the verdicts, train the repair arms that the diagnosis asks for.")
+flags.DEFINE_string("arms", "", "With --repair: which arms, names with commas between; default: as asked for.")
 flags.DEFINE_integer("repair_steps", 0, "With --repair: steps of each; 0 is a fifth of the study's own.", lower_bound=0)
 flags.DEFINE_bool("refine", False, "Add seeds and settings where claims are open, and judge again.")
 flags.DEFINE_integer(
@@ -48,6 +48,13 @@ flags.DEFINE_string("coordinator", None, "With --distributed, where no cluster n
 flags.DEFINE_integer("processes", None, "With --coordinator: how many there are.", lower_bound=1)
 flags.DEFINE_integer("process", None, "With --coordinator: which this is, from 0.", lower_bound=0)
 flags.DEFINE_enum("list", None, ["tasks", "knobs", "metrics", "studies"], "List what there is, a line each.")
+
+
+def options_help() -> str:
+    """Every option with what it does, a line each."""
+    defined = FLAGS.flags_by_module_dict()[__name__]
+    return "\n".join(f"--{flag.name:<13} {flag.help}" for flag in defined if flag.help)
+
 
 JOB = ("distributed", "coordinator", "processes", "process")
 

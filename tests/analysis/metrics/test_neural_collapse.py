@@ -56,7 +56,7 @@ def test_within_class_collapse_agrees_with_a_pseudo_inverse(kind):
 
 @pytest.mark.slow
 def test_without_class_signal_nc1_grows_with_the_examples_a_class():
-    """The trap of SCIENCE §1: .65 → 177."""
+    """The trap that the docstring names: .65 → 177."""
     rng = np.random.default_rng(6)
     few, many = (
         NC1(rng.normal(size=(10 * n, 64)).astype(np.float32), np.repeat(np.arange(10, dtype=np.int32), n), 10)

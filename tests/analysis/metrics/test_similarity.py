@@ -73,7 +73,7 @@ def test_cka_agrees_with_gram_matrices_in_float64(kind):
 
 @pytest.mark.slow
 def test_the_bias_of_cka_of_independent_data_and_its_absence():
-    """The table of SCIENCE §1: biased CKA of independent data in 64 dimensions."""
+    """The published trap in figures: biased CKA of independent data in 64 dimensions."""
     for n, expected in {32: 0.68, 64: 0.50, 256: 0.20, 1024: 0.06}.items():
         cells = np.random.default_rng(n).normal(size=(2, n, 64)).astype(np.float32)
         assert abs(CKA(*cells) - expected) < 0.025
