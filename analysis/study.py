@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.activations import extract, measure
+from analysis.activations import extract, measure, on_call
 from analysis.design import selection
 from analysis.design.selection import Tuning
 from analysis.diagnosis import Findings, find
@@ -201,6 +201,41 @@ class OpenStudy:
             raise UserError(f"step={step!r} is not kept; kept are {', '.join(map(str, self.steps))}.")
         members = extract.find(self.study, self._store, chosen, step)
         return self._blocks(extract.each(self.study, self._programs, self._knobs, members, name, content, function))
+
+    def measure(
+        self,
+        metric: str,
+        where: Where = None,
+        *,
+        against: Where = None,
+        label: str | None = None,
+        step: int | None = None,
+        layer: int | None = None,
+        read: str | None = None,
+        **options: Any,
+    ) -> dict[str, np.ndarray]:
+        """One latent metric of chosen cells, among them those that no study measures by itself (LiDAR, CKA, MDL …).
+
+        Args:
+          metric: a name that `run.py --list=metrics` lists.
+          where, label, step, layer, read: which cells, and where their states are read, as `hidden`.
+          against: of a metric of two cells: the cells to compare with, one a seed, since each seed has its own inputs.
+          options: what the metric takes besides, such as context=<factor>, views=8, relative_noise=0.1.
+
+        Returns:
+          {'cell': int64[C], reading: float64[C]}; one reading under the metric's name, several under their own.
+
+        Raises:
+          UserError: as `hidden`; for an unknown metric or option, and for one that the task doesn't have.
+        """
+        wanted = on_call.request(self.study, self.place(label, layer, read), metric, options)
+        if wanted.is_pair != (against is not None):
+            how = "compares two cells: name the others by" if wanted.is_pair else "is a reading of one cell: leave out"
+            raise UserError(f"{metric} {how} against=.")
+        read_arrays = on_call.arguments_of(self.study, wanted)
+        cells = self.each("on-call arguments", wanted.content, read_arrays, where, step)
+        others = self.each("on-call arguments", wanted.content, read_arrays, against, step) if wanted.is_pair else ()
+        return on_call.read(self.study, wanted, cells, others)
 
     @cached_property
     def _plan(self) -> Plan:

@@ -18,8 +18,8 @@ from tests.analysis import synthetic_study
 @pytest.fixture(scope="module")
 def document():
     """The verdicts of the planted study, as JSON values."""
-    _, results, judged, found = synthetic_study.everything()
-    return json.loads(verdicts_json.text(results, judged, found))
+    _, findings = synthetic_study.everything()
+    return json.loads(verdicts_json.text(findings))
 
 
 def written(folder, document, cells=None):
@@ -107,8 +107,8 @@ def test_values_spread_over_scales_count_settings(document, tmp_path):
 
 
 def test_few_seeds_old_files_and_strata_are_named(document, tmp_path):
-    _, results, judged, found = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.4, 0.8), strata=True)
-    few = json.loads(verdicts_json.text(results, judged, found))
+    _, findings = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.4, 0.8), strata=True)
+    few = json.loads(verdicts_json.text(findings))
     old = {name: value for name, value in document.items() if name != "labels"}
     rows = read.read([written(tmp_path / "few", few), written(tmp_path / "old", old)])
     assert [row.stratum for row in rows[:8]] == [{"prune.scope": s} for s in ("global", "layerwise") for _ in range(4)]
@@ -132,7 +132,7 @@ def test_the_command_writes_four_files_that_repeat(document, tmp_path, capsys):
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
 
 
-def test_two_directories_of_one_name_are_told_apart(document, tmp_path):
+def test_two_directories_of_one_name_are_distinguished(document, tmp_path):
     paths = [written(tmp_path / parent / "pruning", document) for parent in ("a", "b")]
     assert [row.study for row in read.read(paths)[::4]] == [str(path) for path in paths]
 

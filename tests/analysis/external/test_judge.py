@@ -19,7 +19,8 @@ from tests.analysis import synthetic_study
 @pytest.fixture(scope="module")
 def study():
     """(judged, bounds) of the planted study, with diverged cells and a missing metric."""
-    return synthetic_study.everything()[2:]
+    _, findings = synthetic_study.everything()
+    return findings.claims, findings.bounds
 
 
 def fields(study, label):

@@ -28,13 +28,13 @@ def series(table, panel, name):
 
 @pytest.fixture(scope="module")
 def study():
-    _, results, judged, bounds = synthetic_study.everything()
-    return results, judged, bounds, [bound for bound in bounds if bound.primary]
+    _, findings = synthetic_study.everything()
+    return findings
 
 
 def test_abilities_are_those_of_the_results(study):
-    results, judged, _, primary = study
-    picture = figures.abilities(results.study, primary, judged, {0.8: 1})
+    results, judged, primary = study.results, study.claims, study.primary
+    picture = figures.abilities(study)
     table, cells = rows(picture), results.study.cells
     for line in series(table, "z6/iid", "IQM over seeds"):
         chosen = [i for i, cell in enumerate(cells) if cell["prune.sparsity"] == float(line["x"])]
@@ -57,8 +57,7 @@ def test_abilities_are_those_of_the_results(study):
 
 def test_joined_lines_are_the_ones_on_paper(study):
     """Every drawn line of training but its position on the clock is in the file, and the other way round."""
-    results, judged, _, _ = study
-    picture = training_figures.trajectories(results.study, results, judged)
+    picture = training_figures.trajectories(study)
     drawn = {
         tuple(np.round(line.get_ydata(), 9)) for ax in picture.figure.axes for line in ax.lines
         if len(line.get_ydata()) > 2 and np.isfinite(line.get_ydata()).all()
@@ -85,8 +84,7 @@ def test_numbers_are_written_plainly():
 
 
 def test_a_file_is_the_element_with_a_size(study):
-    results, _, bounds, _ = study
-    element = style.svg(figures.ranges(results.study, bounds).figure, "ranges-0", "a < b")
+    element = style.svg(figures.ranges(study).figure, "ranges-0", "a < b")
     root = ElementTree.fromstring(style.svg_file(element))
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     width, height = (float(root.attrib[side].removesuffix("pt")) for side in ("width", "height"))

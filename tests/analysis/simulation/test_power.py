@@ -106,10 +106,10 @@ def test_noise_of_few_seeds_is_unbiased_and_its_cell_is_the_two_way_residual():
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    _, results, judged, bounds = synthetic_study.everything()
+    _, findings = synthetic_study.everything()
     folder = tmp_path_factory.mktemp("study")
-    (folder / "verdicts.json").write_text(text(results, judged, bounds))
-    (folder / "results.csv").write_text(to_csv(results))
+    (folder / "verdicts.json").write_text(text(findings))
+    (folder / "results.csv").write_text(to_csv(findings.results))
     return folder
 
 
