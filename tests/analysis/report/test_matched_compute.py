@@ -153,6 +153,7 @@ def test_a_schedule_that_decays_is_pointed_out(schedule, expected):
     assert expected in matched_compute.schedule_text(study, matched_compute.matched(of(results)))
 
 
+@pytest.mark.slow
 def test_the_report_has_the_section_where_compute_differs(tmp_path):
     plan, findings = synthetic_study.everything(seeds=5, sparsities=(0.0, 0.4, 0.8))
     results = findings.results

@@ -219,6 +219,7 @@ def test_too_many_readings_drop_the_unclaimed_first(views, monkeypatch):
     assert all(("iid accuracy" in s.tag or "latent" in s.tag) for s in sweep.series[:81])
 
 
+@pytest.mark.slow
 def test_a_study_of_diverged_cells_still_has_a_report(tmp_path):
     one = synthetic_study.study(seeds=2, sparsities=(0.0, 0.8))
     results = synthetic_study.results(one)

@@ -5,6 +5,7 @@ import dataclasses
 import io
 
 import numpy as np
+import pytest
 
 from analysis.report import write
 from analysis.results import density
@@ -45,6 +46,7 @@ def test_a_study_that_does_not_prune_has_none():
     assert density.count(make_plan(study, local_layout()), None) is None
 
 
+@pytest.mark.slow
 def test_the_views_show_it(tmp_path):
     plan, findings = synthetic_study.everything()
     cells = findings.study.cells

@@ -164,6 +164,7 @@ KERNELS = {
 }
 
 
+@pytest.mark.slow
 def test_room_for_other_cells_is_not_counted():
     config = tiny_config()
     config.claim.knob = "pause.tokens"

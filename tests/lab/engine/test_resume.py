@@ -217,6 +217,7 @@ def test_leftovers_of_killed_runs_are_swept_up(long_run, tmp_path):
     assert progress.cell_steps == 0
 
 
+@pytest.mark.slow
 def test_a_stage_cut_off_goes_on_when_added_values_bring_a_mechanism_in(tmp_path):
     """Sparsity 0 alone compiles no pruning; adding 0.5 does, and the cut-off cells of sparsity 0 have no mask yet."""
     config = tiny_config()
@@ -277,6 +278,7 @@ def cut_off_and_moved(trained, copy, **layout):
     return everything(reopened, keys_of(plan, 1)), progress
 
 
+@pytest.mark.slow
 def test_a_wave_cut_off_goes_on_with_another_chunk_to_the_same_bits(trained, tmp_path):
     plan, store, _ = trained
     moved, progress = cut_off_and_moved(trained, tmp_path / "copy", chunk=1)
@@ -297,6 +299,7 @@ def test_a_wave_cut_off_on_two_devices_goes_on_on_one(trained, tmp_path):
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4), *([x[key] for key in params] for x in (moved, stayed)))
 
 
+@pytest.mark.slow
 def test_a_wave_cut_off_at_another_width_starts_its_stage_anew(trained, tmp_path):
     _, progress = cut_off_and_moved(trained, tmp_path / "copy", width=2)
     assert progress.skipped == 0

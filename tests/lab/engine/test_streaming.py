@@ -4,6 +4,7 @@ import contextlib
 import gc
 
 import jax
+import pytest
 
 from lab.engine import make_plan
 from lab.engine.trainer import Trainer
@@ -52,6 +53,7 @@ def most_alive(workdir, device_rounds):
     return max(watching.bytes) - before
 
 
+@pytest.mark.slow
 def test_a_larger_grid_takes_no_more_of_the_devices(tmp_path):
     one, two = most_alive(tmp_path / "one", device_rounds=1), most_alive(tmp_path / "two", device_rounds=2)
     assert 0 < two <= 1.05 * one

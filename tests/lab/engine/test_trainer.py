@@ -6,6 +6,7 @@ import shutil
 
 import jax
 import numpy as np
+import pytest
 
 from lab.engine import Programs
 from lab.storage import checkpoint
@@ -14,6 +15,7 @@ from tests.lab.conftest import LAYOUT, carry_out, study_of, tiny_config, tiny_sw
 from tests.lab.engine.stored import assert_same, everything, keys_of
 
 
+@pytest.mark.slow
 def test_compile_count_equals_the_plans(tmp_path):
     """Training programs compiled: one a (bucket, stage) pair, whatever the number of cells and waves."""
     grid = product(
@@ -44,6 +46,7 @@ def test_prefix_sharing_equals_training_each_cell_alone(trained, tmp_path):
         assert_same(everything(alone_store, keys), everything(store, keys))
 
 
+@pytest.mark.slow
 def test_prefixes_are_shared_over_any_number_of_stages(tmp_path):
     """Trained once, pruned twice, smoothed on from each: a tree of 1, 2 and 4 nodes a seed."""
     config = tiny_config()

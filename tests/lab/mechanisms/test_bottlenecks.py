@@ -206,7 +206,7 @@ def pieces(tree):
     ("share", "positions"),
     [
         (0.5, "learned"),
-        (0.25, "none"),
+        pytest.param(0.25, "none", marks=pytest.mark.slow),
         pytest.param(0.25, "learned", marks=pytest.mark.slow),
         pytest.param(0.75, "learned", marks=pytest.mark.slow),
         pytest.param(0.5, "none", marks=pytest.mark.slow),
@@ -236,6 +236,7 @@ def test_a_cut_model_is_the_narrow_one(program, share, positions):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), our_slope, placed)
 
 
+@pytest.mark.slow
 def test_fresh_weights_have_the_narrow_models_variance_and_stay_cut(program):
     wide = replace(program, spec=replace(program.spec, width=128, heads=4, mlp_width=64))
     using, knobs, state = started(wide, "width", width__active=0.25)

@@ -310,6 +310,7 @@ def thought(tmp_path_factory):
     return carry_out(thinking(), tmp_path_factory.mktemp("thought"))
 
 
+@pytest.mark.slow
 def test_cells_that_do_not_think_are_bitwise_those_of_a_study_without_thoughts(thought, tmp_path):
     plan, store, progress = thought
     assert sum(name.startswith("training") for name in progress.programs) <= len(plan.program_groups) == 2
@@ -319,6 +320,7 @@ def test_cells_that_do_not_think_are_bitwise_those_of_a_study_without_thoughts(t
     assert_same(everything(alone, keys_of(plain, 0)), everything(store, keys_of(plain, 0)))
 
 
+@pytest.mark.slow
 def test_a_thinking_study_cut_off_ends_with_the_same_bytes(thought, tmp_path):
     plan, store, _ = thought
     cut_off(store.workdir, tmp_path / "copy", plan.study.stages[0].saves[0])

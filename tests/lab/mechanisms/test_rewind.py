@@ -60,6 +60,7 @@ def test_the_weights_of_that_step_come_back_under_the_masks_of_the_trained_ones(
     assert moved.mean() > 0.5  # and training continues from there
 
 
+@pytest.mark.slow
 def test_a_step_that_the_first_stage_does_not_reach_is_never(run):
     plain, back = run((), prune__sparsity=0.6), run(("rewind",), prune__sparsity=0.6, rewind__to=13)
     jax.tree.map(np.testing.assert_array_equal, plain[-1].params, back[-1].params)

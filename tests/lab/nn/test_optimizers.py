@@ -54,6 +54,7 @@ def test_muon_orthogonalizes_kernels_and_leaves_the_rest_to_adam():
             np.testing.assert_array_equal(direction, other)
 
 
+@pytest.mark.slow
 def test_an_axis_of_optimizers_trains_one_program_each(tmp_path):
     config = tiny_config()
     config.stages, config.steps, config.saves = ("train",), dict(train=6), dict(train=1)
