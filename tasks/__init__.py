@@ -96,7 +96,7 @@ def make(name: str, **sizes: Any) -> Task:
 
 
 def sizes_of(task: Task) -> dict[str, Any]:
-    """Everything static about a task: the fields that `make` would need next to its name."""
+    """Everything static about a task: the fields that `make` would need in addition to its name."""
     if isinstance(task, Planted):
         shortcuts = {name: getattr(task, name) for name in SHORTCUTS}
         return sizes_of(task.task) | shortcuts

@@ -88,7 +88,7 @@ HEAD = """# The tasks
 
 {count} tasks in three families, made on the device inside the training program. `python -m tasks show NAME` prints
 examples of any of them at any size, `python -m lab.checks.known_results NAME` trains its calibration cards, and
-[adding_a_task.md](adding_a_task.md) says how to add one. Fields are what a study's config may set next to `task=`;
+[adding_a_task.md](adding_a_task.md) says how to add one. Fields are what a study's config may set after `task=`;
 difficulties are traced, so that one compiled program serves all their values. A split that is *disjoint* never repeats
 an instance of training. The floor is the best trivial predictor's exact accuracy.
 

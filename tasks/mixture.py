@@ -153,7 +153,7 @@ class Mixture:
           length: what they are padded to, static.
           levels: label -> float32[count], how hard each example is (`at_level`); the `train` split where a label has
             none.
-          further: label -> difficulties next to those of a split, such as `tasks.base.RENAMED`.
+          further: label -> difficulties in addition to those of a split, such as `tasks.base.RENAMED`.
         """
 
         def difficulty(label: str, task: Task) -> str | Difficulty:

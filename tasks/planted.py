@@ -39,7 +39,7 @@ SHORTCUTS = {
 
 @dataclass(frozen=True)
 class Planted:
-    """A task with a shortcut: what a study's config asks for with `spurious=…` or `label_noise=…` next to its sizes.
+    """A task with a shortcut: what a study's config asks for with `spurious=…` or `label_noise=…` besides its sizes.
 
     With spurious > 0 a cue leads every example. With probability ρ it names the example's own first answer token, else
     that of another example drawn from the same split, so cues have one marginal distribution whatever ρ is. All splits

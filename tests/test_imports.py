@@ -25,7 +25,7 @@ def test_a_study_imports_the_public_face_of_lab_study_only(path):
     assert {name for name in imported(path) if name.split(".")[0] in OURS} == {"lab.study"}
 
 
-@pytest.mark.parametrize("module", ["lab.jobs.options", "lab.study.loader"])
+@pytest.mark.parametrize("module", ["run", "lab.jobs.exit_status", "lab.jobs.options", "lab.study.loader"])
 def test_a_command_line_is_read_before_jax_is_loaded(module):
     code = f"import sys, {module}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -2,7 +2,7 @@
 
 A reading of two cells, so it has a pass of its own next to `measure.Measurer`: the neutral cells' states, one set a
 seed, are taken from the devices once and given to the program that reads the others. What moves under linear maps
-proves nothing about cells that are linear images of one another (the label 'latent artefact').
+proves nothing about cells that are linear images of one another (the cause 'latent artefact').
 
 Shape letters: P places (where claims are read, one a task), N probe examples, D width, G cells.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from analysis.activations import extract, measure
-from analysis.activations.measure import InferenceModel, Measurer, cells_to_read, model_of
+from analysis.activations.measure import InferenceModel, Measurer, cells_to_read, kept_under, model_of
 from analysis.metrics import linear_image
 from lab.engine import device_grid
 from lab.mechanisms.base import Knobs
@@ -46,7 +46,7 @@ def read(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -
     names = [f"{place}/image_r2" for place in _claim_places(measurer.study)]
     models = [tuple(model_of(measurer.study, one, knobs) for one, _ in pair) for pair in pairs]
     marks = [[(one.meta["checksums"]["params"], row) for one, row in pair] for pair in pairs]
-    path = measurer.directory / f"images-{digest([repr(_content(measurer)), repr(marks), repr(models)])}.json"
+    path = measurer.directory / f"images-{digest([repr(_content(measurer)), repr(marks), kept_under(models)])}.json"
     rows = measurer.kept(path)
     if rows is None:
         rows = _measured(measurer, pairs, knobs)

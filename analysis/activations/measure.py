@@ -193,6 +193,11 @@ def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]])
     return InferenceModel(study.spec_of(settings[0]), names, static, tuple(values))
 
 
+def kept_under(models: Any) -> str:
+    """The text that readings are kept under; it has the class's first name, so that older ones are found."""
+    return repr(models).replace("InferenceModel(", "Staying(")
+
+
 def active_in(inference: InferenceModel, knobs: Knobs | None, trained: Any) -> ActiveMechanisms:
     """The mechanisms of a cell that is read after `trained` steps."""
     return ActiveMechanisms.reading(inference.names, {**(knobs or {}), **dict(inference.static)}, trained)
@@ -294,7 +299,7 @@ class Measurer:
         return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
 
     def _path(self, saved: Saved, inference: InferenceModel) -> Path:
-        settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], repr(inference)])
+        settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], kept_under(inference)])
         return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
 
     def kept(self, path: Path) -> Any:

@@ -63,7 +63,6 @@ def measure_effects(opened: OpenStudy, cut: Cut, on_progress: Callable[[str], No
       cut: where, and by which factor.
       on_progress: called with a line of text after each block.
 
-
     Raises:
       UserError: where cells are not trained to the end, or a checkpoint is damaged.
     """

@@ -1,8 +1,8 @@
 """Several finished studies in one table and one figure: how far each knob is free, where it harms, where gains break.
 
 python -m analysis.comparison runs/pruning runs/width                      prints the table
-python -m analysis.comparison runs/pruning runs/width --out=comparison     and writes comparison.md, .csv, .svg there
-                                                                        and .png
+python -m analysis.comparison runs/pruning runs/width --out=comparison     and writes comparison.md, .csv, .svg
+                                                                           and .png there
 
 Reads each work directory's verdicts.json (docs/verdicts.md), so it is quick and needs no device.
 """

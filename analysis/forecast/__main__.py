@@ -1,9 +1,9 @@
 """An early warning: does the first fifth of training predict where an ability will break, for a mechanism never seen?
 
-python -m analysis.forecast runs/width runs/collapse runs/memory_tokens         prints what each predictor is worth
-python -m analysis.forecast runs/... --out=warning                               and writes warning/early.csv, .svg
-python -m analysis.forecast runs/... --of=runs/mine                              and predicts the breaks of a study
-                                                                                    from its early evaluation alone
+python -m analysis.forecast runs/width runs/collapse runs/memory_tokens     prints what each predictor is worth
+python -m analysis.forecast runs/... --out=warning                          and writes warning/early.csv, .svg
+python -m analysis.forecast runs/... --of=runs/mine                         and predicts the breaks of a study
+                                                                           from its early evaluation alone
 
 Every ability of every study is predicted by fits on the other mechanisms' studies only. docs/early_warning.md says what
 the columns mean and what came out. Latent readings that a study hasn't kept are measured first, which may take minutes.

@@ -26,13 +26,12 @@ EARLY = 0.05  # of the first stage: the first few percent are what rewinding mus
 
 @dataclass(frozen=True)
 class Arm:
-    """An intervention.
+    """A repair arm: what is trained on from a study's checkpoints.
 
     Attributes:
       about: what it does, for a person; {knob}, {neutral}, {steps} and {weights} are filled in.
       knobs: (study, first step of the arm, its steps) -> {knob: value from there on}, or WEIGHTS as in
-        `lab.engine.branch`;
-        raises UserError where the study has no room for it.
+        `lab.engine.branch`; raises UserError where the study has no room for it.
       fits: whether it means something for a study.
       asked_by: causes that ask for it where they hold or are suspected; empty: it is always run.
     """

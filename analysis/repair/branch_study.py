@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from analysis.verdicts import Bounds
 from lab.engine import Plan, make_plan
 from lab.engine.branch import branch
 from lab.errors import UserError, nearest
-from lab.jobs.session import Session
 from lab.storage import Store, checkpoint, open_store
 from lab.study.spec import Study
+
+if TYPE_CHECKING:
+    from lab.jobs.session import Session
 
 NOTHING = (
     "Nothing to repair: no primary ability is shown to be harmed at any setting. More seeds or a wider range of the"

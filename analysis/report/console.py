@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
@@ -15,10 +16,12 @@ from analysis.stats import break_test
 from lab.engine import Plan, flops
 from lab.errors import UserError
 from lab.jobs import shards
-from lab.jobs.session import Session
-from lab.jobs.shards import Shard
-from lab.jobs.workdir import Workdir
 from lab.storage import Store, open_store
+
+if TYPE_CHECKING:
+    from lab.jobs.session import Session
+    from lab.jobs.shards import Shard
+    from lab.jobs.workdir import Workdir
 
 
 def plan_text(plan: Plan, store: Store, root: Path) -> str:

@@ -6,7 +6,7 @@ intersection–union (Berger 1982), with non-inferiority and equivalence margins
 1987). The bounds "shown free until" and "shown harmful from" are fixed-sequence tests, so need no correction (Maurer,
 Hothorn & Lehmacher 1995). Rates on simulated truths: `python -m analysis.simulation`.
 
-A study that grows is judged at several looks (`Look`): each spends a share of α, so that all of them together err as
+A study that grows is judged at several looks (`InterimLook`): each spends a share of α, so that all together err as
 often as one test at α (Bonferroni over the looks; the shares are `analysis.design.interim`').
 
 Words: u is the knob scaled to [0, 1] with neutral at 0; before (⁻) and after (⁺) are the settings up to and from a

@@ -132,7 +132,7 @@ def _flat(tree: Any) -> list[tuple[str, Any]]:
 
 
 def sizes_of(spec: ModelSpec, knobs: Mapping[str, Any], trained: int) -> Sizes:
-    """Ask the mechanisms that stay, at their sites, after `trained` steps with the knobs of a stage."""
+    """Ask the mechanisms active at inference, at their hook points, after `trained` steps of a stage."""
     names = mechanisms_in_use([knobs])
     given = {
         knob.name: jnp.float32(knob.number(knobs[knob.name])) if knob.traced else knobs[knob.name]

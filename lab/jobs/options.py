@@ -1,6 +1,6 @@
 """The command line of `run.py`: its options, what they mean, and whether they go together.
 
-Imports nothing of JAX, so that a mistake is reported, and `--help` and `--list` answer, at once.
+Imports nothing of JAX, so that a mistake is reported, and `--help` answers, at once.
 """
 
 from __future__ import annotations

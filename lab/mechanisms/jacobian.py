@@ -35,8 +35,8 @@ class Jacobian(Mechanism):
             return view.forward(params, shifted).logits
 
         def squared_norm(params: Params) -> jax.Array:
-            logits_BxAxV, extra_gradient = jax.vjp(lambda shift: shifted_logits(params, shift), none_BxLxD)
-            (pulled_BxLxD,) = extra_gradient(jax.random.normal(view.key, logits_BxAxV.shape) * there_BxA[..., None])
+            logits_BxAxV, pullback = jax.vjp(lambda shift: shifted_logits(params, shift), none_BxLxD)
+            (pulled_BxLxD,) = pullback(jax.random.normal(view.key, logits_BxAxV.shape) * there_BxA[..., None])
             return jnp.mean(jnp.sum(jnp.square(pulled_BxLxD), axis=(1, 2)))
 
         return jax.tree.map(lambda g: 0.5 * knobs[RATE.name] * g, jax.grad(squared_norm)(params))

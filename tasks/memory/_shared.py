@@ -113,7 +113,7 @@ def choose_side_of_pairs(name_N: jax.Array, value_NxT: jax.Array, valid_NxT: jax
     under the smallest name.
 
     Args:
-      name_N: a word for what a pair has next to its value (its key); no two pairs share one. In [0, 2^32 - 1).
+      name_N: a word for what a pair has apart from its value (its key); no two pairs share one. In [0, 2^32 - 1).
       value_NxT: symbols; of a value of one symbol T is 1.
       valid_NxT: which of them there are. A pair without a first symbol doesn't count.
       held_out: 0 (train's half) or 1.

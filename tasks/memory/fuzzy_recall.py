@@ -222,10 +222,10 @@ class FuzzyRecall(InContext):
         """Different keys of the given sizes, all ending with the `shared` token if `alike`: int32[N, longer_key]."""
         free_NxT = spelled(different(bits_N, size_N, count, self.keys), self.keys, self.longer_key)
         # Without its last token such a key is any run of the other tokens.
-        begun_NxT = spelled(different(bits_N, size_N - 1, count, self.keys - 1), self.keys - 1, self.longer_key - 1)
-        begun_NxT = jnp.pad(begun_NxT + (begun_NxT >= shared).astype(jnp.int32), ((0, 0), (0, 1)))
+        started_NxT = spelled(different(bits_N, size_N - 1, count, self.keys - 1), self.keys - 1, self.longer_key - 1)
+        started_NxT = jnp.pad(started_NxT + (started_NxT >= shared).astype(jnp.int32), ((0, 0), (0, 1)))
         ends_NxT = jnp.arange(self.longer_key)[None, :] == size_N[:, None] - 1
-        return jnp.where(alike, jnp.where(ends_NxT, shared, begun_NxT), free_NxT)
+        return jnp.where(alike, jnp.where(ends_NxT, shared, started_NxT), free_NxT)
 
     def _choose_side(
         self,
@@ -301,7 +301,7 @@ def _simulated(
     generator, results = random.Random(0), []
     for _ in range(max(500, SIMULATED // pairs)):
         context: dict[tuple[int, ...], list[int]] = {}
-        ends = (keys,) if generator.random() < confusable else ()  # a token next to the others, so one of them less
+        ends = (keys,) if generator.random() < confusable else ()  # one token more, so one of the others less
         for _ in range(pairs):
             size, key = generator.randint(max(shortest, 1 + len(ends)), longest), None
             while key is None or key in context:

@@ -115,7 +115,7 @@ def _grow(postfix: jax.Array, where: jax.Array, a: jax.Array, operation: jax.Arr
 
 @lru_cache
 def _divisors(largest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of 0 … largest: how many divisors there are next to 1 and the number, int32[·], and which, int32[·, ·]."""
+    """Of 0 … largest: how many divisors there are apart from 1 and the number, int32[·], and which, int32[·, ·]."""
     found = [[d for d in range(2, n) if n % d == 0] for n in range(largest + 1)]
     width = max(1, *(len(d) for d in found))
     return np.array([len(d) for d in found], np.int32), np.array([d + [1] * (width - len(d)) for d in found], np.int32)

@@ -255,8 +255,8 @@ class Addition:
         # What mates share starts with the number that the digits above the last make larger.
         more_D = jnp.where((index_D > 0) & (index_D < count), jnp.sign(pair_D // base - pair_D % base), 0)
         order = more_D[jnp.max(jnp.where(more_D != 0, index_D, 0))]
-        told_D = jnp.where(order < 0, _turned(pair_D, base), pair_D)
-        shared = digest(jnp.where(index_D == 0, kind, told_D), index_D < count)
+        placed_D = jnp.where(order < 0, _turned(pair_D, base), pair_D)
+        shared = digest(jnp.where(index_D == 0, kind, placed_D), index_D < count)
         # Where these digits are the same, a last pair and its reverse belong to one sum.
         one_P = jnp.arange(table.pair.shape[1], dtype=jnp.int32)
         mate_P = jnp.where(order == 0, jnp.asarray(table.sum_of)[kind], one_P)

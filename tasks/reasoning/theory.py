@@ -192,5 +192,5 @@ def derived(shape: Shape, theory: Theory, slot_of: jax.Array, token_M: jax.Array
     time_S = jnp.where(new_S, round_S * size + slot_S, never * size)
     rank_S = jnp.sum(time_S[None, :] < time_S[:, None], axis=1, dtype=jnp.int32)
     at_SxS = (rank_S[None, :] == index_S[:, None]) & new_S[None, :]
-    told_S = jnp.sum(jnp.where(at_SxS, token_M[theory.head][None, :], 0), axis=1, dtype=jnp.int32)
-    return Part(told_S, jnp.sum(new_S, dtype=jnp.int32))
+    stated_S = jnp.sum(jnp.where(at_SxS, token_M[theory.head][None, :], 0), axis=1, dtype=jnp.int32)
+    return Part(stated_S, jnp.sum(new_S, dtype=jnp.int32))

@@ -68,11 +68,11 @@ def test_parts_are_a_partition_and_structures_are_held_out_whole(count):
     assert 0.2 < len(parts[IID]) / (len(parts[IID]) + len(parts[TRAIN])) < 0.3
     names = [dict(enumerate([*p, *range(count, 4)])) for p in itertools.permutations(range(count))]
 
-    def matched_controls(pair):
+    def renamings(pair):
         return {tuple(frozenset(tuple(name[b] for b in t) for t in state) for state in pair) for name in names}
 
-    assert all(matched_controls(pair) <= parts[STRUCTURE] for pair in parts[STRUCTURE])
-    assert np.mean([bool(matched_controls(pair) & parts[TRAIN]) for pair in parts[IID]]) > 0.5
+    assert all(renamings(pair) <= parts[STRUCTURE] for pair in parts[STRUCTURE])
+    assert np.mean([bool(renamings(pair) & parts[TRAIN]) for pair in parts[IID]]) > 0.5
 
 
 @given(

@@ -223,6 +223,6 @@ def test_splits_do_what_they_say():
         ({"scratchpad": "long"}, "scratchpad must be one of"),
     ],
 )
-def test_bad_sizes_are_told(sizes, words):
+def test_bad_sizes_are_refused(sizes, words):
     with pytest.raises(TaskError, match=words.replace("[", r"\[")):
         make("defaults", **sizes)

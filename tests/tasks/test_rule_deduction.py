@@ -220,6 +220,6 @@ def test_splits_do_what_they_say():
         ({"more_distractors": 1}, "more_distractors must be"),
     ],
 )
-def test_bad_sizes_are_told(sizes, words):
+def test_bad_sizes_are_refused(sizes, words):
     with pytest.raises(TaskError, match=words.replace("[", r"\[")):
         make("rule_deduction", **sizes)

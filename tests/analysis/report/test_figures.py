@@ -1,4 +1,4 @@
-"""Figures are drawn for every awkward study, without global state. (That they repeat: test_report.py.)"""
+"""Figures are drawn for every awkward study, without global state. (That they repeat: test_write.py.)"""
 
 import xml.etree.ElementTree as ElementTree
 

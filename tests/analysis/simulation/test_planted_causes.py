@@ -51,7 +51,7 @@ def test_what_verdicts_say_of_primary_abilities_is_read():
     assert found.right == ("over-pruning" in found.holds)
 
 
-def test_what_can_only_be_suspected_and_what_must_not_be_told():
+def test_what_can_only_be_suspected_and_what_must_not_be_said():
     assert planted_causes.Found("shortcut", (0.4,), (), ("shortcut",)).right
     assert not planted_causes.Found("collapse", (0.4,), (), ("collapse",)).right
     assert planted_causes.Found("write_only", (), ("ceiling",), ()).right

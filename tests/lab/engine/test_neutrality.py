@@ -40,7 +40,7 @@ HOOKS = (
 )
 
 
-def probe_sites(name):
+def places_of(name):
     """The places of a step at which a mechanism acts."""
     mechanism = registry.MECHANISMS[name]
     return {hook for hook in HOOKS if getattr(type(mechanism), hook) is not getattr(Mechanism, hook)} | {
@@ -54,10 +54,10 @@ def companies():
     A program is compiled for each company and not for each mechanism: compiling is all that these tests cost. In its
     company a mechanism is the only one at each of its places, so XLA sees there what it sees where it is alone.
     """
-    busiest = max(Counter(place for name in EVERY for place in probe_sites(name)).values())
+    busiest = max(Counter(place for name in EVERY for place in places_of(name)).values())
     found = [[] for _ in range(busiest)]
-    for name in sorted(EVERY, key=lambda name: -len(probe_sites(name))):
-        fitting = [c for c in found if not any(probe_sites(name) & probe_sites(other) for other in c)]
+    for name in sorted(EVERY, key=lambda name: -len(places_of(name))):
+        fitting = [c for c in found if not any(places_of(name) & places_of(other) for other in c)]
         if not fitting:
             fitting = [[]]
             found += fitting
@@ -238,7 +238,7 @@ def assert_causal(mechanisms):
 def test_a_mechanism_is_the_only_one_of_its_company_at_each_of_its_places():
     assert sorted(name for company in COMPANIES for name in company) == sorted(EVERY)
     for company in COMPANIES:
-        assert max(Counter(place for name in company for place in probe_sites(name)).values()) == 1
+        assert max(Counter(place for name in company for place in places_of(name)).values()) == 1
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The planner: keys, buckets, repeated cells, and how its work grows with the grid."""
+"""The planner: keys, program groups, repeated cells, and how its work grows with the grid."""
 
 from dataclasses import replace
 
@@ -65,7 +65,7 @@ def test_a_cell_named_twice_is_trained_once_and_said():
     assert study_of().notes == ()
 
 
-def test_programs_are_told_by_the_static_axis_that_makes_them():
+def test_programs_are_counted_by_the_static_axis_that_makes_them():
     plan = make_plan(study_of(grid=wide_grid()), LAYOUT)
     assert len(plan.program_groups) == 2 + 2 * 2  # by mixer; then by mixer and scope
     assert plan.compiles_of_axes() == {"mixer.kind": 3, "prune.scope": 2}

@@ -95,7 +95,7 @@ def test_a_save_that_fails_in_the_background_ends_training(trained, tmp_path, mo
         Trainer(plan, open_store(tmp_path, plan.study, pytest.fail), Silent(), PROGRAMS).run()
 
 
-def test_a_stop_whose_last_save_failed_is_told_as_a_failure(trained, tmp_path, monkeypatch):
+def test_a_stop_whose_last_save_failed_is_reported_as_a_failure(trained, tmp_path, monkeypatch):
     plan, _, _ = trained
     full = UserError("could not save: No space left on device")
     monkeypatch.setattr(checkpoint, "save", lambda *rest: (_ for _ in ()).throw(full))
@@ -218,7 +218,7 @@ def test_leftovers_of_killed_runs_are_swept_up(long_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stage_cut_off_goes_on_when_added_values_bring_a_mechanism_in(tmp_path):
+def test_a_stage_cut_off_continues_when_added_values_bring_a_mechanism_in(tmp_path):
     """Sparsity 0 alone compiles no pruning; adding 0.5 does, and the cut-off cells of sparsity 0 have no mask yet."""
     config = tiny_config()
     config.saves.prune = 2
@@ -268,7 +268,7 @@ def test_a_full_disk_is_said_and_nothing_saved_is_lost(trained, tmp_path, monkey
 
 
 def cut_off_and_moved(trained, copy, **layout):
-    """What becomes of a run that is cut off in its first stage and goes on on another layout."""
+    """What becomes of a run that is cut off in its first stage and continues on another layout."""
     plan, store, _ = trained
     cut_off(store.workdir, copy, plan.study.stages[0].saves[0])
     other = replace(plan, layout=replace(plan.layout, **layout))
@@ -279,7 +279,7 @@ def cut_off_and_moved(trained, copy, **layout):
 
 
 @pytest.mark.slow
-def test_a_wave_cut_off_goes_on_with_another_chunk_to_the_same_bits(trained, tmp_path):
+def test_a_round_cut_off_continues_with_another_chunk_to_the_same_bits(trained, tmp_path):
     plan, store, _ = trained
     moved, progress = cut_off_and_moved(trained, tmp_path / "copy", chunk=1)
     assert progress.skipped == 3 * plan.study.stages[0].saves[0]
@@ -288,8 +288,8 @@ def test_a_wave_cut_off_goes_on_with_another_chunk_to_the_same_bits(trained, tmp
 
 
 @pytest.mark.slow
-def test_a_wave_cut_off_on_two_devices_goes_on_on_one(trained, tmp_path):
-    """XLA fuses a program for a single device otherwise, so the last bits differ; test_kill.py goes from 5 to 2."""
+def test_a_round_cut_off_on_two_devices_continues_on_one(trained, tmp_path):
+    """XLA fuses a single device's program in another way, so the last bits differ; test_kill.py goes from 5 to 2."""
     plan, store, _ = trained
     moved, progress = cut_off_and_moved(trained, tmp_path / "copy", devices=1)
     assert progress.skipped == 3 * plan.study.stages[0].saves[0]
@@ -300,7 +300,7 @@ def test_a_wave_cut_off_on_two_devices_goes_on_on_one(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wave_cut_off_at_another_width_starts_its_stage_anew(trained, tmp_path):
+def test_a_round_cut_off_at_another_width_starts_its_stage_again(trained, tmp_path):
     _, progress = cut_off_and_moved(trained, tmp_path / "copy", width=2)
     assert progress.skipped == 0
     assert any("another platform or width" in note for note in progress.notes)

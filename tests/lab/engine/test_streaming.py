@@ -1,4 +1,4 @@
-"""Grids larger than the devices hold: what is alive on them is bounded by a wave of chunks, not by the grid."""
+"""Grids larger than the devices hold: what is alive on them is bounded by one device round, not by the grid."""
 
 import contextlib
 import gc
@@ -43,7 +43,7 @@ class Watching(Silent):
 
 
 def most_alive(workdir, device_rounds):
-    """Bytes that training so many waves of full chunks had on the devices at most, beside what was there before."""
+    """The most bytes that so many device rounds of full chunks had on the devices, apart from what was there before."""
     cells = device_rounds * LAYOUT.devices * LAYOUT.chunk
     study, watching = study_of(grid=tiny_sweep((0.0,), seeds=cells)), Watching()
     gc.collect()

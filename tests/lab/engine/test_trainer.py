@@ -17,7 +17,7 @@ from tests.lab.engine.stored import assert_same, everything, keys_of
 
 @pytest.mark.slow
 def test_compile_count_equals_the_plans(tmp_path):
-    """Training programs compiled: one a (bucket, stage) pair, whatever the number of cells and waves."""
+    """Training programs compiled: one a (program group, stage) pair, whatever the number of cells and device rounds."""
     grid = product(
         axis("prune.sparsity", (0.0, 0.3, 0.5), stage="prune"),
         axis("prune.scope", ("global", "layerwise"), stage="prune"),

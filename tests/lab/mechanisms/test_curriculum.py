@@ -359,7 +359,7 @@ def test_a_users_mistakes_are_said(grid, knobs, message):
         study_of(config, product(tiny_sweep(), grid))
 
 
-def test_a_study_with_nothing_to_order_is_told_so_before_anything_compiles():
+def test_a_study_with_nothing_to_order_is_refused_before_anything_compiles():
     config = tiny_config()
     del config.tasks.word
     grid = product(tiny_sweep(), axis("curriculum.order", ("fixed", "ramp")))

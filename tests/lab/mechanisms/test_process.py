@@ -89,7 +89,7 @@ def test_it_is_an_arm_where_some_examples_show_their_steps():
     assert not ARMS["process_supervision"].fits(study_of())
 
 
-def test_a_study_without_steps_is_told():
+def test_a_study_without_steps_is_refused():
     config = tiny_config()
     config.claim.knob = "process.extra"
     with pytest.raises(UserError, match=r"process\.extra: in no task \(facts, word\) .* scratchpad_share=0\.5"):
