@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+SECONDS = 120  # what a command may take
 # Nothing runs on a device before the fork: JAX's threads would be missing in the child.
 SERVER = """
 import gc, json, os, sys, traceback, warnings
@@ -46,7 +49,7 @@ for line in sys.stdin:
 def commands() -> Iterator[Any]:
     """A function that runs `run.py` with some arguments, as `subprocess.run` would, without XLA_FLAGS."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, env=environment, **pipes) as server,
@@ -58,6 +61,10 @@ def commands() -> Iterator[Any]:
                 file.write_text("")
             server.stdin.write(json.dumps([arguments, str(cwd), *map(str, outputs)]) + "\n")
             server.stdin.flush()
+            answered, _, _ = select.select([server.stdout], [], [], SECONDS)
+            if not answered:
+                os.killpg(server.pid, signal.SIGKILL)  # the child with it
+                raise TimeoutError(f"run.py {' '.join(arguments)} took longer than {SECONDS} s")
             status = int(server.stdout.readline())
             return subprocess.CompletedProcess(arguments, status, *(file.read_text() for file in outputs))
 

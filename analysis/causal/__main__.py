@@ -19,7 +19,7 @@ import numpy as np
 
 from analysis.causal.activation_edits import Cut, edit_effects, reparametrize
 from analysis.causal.effects import EditEffects, bases_csv, figure, table, to_csv
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.plots import style
 from analysis.results import intervention_record
 from analysis.study import OpenStudy, open_study

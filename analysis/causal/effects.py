@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.causal.activation_edits import Cut
-from analysis.design.controls import neutral_value, strata
+from analysis.design import neutral_value, strata
 from analysis.plots import Picture, panels, style, styled
 from analysis.results import Curve, Results, curve
 from analysis.stats import sign_flip_p, summaries, without_rounding

@@ -25,6 +25,16 @@ def strata(study: Study) -> list[dict[str, Any]]:
     return found
 
 
+def in_stratum(cell: Mapping[str, Any], stratum: Mapping[str, Any]) -> bool:
+    """Whether a cell's settings are those of a stratum; every cell's are those of the empty one."""
+    return all(cell[name] == value for name, value in stratum.items())
+
+
+def cells_in(study: Study, stratum: Mapping[str, Any]) -> list[int]:
+    """Indices of the cells of a stratum, in the study's order."""
+    return [index for index, cell in enumerate(study.cells) if in_stratum(cell, stratum)]
+
+
 def follows(study: Study, knob: str) -> bool:
     """Whether an axis takes one value for each value of the claim's knob, and several over the grid."""
     if knob in ("seed", study.claim.knob, *study.tuned):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.design import interim
-from analysis.design.controls import strata
+from analysis.design.controls import in_stratum, strata
 from lab.engine import Plan, make_plan
 from lab.engine.evaluate import TUNING
 from lab.storage import Store, checkpoint
@@ -86,7 +86,7 @@ def settle(plan: Plan, store: Store) -> tuple[Plan, Tuning | None]:
 
 
 def _is_at(study: Study, cell: Any, stratum: Values, setting: float) -> bool:
-    return float(cell[study.claim.knob]) == setting and all(cell[name] == value for name, value in stratum.items())
+    return float(cell[study.claim.knob]) == setting and in_stratum(cell, stratum)
 
 
 def _values(study: Study, index: int) -> Values:

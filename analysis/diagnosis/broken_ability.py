@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from analysis.activations.measure import claim_site
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.results import NO_RECORDS, Records, Results, curve
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
 from analysis.verdicts import Bounds

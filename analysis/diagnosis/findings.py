@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from analysis.design.controls import strata
+from analysis.design import strata
 from analysis.diagnosis.broken_ability import Diagnosis
 from analysis.diagnosis.diagnose import diagnose
 from analysis.diagnosis.lead_lag import Trajectory, trajectories

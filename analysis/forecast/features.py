@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from analysis.activations import claim_site
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.design.interim import InterimAnalyses
 from analysis.results import Results, curve
 from analysis.stats import break_test

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.diagnosis.rules import prunes
 from analysis.results.recovery_record import UNCHANGED
 from lab.engine.branch import can_change

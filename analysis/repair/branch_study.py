@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.activations.measure import Measurer, claim_site, probe_sites
-from analysis.design.controls import neutral_value
+from analysis.design import in_stratum, neutral_value
 from analysis.diagnosis import Diagnosis, Findings
 from analysis.repair.arms import ARMS, Settings
 from analysis.results import Results, recovery_record
@@ -150,8 +150,7 @@ def _branch(
         broken = {float(b.harmful_from) for b in bounds if b.stratum == stratum and b.harmful_from is not None}
         for index, cell in enumerate(study.cells):
             setting = float(cell[study.claim.knob])
-            inside = all(cell[name] == value for name, value in stratum.items())
-            if not inside or results.diverged_at[index] >= 0 or setting not in {neutral, *broken}:
+            if not in_stratum(cell, stratum) or results.diverged_at[index] >= 0 or setting not in {neutral, *broken}:
                 continue
             for arm in arms if setting in broken else [UNCHANGED]:
                 chosen.append((index, ARMS[arm].knobs(study, start, steps)))

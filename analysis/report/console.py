@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import repair_section, wording
 from analysis.stats import break_test

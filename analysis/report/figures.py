@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.design.controls import neutral_value
+from analysis.design import in_stratum, neutral_value
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import (
@@ -139,9 +139,9 @@ def abilities(findings: Findings) -> Picture:
 def diverged_at(findings: Findings) -> list[float]:
     """The stratum's knob values at which a cell diverged, in the order of the cells."""
     study, found = findings.study, findings.results.diverged_at
-    inside = (findings.stratum or {}).items()
     lost = [cell for cell, step in zip(study.cells, found, strict=True) if step >= 0]
-    return list(dict.fromkeys(float(c[study.claim.knob]) for c in lost if all(c[k] == v for k, v in inside)))
+    stratum = findings.stratum or {}
+    return list(dict.fromkeys(float(cell[study.claim.knob]) for cell in lost if in_stratum(cell, stratum)))
 
 
 def _ability_panel(panel: Panel, study: Study, bound: Bounds, claims: list[Judged]) -> None:

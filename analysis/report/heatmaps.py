@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BLACK, BLUE, GREY, VERMILLION

@@ -17,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import wording
 from analysis.results import Curve, Results, curve

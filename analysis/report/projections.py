@@ -20,7 +20,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from analysis.activations import extract
 from analysis.activations.measure import claim_site
-from analysis.design.controls import neutral_value
+from analysis.design import in_stratum, neutral_value
 from analysis.diagnosis import Findings
 from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan, Programs
@@ -180,7 +180,7 @@ def _chosen(findings: Findings, stratum: dict[str, Any]) -> Iterator[tuple[Bound
     cell_at = {
         (cell["seed"], float(cell[study.claim.knob])): index
         for index, cell in enumerate(study.cells)
-        if all(cell[name] == value for name, value in stratum.items())
+        if in_stratum(cell, stratum)
     }
     firsts: dict[str, Bounds] = {}
     for bound in findings.primary:

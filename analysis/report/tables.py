@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.diagnosis import Findings, lead_lag
 from analysis.report import wording
 from analysis.results import Curve, curve

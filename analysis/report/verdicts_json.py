@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.design import interim, selection
-from analysis.design.controls import neutral_value
+from analysis.design import interim, neutral_value, selection
 from analysis.diagnosis import Diagnosis, Findings, Trajectory
 from analysis.results.recovery_record import Repairs, routes
 from analysis.stats import break_test

@@ -10,8 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.design import interim, selection
-from analysis.design.controls import neutral_value
+from analysis.design import interim, neutral_value, selection
 from analysis.diagnosis import Findings
 from analysis.metrics.registry import METRICS
 from analysis.stats import break_test

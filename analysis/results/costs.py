@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from analysis.design import cells_in
 from lab.engine import Node, Plan, flops
 from lab.mechanisms.low_rank import RANK as LOW_RANK
 from lab.storage import Store, checkpoint
@@ -81,7 +82,7 @@ def table(study: Study, costs: Costs | None, stratum: Mapping[str, Any]) -> list
     """A line for each setting of the claim's knob, at the end: the range over its cells."""
     if costs is None:
         return []
-    mine = [i for i, cell in enumerate(study.cells) if all(cell[k] == v for k, v in stratum.items())]
+    mine = cells_in(study, stratum)
     knob_C = np.asarray([float(study.cells[i][study.claim.knob]) for i in mine])
     lines = []
     for value in np.unique(knob_C):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.design import cells_in
 from analysis.results.table import Results
 
 
@@ -32,7 +33,7 @@ def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluat
       evaluation: which evaluation; the last by default.
     """
     study, knob = results.study, results.study.claim.knob
-    inside = [i for i, cell in enumerate(study.cells) if all(cell[k] == v for k, v in stratum.items())]
+    inside = cells_in(study, stratum)
     knob_K = np.asarray(sorted({float(study.cells[i][knob]) for i in inside}))
     seed_S = np.asarray(sorted({int(study.cells[i]["seed"]) for i in inside}))
     values = np.full((len(seed_S), len(knob_K)), np.nan)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.design import cells_in
 from lab.engine import Plan
 from lab.mechanisms import knobs
 from lab.mechanisms.pruning_masks import prunable
@@ -72,7 +73,7 @@ def table(study: Study, density: Density | None, stratum: Mapping[str, Any]) -> 
     """A line for each kernel and one for all: the range of its density over the cells of each setting, in percent."""
     if density is None:
         return {}
-    mine = [i for i, cell in enumerate(study.cells) if all(cell[k] == v for k, v in stratum.items())]
+    mine = cells_in(study, stratum)
     knob_C = np.asarray([float(study.cells[i][study.claim.knob]) for i in mine])
     values, lines = np.unique(knob_C), []
     nonzero_CxK = density.nonzero_CxK[mine]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.activations import linear_maps
 from analysis.activations.measure import Measurer, ProbeSite, probe_sites
-from analysis.design.controls import matched_controls
+from analysis.design import in_stratum, matched_controls
 from analysis.results import costs
 from analysis.results.costs import Costs
 from analysis.results.density import Density, count
@@ -62,7 +62,7 @@ def shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
     """How many of the first evaluations are the same numbers at every knob setting of the stratum."""
     keys: dict[int, list[tuple[str, ...]]] = {}
     for cell, row in zip(results.study.cells, results.shared, strict=True):
-        if all(cell[name] == value for name, value in stratum.items()):
+        if in_stratum(cell, stratum):
             keys.setdefault(cell["seed"], []).append(row)
     same_E = [
         all(len({row[e] for row in rows}) == 1 < len(rows) for rows in keys.values()) for e in range(len(results.step))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from analysis.activations.measure import ProbeSite, claim_site
-from analysis.design.controls import neutral_value, strata
+from analysis.design import cells_in, neutral_value, strata
 from analysis.design.interim import InterimAnalyses
 from analysis.results import Curve, Results, curve
 from analysis.stats import break_test
@@ -92,7 +92,7 @@ def check(study: Study) -> None:
     """
     knob = study.claim.knob
     for stratum in strata(study):
-        values = sorted({float(c[knob]) for c in study.cells if all(c[k] == v for k, v in stratum.items())})
+        values = sorted({float(study.cells[index][knob]) for index in cells_in(study, stratum)})
         neutral = neutral_value(study)
         if neutral not in (values[0], values[-1]):
             raise UserError(

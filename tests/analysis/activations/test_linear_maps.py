@@ -11,7 +11,7 @@ import pytest
 
 from analysis.activations import linear_maps
 from analysis.activations.measure import Measurer, claim_site, hidden_states, probe_sites
-from analysis.design.controls import matched_controls
+from analysis.design import matched_controls
 from analysis.metrics.similarity import linear_image
 from analysis.results import collect
 from lab.storage import checkpoint

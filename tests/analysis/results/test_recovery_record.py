@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.diagnosis import find
 from analysis.repair import ARMS
 from analysis.report import console, repair_section, verdicts_json

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from analysis.activations.measure import InferenceModel, measure_cell, probe_sites
-from analysis.design.controls import neutral_value
+from analysis.design import neutral_value
 from analysis.verdicts import check
 from lab.engine import make_plan
 from lab.errors import UserError
