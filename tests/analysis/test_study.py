@@ -29,6 +29,7 @@ from lab.jobs.workdir import Workdir, read_study
 from lab.storage import checkpoint
 from lab.study import axis, chain, product
 from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config
+from tests.tasks.task_cases import first_by_default
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "library.ipynb"
 
@@ -96,7 +97,9 @@ def test_findings_are_computed_once_and_split_into_strata(results, opened):
     assert not findings.in_stratum({"prune.scope": "global"}).claims
 
 
-@pytest.mark.parametrize(("step", "label", "layer", "read"), [(18, "facts", 1, "answer"), (12, "word", 0, "last")])
+@pytest.mark.parametrize(
+    ("step", "label", "layer", "read"), first_by_default([(18, "facts", 1, "answer"), (12, "word", 0, "last")])
+)
 def test_hidden_states_are_those_of_the_checkpoints_parameters(step, label, layer, read, whole, opened):
     """Against a loop over cells without any of the grid's machinery, at the end and where cells share a prefix."""
     plan, store, _ = whole
@@ -293,6 +296,7 @@ def test_no_work_directory_and_another_versions_checkpoints(whole, tmp_path):
         analysis.open_study(tmp_path)
 
 
+@pytest.mark.slow
 def test_on_another_number_of_devices(whole, opened):
     """The five lines of the README, in a process with one device."""
     code = (

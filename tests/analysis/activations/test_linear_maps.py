@@ -40,6 +40,7 @@ def states_of(study, saved, row, seed):
     return jax.jit(lambda s, p: hidden_states(study, s, p))(jnp.int32(seed), one)[0]
 
 
+@pytest.mark.slow
 def test_the_table_has_r2_against_the_neutral_cell_at_the_end(trained, tmp_path):
     plan, store, _ = trained
     study, nodes = plan.study, plan.nodes_of_cells()

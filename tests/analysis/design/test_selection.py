@@ -88,6 +88,7 @@ def test_what_is_left_is_judged_as_one_study(trained, tmp_path):
     assert "not retuned" not in text
 
 
+@pytest.mark.slow
 def test_choosing_reads_examples_of_its_own_and_leaves_the_others_alone(trained):
     plan, store = trained
     plain, known = carry_out_plain(store)
@@ -110,6 +111,7 @@ def carry_out_plain(store):
     return plan, known
 
 
+@pytest.mark.slow
 def test_a_study_reads_back_what_it_tunes(tmp_path):
     Workdir(tmp_path, study(), tiny_config(), LAYOUT).claim()
     again = read_study(tmp_path, METRICS)

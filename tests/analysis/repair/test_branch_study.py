@@ -56,6 +56,7 @@ def repaired(trained, read, tmp_path_factory):
     return repair_plan, plan, there, found
 
 
+@pytest.mark.slow
 def test_a_repair_is_trained_in_a_directory_of_its_own_and_a_rerun_trains_nothing(trained, read, repaired, tmp_path):
     _, store, _ = trained
     repair_plan, *_, expected = repaired

@@ -11,6 +11,7 @@ from analysis.plots.style import KnobAxis
 from analysis.report import figures, training_figures
 from analysis.results import shared_evaluations
 from tests.analysis import synthetic_study
+from tests.tasks.task_cases import first_by_default
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def everything(findings):
     return {name: picture.figure for name, picture in drawn.items()}
 
 
+@pytest.mark.slow
 def test_exports_are_whole_and_leave_no_global_state(study):
     before = dict(matplotlib.rcParams)
     for name, figure in everything(study).items():
@@ -68,7 +70,9 @@ def test_ability_panels_show_neutral_bounds_break_and_trivial(study):
     assert len(path_star.patches) == 1, "nothing is shown free where nothing was learned"
 
 
-@pytest.mark.parametrize("options", [{"seeds": 1, "sparsities": (0.0, 0.5)}, {"seeds": 2, "sparsities": (0.0,)}])
+@pytest.mark.parametrize(
+    "options", first_by_default([{"seeds": 1, "sparsities": (0.0, 0.5)}, {"seeds": 2, "sparsities": (0.0,)}])
+)
 def test_tiny_studies_are_drawn(options):
     _, findings = synthetic_study.everything(**options)
     for name, figure in everything(findings.in_stratum({})).items():

@@ -46,6 +46,7 @@ def test_every_view_is_written_and_nothing_else(views):
     assert len(list((workdir / "tb" / "cells").iterdir())) == 72
 
 
+@pytest.mark.slow
 def test_rebuilding_gives_the_same_bytes(views, tmp_path):
     workdir, plan, findings = views
     facts = synthetic_study.FACTS | {"seconds": {"train": 1.0}}  # another run of the same results
@@ -110,6 +111,7 @@ def test_few_seeds_say_underpowered_and_never_not_learned():
     assert "is underpowered: no break is shown" in text
 
 
+@pytest.mark.slow
 def test_strata_have_a_section_each_and_html_is_escaped(tmp_path):
     plan, findings = synthetic_study.everything(seeds=5, sparsities=(0.0, 0.4, 0.8), strata=True)
     study = dataclasses.replace(plan.study, question="<script>alert(1)</script> | a & b?")

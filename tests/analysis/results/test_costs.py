@@ -24,6 +24,7 @@ def finished(tmp_path_factory):
     return plan, store, costs.count(plan, store)
 
 
+@pytest.mark.slow
 def test_parameters_are_the_cells_own(finished):
     plan, _, found = finished
     pauses = np.asarray([cell["pause.tokens"] for cell in plan.study.cells])

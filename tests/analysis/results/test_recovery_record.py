@@ -16,6 +16,7 @@ from analysis.results import recovery_record
 from analysis.results.recovery_record import KINDS, Repairs
 from tests.analysis import synthetic_study
 from tests.analysis.synthetic_study import outcome
+from tests.tasks.task_cases import first_by_default
 
 
 @pytest.mark.parametrize(
@@ -118,13 +119,16 @@ def test_what_further_training_under_the_penalty_brings_back_was_not_the_penalty
 
 @pytest.mark.parametrize(
     ("unchanged", "rewound", "recovered", "status", "by"),
-    [
-        (0.35, 0.0, 0.0, "holds", "continue"),
-        (0.02, 0.35, 0.35, "holds", "rewind"),
-        (0.02, 0.02, 0.35, "holds", "relax"),
-        (0.02, 0.02, 0.02, "refuted", ""),
-    ],
-    ids=["optimization", "optimization from early weights", "capacity", "neither"],
+    first_by_default(
+        [
+            (0.35, 0.0, 0.0, "holds", "continue"),
+            (0.02, 0.02, 0.35, "holds", "relax"),
+            (0.02, 0.35, 0.35, "holds", "rewind"),
+            (0.02, 0.02, 0.02, "refuted", ""),
+        ],
+        2,
+    ),
+    ids=["optimization", "capacity", "optimization from early weights", "neither"],
 )
 def test_fine_tuning_rewinding_and_regrowth_decide_over_pruning(unchanged, rewound, recovered, status, by):
     def lose_the_tail(columns, far):

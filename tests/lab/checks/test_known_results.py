@@ -62,6 +62,7 @@ def test_cards_are_chosen_by_task_or_name():
         known_results.chosen(["path_stra"], False)
 
 
+@pytest.mark.slow
 def test_a_card_runs_through_the_engine(capsys, monkeypatch):
     monkeypatch.setattr(known_results, "EVALUATIONS", 1)
     assert known_results.run("facts", CARD) is False  # fifty steps teach nothing

@@ -50,6 +50,7 @@ def zeros(params):
     return sum(int((np.asarray(kernel) == 0).sum()) for kernel in prunable(params).values())
 
 
+@pytest.mark.slow
 def test_what_cells_did_before_is_not_trained_again(trained, arms):
     parent, _, _ = trained
     plan, _, progress = arms

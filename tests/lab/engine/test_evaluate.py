@@ -78,6 +78,7 @@ def test_longer_splits_have_a_program_of_their_own(study):
     assert evaluate.names(study) == [f"{label}/{split}" for e in (short, long) for label, split in e.splits]
 
 
+@pytest.mark.slow
 def test_scores_agree_with_the_tasks_own_checkers(study):
     """The engine's exact accuracy, recomputed example by example with the independent NumPy checkers."""
     seed = jnp.int32(3)

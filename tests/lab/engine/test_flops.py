@@ -20,6 +20,7 @@ from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config
+from tests.tasks.task_cases import first_by_default
 
 # A block has 4·12 weights in queries, keys and values, 4·4 behind attention, 4·6 and 6·4 in the feed-forward layer.
 TINY = ModelSpec(vocab_size=5, max_length=3, width=4, layers=1, heads=2, mlp_width=6)
@@ -117,7 +118,9 @@ def fresh(spec):
     return model.init(jax.random.key(0), spec)
 
 
-@pytest.mark.parametrize("changes", [{}, dict(experts__count=3), dict(vq__codes=5), dict(mixer__kind="linear")])
+@pytest.mark.parametrize(
+    "changes", first_by_default([dict(experts__count=3), {}, dict(vq__codes=5), dict(mixer__kind="linear")])
+)
 def test_a_cut_model_costs_what_a_narrow_one_costs(changes):
     spec = replace(TINY, width=8, layers=2)
     knobs = setting(width__active=0.5, **changes)

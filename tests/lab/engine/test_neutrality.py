@@ -298,6 +298,7 @@ def test_one_program_serves_sixteen_values_of_what_needs_room(name):
     assert_causal(SPACIOUS[name])
 
 
+@pytest.mark.slow
 def test_one_program_serves_pairs_of_what_needs_room():
     assert_sound(CROWD, 1, slice(None))
     assert_causal(CROWD)

@@ -86,6 +86,7 @@ def test_the_precision_of_float32_products_is_what_was_asked(asked):
     assert all("[HIGHEST, HIGHEST]" in line for line in products(lowered(program_of(study_of()))))
 
 
+@pytest.mark.slow
 def test_masters_stay_float32_and_training_goes_on(trained, tmp_path):
     plan, store, _ = trained
     half = with_model(compute="bfloat16")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lab.engine.xla_cache import tidy
 
 ROOT = Path(__file__).parents[3]
@@ -39,6 +41,7 @@ def test_a_second_start_compiles_nothing(tmp_path):
     assert run(tmp_path, **always) == (directory, misses, 0)
 
 
+@pytest.mark.slow
 def test_the_command_turns_the_cache_on(tmp_path):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     variables = {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
@@ -47,6 +50,7 @@ def test_the_command_turns_the_cache_on(tmp_path):
     assert [path.name[:4] for path in (tmp_path / "mismatch_lab").iterdir()] == ["jax-"]
 
 
+@pytest.mark.slow
 def test_a_users_own_settings_stay(tmp_path):
     own = str(tmp_path / "own")
     assert run(tmp_path, JAX_COMPILATION_CACHE_DIR=own)[0] == own

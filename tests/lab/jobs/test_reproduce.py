@@ -45,6 +45,7 @@ def test_a_cell_that_is_not_one_is_refused(trained, name, message):
         reproduce.find(trained[0].study, name)
 
 
+@pytest.mark.slow
 def test_only_its_own_stages_are_trained(again):
     plan, _ = again
     assert [len(group.nodes) for group in plan.program_groups] == [1, 1]

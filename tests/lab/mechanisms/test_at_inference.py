@@ -67,6 +67,7 @@ def quantized(tmp_path_factory):
     return *carry_out(narrow_study(), tmp_path_factory.mktemp("fsq"), programs), programs
 
 
+@pytest.mark.slow
 def test_a_study_is_evaluated_with_what_stays(quantized):
     """The recorded log-probabilities, recomputed from the checkpoints; a second one where something acts in it."""
     plan, store, _, programs = quantized
@@ -91,6 +92,7 @@ def test_a_study_is_evaluated_with_what_stays(quantized):
         np.testing.assert_allclose(history["ability"][row, -1, :, 1], found, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_study_is_measured_with_what_stays(quantized, tmp_path):
     """Readings are of the quantized stream; their keys change with the staying knobs and with no others."""
     plan, store, _, _ = quantized

@@ -228,6 +228,7 @@ def test_one_program_trains_every_order_and_the_order_matters(all_orders):
     assert len({b"".join(leaf.tobytes() for leaf in leaves) for leaves in final}) == len(ORDERS)
 
 
+@pytest.mark.slow
 def test_a_neutral_curriculum_is_bitwise_none(all_orders, tmp_path):
     plan, store, _, programs = all_orders
     rates = (2e-3, *np.linspace(0.1, 0.2, 6))  # as many cells as the other study has: of one shape
@@ -253,6 +254,7 @@ def test_what_progress_learned_is_saved(all_orders):
     assert not any("facts" in path for path in state if "curriculum" in path)
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_ends_with_the_same_numbers_and_the_same_progress(all_orders, tmp_path):
     plan, store, _, programs = all_orders
     cut_off(store.workdir, tmp_path / "copy", plan.study.stages[0].saves[0])

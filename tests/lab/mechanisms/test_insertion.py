@@ -15,6 +15,7 @@ from lab.nn import model
 from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config
 from tests.lab.mechanisms.test_bottlenecks import SPEC, TOKENS_BxL, reading
+from tests.tasks.task_cases import first_by_default
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -24,7 +25,9 @@ def run(hook):
     return model.run(params, TOKENS_BxL, SPEC, hook=hook)[:2]
 
 
-@pytest.mark.parametrize("changed", [{"stretch": 9.0}, {"write": 2.0}, {"stretch": 5.0, "write": 0.5}])
+@pytest.mark.parametrize(
+    "changed", first_by_default([{"stretch": 5.0, "write": 0.5}, {"stretch": 9.0}, {"write": 2.0}])
+)
 def test_hidden_states_move_and_answers_stay(changed):
     logits, hidden = run(reading("insertion"))
     other_logits, other_hidden = run(reading("insertion", **{f"insertion__{k}": v for k, v in changed.items()}))

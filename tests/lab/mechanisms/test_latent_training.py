@@ -30,6 +30,7 @@ from tests.lab.conftest import LAYOUT, PROGRAMS, carry_out, study_of, tiny_confi
 from tests.lab.engine.stored import assert_same, cut_off, everything, keys_of
 from tests.lab.mechanisms.test_latent_computation import SPEC, TOKENS_BxL, all_knobs, drawn, plainly, spec_with, traced
 from tests.lab.nn.numpy_model import normal
+from tests.tasks.task_cases import first_by_default
 
 RNG = np.random.default_rng(1)
 ANSWERS = [[2, 3, 4], [3, 4], [0], [4, 5, 6]]
@@ -173,7 +174,9 @@ WITHOUT_CODES = [
 ]
 
 
-@pytest.mark.parametrize("asked", [LESS | {"vq.layer": 0}, *WITHOUT_CODES], ids=["codes", "all", "less", "few"])
+@pytest.mark.parametrize(
+    "asked", first_by_default([LESS | {"vq.layer": 0}, *WITHOUT_CODES], 2), ids=["codes", "all", "less", "few"]
+)
 def test_losses_are_those_of_loops_over_tokens(asked):
     params = drawn(SPEC_OF_ALL)
     (total, parts), _ = lossy(params, asked)
@@ -355,6 +358,7 @@ def answered(params, spec, node, examples):
     return plainly(params, spec, using, examples.tokens, question=(examples.weights > 0).argmax(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_abilities_are_those_of_the_reference(thought, steps):
     plan, store, _ = thought
@@ -370,6 +374,7 @@ def test_abilities_are_those_of_the_reference(thought, steps):
     assert abilities[split, 1] == pytest.approx(-np.mean(losses), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_latents_are_those_of_the_reference(thought, tmp_path):
     plan, store, _ = thought
     study, group = plan.study, plan.program_groups[0]

@@ -24,6 +24,7 @@ from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
 from tests.lab.nn import numpy_model
+from tests.tasks.task_cases import first_by_default
 
 PARAMS = model.init(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))
 KERNELS = prunable(PARAMS)
@@ -200,7 +201,9 @@ def names_of(**static):
 
 @pytest.mark.parametrize(
     ("method", "scope", "since", "over", "sparsity"),
-    [("magnitude", "global", 0, 60, 0.8), ("snip", "layerwise", 27, 45, 0.5), ("random", "output", 10, 7, 0.9)],
+    first_by_default(
+        [("snip", "layerwise", 27, 45, 0.5), ("magnitude", "global", 0, 60, 0.8), ("random", "output", 10, 7, 0.9)]
+    ),
 )
 def test_gradual_sparsity_is_the_published_cubic(program, at_start, method, scope, since, over, sparsity):
     """s_t = s_f + (s_i - s_f)(1 - (t - t_0)/(n Δt))³ at every choice, nothing else in between, what is gone stays."""
@@ -266,8 +269,8 @@ def test_an_exchange_keeps_the_density_and_takes_the_smallest_for_the_most_wante
 @pytest.mark.parametrize(
     ("regrow", "scope"),
     [
-        ("set", "layerwise"),
         ("rigl", "global"),
+        pytest.param("set", "layerwise", marks=pytest.mark.slow),
         pytest.param("set", "global", marks=pytest.mark.slow),
         pytest.param("rigl", "layerwise", marks=pytest.mark.slow),
     ],

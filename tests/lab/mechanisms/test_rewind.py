@@ -17,6 +17,7 @@ from lab.prng import derive_key
 from lab.training import step as train
 from tests.lab.conftest import study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
+from tests.tasks.task_cases import first_by_default
 
 OPENING, SEED = 12, jnp.int32(3)
 
@@ -79,7 +80,7 @@ class Recorder(Mechanism):
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("schedule", first_by_default(["cosine", "constant"]))
 def test_the_schedule_goes_back_as_the_last_stage_begins_and_on_from_there(monkeypatch, schedule, early):
     """Three stages, of which the last begins at step 15; that an earlier one had the mechanism changes nothing."""
     program = make_plan(study_of(), local_layout()).program_groups[0].program
