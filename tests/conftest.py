@@ -88,9 +88,16 @@ LONGEST = (
     "test_kill.py",
     "test_trainer.py",
     "test_refine_command.py",
+    "test_conformance.py",
+    "test_pruning.py",
+    "test_diagnose.py",
+    "test_regularizers.py",
+    "test_latent_computation.py",
+    "test_resume.py",
+    "test_study.py",
     "test_bottlenecks.py",
     "test_training_data.py",
-    "test_conformance.py",
+    "test_device_grid.py",
 )
 
 

@@ -16,10 +16,12 @@ import pytest
 from analysis.metrics import METRICS
 from lab.checks import kill_test
 from lab.checks.kill_test import MOMENTS, finish, killed_at, moments, numbers, start
+from lab.engine import Programs
 from lab.errors import UserError
 from lab.storage import read_store
 from lab.study.parse import parse
 from tests import tiny_study
+from tests.lab.conftest import LAYOUT, carry_out
 from tests.lab.engine.stored import assert_same, everything
 
 ROOT = Path(__file__).parent.parent
@@ -47,22 +49,23 @@ def uninterrupted(tmp_path_factory, worker_id):
     return folder / "whole"
 
 
-def trained_numbers(workdir):
-    """Everything in the final checkpoints of the study in a directory."""
-    config = tiny_study.get_config()
-    study = parse(config, tiny_study.sweep(config), METRICS)
-    store, damaged = read_store(workdir, study)
-    assert not damaged
+def trained_numbers(store, study):
+    """Everything in the final checkpoints of a study."""
     return everything(store, [key for recipe in study.recipes() for key in recipe.keys])
 
 
 def test_killed_while_training_and_run_again_it_ends_in_the_same_bytes(tmp_path):
+    """The run that is left alone is trained here, by the programs that the killed one has compiled."""
     command = (*QUICK, "--only=train")
-    finish(command, tmp_path / "whole")
     assert killed_at(command, tmp_path / "killed", "train", 0.0)
     assert any((tmp_path / "killed" / "checkpoints").rglob("*"))
     finish(command, tmp_path / "killed")
-    assert_same(trained_numbers(tmp_path / "killed"), trained_numbers(tmp_path / "whole"))
+    config = tiny_study.get_config()
+    study = parse(config, tiny_study.sweep(config), METRICS)
+    _, whole, _ = carry_out(study, tmp_path / "whole", Programs(LAYOUT))
+    killed, damaged = read_store(tmp_path / "killed", study)
+    assert not damaged
+    assert_same(trained_numbers(killed, study), trained_numbers(whole, study))
 
 
 @pytest.mark.e2e

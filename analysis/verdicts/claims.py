@@ -180,5 +180,6 @@ def bounds_verdict(ability: Curve, floor: float, *, alpha: float, **options: Any
     """
     stand_in = np.broadcast_to(np.arange(len(ability.knob_K), dtype=float), ability.values_SxK.shape)
     values_SxK = ability.values_SxK
+    options |= {"draws": 1}  # of a break, which a bound does not have
     verdict = break_test.verdict(ability.knob_K, stand_in, values_SxK, trivial=floor, alpha=alpha, **options)
     return verdict, verdict.kind != "not learned" and verdict.p_values.get("learned", 1.0) <= alpha

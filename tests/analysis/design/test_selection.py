@@ -49,6 +49,7 @@ def readings(plan, store, cell):
     return dict(zip(final.meta["abilities"], map(tuple, ability.tolist()), strict=True))
 
 
+@pytest.mark.slow
 def test_every_setting_gets_its_best_value(trained):
     plan, store = trained
     settled, tuning = selection.settle(plan, store)
@@ -76,6 +77,7 @@ def test_every_setting_gets_its_best_value(trained):
     }  # nothing is retrained
 
 
+@pytest.mark.slow
 def test_what_is_left_is_judged_as_one_study(trained, tmp_path):
     plan, store = trained
     settled, tuning = selection.settle(plan, store)

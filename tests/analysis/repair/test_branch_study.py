@@ -70,6 +70,7 @@ def test_a_repair_is_trained_in_a_directory_of_its_own_and_a_rerun_trains_nothin
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_every_arm_starts_from_the_broken_cells_and_neutral_ones_stay_unchanged(read, repaired):
     repair_plan, *_ = repaired
     seeds = {cell["seed"] for cell in read.study.cells}
@@ -79,6 +80,7 @@ def test_every_arm_starts_from_the_broken_cells_and_neutral_ones_stay_unchanged(
     assert list(repair_plan.arms) == list(ARMS_TRIED)
 
 
+@pytest.mark.slow
 def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
     results = read.results
     repair_plan, plan, store, found = repaired

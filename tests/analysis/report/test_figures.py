@@ -70,6 +70,7 @@ def test_ability_panels_show_neutral_bounds_break_and_trivial(study):
     assert len(path_star.patches) == 1, "nothing is shown free where nothing was learned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", first_by_default([{"seeds": 1, "sparsities": (0.0, 0.5)}, {"seeds": 2, "sparsities": (0.0,)}])
 )

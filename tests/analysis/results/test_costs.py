@@ -34,6 +34,7 @@ def test_parameters_are_the_cells_own(finished):
     np.testing.assert_array_equal(found.parameters, np.broadcast_to(expected[:, None], found.parameters.shape))
 
 
+@pytest.mark.slow
 def test_active_parameters_lack_what_was_pruned(finished):
     plan, store, found = finished
     kernels = density.count(plan, store)
@@ -44,6 +45,7 @@ def test_active_parameters_lack_what_was_pruned(finished):
     assert (found.active_parameters[:, : len(before)] == found.parameters[:, : len(before)]).all()
 
 
+@pytest.mark.slow
 def test_flops_fall_with_every_pruned_weight_and_rise_with_every_place(finished):
     plan, _, found = finished
     tasks = {use.label: use.task.splits["train"].length + 1 for use in plan.study.tasks}
@@ -63,6 +65,7 @@ def test_flops_fall_with_every_pruned_weight_and_rise_with_every_place(finished)
     assert by_setting[1, 0.0] - by_setting[0, 0.0] == pytest.approx(more)
 
 
+@pytest.mark.slow
 def test_training_is_three_passes_over_every_example_of_every_step(finished):
     plan, _, found = finished
     steps = np.diff([0, *(step for stage in plan.study.stages for step in stage.saves)])
@@ -72,6 +75,7 @@ def test_training_is_three_passes_over_every_example_of_every_step(finished):
     assert (np.diff(found.training_flops) > 0).all()
 
 
+@pytest.mark.slow
 def test_the_table_of_results_has_them(finished):
     plan, _, found = finished
     saves = [(stage.name, step) for stage in plan.study.stages for step in stage.saves]

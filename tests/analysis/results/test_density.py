@@ -29,6 +29,7 @@ def test_counts_are_those_of_the_masks(tmp_path):
     assert {int(row["weights"]) - int(row["nonzero"]) for row in rows} == {n for row in removed for n in row}
 
 
+@pytest.mark.slow
 def test_settings_are_printed_as_the_study_has_them(tmp_path):
     """A whole number stays one next to fractions, and a name is no number."""
     study = study_of(grid=product(axis("prune.scope", ("global", "layerwise"), stage="prune"), tiny_sweep((0, 0.3), 1)))

@@ -61,6 +61,7 @@ def test_what_cells_did_before_is_not_trained_again(trained, arms):
     assert plan.study.stages[-1].end == parent.study.stages[-1].end + 6
 
 
+@pytest.mark.slow
 def test_masks_hold_where_a_cell_goes_on_and_are_lifted_where_its_sparsity_changes(arms):
     (step, sparse), (_, lifted) = final_params(arms, 1), final_params(arms, 2)
     total = sum(kernel.size for kernel in prunable(sparse).values())

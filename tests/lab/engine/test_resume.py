@@ -67,6 +67,7 @@ def test_a_stop_between_two_saves_loses_nothing(trained, tmp_path):
     assert not spares_in(tmp_path)
 
 
+@pytest.mark.slow
 def test_spare_checkpoints_change_nothing_and_go(trained, tmp_path):
     """A checkpoint after every call, each of which goes with the next; readers see only those that the study keeps."""
     plan, store, _ = trained

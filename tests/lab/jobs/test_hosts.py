@@ -30,6 +30,7 @@ def address():
         return Address(f"127.0.0.1:{free.getsockname()[1]}", 1, 0)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("status", "commands"), [(0, ["--x=1 --shard=1/1", "--x=1 --only=analyze"]), (75, ["--x=1 --shard=1/1"])]
 )

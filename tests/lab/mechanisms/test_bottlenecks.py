@@ -136,6 +136,7 @@ def test_the_rate_is_the_divergence_by_quadrature(noise):
     np.testing.assert_allclose(vib.rate(jnp.asarray(mean, jnp.float32), jnp.float32(noise)), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_bottlenecks_penalty_is_the_mean_rate_of_tokens_that_count(program):
     worlds = program.mixture.worlds(derive_key(ZERO, "world"))
     batch = jax.jit(lambda: program.mixture.batch(jax.random.key(3), worlds, dict(program.counts), program.length))()

@@ -22,6 +22,7 @@ from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.nn import numpy_latent
+from tests.tasks.task_cases import first_by_default
 
 SPEC = ModelSpec(vocab_size=11, max_length=9, width=16, layers=2, heads=2, mlp_width=24)
 TOKENS_BxL = np.random.default_rng(0).integers(0, 11, (4, 7)).astype(np.int32)
@@ -226,7 +227,7 @@ TIGHT = [
 ]
 
 
-@pytest.mark.parametrize("asked", TIGHT, ids=str)
+@pytest.mark.parametrize("asked", first_by_default(TIGHT), ids=str)
 def test_room_that_is_not_used_changes_nothing(asked):
     """Three of it in a room for eight are three in a room for three."""
     params, spec, room = having(**underscored({"experts.count": 8} if "experts.count" in asked else EIGHT))
@@ -346,6 +347,7 @@ def test_controls_act_only_where_the_model_is_read():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_model_that_is_read_has_slopes_where_it_thinks_less_than_it_could(count):
     """Pruning by SNIP takes the gradient of the model as it is read, noise for thoughts and all."""

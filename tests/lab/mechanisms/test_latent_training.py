@@ -175,7 +175,7 @@ WITHOUT_CODES = [
 
 
 @pytest.mark.parametrize(
-    "asked", first_by_default([LESS | {"vq.layer": 0}, *WITHOUT_CODES], 2), ids=["codes", "all", "less", "few"]
+    "asked", first_by_default([LESS | {"vq.layer": 0}, *WITHOUT_CODES]), ids=["codes", "all", "less", "few"]
 )
 def test_losses_are_those_of_loops_over_tokens(asked):
     params = drawn(SPEC_OF_ALL)
@@ -224,6 +224,7 @@ def test_gradients_reach_what_is_there_and_nothing_else():
     assert not gradient["ahead_1"]["kernel"].any()
 
 
+@pytest.mark.slow
 def test_wanda_ranks_what_is_left_to_prune_beside_experts():
     spec, step = spec_with({"experts.count": 2}), jnp.int32(0)
     params, read = jax.tree.map(jnp.asarray, drawn(spec)), {}

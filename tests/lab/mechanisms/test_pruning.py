@@ -269,7 +269,7 @@ def test_an_exchange_keeps_the_density_and_takes_the_smallest_for_the_most_wante
 @pytest.mark.parametrize(
     ("regrow", "scope"),
     [
-        ("rigl", "global"),
+        pytest.param("rigl", "global", marks=pytest.mark.slow),
         pytest.param("set", "layerwise", marks=pytest.mark.slow),
         pytest.param("set", "global", marks=pytest.mark.slow),
         pytest.param("rigl", "layerwise", marks=pytest.mark.slow),
@@ -339,6 +339,7 @@ def test_rigl_grows_the_steepest_and_set_any(program, at_start):
         assert (born["set"] & born["rigl"]).sum() / born["set"].sum() < chance + 0.2
 
 
+@pytest.mark.slow
 def test_regrowth_does_nothing_to_a_dense_model(program):
     """So that cells at sparsity 0 may share a program with the others."""
     seed, losses = jnp.int32(0), []

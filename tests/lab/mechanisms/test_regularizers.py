@@ -269,6 +269,7 @@ def test_hook_points_differ_between_layers_and_steps(program, batch, params):
     np.testing.assert_array_equal(kept, np.ones(3))
 
 
+@pytest.mark.slow
 def test_kernels_stay_under_the_spectral_cap(program):
     using = replace(program, mechanisms=("spectral_cap",), starting=("spectral_cap",), call_steps=20)
     knobs = knobs_of(spectral_cap__norm=0.8)

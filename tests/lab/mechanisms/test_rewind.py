@@ -79,6 +79,7 @@ class Recorder(Mechanism):
         return update.rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
 @pytest.mark.parametrize("schedule", first_by_default(["cosine", "constant"]))
 def test_the_schedule_goes_back_as_the_last_stage_begins_and_on_from_there(monkeypatch, schedule, early):

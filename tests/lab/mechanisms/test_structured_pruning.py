@@ -55,7 +55,7 @@ def strongest(weights, share):
 @pytest.mark.parametrize(
     ("heads", "neurons", "layers"),
     first_by_default(
-        [(0.5, 0.5, 0.67), (0, 0, 1), (0.25, 0, 0), (0.5, 0.3, 0), (0, 0.77, 0), (1, 0, 0), (0, 1, 0), (0, 0, 0.34)], 2
+        [(0.5, 0.5, 0.67), (0, 0, 1), (0.25, 0, 0), (0.5, 0.3, 0), (0, 0.77, 0), (1, 0, 0), (0, 1, 0), (0, 0, 0.34)]
     ),
 )
 def test_the_pruned_model_is_one_with_the_weakest_units_cut_out(heads, neurons, layers):
@@ -102,6 +102,7 @@ def test_a_removed_block_writes_nothing():
         assert np.array_equal(hidden[layer], hidden[layer + 1]) == (not extra["layers"][layer])
 
 
+@pytest.mark.slow
 def test_removed_units_stay_exactly_zero_while_fine_tuning():
     program = make_plan(study_of(), local_layout()).program_groups[0].program
     using = replace(program, mechanisms=("structured",), starting=("structured",), call_steps=6)

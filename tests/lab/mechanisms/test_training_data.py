@@ -125,6 +125,7 @@ def test_a_smaller_batch_is_its_first_examples_repeated(share):
             np.testing.assert_array_equal(after[rows], before[kept])
 
 
+@pytest.mark.slow
 def test_training_on_a_share_is_training_on_the_smaller_batch():
     """Parameters and losses after some steps of a program whose counts are those, with penalties on activations."""
     knobs = knobs_of(batch__share=0.25, activation_l1__rate=0.01, confidence_penalty__rate=0.1)
@@ -259,6 +260,7 @@ def test_answers_are_fed_back_unless_both_knobs_say_otherwise():
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_study_evaluates_teacherless_only_where_answers_are_fed_back():
     config = tiny_config()
     config.tasks.copy = dict(task="copy", length=4, longer=5, symbols=4, examples=4)
