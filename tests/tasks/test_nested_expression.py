@@ -98,6 +98,7 @@ def test_train_and_iid_part_the_expressions_exactly():
     assert len(parts[0]) == len(parts[1])
 
 
+@pytest.mark.slow
 def test_shapes_of_two_levels_are_uniform_over_places():
     """Depth 2 and two operations: the inner one is any argument of the root, and arguments number 2 to 4 alike."""
     task, count, shapes = TASKS[4, "min max med sum"], 128 * COUNT, {}

@@ -173,6 +173,7 @@ def first_edges(example):
     return set(edges[: len(answer)]) == set(itertools.pairwise(path)), listed[0] == answer[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", first_by_default(LEAKY.splits))
 def test_goal_first_is_the_share_and_first_arm_what_it_is_worth(split):
     batch, baseline = draw_split(LEAKY, split, 2048), LEAKY.baselines(split)["first_arm"]

@@ -88,6 +88,7 @@ def test_two_cells_are_compared_within_their_seed(opened):
         opened.measure("linear_cka", CELLS, against={"seed": 0, "prune.sparsity": 0.0}, label="word")
 
 
+@pytest.mark.slow
 def test_a_second_factor_and_an_earlier_layer(opened, examples):
     found = opened.measure("parallelism_score", 3, label="word", context="last")
     states, labels = states_of(opened, 3)[3]

@@ -24,6 +24,7 @@ def workdir(recorded, tmp_path_factory):
     return Path(shutil.copytree(recorded[2], tmp_path_factory.mktemp("interventions") / "work"))
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_found_and_evidence_is_read_back(workdir, tmp_path, capsys):
     assert main([str(workdir), "--label=facts", f"--out={tmp_path}"]) == 0
     printed = capsys.readouterr().out

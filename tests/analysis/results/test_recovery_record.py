@@ -97,7 +97,9 @@ def pull(columns, far):
     columns["train/loss"][far] = columns["train/loss"][~far].mean(axis=0) + 0.5
 
 
-@pytest.mark.parametrize(("recovered", "status"), [(0.35, "holds"), (0.05, "refuted"), (None, "suspected")])
+@pytest.mark.parametrize(
+    ("recovered", "status"), first_by_default([(0.35, "holds"), (0.05, "refuted"), (None, "suspected")], 2)
+)
 def test_relaxing_decides_over_regularization(recovered, status):
     arms = [] if recovered is None else [outcome("continue"), outcome("relax", recovered=recovered)]
     _, found = with_repairs(*arms, knob="label_smoothing.rate", change=pull)
@@ -140,7 +142,9 @@ def test_fine_tuning_rewinding_and_regrowth_decide_over_pruning(unchanged, rewou
     assert (found["over-pruning"].status, found["over-pruning"].by) == (status, by)
 
 
-@pytest.mark.parametrize(("recovered", "status"), [(0.35, "holds"), (0.02, "refuted"), (None, "suspected")])
+@pytest.mark.parametrize(
+    ("recovered", "status"), first_by_default([(0.35, "holds"), (0.02, "refuted"), (None, "suspected")], 2)
+)
 def test_a_new_readout_decides_an_elicitation_gap(recovered, status):
     def keep_information(columns, far):
         for name in columns:

@@ -50,6 +50,7 @@ def test_a_small_gain_leaves_the_rule():
     assert lines[-1] == "Nothing is more than 5% faster than the rule's 32 cells a call."
 
 
+@pytest.mark.slow
 def test_the_command_times_the_largest_program(monkeypatch, capsys):
     monkeypatch.setattr(chunk_size, "ROUNDS", 1)
     monkeypatch.setattr(chunk_size, "layouts", lambda plan, group, budget: [plan.layout])

@@ -32,6 +32,7 @@ def run(cache_home, **environment):
     return directory, *map(int, counts.split())
 
 
+@pytest.mark.e2e
 def test_a_second_start_compiles_nothing(tmp_path):
     always = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     directory, hits, misses = run(tmp_path, **always)

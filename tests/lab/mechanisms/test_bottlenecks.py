@@ -23,6 +23,7 @@ from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
 from tests.lab.conftest import study_of, tiny_config
 from tests.lab.nn.test_model import numpy_forward
+from tests.tasks.task_cases import first_by_default
 
 RNG = np.random.default_rng(0)
 ZERO = jnp.int32(0)
@@ -104,7 +105,7 @@ def test_the_codes_entropy_is_counted():
     np.testing.assert_allclose(code_entropy(jnp.zeros((9, 3), jnp.int32)), 0, atol=1e-7)
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("layer", first_by_default([1, 0, 2]))
 def test_the_code_is_the_only_path(layer):
     """Two inputs with the same codes at the layer are answered bitwise alike, though they differ below it."""
     params = model.init(jax.random.key(0), SPEC)
@@ -261,7 +262,7 @@ def test_fresh_weights_have_the_narrow_models_variance_and_stay_cut(program):
     np.testing.assert_array_equal(leaf[:, :32], full["['embedding']"][:, :32])
 
 
-@pytest.mark.parametrize("active", [1, 3, 8])
+@pytest.mark.parametrize("active", first_by_default([3, 1, 8]))
 def test_cut_queries_and_keys_are_those_of_smaller_heads(program, active):
     """Against the naive float64 transformer, whose scores are taken over the first dimensions and scaled by those."""
     params = model.init(jax.random.key(3), SPEC)

@@ -47,6 +47,7 @@ def test_a_stretch_is_the_linear_map_that_it_says():
     np.testing.assert_allclose(stretched(jnp.asarray(moved), 2, jnp.float32(1 / 7.0)), x, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_written_raises_dimension_and_is_no_linear_image():
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(1024, 3)) @ np.linalg.qr(rng.normal(size=(16, 3)))[0].T  # three dimensions

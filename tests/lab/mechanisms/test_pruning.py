@@ -202,7 +202,7 @@ def names_of(**static):
 @pytest.mark.parametrize(
     ("method", "scope", "since", "over", "sparsity"),
     first_by_default(
-        [("snip", "layerwise", 27, 45, 0.5), ("magnitude", "global", 0, 60, 0.8), ("random", "output", 10, 7, 0.9)]
+        [("magnitude", "global", 0, 60, 0.8), ("snip", "layerwise", 27, 45, 0.5), ("random", "output", 10, 7, 0.9)]
     ),
 )
 def test_gradual_sparsity_is_the_published_cubic(program, at_start, method, scope, since, over, sparsity):
