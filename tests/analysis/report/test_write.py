@@ -58,6 +58,15 @@ def test_rebuilding_gives_the_same_bytes(views, tmp_path):
     assert before == after
 
 
+def test_options_that_a_cause_names_are_marked_up_as_code(views):
+    _, plan, findings = views
+    suspected = findings.with_records(repairs=None)  # what only a repair could decide
+    content = write._content(suspected, plan, synthetic_study.FACTS) | {"whole": [], "figures": {0: []}}
+    html = write._render("report.html", content, escape=True)
+    assert "<code>--repair</code>" in html
+    assert "`" not in html
+
+
 def test_html_is_self_contained_and_names_everything(views):
     html = (views[0] / "report.html").read_text()
     assert not re.search(r"""(?:src|href)=["'](?!#|figures/)""", html)
