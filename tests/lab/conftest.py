@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from analysis.metrics.registry import METRICS
 from lab.engine import Plan, Programs, local_layout, make_plan
 from lab.engine.trainer import Trainer
+from lab.nn import model
 from lab.storage import Store, open_store
 from lab.study import Grid, axis, product
 from lab.study.parse import parse
 from lab.study.spec import Study
+from lab.training import step as train
 from tests import tiny_study
 
 
@@ -57,6 +61,9 @@ def study_of(config: Any = None, grid: Grid | None = None) -> Study:
 
 LAYOUT = local_layout()
 PROGRAMS = Programs(LAYOUT)  # compiled programs are reused by all tests of a process
+# One compiled program each: operation by operation the first call of a process takes seconds.
+initial_params = jax.jit(model.init, static_argnums=1)
+initial_state = jax.jit(train.init, static_argnums=0)
 
 
 def carry_out(study: Study, workdir: Path, programs: Programs = PROGRAMS) -> tuple[Plan, Store, Silent]:

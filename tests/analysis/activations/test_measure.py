@@ -12,7 +12,7 @@ from analysis.metrics.registry import METRICS
 from lab.nn import model
 from lab.prng import derive_key
 from lab.storage import checkpoint
-from tests.lab.conftest import PROGRAMS, study_of
+from tests.lab.conftest import PROGRAMS, initial_params, study_of
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def study():
 
 
 def params_of(study, seed):
-    return model.init(derive_key(jnp.int32(seed), "init"), study.spec)
+    return initial_params(derive_key(jnp.int32(seed), "init"), study.spec)
 
 
 def test_hidden_states_are_the_residual_stream_at_the_read_position(study):

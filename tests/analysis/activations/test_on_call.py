@@ -14,10 +14,9 @@ from analysis.metrics.lidar import lidar
 from analysis.metrics.on_call import ARGUMENTS, ON_CALL, find
 from analysis.metrics.registry import METRICS
 from lab.errors import UserError
-from lab.nn import model
 from lab.prng import derive_key
 from lab.training.active_mechanisms import ActiveMechanisms
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import initial_params, study_of, tiny_config
 
 CELLS = {"prune.sparsity": 0.5, "seed": (0, 1)}
 NEUTRAL = {"prune.sparsity": 0.0}
@@ -103,7 +102,7 @@ def test_a_second_factor_and_an_earlier_layer(opened, examples):
 
 def test_the_readout_and_its_decisions(opened, examples):
     """Against the model's own logits: the states behind the last norm times the readout's rows."""
-    study, params = opened.study, model.init(jax.random.key(1), opened.study.spec)
+    study, params = opened.study, initial_params(jax.random.key(1), opened.study.spec)
     place = opened.place("word", None, None)
     inference = measure.InferenceModel(study.spec)
     active = ActiveMechanisms.reading((), {}, 0)
@@ -140,7 +139,7 @@ def test_views_are_the_same_inputs_renamed():
     study = study_of(config)
     place = measure.ProbeSite("word", 1, study.tasks[1].task.read_names[0])
     request = on_call.request(study, place, "lidar", {"views": 3})
-    params = model.init(jax.random.key(2), study.spec)
+    params = initial_params(jax.random.key(2), study.spec)
     inference, active = measure.InferenceModel(study.spec), ActiveMechanisms.reading((), {}, 0)
     of_cell = jax.jit(lambda params: on_call.arguments_of(study, request)(inference, active, jnp.int32(0), params))
     views = np.asarray(of_cell(params)["views"])

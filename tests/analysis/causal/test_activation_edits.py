@@ -15,7 +15,7 @@ from analysis.causal.subspaces import Basis
 from lab.nn import model
 from lab.prng import derive_key
 from lab.training.active_mechanisms import ActiveMechanisms
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import initial_params, study_of, tiny_config
 
 FACTS, VALUES = 256, 4
 NOTHING_ACTS = ActiveMechanisms((), None)
@@ -39,7 +39,7 @@ def by_hand(study):
     rows[1 : 1 + FACTS, 0:8] *= 0.67  # no code without noise: what is left of one, however small, is a probe's again
     rows[1 : 1 + FACTS, 0:4] += np.eye(VALUES)[value]
     rows[1 : 1 + FACTS, 4:8] += np.eye(4)[rank * 4 // FACTS]
-    params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0), study.spec))
+    params = jax.tree.map(jnp.zeros_like, initial_params(jax.random.key(0), study.spec))
     params["norm_final"]["scale"] = jnp.ones(16)
     unembedding = np.zeros((16, study.spec.vocab_size), np.float32)
     unembedding[np.arange(4), 1 + FACTS + np.arange(4)] = 8.0
@@ -125,7 +125,7 @@ def test_edits_against_numpy(study, by_hand):
 
 def test_only_what_comes_at_and_after_the_position_is_changed():
     study = study_of()
-    params = model.init(jax.random.key(0), study.spec)
+    params = initial_params(jax.random.key(0), study.spec)
     tokens = jnp.asarray([[3, 4, 5, 6]] * 2, jnp.int32)[:, : study.train_length]
     at, eye = jnp.asarray([1, 2]), jnp.eye(study.spec.width)
     hook = activation_edits.edited(model.no_hook, 0, at, eye, jnp.zeros((2, study.spec.width)))
@@ -139,7 +139,7 @@ def test_only_what_comes_at_and_after_the_position_is_changed():
 @pytest.mark.parametrize("layer", [0, 1])
 def test_another_basis_changes_no_output(layer):
     study = study_of()
-    params, basis = model.init(jax.random.key(5), study.spec), np.random.default_rng(0).normal(size=(16, 16))
+    params, basis = initial_params(jax.random.key(5), study.spec), np.random.default_rng(0).normal(size=(16, 16))
     there_and_back = Basis(jnp.asarray(basis, jnp.float32), jnp.asarray(np.linalg.inv(basis), jnp.float32))
     tokens = jnp.asarray([[3, 4, 5, 6]], jnp.int32)[:, : study.train_length]
     run = jax.jit(lambda basis: model.run(params, tokens, study.spec, hook=rebased(model.no_hook, layer, basis)))

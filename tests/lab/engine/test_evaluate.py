@@ -11,7 +11,7 @@ from lab.engine import evaluate
 from lab.nn import model
 from lab.prng import derive_key
 from tasks.base import NO_ANSWER
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import initial_params, study_of, tiny_config
 
 APPLY = jax.jit(model.apply, static_argnums=2)
 ANSWER = jax.jit(evaluate.answer, static_argnums=(1, 5))
@@ -32,7 +32,7 @@ def naive_answer(params, tokens, weights, fed_back):
 
 @pytest.mark.parametrize("fed_back", [True, False])
 def test_free_running_answers_are_those_of_a_python_loop(fed_back):
-    params = jax.tree.map(lambda p: p * 8, model.init(jax.random.key(0), SPEC))  # confident, so that tokens matter
+    params = jax.tree.map(lambda p: p * 8, initial_params(jax.random.key(0), SPEC))  # confident, so that tokens matter
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, 9, (6, 10)).astype(np.int32)
     weights = np.zeros((6, 10), np.float32)
@@ -49,7 +49,7 @@ def test_free_running_answers_are_those_of_a_python_loop(fed_back):
 
 
 def test_logprob_is_the_mean_over_examples_of_the_mean_over_answer_tokens():
-    params = model.init(jax.random.key(0), SPEC)
+    params = initial_params(jax.random.key(0), SPEC)
     rng = np.random.default_rng(1)
     tokens = jnp.asarray(rng.integers(0, 9, (4, 6)), jnp.int32)
     targets = jnp.asarray(rng.integers(0, 9, (4, 6)), jnp.int32)
@@ -82,7 +82,7 @@ def test_longer_splits_have_a_program_of_their_own(study):
 def test_scores_agree_with_the_tasks_own_checkers(study):
     """The engine's exact accuracy, recomputed example by example with the independent NumPy checkers."""
     seed = jnp.int32(3)
-    params = jax.tree.map(lambda p: p * 4, model.init(derive_key(seed, "init"), study.spec))
+    params = jax.tree.map(lambda p: p * 4, initial_params(derive_key(seed, "init"), study.spec))
     worlds = study.mixture.worlds(derive_key(seed, "world"))
     for evaluation in evaluate.evaluations(study):
         found = EVALUATE(evaluation, seed, params)
@@ -102,7 +102,7 @@ def test_scores_agree_with_the_tasks_own_checkers(study):
 
 
 def test_a_diverged_model_has_no_ability(study):
-    params = jax.tree.map(lambda p: p * jnp.nan, model.init(jax.random.key(0), study.spec))
+    params = jax.tree.map(lambda p: p * jnp.nan, initial_params(jax.random.key(0), study.spec))
     abilities = EVALUATE(evaluate.evaluations(study)[0], jnp.int32(0), params)
     assert all(np.isnan(a.exact) and np.isnan(a.logprob) for a in abilities.values())
 

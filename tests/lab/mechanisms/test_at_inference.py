@@ -16,7 +16,7 @@ from lab.prng import derive_key
 from lab.storage import checkpoint
 from lab.study import axis, product
 from lab.training.active_mechanisms import ActiveMechanisms
-from tests.lab.conftest import LAYOUT, carry_out, study_of, tiny_config
+from tests.lab.conftest import LAYOUT, carry_out, initial_params, study_of, tiny_config
 from tests.lab.engine.test_evaluate import naive_answer
 from tests.lab.mechanisms.test_bottlenecks import knobs_of, reading
 
@@ -49,7 +49,7 @@ def test_free_running_answers_are_given_through_the_bottleneck(monkeypatch):
     hook = reading("fsq", fsq__levels=3, fsq__coordinates=6, fsq__layer=0)
     changed = jax.jit(lambda p, t: model.run(p, t, spec, hook=hook)[:2])
     monkeypatch.setattr("tests.lab.engine.test_evaluate.APPLY", lambda params, tokens, _: changed(params, tokens))
-    params = jax.tree.map(lambda p: p * 8, model.init(jax.random.key(0), spec))
+    params = jax.tree.map(lambda p: p * 8, initial_params(jax.random.key(0), spec))
     tokens, weights = RNG.integers(0, 9, (6, 10)).astype(np.int32), np.zeros((6, 10), np.float32)
     weights[:, 5:9] = 1
     given = (jnp.asarray(tokens), jnp.asarray(tokens), jnp.asarray(weights))

@@ -21,7 +21,7 @@ from lab.nn.model import ModelSpec
 from lab.prng import derive_key
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import initial_params, study_of, tiny_config
 from tests.lab.nn.test_model import numpy_forward
 from tests.tasks.task_cases import first_by_default
 
@@ -108,7 +108,7 @@ def test_the_codes_entropy_is_counted():
 @pytest.mark.parametrize("layer", first_by_default([1, 0, 2]))
 def test_the_code_is_the_only_path(layer):
     """Two inputs with the same codes at the layer are answered bitwise alike, though they differ below it."""
-    params = model.init(jax.random.key(0), SPEC)
+    params = initial_params(jax.random.key(0), SPEC)
     hook = reading("fsq", fsq__levels=3, fsq__coordinates=2, fsq__layer=layer)
     hidden = model.run(params, TOKENS_BxL, SPEC, hook=hook).hidden[layer]
     assert len(np.unique(np.asarray(hidden))) <= 3
@@ -142,7 +142,7 @@ def test_the_bottlenecks_penalty_is_the_mean_rate_of_tokens_that_count(program):
     worlds = program.mixture.worlds(derive_key(ZERO, "world"))
     batch = jax.jit(lambda: program.mixture.batch(jax.random.key(3), worlds, dict(program.counts), program.length))()
     active = ActiveMechanisms.of(("vib",), knobs_of(vib__beta=0.3, vib__noise=0.5, vib__layer=1), ZERO, ZERO)
-    forward = model.run(model.init(jax.random.key(0), program.spec), batch.tokens, program.spec, batch.answers)
+    forward = model.run(initial_params(jax.random.key(0), program.spec), batch.tokens, program.spec, batch.answers)
     rates = []
     for row in range(len(batch.tokens)):
         last = max(np.asarray(batch.answers[row])[np.asarray(batch.answer_mask[row])])
@@ -160,7 +160,7 @@ def test_noise_reaches_the_next_layer_and_the_mean_is_what_is_kept(program):
     drawn = np.asarray(active.hook("onward", 1, x), np.float64)
     assert stats.kstest(drawn.ravel() / (0.5 / 4), "norm").pvalue > 1e-3
     np.testing.assert_array_equal(active.hook("onward", 0, x), x)
-    params = model.init(jax.random.key(0), SPEC)
+    params = initial_params(jax.random.key(0), SPEC)
     plain, noisy = (model.run(params, TOKENS_BxL, SPEC, hook=t) for t in (model.no_hook, active.hook))
     np.testing.assert_array_equal(plain.hidden[:2], noisy.hidden[:2])
     assert not np.allclose(plain.hidden[2], noisy.hidden[2])
@@ -176,7 +176,7 @@ def narrow_spec(share):
 
 def widened(narrow, spec, share, elsewhere=lambda p: p + 0.3):
     """A narrow model's weights where a wide one has them, anything elsewhere."""
-    wide = jax.tree.map(elsewhere, model.init(jax.random.key(9), spec))
+    wide = jax.tree.map(elsewhere, initial_params(jax.random.key(9), spec))
     k, size = round(spec.width * share), spec.width // spec.heads
     stream = np.arange(k)
     head = np.concatenate([h * size + np.arange(round(size * share)) for h in range(spec.heads)])
@@ -218,7 +218,7 @@ def pieces(tree):
 def test_a_cut_model_is_the_narrow_one(program, share, positions):
     """Logits, hidden states and gradients; with the narrow model's weights in the wide one."""
     spec, thin = replace(SPEC, positions=positions), replace(narrow_spec(share), positions=positions)
-    narrow = jax.tree.map(lambda p: p + 0.05 * jnp.sin(37 * p), model.init(jax.random.key(2), thin))
+    narrow = jax.tree.map(lambda p: p + 0.05 * jnp.sin(37 * p), initial_params(jax.random.key(2), thin))
     mechanism, knobs = MECHANISMS["width"], knobs_of(width__active=share)
     kept = mechanism.init(narrow, replace(program, spec=spec).context)
     wide = mechanism.project(widened(narrow, spec, share), kept, knobs)
@@ -242,7 +242,7 @@ def test_a_cut_model_is_the_narrow_one(program, share, positions):
 def test_fresh_weights_have_the_narrow_models_variance_and_stay_cut(program):
     wide = replace(program, spec=replace(program.spec, width=128, heads=4, mlp_width=64))
     using, knobs, state = started(wide, "width", width__active=0.25)
-    thin = model.init(jax.random.key(4), replace(wide.spec, width=32))
+    thin = initial_params(jax.random.key(4), replace(wide.spec, width=32))
     full = pieces(jax.jit(lambda: train.init(wide, ZERO).params)())
     for path, leaf in pieces(state.params).items():
         there = np.asarray(leaf) != 0
@@ -265,7 +265,7 @@ def test_fresh_weights_have_the_narrow_models_variance_and_stay_cut(program):
 @pytest.mark.parametrize("active", first_by_default([3, 1, 8]))
 def test_cut_queries_and_keys_are_those_of_smaller_heads(program, active):
     """Against the naive float64 transformer, whose scores are taken over the first dimensions and scaled by those."""
-    params = model.init(jax.random.key(3), SPEC)
+    params = initial_params(jax.random.key(3), SPEC)
     hook = reading("head_dim", head_dim__active=active / 8)
     logits = model.run(params, TOKENS_BxL, SPEC, hook=hook).logits
     # The reference scales by 8^-1/2, so its queries are zeroed beyond `active` and scaled up by (8/active)^1/2.

@@ -13,7 +13,7 @@ from lab.errors import UserError
 from lab.mechanisms.insertion import stretched, written
 from lab.nn import model
 from lab.study import axis, product
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import initial_params, study_of, tiny_config
 from tests.lab.mechanisms.test_bottlenecks import SPEC, TOKENS_BxL, reading
 from tests.tasks.task_cases import first_by_default
 
@@ -21,7 +21,7 @@ from tests.tasks.task_cases import first_by_default
 @functools.partial(jax.jit, static_argnums=0)
 def run(hook):
     """Logits and hidden states of a model that is far from its first weights."""
-    params = jax.tree.map(lambda p: p * 2, model.init(jax.random.key(0), SPEC))
+    params = jax.tree.map(lambda p: p * 2, initial_params(jax.random.key(0), SPEC))
     return model.run(params, TOKENS_BxL, SPEC, hook=hook)[:2]
 
 

@@ -14,7 +14,7 @@ from lab.mechanisms import MECHANISMS
 from lab.mechanisms.low_rank import truncated
 from lab.mechanisms.pruning_masks import prunable
 from lab.training import step
-from tests.lab.conftest import study_of
+from tests.lab.conftest import initial_state, study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
 
 ZERO = jnp.int32(0)
@@ -39,7 +39,7 @@ def run():
     program = replace(program, mechanisms=("low_rank",), starting=("low_rank",))
 
     def states(knobs):
-        fresh = step.init(program, ZERO)
+        fresh = initial_state(program, ZERO)
         state = step.begin(program, fresh, knobs, ZERO, ZERO)
         return fresh, state, step.train_call(program, ZERO, ZERO, knobs, state)[0]
 

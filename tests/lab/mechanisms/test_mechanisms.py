@@ -17,6 +17,7 @@ from lab.mechanisms.knobs import KNOBS, checked
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.nn import model
 from lab.nn.optimizers import ADAM
+from tests.lab.conftest import initial_params
 
 
 def test_weight_decay_is_optax_adamw():
@@ -24,7 +25,7 @@ def test_weight_decay_is_optax_adamw():
     adamw = optax.adamw(
         rate, b1=0.9, b2=0.98, weight_decay=decay, mask=lambda p: jax.tree.map(lambda x: x.ndim == 2, p)
     )
-    params = jax.jit(lambda: model.init(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24)))()
+    params = initial_params(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))
     gradient = jax.tree.map(lambda p: jnp.cos(p * 7), params)
     theirs, their_state = params, adamw.init(params)
     ours, our_state = params, ADAM.init(params)

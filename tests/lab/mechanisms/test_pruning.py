@@ -21,12 +21,12 @@ from lab.nn import model
 from lab.prng import derive_key
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
-from tests.lab.conftest import study_of
+from tests.lab.conftest import initial_params, initial_state, study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
 from tests.lab.nn import numpy_model
 from tests.tasks.task_cases import first_by_default
 
-PARAMS = model.init(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))
+PARAMS = initial_params(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))
 KERNELS = prunable(PARAMS)
 SIZE = sum(kernel.size for kernel in KERNELS.values())
 MECHANISM = MECHANISMS["prune"]
@@ -135,7 +135,7 @@ def program():
 def at_start(program):
     """The model's start, what a mechanism sees there, and both as float64 NumPy."""
     seed = jnp.int32(1)
-    params = jax.jit(lambda: train.init(program, seed).params)()
+    params = jax.jit(lambda: initial_state(program, seed).params)()
     worlds = program.mixture.worlds(derive_key(seed, "world"))
     batch = jax.jit(lambda: DataSource(program.context, seed, ZERO, ZERO).batch(worlds, program.length))()
     here = ActiveMechanisms.of(("prune",), knobs_of(), seed, ZERO).view(
@@ -279,7 +279,7 @@ def test_regrowth_keeps_every_layers_density_and_starts_at_zero(program, regrow,
     """Through training: exchanges at their steps and at no other, new weights 0 before their first update."""
     using = replace(program, static=tuple(names_of(regrow=regrow, scope=scope).items()))
     knobs, seed = knobs_of(prune__sparsity=0.7, prune__regrow_share=0.3), jnp.int32(4)
-    state = train.begin(using, train.init(using, seed), knobs, seed, ZERO)
+    state = train.begin(using, initial_state(using, seed), knobs, seed, ZERO)
     worlds = using.mixture.worlds(derive_key(seed, "world"))
     step_once = jax.jit(lambda s, step: train.train_step(using, worlds, seed, knobs | dict(using.static), s, step)[0])
     active = {path: int(state.extra["prune"][path].sum()) for path in prunable(state.params)}
@@ -346,6 +346,6 @@ def test_regrowth_does_nothing_to_a_dense_model(program):
     for static in (names_of(), names_of(regrow="rigl")):
         using = replace(program, static=tuple(static.items()), call_steps=REGROW_EVERY + 2)
         knobs = knobs_of(prune__regrow_share=0.5)
-        state = train.begin(using, train.init(using, seed), knobs, seed, ZERO)
+        state = train.begin(using, initial_state(using, seed), knobs, seed, ZERO)
         losses.append(jax.jit(lambda s, p=using, k=knobs: train.train_call(p, ZERO, seed, k, s))(state)[1])
     np.testing.assert_array_equal(*losses)

@@ -19,11 +19,10 @@ from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import DataSource
 from lab.mechanisms.fsq import quantized
 from lab.mechanisms.knobs import KNOBS
-from lab.nn import model
 from lab.study import axis, product
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
-from tests.lab.conftest import LAYOUT, study_of, tiny_config
+from tests.lab.conftest import LAYOUT, initial_params, initial_state, study_of, tiny_config
 
 RANDOM = np.random.default_rng(0)
 X_NxD = RANDOM.normal(size=(256, 8)).astype(np.float32) * 8**-0.5
@@ -76,7 +75,7 @@ def test_readings_are_measured_at_every_place_of_a_cell():
     config.claim.knob = "fsq.levels"
     study = study_of(config, product(axis("fsq.levels", (0, 3)), axis("seed", range(2))))
     cell = study.cells[-1]
-    params = model.init(jax.random.key(0), study.spec)
+    params = initial_params(jax.random.key(0), study.spec)
     knobs = {name: jnp.float32(knob.number(cell[name])) for name, knob in KNOBS.items() if knob.traced}
     active_at_inference = InferenceModel(study.spec, ("fsq",))
     read = jax.jit(lambda p: measure_cell(study, active_at_inference, jnp.int32(0), p, knobs, 10))(params)
@@ -174,7 +173,7 @@ def test_a_curriculum_leaves_out_what_a_stage_does_not_train_on():
     program = next(b.program for b in make_plan(study, LAYOUT).program_groups if b.stage == 1)
     knobs = {name: jnp.float32(knob.number(study.cells[-1][name])) for name, knob in KNOBS.items() if knob.traced}
     extra = {"curriculum": MECHANISMS["curriculum"].init({}, program.context)}
-    state = train.init(program, jnp.int32(0))._replace(extra=extra)
+    state = initial_state(program, jnp.int32(0))._replace(extra=extra)
     worlds = study.mixture.worlds(jax.random.key(0))
     step = jax.eval_shape(lambda: train.train_step(program, worlds, jnp.int32(0), knobs, state, jnp.int32(0)))
     assert set(step[0].extra["curriculum"]) == set(extra["curriculum"])

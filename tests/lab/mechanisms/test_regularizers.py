@@ -21,7 +21,7 @@ from lab.nn.loss import task_loss
 from lab.prng import derive_key
 from lab.training import step as train
 from lab.training.active_mechanisms import ActiveMechanisms
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import initial_params, initial_state, study_of, tiny_config
 
 RNG = np.random.default_rng(0)
 ZERO = jnp.int32(0)
@@ -34,13 +34,17 @@ def program():
 
 @pytest.fixture(scope="module")
 def batch(program):
-    worlds = program.mixture.worlds(derive_key(jnp.int32(0), "world"))
-    return program.mixture.batch(jax.random.key(3), worlds, dict(program.counts), program.length)
+    @jax.jit
+    def drawn():
+        worlds = program.mixture.worlds(derive_key(jnp.int32(0), "world"))
+        return program.mixture.batch(jax.random.key(3), worlds, dict(program.counts), program.length)
+
+    return drawn()
 
 
 @pytest.fixture(scope="module")
 def params(program):
-    return model.init(jax.random.key(0), program.spec)
+    return initial_params(jax.random.key(0), program.spec)
 
 
 def knobs_of(**changed):
@@ -210,13 +214,13 @@ def test_sam_follows_the_gradient_taken_there(program):
     using = replace(program, mechanisms=("sam",), starting=("sam",))
     seed, knobs = jnp.int32(2), knobs_of(sam__rho=0.5)
     worlds = program.mixture.worlds(derive_key(seed, "world"))
-    state = train.begin(using, train.init(using, seed), knobs, seed, ZERO)
-    after, _ = train.train_step(using, worlds, seed, knobs, state, jnp.int32(0))
+    state = train.begin(using, initial_state(using, seed), knobs, seed, ZERO)
+    after, _ = jax.jit(lambda s: train.train_step(using, worlds, seed, knobs, s, jnp.int32(0)))(state)
     batch = program.mixture.batch(derive_key(seed, "batch", 0), worlds, dict(program.counts), program.length)
-    loss = lambda p: task_loss(model.apply(p, batch.tokens, program.spec, batch.answers)[0], batch)  # noqa: E731
-    first = jax.grad(loss)(state.params)
+    slope = jax.jit(jax.grad(lambda p: task_loss(model.apply(p, batch.tokens, program.spec, batch.answers)[0], batch)))
+    first = slope(state.params)
     length = np.sqrt(sum(float(jnp.sum(jnp.square(g))) for g in jax.tree.leaves(first)))
-    second = jax.grad(loss)(jax.tree.map(lambda p, g: p + jnp.float32(0.5 / length) * g, state.params, first))
+    second = slope(jax.tree.map(lambda p, g: p + jnp.float32(0.5 / length) * g, state.params, first))
     jax.tree.map(lambda m, g: np.testing.assert_allclose(m, 0.1 * g, rtol=1e-3, atol=1e-7), after.moments.mu, second)
 
 
@@ -273,7 +277,7 @@ def test_hook_points_differ_between_layers_and_steps(program, batch, params):
 def test_kernels_stay_under_the_spectral_cap(program):
     using = replace(program, mechanisms=("spectral_cap",), starting=("spectral_cap",), call_steps=20)
     knobs = knobs_of(spectral_cap__norm=0.8)
-    state = train.begin(using, train.init(using, ZERO), knobs, ZERO, ZERO)
+    state = train.begin(using, initial_state(using, ZERO), knobs, ZERO, ZERO)
     after, _ = jax.jit(lambda s: train.train_call(using, jnp.int32(0), jnp.int32(0), knobs, s))(state)
     for tree in (state.params, after.params):
         kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if model.is_linear_kernel(path)]

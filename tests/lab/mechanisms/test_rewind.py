@@ -15,7 +15,7 @@ from lab.mechanisms.base import NEVER, Mechanism
 from lab.mechanisms.pruning_masks import prunable
 from lab.prng import derive_key
 from lab.training import step as train
-from tests.lab.conftest import study_of
+from tests.lab.conftest import initial_state, study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
 from tests.tasks.task_cases import first_by_default
 
@@ -31,10 +31,10 @@ def run():
 
     def states(first, **changed):
         knobs = {**knobs_of(**changed), **dict(program.static)}
-        state, found = train.init(program, SEED), []
+        state, found = initial_state(program, SEED), []
         for start, end, names, starting in ((0, OPENING, first, first), (OPENING, 18, (*first, "prune"), ("prune",))):
             using = replace(program, mechanisms=names, starting=starting)
-            state = train.begin(using, state, knobs, SEED, jnp.int32(start))
+            state = jax.jit(lambda s, p=using, t=start: train.begin(p, s, knobs, SEED, jnp.int32(t)))(state)
             step_once = jax.jit(lambda s, t, p=using: train.train_step(p, worlds, SEED, knobs, s, t)[0])
             for step in range(start, end):
                 found.append(state)
@@ -88,7 +88,7 @@ def test_the_schedule_goes_back_as_the_last_stage_begins_and_on_from_there(monke
     monkeypatch.setitem(MECHANISMS, "recorder", Recorder())
     program = replace(program, schedule=train.Schedule(schedule, warmup=8, total=30), static=())
     worlds, last, to = program.mixture.worlds(derive_key(SEED, "world")), 15, 3
-    state, rates = train.init(program, SEED), []
+    state, rates = initial_state(program, SEED), []
     for start, end in ((0, OPENING), (OPENING, last), (last, 20)):
         names = ("rewind", "recorder") if early or start == last else ("recorder",)
         using = replace(program, mechanisms=names, starting=names if start == 0 else ())

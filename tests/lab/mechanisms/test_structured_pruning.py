@@ -14,13 +14,13 @@ from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Context
 from lab.nn import model
 from lab.training import step
-from tests.lab.conftest import study_of
+from tests.lab.conftest import initial_params, initial_state, study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
 from tests.lab.nn import numpy_model
 from tests.tasks.task_cases import first_by_default
 
 SPEC = model.ModelSpec(vocab_size=11, max_length=9, width=16, layers=3, heads=4, mlp_width=24)
-PARAMS = jax.jit(lambda: model.init(jax.random.key(0), SPEC))()
+PARAMS = initial_params(jax.random.key(0), SPEC)
 TOKENS = jax.random.randint(jax.random.key(1), (5, 9), 0, 11)
 WIDE = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), PARAMS)
 MECHANISM = MECHANISMS["structured"]
@@ -107,7 +107,7 @@ def test_removed_units_stay_exactly_zero_while_fine_tuning():
     program = make_plan(study_of(), local_layout()).program_groups[0].program
     using = replace(program, mechanisms=("structured",), starting=("structured",), call_steps=6)
     knobs, zero = knobs_of(structured__heads=0.5, structured__neurons=0.4), jnp.int32(0)
-    state = step.begin(using, step.init(using, zero), knobs, zero, zero)
+    state = step.begin(using, initial_state(using, zero), knobs, zero, zero)
     after, _ = jax.jit(lambda s: step.train_call(using, zero, zero, knobs, s))(state)
     jax.tree.map(np.testing.assert_array_equal, state.extra, after.extra)
     zeros = [jax.tree.map(lambda leaf: np.asarray(leaf) == 0, s.params["block_0"]) for s in (state, after)]

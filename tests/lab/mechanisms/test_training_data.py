@@ -21,7 +21,7 @@ from lab.training.active_mechanisms import ActiveMechanisms
 from tasks import make
 from tasks.base import NO_ANSWER, PAD
 from tasks.mixture import Batch, Mixture
-from tests.lab.conftest import LAYOUT, study_of, tiny_config
+from tests.lab.conftest import LAYOUT, initial_params, initial_state, study_of, tiny_config
 
 SEED = jnp.int32(2)
 MIXTURE = Mixture((("recall", make("mqar")), ("word", make("group_word")), ("copy", make("copy", length=4, longer=5))))
@@ -83,7 +83,7 @@ def test_neutral_settings_train_bitwise_as_without_them(width):
         program = replace(PLAIN, mechanisms=names, starting=names)
 
         def run(seed, knobs):
-            state = train.begin(program, train.init(program, seed), knobs, seed, jnp.int32(0))
+            state = train.begin(program, initial_state(program, seed), knobs, seed, jnp.int32(0))
             return train.train_call(program, jnp.int32(0), seed, knobs, state)
 
         (state, losses) = device_grid.over_cells(run, layout, own=2)(seeds, knobs)
@@ -135,7 +135,7 @@ def test_training_on_a_share_is_training_on_the_smaller_batch():
 
     def trained(program, knobs):
         def run(knobs):
-            state = train.begin(program, train.init(program, SEED), knobs, SEED, jnp.int32(0))
+            state = train.begin(program, initial_state(program, SEED), knobs, SEED, jnp.int32(0))
             return train.train_call(program, jnp.int32(0), SEED, knobs, state)
 
         state, losses = jax.jit(run)(knobs)
@@ -218,7 +218,7 @@ READ = model.ModelSpec(vocab_size=9, max_length=10, width=16, layers=1, heads=2,
 
 def answers_to_read():
     """Confident parameters; tokens, targets, weights of answers that are fed back, one of them shorter."""
-    params = jax.tree.map(lambda p: p * 8, model.init(jax.random.key(0), READ))
+    params = jax.tree.map(lambda p: p * 8, initial_params(jax.random.key(0), READ))
     rng = np.random.default_rng(0)
     tokens, weights = rng.integers(1, 9, (6, 10)).astype(np.int32), np.zeros((6, 10), np.float32)
     weights[:, 5:9] = 1
@@ -266,7 +266,7 @@ def test_a_study_evaluates_teacherless_only_where_answers_are_fed_back():
     config.tasks.copy = dict(task="copy", length=4, longer=5, symbols=4, examples=4)
     study = study_of(config)
     evaluation = replace(evaluate.evaluations(study)[0], at_inference=("teacherless",))
-    params = jax.tree.map(lambda p: p * 4, model.init(jax.random.key(1), study.spec))
+    params = jax.tree.map(lambda p: p * 4, initial_params(jax.random.key(1), study.spec))
     call = jax.jit(lambda knobs: evaluate.evaluate(evaluation, SEED, params, knobs, jnp.int32(1)))
     off, on = (call(knobs_of(teacherless__share=1.0, teacherless__answer=answer)) for answer in (0, 1))
     for name in off:
@@ -296,7 +296,7 @@ def test_what_looks_at_a_batch_as_its_stage_begins_sees_the_one_that_is_trained_
     @jax.jit
     def batches():
         met.clear()
-        state = train.begin(program, train.init(program, SEED), knobs, SEED, step)
+        state = train.begin(program, initial_state(program, SEED), knobs, SEED, step)
         train.train_step(program, WORLDS, SEED, knobs, state, step)
         return met[0], met[1]
 

@@ -21,7 +21,7 @@ from lab.nn.loss import task_loss
 from lab.prng import derive_key
 from lab.study import axis, product
 from lab.training import step as train
-from tests.lab.conftest import study_of, tiny_config
+from tests.lab.conftest import initial_state, study_of, tiny_config
 from tests.lab.mechanisms.test_regularizers import knobs_of
 from tests.tasks.task_cases import first_by_default
 
@@ -53,7 +53,7 @@ def tuned(program, only, rank=4, sparsity=0.0, before=0):
     """The states from entry on, after `before` steps of plain training."""
     knobs = knobs_of(tune__only=only, tune__rank=rank, prune__sparsity=sparsity, optimizer__learning_rate=RATE)
     plain_step, begin, step_once = compiled(program)
-    state = train.init(program, SEED)
+    state = initial_state(program, SEED)
     for step in range(START - before, START):
         state = plain_step(knobs, state, jnp.int32(step))
     states = [begin(knobs, state)]
@@ -154,7 +154,7 @@ def test_what_is_tuned_moves_as_in_plain_training_of_a_frozen_rest(program, only
         )
         return optax.apply_updates(params, updates), moments
 
-    params = train.init(program, SEED).params
+    params = initial_state(program, SEED).params
     moments = ADAM.init(params)
     with jax.numpy_dtype_promotion("standard"):
         for step in range(START - 3, START + STEPS):

@@ -10,6 +10,7 @@ import pytest
 from lab.nn import model
 from lab.nn.layers import rotate
 from lab.nn.model import POSITIONS, ModelSpec
+from tests.lab.conftest import initial_params
 from tests.tasks.task_cases import first_by_default
 
 SPEC = ModelSpec(vocab_size=11, max_length=9, width=16, layers=2, heads=2, mlp_width=24)
@@ -31,7 +32,7 @@ def test_linear_has_the_gradients_of_a_matrix_product(outputs):
 @pytest.mark.parametrize("activation", first_by_default(sorted(model.ACTIVATIONS)))
 def test_shapes_and_causality(positions, activation):
     spec = ModelSpec(11, 9, 16, 2, 2, 24, positions, activation)
-    params = model.init(jax.random.key(0), spec)
+    params = initial_params(jax.random.key(0), spec)
     logits, hidden = model.apply(params, TOKENS_BxL, spec)
     assert logits.shape == (3, 7, 11)
     assert hidden.shape == (3, 3, 7, 16)  # embedding and two blocks
@@ -42,7 +43,7 @@ def test_shapes_and_causality(positions, activation):
 
 
 def test_logits_at_positions_are_those_of_the_whole_sequence():
-    params = model.init(jax.random.key(0), SPEC)
+    params = initial_params(jax.random.key(0), SPEC)
     everywhere, _ = model.apply(params, TOKENS_BxL, SPEC)
     at_BxA = jnp.asarray([[0, 6], [3, 3], [5, 1]])
     some, _ = model.apply(params, TOKENS_BxL, SPEC, at_BxA)
@@ -78,7 +79,7 @@ def numpy_forward(params, tokens_L, spec):
 
 
 def test_against_a_naive_float64_transformer():
-    params = model.init(jax.random.key(3), SPEC)
+    params = initial_params(jax.random.key(3), SPEC)
     logits, hidden = model.apply(params, TOKENS_BxL, SPEC)
     for example in range(3):
         expected, last = numpy_forward(params, np.asarray(TOKENS_BxL[example]), SPEC)
@@ -96,7 +97,7 @@ def test_rotary_scores_depend_on_distance_alone():
 
 
 def test_which_weights_are_prunable():
-    params = model.init(jax.random.key(0), SPEC)
+    params = initial_params(jax.random.key(0), SPEC)
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params) if model.is_linear_kernel(path)]
     names = {"/".join(str(entry.key) for entry in path[1:]) for path in paths}
     assert names == {"attention/qkv/kernel", "attention/out/kernel", "mlp_in/kernel", "mlp_out/kernel"}

@@ -11,9 +11,9 @@ import pytest
 from lab.nn import model
 from lab.nn.optimizers import ADAM, OPTIMIZERS
 from lab.study import axis, product
-from tests.lab.conftest import carry_out, study_of, tiny_config
+from tests.lab.conftest import carry_out, initial_params, study_of, tiny_config
 
-PARAMS = model.init(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))
+PARAMS = initial_params(jax.random.key(0), model.ModelSpec(11, 9, 16, 2, 2, 24))
 
 
 def after(transformation, steps=3, rate=None):

@@ -15,7 +15,7 @@ from lab.nn.loss import answer_logprob, task_loss
 from lab.prng import PURPOSES, derive_key
 from lab.training import step as train
 from lab.training.step import Schedule
-from tests.lab.conftest import LAYOUT, study_of, tiny_config
+from tests.lab.conftest import LAYOUT, initial_params, initial_state, study_of, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_randomness_is_addressed_by_seed_purpose_and_step():
 
 
 def test_the_loss_weighs_examples_alike_however_long_their_answers(program):
-    params = model.init(derive_key(jnp.int32(0), "init"), program.spec)
+    params = initial_params(derive_key(jnp.int32(0), "init"), program.spec)
     worlds = program.mixture.worlds(derive_key(jnp.int32(0), "world"))
     batch = program.mixture.batch(jax.random.key(0), worlds, dict(program.counts), program.length)
     logits = np.asarray(model.apply(params, batch.tokens, program.spec)[0], np.float64)
@@ -63,7 +63,7 @@ def test_the_loss_weighs_examples_alike_however_long_their_answers(program):
 
 def test_cells_that_differ_only_in_a_knob_see_the_same_weights_and_batches(program):
     """The first loss is computed before any update: equal for any knobs, different for another seed."""
-    state = train.init(program, jnp.int32(5))
+    state = initial_state(program, jnp.int32(5))
     knobs = {"optimizer.learning_rate": jnp.float32(1e-3), "weight_decay.rate": jnp.float32(0.0)}
     other = {name: value + jnp.float32(0.5) for name, value in knobs.items()}
     run = jax.jit(lambda seed, knobs, state: train.train_call(program, jnp.int32(7), seed, knobs, state)[1][0])
