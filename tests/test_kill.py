@@ -54,6 +54,7 @@ def trained_numbers(store, study):
     return everything(store, [key for recipe in study.recipes() for key in recipe.keys])
 
 
+@pytest.mark.e2e
 def test_killed_while_training_and_run_again_it_ends_in_the_same_bytes(tmp_path):
     """The run that is left alone is trained here, by the programs that the killed one has compiled."""
     command = (*QUICK, "--only=train")

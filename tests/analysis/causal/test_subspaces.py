@@ -130,6 +130,7 @@ def test_bases_can_be_undone(kind):
         np.testing.assert_allclose(points @ there @ back, points, atol=2e-3, err_msg=name)
 
 
+@pytest.mark.slow
 def test_what_bases_do_to_metrics_and_what_they_cannot_do():
     z, labels = map(jnp.asarray, cloud_of("clean"))
     removal, spec, _ = remove(z, labels)

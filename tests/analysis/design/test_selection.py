@@ -147,6 +147,7 @@ def test_ends_and_lost_cells(scores, best, edge):
     assert found.edge == edge
 
 
+@pytest.mark.slow
 def test_every_value_tried_is_in_the_table(trained):
     _, tuning = selection.settle(*trained)
     assert tuning is not None
@@ -164,6 +165,7 @@ def test_a_refined_grid_gets_every_rate_at_a_new_setting():
     assert [a.tuned for a in more.axes] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_in_a_refined_study_the_first_looks_seeds_choose(trained, tmp_path):
     plan, store = trained
     looks = interim.first((0.0, 0.5), (1,), 2)

@@ -107,6 +107,7 @@ def test_outcomes_are_what_the_checkpoints_recorded(read, repaired):
         assert all(np.isfinite(one.latents[metric]).all() for metric, _ in results.study.claim.gains)
 
 
+@pytest.mark.slow
 def test_a_cell_that_diverged_takes_its_seed_out_of_the_pairs(read):
     results = read.results
     lost = next(i for i, c in enumerate(results.study.cells) if c["seed"] == 1 and c["prune.sparsity"] == SPARSEST)

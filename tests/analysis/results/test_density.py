@@ -15,6 +15,7 @@ from tests.analysis import synthetic_study
 from tests.lab.conftest import carry_out, study_of, tiny_config, tiny_sweep
 
 
+@pytest.mark.slow
 def test_counts_are_those_of_the_masks(tmp_path):
     config = tiny_config()
     config.knobs = dict(prune=dict(scope="layerwise"))

@@ -82,6 +82,7 @@ def train(path, plan, shard):
     return progress
 
 
+@pytest.mark.slow
 def test_shards_in_any_order_one_of_them_cut_off_are_the_whole(trained, tmp_path):
     plan, store, _ = trained
     path = tmp_path / "work"

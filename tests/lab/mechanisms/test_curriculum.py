@@ -219,6 +219,7 @@ def all_orders(tmp_path_factory):
     return *carry_out(study, tmp_path_factory.mktemp("orders"), programs), programs
 
 
+@pytest.mark.slow
 def test_one_program_trains_every_order_and_the_order_matters(all_orders):
     plan, store, _, programs = all_orders
     assert sum(name.startswith("training") for name in programs.compiled) == len(plan.program_groups) == 1

@@ -44,7 +44,8 @@ def run():
     return states
 
 
-@pytest.mark.parametrize("to", [5, *(pytest.param(to, marks=pytest.mark.slow) for to in (0, 12))])
+@pytest.mark.slow
+@pytest.mark.parametrize("to", [5, 0, 12])
 def test_the_weights_of_that_step_come_back_under_the_masks_of_the_trained_ones(run, to):
     plain, back = run((), prune__sparsity=0.6), run(("rewind",), prune__sparsity=0.6, rewind__to=to)
     masks = plain[OPENING].extra["prune"]
