@@ -52,6 +52,7 @@ def examples():
     return probe_examples(study_of())
 
 
+@pytest.mark.slow
 def test_a_metric_of_labels(opened):
     found, expected = opened.measure("class_mean_simplex", CELLS, label="word"), states_of(opened, CELLS)
     assert found["cell"].tolist() == sorted(expected) == [3, 4]
@@ -133,6 +134,7 @@ def test_a_label_that_does_not_decide_the_answer_reads_nan(examples):
     assert np.isnan(jax.jit(neural_collapse.nearest_mean_disagreement, static_argnums=3)(states, outside, outside, 6))
 
 
+@pytest.mark.slow
 def test_views_are_the_same_inputs_renamed():
     config = tiny_config()
     config.tasks.word = dict(task="mqar", examples=4)

@@ -123,6 +123,7 @@ def diagnosed(findings, *diagnoses):
     return replace(findings, diagnoses=tuple(made))
 
 
+@pytest.mark.slow
 def test_arms_are_run_where_causes_ask_for_them(read):
     assert [*plan_repair(read, "", 6).arms] == ["continue", "relax", "rewind", "readout"]
     assert "variance_covariance" in plan_repair(diagnosed(read, ("facts", "collapse", "holds")), "", 6).arms

@@ -24,6 +24,7 @@ def two_knobs():
     return findings, heatmaps.phases(findings)
 
 
+@pytest.mark.slow
 def test_a_phase_diagram_holds_the_iqm_of_every_setting(two_knobs):
     findings, picture = two_knobs
     results = findings.results

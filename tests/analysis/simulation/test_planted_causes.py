@@ -104,6 +104,7 @@ def test_blocks_of_seeds_are_studies_of_their_own():
     assert first.study.cells != second.study.cells
 
 
+@pytest.mark.slow
 def test_a_tally_counts_each_study_once():
     results = synthetic_study.results(synthetic_study.study(seeds=16), diverged=False)
     number, counts = planted_causes.tally(planted_causes.blocks(results, 8))

@@ -101,6 +101,7 @@ def rewound(trained, tmp_path_factory):
 EARLY = 3  # of the steps 3 and 12 that are kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_rewound_cells_begin_with_the_early_weights_under_the_masks_of_the_harmed_setting(trained, rewound, seed):
     _, store, _ = trained
@@ -120,6 +121,7 @@ def test_rewound_cells_begin_with_the_early_weights_under_the_masks_of_the_harme
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.moments))
 
 
+@pytest.mark.slow
 def test_rewound_cells_train_on_under_the_masks(rewound):
     plan, store, _, _ = rewound
     (step, rewound_end), (_, unchanged) = (final_params((plan, store, None), index) for index in (0, 2))

@@ -135,6 +135,7 @@ def test_one_nan_cell_leaves_its_neighbours_unchanged(plan, training):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.as_shipped
 def test_cells_rerun_alone_are_bitwise_the_same(plan, training):
     program, call = training

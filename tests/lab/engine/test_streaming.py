@@ -59,6 +59,7 @@ def test_a_larger_grid_takes_no_more_of_the_devices(tmp_path):
     assert 0 < two <= 1.05 * one
 
 
+@pytest.mark.slow
 def test_nothing_crosses_to_the_host_within_a_stage_unnamed(tmp_path, monkeypatch):
     guarded = Guarded()
     monkeypatch.setattr(jax, "transfer_guard", guarded.guard)  # a CPU has nothing to refuse

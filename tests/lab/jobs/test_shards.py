@@ -109,6 +109,7 @@ def test_shards_in_any_order_one_of_them_cut_off_are_the_whole(trained, tmp_path
     assert_same(everything(merged, keys), everything(store, keys))
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_cut_off_across_shards_starts_again_and_says_so(trained, tmp_path):
     plan, store, _ = trained
     cut_off(store.workdir, tmp_path / "copy", step := plan.study.stages[0].saves[0])

@@ -204,15 +204,16 @@ def pieces(tree):
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "positions"),
     [
         (0.5, "learned"),
-        pytest.param(0.25, "none", marks=pytest.mark.slow),
-        pytest.param(0.25, "learned", marks=pytest.mark.slow),
-        pytest.param(0.75, "learned", marks=pytest.mark.slow),
-        pytest.param(0.5, "none", marks=pytest.mark.slow),
-        pytest.param(0.75, "none", marks=pytest.mark.slow),
+        (0.25, "none"),
+        (0.25, "learned"),
+        (0.75, "learned"),
+        (0.5, "none"),
+        (0.75, "none"),
     ],
 )
 def test_a_cut_model_is_the_narrow_one(program, share, positions):

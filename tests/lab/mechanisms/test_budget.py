@@ -39,7 +39,8 @@ def run():
     return states
 
 
-@pytest.mark.parametrize("only", first_by_default([0, 3]), ids=["all", "adapters"])
+@pytest.mark.slow
+@pytest.mark.parametrize("only", [0, 3], ids=["all", "adapters"])
 @pytest.mark.parametrize("steps", first_by_default([1, 0, 5]))
 def test_nothing_moves_once_the_budget_is_spent(run, only, steps):
     plain, spent = run(only, 2**30), run(only, steps)

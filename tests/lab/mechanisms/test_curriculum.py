@@ -247,6 +247,7 @@ def test_a_neutral_curriculum_is_bitwise_none(all_orders, tmp_path):
             jax.tree.map(np.testing.assert_array_equal, mine, theirs)
 
 
+@pytest.mark.slow
 def test_what_progress_learned_is_saved(all_orders):
     plan, store, _, _ = all_orders
     state = checkpoint.gather([store.final(key) for key in keys_of(plan, 0)], "state")

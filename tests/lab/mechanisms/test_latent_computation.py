@@ -248,6 +248,7 @@ def test_nothing_in_a_room_is_the_plain_model(positions):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_cells_with_another_room_begin_with_the_same_weights():
     """All but the router, whose draws are laid out by the number of experts."""
     small = replace(SPEC, layers=1)
@@ -298,6 +299,7 @@ def answers(params, compress, severed, tokens):
     return np.asarray(run(params, jnp.asarray(tokens))[:, question:])
 
 
+@pytest.mark.slow
 def test_compressed_questions_pass_through_the_memories_alone():
     params = drawn(spec_with({"memory.tokens": 2, "memory.compress": 1, "pause.tokens": 1}))
     other = TOKENS_BxL.copy()

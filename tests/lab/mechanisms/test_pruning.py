@@ -234,6 +234,7 @@ def test_gradual_sparsity_is_the_published_cubic(program, at_start, method, scop
     assert expected == sparsity
 
 
+@pytest.mark.slow
 def test_the_choice_of_masks_stays_a_branch_where_cells_run_together(program):
     """Else every cell would rank its weights at every step."""
     static = names_of()

@@ -18,6 +18,7 @@ from tests.lab.mechanisms.test_pruning import ZERO, removed_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
 
 
+@pytest.mark.slow
 def test_pruned_weights_stay_exactly_zero_while_fine_tuning():
     program = make_plan(study_of(), local_layout()).program_groups[-1].program
     knobs = knobs_of(prune__sparsity=0.6)

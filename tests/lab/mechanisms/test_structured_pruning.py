@@ -77,6 +77,7 @@ def test_the_pruned_model_is_one_with_the_weakest_units_cut_out(heads, neurons, 
     np.testing.assert_allclose(model.apply(params, TOKENS, SPEC)[0], theirs, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_pruned_neurons_and_layers_make_a_smaller_model():
     params, extra = pruned(neurons=0.5, layers=0.34)
     stay = np.flatnonzero(extra["layers"])

@@ -23,7 +23,6 @@ from lab.study import axis, product
 from lab.training import step as train
 from tests.lab.conftest import initial_state, study_of, tiny_config
 from tests.lab.mechanisms.test_regularizers import knobs_of
-from tests.tasks.task_cases import first_by_default
 
 SEED, START, STEPS, RATE = jnp.int32(3), 12, 4, 3e-3
 ADAM = optax.adam(RATE, b1=0.9, b2=0.98)
@@ -89,7 +88,8 @@ def by_autodiff(program, entry, free, effective):
     return effective(free)
 
 
-@pytest.mark.parametrize("sparsity", first_by_default([0.6, 0.0]))
+@pytest.mark.slow
+@pytest.mark.parametrize("sparsity", [0.6, 0.0])
 def test_adapters_are_autodiffs_through_the_product(program, sparsity):
     states = tuned(program, ADAPTERS, rank=3, sparsity=sparsity)
     entry, kept = states[0].params, states[0].extra["tune"]
