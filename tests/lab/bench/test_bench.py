@@ -131,3 +131,25 @@ def test_the_command_saves_compares_and_exits_by_what_it_found(tmp_path, monkeyp
     assert "there is no such directory" in capsys.readouterr().err
     assert bench.main(["--tolerance=0"]) == 2
     assert "--tolerance=0 must be above 0" in capsys.readouterr().err
+
+
+class FakeProcess:
+    """Stands for one process of PyTorch's reference: 10 steps a second, fused 15; compiling fails."""
+
+    def __init__(self, command, **_):
+        self.arrangement = command[-1]
+        self.returncode = int(self.arrangement == "compiled")
+
+    def communicate(self):
+        return ("" if self.returncode else {"eager": "10.0\n", "fused": "15.0\n"}[self.arrangement]), ""
+
+
+def test_pytorch_runs_in_every_arrangement_and_those_that_fail_are_left_out(monkeypatch):
+    monkeypatch.setattr(bench.subprocess, "Popen", FakeProcess)
+    monkeypatch.setattr(bench, "cores", lambda: 4)
+    assert bench.torch_rates(reference(*SHAPES[0])) == {
+        "eager, all threads": 10.0,
+        "eager, a process a core": 40.0,
+        "fused, all threads": 15.0,
+        "fused, a process a core": 60.0,
+    }
