@@ -34,7 +34,8 @@ BOTTLENECKS = {
 
 def get_config(variant: str = ""):
     """The study; a variant names another bottleneck, 'quick' the small version."""
-    config = study_config(variant, variants=("quick", *filter(None, BOTTLENECKS)))
+    own = dict(knob="", settings=(), seeds=8)
+    config = study_config(variant, variants=("quick", *filter(None, BOTTLENECKS)), own=own)
     config.name = "bottleneck" + (f"_{variant}" if variant in BOTTLENECKS and variant else "")
     config.knob, config.settings = BOTTLENECKS.get(variant, BOTTLENECKS[""])
     config.question = f"How narrow may {config.knob} make the residual stream, and are narrow latents free?"
@@ -51,7 +52,6 @@ def get_config(variant: str = ""):
     # A code of a few bits has too few distinct values for TwoNN.
     config.claim.gains = dict(participation_ratio=-1) if fsq else dict(participation_ratio=-1, two_nn=-1)
     config.claim.abilities = ("facts/iid", "z6/iid", "copy/iid")
-    config.seeds = 8
     if variant == "quick":
         config.steps, config.saves = dict(train=1000), dict(train=3)
         config.settings, config.seeds = (18, 10, 2), 3

@@ -34,11 +34,12 @@ PLANTED = -32.0  # the anisotropy that the cure is up against
 
 def get_config(variant: str = ""):
     """The study; a variant names another penalty, 'quick' the small version."""
-    config = study_config(variant, variants=("quick", *filter(None, PENALTIES)))
+    own = dict(knob="", strengths=(), planted=0.0, seeds=8)
+    config = study_config(variant, variants=("quick", *filter(None, PENALTIES)), own=own)
     config.name = "collapse" + (f"_{variant}" if variant in PENALTIES and variant else "")
     config.knob, strongest, gains = PENALTIES.get(variant, PENALTIES[""])
     config.question = f"Up to which {config.knob} does the shape of the latent cloud become ability?"
-    config.strengths, config.planted = tuple(strongest * share for share in EVEN), 0.0
+    config.strengths = tuple(strongest * share for share in EVEN)
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
     config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
@@ -50,7 +51,6 @@ def get_config(variant: str = ""):
     config.saves = dict(train=5, penalize=2)
     config.claim.knob, config.claim.gains = config.knob, gains
     config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
-    config.seeds = 8
     if variant == "cure":
         config.planted = PLANTED
     if variant == "quick":

@@ -18,7 +18,9 @@ from lab.study import axis, product, study_config
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    config = study_config(variant, variants=("quick",))
+    shares = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+    own = dict(orders=("ramp", "anti", "random"), shares=shares, seeds=8)
+    config = study_config(variant, variants=("quick",), own=own)
     config.name = "curriculum"
     config.question = "Does training from easy to hard help, and is it the order that does?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=32)
@@ -28,9 +30,6 @@ def get_config(variant: str = ""):
     config.claim.knob = "curriculum.share"
     config.claim.gains = dict(probe_accuracy=1, v_information=1)
     config.claim.abilities = ("z6/iid", "copy/iid")
-    config.orders = ("ramp", "anti", "random")
-    config.shares = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-    config.seeds = 8
     if variant == "quick":
         config.steps, config.saves = dict(train=400), dict(train=2)
         config.shares, config.seeds = (0.0, 0.5, 1.0), 3

@@ -24,7 +24,8 @@ from lab.study import axis, product, study_config
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    config = study_config(variant, variants=("quick",))
+    own = dict(thoughts=tuple(range(9)), controls=("own", "swapped", "noise"), seeds=8)
+    config = study_config(variant, variants=("quick",), own=own)
     config.name = "latent_thoughts"
     config.question = "Up to how many continuous thoughts does latent thinking become ability, and is it their content?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=32)
@@ -37,8 +38,6 @@ def get_config(variant: str = ""):
     config.claim.knob = "thoughts.steps"
     config.claim.gains = dict(v_information=1, probe_accuracy=1)
     config.claim.abilities = ("z6/iid", "facts/iid", "path_star/iid")
-    config.thoughts, config.seeds = tuple(range(9)), 8
-    config.controls = ("own", "swapped", "noise")
     if variant == "quick":
         config.steps, config.saves = dict(train=600, read=50), dict(train=5, read=1)
         config.thoughts, config.seeds = (0, 1, 3), 3

@@ -23,7 +23,7 @@ from lab.study import axis, product, study_config
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    config = study_config(variant, variants=("quick",))
+    config = study_config(variant, variants=("quick",), own=dict(turns=tuple(range(1, 10)), seeds=8))
     config.name = "looped_depth"
     config.question = "Up to how many turns does looped depth buy ability, and at equal compute?"
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
@@ -35,7 +35,6 @@ def get_config(variant: str = ""):
     config.claim.knob = "loop.turns"
     config.claim.gains = dict(v_information=1, probe_accuracy=1)
     config.claim.abilities = ("facts/iid", "z6/iid", "path_star/iid")
-    config.turns, config.seeds = tuple(range(1, 10)), 8
     if variant == "quick":
         config.steps, config.saves = dict(train=800), dict(train=6)
         config.turns, config.seeds = (1, 2, 4), 3

@@ -23,15 +23,15 @@ from lab.study import axis, product, study_config
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    config = study_config(variant, variants=("quick", "beside"))
     beside = variant == "beside"
+    own = dict(tokens=tuple(range(9)) if beside else tuple(range(9, 0, -1)), seeds=8)
+    config = study_config(variant, variants=("quick", "beside"), own=own)
     config.name = "memory_tokens" + ("_beside" if beside else "")
     config.question = "How few memory tokens may carry a question to its answer?"
     config.tasks.compression = dict(task="compression", length=6, longer=8, symbols=8, examples=32)
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=16)
     config.model.update(dict(width=32, mlp_width=128))
-    config.tokens = tuple(range(9)) if beside else tuple(range(9, 0, -1))
     config.knobs = dict(
         optimizer=dict(learning_rate=2e-3), memory=dict(compress=int(not beside), tokens=config.tokens[0])
     )
@@ -39,7 +39,6 @@ def get_config(variant: str = ""):
     config.claim.knob = "memory.tokens"
     config.claim.gains = dict(v_information=1, probe_accuracy=1) if beside else dict(participation_ratio=-1, two_nn=-1)
     config.claim.abilities = ("compression/iid", "facts/iid", "z6/iid")
-    config.seeds = 8
     if variant == "quick":
         config.steps, config.saves = dict(train=800), dict(train=4)
         config.tokens, config.seeds = (9, 5, 1), 3

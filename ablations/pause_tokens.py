@@ -27,9 +27,9 @@ KNOBS = {"": "pause.tokens", "registers": "registers.tokens"}
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    config = study_config(variant, variants=("quick", "registers"))
+    own = dict(knob=KNOBS.get(variant, KNOBS[""]), tokens=tuple(range(9)), seeds=8)
+    config = study_config(variant, variants=("quick", "registers"), own=own)
     config.name = "pause_tokens" + ("_registers" if variant == "registers" else "")
-    config.knob = KNOBS.get(variant, KNOBS[""])
     config.question = f"Up to how many {config.knob} does thinking without words become ability?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
@@ -40,7 +40,6 @@ def get_config(variant: str = ""):
     config.claim.knob = config.knob
     config.claim.gains = dict(v_information=1, probe_accuracy=1)
     config.claim.abilities = ("z6/iid", "facts/iid", "path_star/iid")
-    config.tokens, config.seeds = tuple(range(9)), 8
     if variant == "quick":
         config.steps, config.saves = dict(train=800), dict(train=6)
         config.tokens, config.seeds = (0, 2, 8), 3

@@ -68,7 +68,8 @@ STEPS = {  # of training, and of the stage that spoils
 
 def get_config(variant: str = ""):
     """The study of one planted truth, of `over_pruning` where none is named; 'quick' is a small version of that."""
-    config, quick = study_config(variant, variants=("quick", *PLANTED)), variant == "quick"
+    own = dict(knob="", settings=(), acts_from=None, seeds=8, first_seed=0)
+    config, quick = study_config(variant, variants=("quick", *PLANTED), own=own), variant == "quick"
     variant = variant if variant in PLANTED else "over_pruning"
     config.name = f"planted_{variant}"
     config.question = f"Is a planted {variant.replace('_', ' ')} found?"
@@ -91,7 +92,6 @@ def get_config(variant: str = ""):
     config.evaluation.examples = 256
     config.claim.knob = config.knob
     config.claim.gains = dict(participation_ratio=1 if variant == "write_only" else -1)
-    config.seeds, config.first_seed = 8, 0
     train, spoil = STEPS[variant]
     config.stages, config.steps = ("train",), dict(train=train)
     config.saves = dict(train=2 if variant == "nothing" else 4)

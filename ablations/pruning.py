@@ -48,7 +48,9 @@ WHOLE_PARTS = {"heads": "structured.heads", "neurons": "structured.neurons"}
 
 def get_config(variant: str = ""):
     """The study; a variant prunes another way, 'quick' is the small version."""
-    config = study_config(variant, variants=("quick", *WAYS, *WHOLE_PARTS))
+    sparsities = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)
+    own = dict(sparsities=sparsities, acts_from="prune", rates=(), seeds=8)
+    config = study_config(variant, variants=("quick", *WAYS, *WHOLE_PARTS), own=own)
     config.name = "pruning" + (f"_{variant}" if variant in {*WAYS, *WHOLE_PARTS} else "")
     way = "one-shot magnitude" if variant in ("", "quick", "retuned") else variant
     config.question = f"Up to which sparsity is {way} pruning free, and does it make latents better?"
@@ -65,16 +67,16 @@ def get_config(variant: str = ""):
         config.knobs = dict(config.knobs, rewind=dict(to=500))
         config.steps = dict(train=5000, prune=4500)  # as long as the dense model had from there
     config.saves = dict(train=6, prune=1)
-    config.acts_from = "train" if variant in FROM_THE_START else "prune"
+    if variant in FROM_THE_START:
+        config.acts_from = "train"
     config.claim.knob = WHOLE_PARTS.get(variant, "prune.sparsity")
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
     config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
-    config.sparsities = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)
     if variant in WHOLE_PARTS:
         config.model.heads = 8
         config.sparsities = tuple(step / 8 for step in range(9))
-    config.seeds = 8
-    config.rates = (5e-4, 1.5e-3, 4.5e-3) if variant == "retuned" else ()
+    if variant == "retuned":
+        config.rates = (5e-4, 1.5e-3, 4.5e-3)
     if variant == "quick":
         config.steps = dict(train=1200, prune=100)
         config.saves = dict(train=3, prune=1)

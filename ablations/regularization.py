@@ -32,7 +32,8 @@ REGULARIZERS = {
 
 def get_config(variant: str = ""):
     """The study; a variant names another regularizer, 'quick' the small version."""
-    config = study_config(variant, variants=("quick", *filter(None, REGULARIZERS)))
+    own = dict(knob="", strengths=(), seeds=8)
+    config = study_config(variant, variants=("quick", *filter(None, REGULARIZERS)), own=own)
     config.name = "regularization" + (f"_{variant}" if variant in REGULARIZERS and variant else "")
     config.knob, config.strengths = REGULARIZERS.get(variant, REGULARIZERS[""])
     config.question = f"Up to which {config.knob} is a regularizer free, and does it make latents better?"
@@ -48,7 +49,6 @@ def get_config(variant: str = ""):
     config.claim.knob = config.knob
     config.claim.gains = dict(fisher_trace=1, silhouette=1, participation_ratio=-1)
     config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
-    config.seeds = 8
     if variant == "quick":
         config.steps = dict(train=1000, regularize=100)
         config.saves = dict(train=3, regularize=1)

@@ -25,7 +25,9 @@ TEMPERATURES = {
 
 def get_config(variant: str = ""):
     """The study; 'noise' names another temperature, 'quick' the small version."""
-    config = study_config(variant, variants=("quick", "noise"))
+    sparsities = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)
+    own = dict(temperature="", temperatures=(), sparsities=sparsities, seeds=8)
+    config = study_config(variant, variants=("quick", "noise"), own=own)
     config.name = "temperature_density" + ("_noise" if variant == "noise" else "")
     config.question = "Is the sparsity up to which pruning is free another one in hotter training?"
     config.temperature, config.temperatures = TEMPERATURES.get(variant, TEMPERATURES[""])
@@ -40,8 +42,6 @@ def get_config(variant: str = ""):
     config.claim.knob = "prune.sparsity"
     config.claim.gains = dict(participation_ratio=-1)
     config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid")
-    config.sparsities = (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)
-    config.seeds = 8
     if variant == "quick":
         config.steps = dict(train=1000, prune=100)
         config.saves = dict(train=2, prune=1)

@@ -19,7 +19,7 @@ from lab.study import axis, product, study_config
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    config = study_config(variant, variants=("quick",))
+    config = study_config(variant, variants=("quick",), own=dict(ninths=tuple(range(9, 0, -1)), seeds=8))
     config.name = "width"
     config.question = "Which abilities does a narrower residual stream cost first?"
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
@@ -32,7 +32,6 @@ def get_config(variant: str = ""):
     config.claim.knob = "width.active"
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1)
     config.claim.abilities = ("facts/iid", "z6/iid", "copy/iid")
-    config.ninths, config.seeds = tuple(range(9, 0, -1)), 8
     if variant == "quick":
         config.steps, config.saves = dict(train=1000), dict(train=3)
         config.ninths, config.seeds = (9, 5, 1), 3

@@ -12,11 +12,28 @@ class UserError(ValueError):
     """Bad input. The message names the file or field and the fix; commands print it without a traceback."""
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """' Nearest: a, b.' for the valid names closest to `name`, or all of them when none is close."""
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """'Nearest: a, b.' for the valid names closest to `name` whatever their case, or all of them when none is close."""
     valid = sorted(valid)
-    close = difflib.get_close_matches(name, valid, n=3, cutoff=0.5)
+    found = difflib.get_close_matches(str(name).casefold(), {each.casefold() for each in valid}, n=3, cutoff=0.5)
+    close = [each for one in found for each in valid if each.casefold() == one]
     return f"Nearest: {', '.join(close)}." if close else f"Valid: {', '.join(valid)}."
+
+
+def shown(value: object) -> str:
+    """A value as a sentence shows it: on one line, and cut where it is long."""
+    plain = value.to_dict() if hasattr(value, "to_dict") else value  # type: ignore[attr-defined]
+    try:
+        text = repr(plain)
+    except Exception:  # whatever an object of the user's raises; of a whole number, that it has too many digits
+        text = f"(a value of type {type(value).__name__} that can't be printed)"
+    return clipped(text)
+
+
+def clipped(text: str, most: int = 100) -> str:
+    """A text on one line, at most so many characters of it."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 class Parser(argparse.ArgumentParser):

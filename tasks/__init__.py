@@ -103,7 +103,8 @@ def sizes_of(task: Task) -> dict[str, Any]:
     return {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}  # type: ignore[arg-type]
 
 
-def _nearest(name: str, valid: Iterable[str]) -> str:
+def _nearest(name: object, valid: Iterable[str]) -> str:
     valid = sorted(valid)
-    close = difflib.get_close_matches(name, valid, n=3, cutoff=0.5)
+    found = difflib.get_close_matches(str(name).casefold(), {each.casefold() for each in valid}, n=3, cutoff=0.5)
+    close = [each for one in found for each in valid if each.casefold() == one]
     return f"Nearest: {', '.join(close)}." if close else f"Valid: {', '.join(valid)}."

@@ -228,6 +228,18 @@ def test_checkpoints_of_nobody_are_refused(tmp_path):
         (["--config=ablations/pruning.py", "--shard=1/2", "--only=analyze"], "leave --shard out"),
         (["--config=ablations/pruning.py", "--distributed", "--shard=1/2"], "leave --shard, --only"),
         (["--config=ablations/pruning.py", "--process=1"], "add --distributed"),
+        (
+            ["--config=ablations/pruning.py", "--config.model.layers=100000"],
+            "layers=100000 must be a whole number from 1",
+        ),
+        (
+            ["--config=ablations/pruning.py", "--config.probe.examples=10000000000"],
+            "probe.examples=10000000000 must be",
+        ),
+        (["--config=ablations/pruning.py", "--config.tasks.z6.task=GROUP_WORD"], "Nearest: group_word"),
+        (["--config=ablations/pruning.py", "--config.seeds=1000000000"], "axis 'seed' has more than"),
+        (["--config=ablations/pruning.py", "--steps=100"], "--config.steps.train"),
+        (["--config=ablations/pruning.py", "--save_minutes=nan"], "must be a number from 0"),
     ],
 )
 def test_the_command_line(arguments, message, tmp_path, quick_command):
@@ -251,6 +263,20 @@ def sweep(config):
     [
         ("def get_config(:", "study.py, line 1: SyntaxError"),
         ("x = 1", "has no get_config()"),
+        ("def f():\n    return 1 +* 2", "study.py, line 2: SyntaxError: invalid syntax: return 1 +* 2"),
+        ("import sys\nsys.exit(0)", "study.py, line 2: SystemExit: 0"),
+        ("import json\njson.loads('\\n[')", "study.py, line 2: JSONDecodeError"),
+        (
+            STUDY.format(inside_config="config.evaluation.exampels = 64", inside_sweep="pass"),
+            "study.py: config.evaluation.exampels=64: no such field. Nearest: config.evaluation.examples",
+        ),
+        (
+            STUDY.format(
+                inside_config="config.model.width = 2.5; config.tasks.facts = {}",
+                inside_sweep="return axis('seed', (0,))",
+            ),
+            "config.model.width=2.5 must be a whole number from 1",
+        ),
         (
             STUDY.format(inside_config="1 / 0", inside_sweep="return axis('seed', (0,))"),
             "study.py, line 5: ZeroDivision",
@@ -305,3 +331,12 @@ def test_plan_trains_nothing(tmp_path):
     assert "72 cells" in done.stdout
     assert not (tmp_path / "w").exists()
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_a_knob_that_the_study_does_not_set_can_be_overridden(tmp_path, quick_command):
+    done = quick_command(
+        "--config=tests/tiny_study.py", "--config.knobs.optimizer.learning_rate=0.01", "--plan", f"--workdir={tmp_path}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 seeds can never reject at alpha=0.05" in done.stdout
+    assert "3 settings of prune.sparsity can show no break" in done.stdout

@@ -5,7 +5,7 @@ from lab.study import axis, product, study_config
 
 def get_config():
     """Two small tasks, pruned."""
-    config = study_config()
+    config = study_config(own=dict(seeds=2))
     config.name = "tiny"
     config.question = "Does the command work?"
     config.tasks.facts = dict(task="facts", facts=8, values=4, examples=4)
@@ -19,7 +19,6 @@ def get_config():
     config.claim.knob = "prune.sparsity"
     config.claim.gains = dict(participation_ratio=-1)
     config.claim.abilities = ("facts/iid",)
-    config.seeds = 2
     return config
 
 

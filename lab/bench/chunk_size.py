@@ -9,7 +9,6 @@ overridden as with run.py.
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +32,7 @@ from lab.engine import (
 )
 from lab.engine.plan import traced_arguments
 from lab.errors import Parser, UserError, command
-from lab.study import loader
+from lab.study import fields, loader
 from lab.study.parse import parse
 from lab.training import step
 
@@ -176,10 +175,8 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, int]:
     for name, _, value in (override.partition("=") for override in overrides):
         if not name.startswith("--config."):
             raise UserError(f"unknown argument '{name}'; a study's fields are set as --config.field=value.")
-        try:
-            config.update_from_flattened_dict({name.removeprefix("--config."): _literal(value)})
-        except (AttributeError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{name}={value}: {str(error.args[0]).splitlines()[0]}") from None
+        fields.override(config, name.removeprefix("--config."), value)
+    config.lock()
     module = loader.load(file)
     with loader.blamed(file):
         grid = module.sweep(config)
@@ -192,13 +189,6 @@ def _parser() -> Parser:
     parser = Parser("lab.bench.chunk_size", __doc__, "options beyond these: --config.FIELD=VALUE overrides a field")
     parser.add_argument("--config", required=True, metavar="FILE", help="the study's file, optionally ':variant'")
     return parser
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
 
 
 @command

@@ -5,55 +5,86 @@ Imports nothing of JAX, so that a mistake is reported, and `--help` answers, at 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
-from lab.errors import UserError, nearest
-from lab.study import loader
+from lab.errors import UserError, clipped, nearest
+from lab.study import fields, loader
 
-FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file(
-    "config", None, "The study: a file of ablations/, optionally ':variant'.", lock_config=True
-)
-flags.DEFINE_string("workdir", None, "Where the study lives; default runs/<study>. A rerun resumes what is there.")
-flags.DEFINE_bool("plan", False, "Print the plan and train nothing.")
-flags.DEFINE_bool("repair", False, "After the verdicts, train the repair arms that the diagnosis asks for.")
-flags.DEFINE_string("arms", "", "With --repair: which arms, names with commas between; default: as asked for.")
-flags.DEFINE_integer("repair_steps", 0, "With --repair: steps of each; 0 is a fifth of the study's own.", lower_bound=0)
-flags.DEFINE_bool("refine", False, "Add seeds and settings where claims are open, and judge again.")
-flags.DEFINE_integer(
-    "looks", 4, "With --refine: how often at most it is judged; fixed before the first.", lower_bound=2, upper_bound=9
-)
-flags.DEFINE_float(
-    "precision", 0.05, "With --refine: the gap that is narrow enough, a share of the knob's range.", 0.001, 1.0
-)
-flags.DEFINE_string(
-    "reproduce", "", "Train one cell alone and compare it with the study's to the bit; a cell's key or its settings."
-)
-flags.DEFINE_integer(
-    "chunk", 0, "Cells a device trains in one call; 0 is the fixed rule for the platform.", lower_bound=0
-)
-flags.DEFINE_float(
-    "save_minutes", 10.0, "How long at most training continues without a checkpoint to resume from.", lower_bound=0.0
-)
-flags.DEFINE_enum("only", None, ["train", "analyze"], "Train and don't judge, or judge and don't train.")
-flags.DEFINE_string("shard", None, "Train part i of n, written i/n: any order, any machine, one work directory.")
-flags.DEFINE_bool("distributed", False, "One of several processes of a job: train a part each, then judge the whole.")
-flags.DEFINE_string("coordinator", None, "With --distributed, where no cluster names it: HOST:PORT of process 0.")
-flags.DEFINE_integer("processes", None, "With --coordinator: how many there are.", lower_bound=1)
-flags.DEFINE_integer("process", None, "With --coordinator: which this is, from 0.", lower_bound=0)
-flags.DEFINE_enum("list", None, ["tasks", "knobs", "metrics", "studies"], "List what there is, a line each.")
+CHUNK_MOST = 2**16
+MINUTES_MOST = 60 * 24 * 7
+PROCESSES_MOST = 2**16
+
+
+class _Number(flags.ArgumentParser):
+    """A number between two ends, both included; NaN is between no ends."""
+
+    def __init__(self, kind: type[int] | type[float], low: float, high: float):
+        super().__init__()
+        self.kind, self.low, self.high = kind, low, high
+        self.syntactic_help = f"a {'whole ' if kind is int else ''}number from {low:,} to {high:,}"
+
+    def parse(self, argument: Any) -> int | float:
+        """See `flags.ArgumentParser`."""
+        try:
+            value = self.kind(argument)
+        except (ValueError, OverflowError):
+            value = float("nan")
+        if not self.low <= value <= self.high:
+            raise ValueError(f"must be {self.syntactic_help}")
+        return value
+
+
+def _defined() -> flags.FlagValues:
+    """The options, none given yet."""
+    found = flags.FlagValues()
+
+    def number(kind: type[int] | type[float], name: str, default: float | None, low: float, high: float, about: str):
+        flags.DEFINE(_Number(kind, low, high), name, default, about, found)
+
+    def words(name: str, default: str | None, about: str):
+        flags.DEFINE_string(name, default, about, found)
+
+    def switch(name: str, about: str):
+        flags.DEFINE_bool(name, False, about, found)
+
+    words("config", None, "The study: a file of ablations/, optionally ':variant'.")
+    words("workdir", None, "Where the study lives; default runs/<study>. A rerun resumes what is there.")
+    switch("plan", "Print the plan and train nothing.")
+    switch("repair", "After the verdicts, train the repair arms that the diagnosis asks for.")
+    words("arms", "", "With --repair: which arms, names with commas between; default: as asked for.")
+    about = "With --repair: steps of each; 0 is a fifth of the study's own."
+    number(int, "repair_steps", 0, 0, fields.STEPS_MOST, about)
+    switch("refine", "Add seeds and settings where claims are open, and judge again.")
+    number(int, "looks", 4, 2, 9, "With --refine: how often at most it is judged; fixed before the first.")
+    about = "With --refine: the gap that is narrow enough, a share of the knob's range."
+    number(float, "precision", 0.05, 0.001, 1.0, about)
+    about = "Train one cell alone and compare it with the study's to the bit; a cell's key or its settings."
+    words("reproduce", "", about)
+    about = "Cells a device trains in one call; 0 is the fixed rule for the platform."
+    number(int, "chunk", 0, 0, CHUNK_MOST, about)
+    about = "How long at most training continues without a checkpoint to resume from."
+    number(float, "save_minutes", 10.0, 0, MINUTES_MOST, about)
+    flags.DEFINE_enum("only", None, ["train", "analyze"], "Train and don't judge, or judge and don't train.", found)
+    words("shard", None, "Train part i of n, written i/n: any order, any machine, one work directory.")
+    switch("distributed", "One of several processes of a job: train a part each, then judge the whole.")
+    words("coordinator", None, "With --distributed, where no cluster names it: HOST:PORT of process 0.")
+    number(int, "processes", None, 1, PROCESSES_MOST, "With --coordinator: how many there are.")
+    number(int, "process", None, 0, PROCESSES_MOST - 1, "With --coordinator: which this is, from 0.")
+    listed = ["tasks", "knobs", "metrics", "studies"]
+    flags.DEFINE_enum("list", None, listed, "List what there is, a line each.", found)
+    return found
 
 
 def options_help() -> str:
     """Every option with what it does, a line each."""
-    defined = FLAGS.flags_by_module_dict()[__name__]
-    return "\n".join(f"--{flag.name:<13} {flag.help}" for flag in defined if flag.help)
+    found = _defined()
+    return "\n".join(f"--{name:<13} {found[name].help}" for name in found if found[name].help)
 
 
 JOB = ("distributed", "coordinator", "processes", "process")
@@ -121,34 +152,49 @@ def parse(argv: Sequence[str]) -> Options:
     Raises:
       UserError: in one sentence, for any mistake in it.
     """
-    _parse_flags(argv)
-    if FLAGS.list:
-        return Options(list=FLAGS.list)
-    if FLAGS.config is None:
+    arguments, overrides = _divided(argv)
+    given = _defined()
+    try:
+        rest = given(arguments)
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(_unknown(error.flagname, given, arguments)) from None
+    except (flags.Error, ValueError, TypeError) as error:
+        raise UserError(clipped(str(error).strip().splitlines()[-1], 400)) from None
+    if len(rest) > 1:
+        raise UserError(
+            f"unexpected argument '{rest[1]}'; every option begins with --, such as --config=ablations/pruning.py"
+        )
+    if given.list:
+        return Options(list=given.list)
+    if given.config is None:
         raise UserError("--config is missing: name a study, such as --config=ablations/pruning.py")
-    _check_needed()
-    _check_together()
-    file, _, variant = config_flags.get_config_filename(FLAGS["config"]).partition(":")
+    config = loader.get_config(given.config)
+    for name, text in overrides.items():
+        fields.override(config, name, text)
+    config.lock()
+    _check_needed(given)
+    _check_together(given)
+    file, _, variant = given.config.partition(":")
     return Options(
-        config=FLAGS.config,
+        config=config,
         file=Path(file),
-        workdir=Path(FLAGS.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}"),
-        plan=FLAGS.plan,
-        repair=FLAGS.repair,
-        arms=FLAGS.arms,
-        repair_steps=FLAGS.repair_steps,
-        refine=FLAGS.refine,
-        looks=FLAGS.looks if FLAGS["looks"].present else None,
-        precision=FLAGS.precision,
-        reproduce=FLAGS.reproduce if FLAGS["reproduce"].present else None,
-        chunk=FLAGS.chunk,
-        save_minutes=FLAGS.save_minutes,
-        only=FLAGS.only or "",
-        shard=FLAGS.shard,
-        distributed=FLAGS.distributed,
-        coordinator=FLAGS.coordinator,
-        processes=FLAGS.processes,
-        process=FLAGS.process,
+        workdir=Path(given.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}"),
+        plan=given.plan,
+        repair=given.repair,
+        arms=given.arms,
+        repair_steps=given.repair_steps,
+        refine=given.refine,
+        looks=given.looks if given["looks"].present else None,
+        precision=given.precision,
+        reproduce=given.reproduce if given["reproduce"].present else None,
+        chunk=given.chunk,
+        save_minutes=given.save_minutes,
+        only=given.only or "",
+        shard=given.shard,
+        distributed=given.distributed,
+        coordinator=given.coordinator,
+        processes=given.processes,
+        process=given.process,
     )
 
 
@@ -164,69 +210,62 @@ def without_job(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
-def _parse_flags(argv: Sequence[str]) -> None:
-    """Parse the command line; every mistake in it becomes one sentence."""
+def _divided(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The arguments that are options, and {field: text} of those that override a field; the last one of each counts."""
+    kept, overrides = [*argv[:1]], {}
     for argument in argv[1:]:
         name, equals, value = argument.partition("=")
-        if name in ("--config", "-config"):
+        if name in ("--config", "-config") and not equals:
+            raise UserError("write --config=FILE with '=', such as --config=ablations/pruning.py")
+        if re.match(r"--?config\.", name):
             if not equals:
-                raise UserError("write --config=FILE with '=', such as --config=ablations/pruning.py")
-            loader.get_config(value)  # its own mistakes first, so that they aren't taken for the command line's
-    try:
-        rest = FLAGS(argv)
-    except (AttributeError, KeyError) as error:
-        raise UserError(_unknown_field(argv, error)) from None
-    except (flags.Error, ValueError, TypeError) as error:
-        raise UserError(str(error).strip().splitlines()[-1]) from None
-    if len(rest) > 1:
-        raise UserError(
-            f"unexpected argument '{rest[1]}'; every option begins with --, such as --config=ablations/pruning.py"
-        )
+                raise UserError(f"write {clipped(name)}=VALUE with '=', such as --config.steps.train=500")
+            overrides[name.lstrip("-").removeprefix("config.")] = value
+        else:
+            kept.append(argument)
+    return kept, overrides
 
 
-def _unknown_field(argv: Sequence[str], error: Exception) -> str:
-    """Name the override of a field that the config doesn't have, and the nearest fields."""
-    fields = _fields(loader.get_config(next(a for a in argv if a.startswith("--config=")).partition("=")[2]))
-    for argument in argv[1:]:
-        name = argument.removeprefix("--").partition("=")[0]
-        if name.startswith("config.") and name.removeprefix("config.") not in fields:
-            return f"--{name}: no such field. {nearest(name, [f'config.{field}' for field in fields])}"
-    return str(error).splitlines()[0]
+def _unknown(name: str, given: flags.FlagValues, arguments: Sequence[str]) -> str:
+    """Name an option that there isn't, with the nearest: options, and where a study is named its fields."""
+    file = next((a.partition("=")[2] for a in arguments if re.match("--?config=", a)), None)
+    known = fields.settable(loader.get_config(file)) if file else []
+    same = [f"--config.{field}" for field in known if name in field.split(".")]
+    if same:
+        return f"unknown option '--{clipped(name)}'; fields of the study are set as {', '.join(same[:3])}"
+    return f"unknown option '--{clipped(name)}'. {nearest(f'--{name}', [f'--{option}' for option in given])}"
 
 
-def _fields(config: Any, prefix: str = "") -> list[str]:
-    found = []
-    for name, value in config.items():
-        found += _fields(value, f"{prefix}{name}.") if hasattr(value, "items") else [f"{prefix}{name}"]
-    return found
-
-
-def _check_needed() -> None:
-    """Refuse options that say how to do what isn't asked for."""
-    if (FLAGS.arms or FLAGS.repair_steps) and not FLAGS.repair:
+def _check_needed(given: flags.FlagValues) -> None:
+    """Refuse options that say how to do what isn't asked for, and values that are none."""
+    if (given.arms or given.repair_steps) and not given.repair:
         raise UserError("--arms and --repair_steps say how to repair; add --repair.")
-    if (FLAGS["looks"].present or FLAGS["precision"].present) and not FLAGS.refine:
+    if (given["looks"].present or given["precision"].present) and not given.refine:
         raise UserError("--looks and --precision say how to refine; add --refine.")
-    if not FLAGS.distributed and any(FLAGS[name].present for name in JOB):
+    if not given.distributed and any(given[name].present for name in JOB):
         raise UserError("--coordinator, --processes and --process say where a job meets; add --distributed.")
+    if given.coordinator is not None and not re.fullmatch(r"[^\s/]+:[0-9]{1,5}", given.coordinator):
+        raise UserError(f"--coordinator={clipped(given.coordinator)} must be HOST:PORT, such as host0:1234.")
+    if given.workdir is not None and not given.workdir.strip():
+        raise UserError("--workdir is empty; name a directory, such as --workdir=runs/mine.")
 
 
-def _check_together() -> None:
+def _check_together(given: flags.FlagValues) -> None:
     """Refuse options for a part of a study that don't go together."""
-    if FLAGS.distributed and (FLAGS.shard is not None or FLAGS.only or FLAGS.refine or FLAGS.repair or FLAGS.plan):
+    if given.distributed and (given.shard is not None or given.only or given.refine or given.repair or given.plan):
         raise UserError(
             "--distributed gives every process a part and judges at the end; leave --shard, --only, --plan, --refine"
             " and --repair out."
         )
-    partly = "--shard" if FLAGS.shard is not None else f"--only={FLAGS.only}" if FLAGS.only else ""
-    if FLAGS["reproduce"].present and (partly or FLAGS.distributed or FLAGS.plan or FLAGS.refine or FLAGS.repair):
+    partly = "--shard" if given.shard is not None else f"--only={given.only}" if given.only else ""
+    if given["reproduce"].present and (partly or given.distributed or given.plan or given.refine or given.repair):
         raise UserError(
             "--reproduce trains one cell alone; leave --plan, --shard, --only, --distributed, --refine and --repair"
             " out."
         )
-    if partly and (FLAGS.refine or FLAGS.repair):
+    if partly and (given.refine or given.repair):
         raise UserError(
             f"--refine and --repair train and judge by turns; run them without {partly}, once all is trained."
         )
-    if FLAGS.shard is not None and FLAGS.only == "analyze":
+    if given.shard is not None and given.only == "analyze":
         raise UserError("--only=analyze judges the whole study; leave --shard out.")

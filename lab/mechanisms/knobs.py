@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lab.errors import UserError, nearest
+from lab.errors import UserError, nearest, shown
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Knob, StageSetup
 from lab.nn.optimizers import OPTIMIZERS
@@ -74,14 +74,16 @@ def checked(name: str, value: Any, where: str) -> Any:
     knob = find(name, where)
     if knob.choices:
         if value not in knob.choices:
-            raise UserError(f"{where}: {name}={value!r} must be one of {', '.join(map(str, knob.choices))}.")
+            raise UserError(f"{where}: {name}={shown(value)} must be one of {', '.join(map(str, knob.choices))}.")
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserError(f"{where}: {name}={value!r} must be a number in [{knob.low:g}, {knob.high:g}].")
+        raise UserError(f"{where}: {name}={shown(value)} must be a number in [{knob.low:g}, {knob.high:g}].")
     if not knob.low <= value <= knob.high:  # also refuses NaN
-        raise UserError(f"{where}: {name}={value!r} is out of range; it must lie in [{knob.low:g}, {knob.high:g}].")
+        raise UserError(
+            f"{where}: {name}={shown(value)} is out of range; it must lie in [{knob.low:g}, {knob.high:g}]."
+        )
     if knob.integer and value != int(value):
-        raise UserError(f"{where}: {name}={value!r} must be a whole number.")
+        raise UserError(f"{where}: {name}={shown(value)} must be a whole number.")
     return int(value) if knob.integer else float(value)
 
 

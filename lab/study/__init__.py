@@ -1,7 +1,8 @@
 """What a study is: named axes and their grid, the study's file, its checked form.
 
-A study's file needs nothing else of the lab: `from lab.study import axis, product, study_config`. `lab.study.parse` and
-`lab.study.spec` are left out: they load JAX, and a mistake in a command line is answered before that.
+A study's file needs nothing else of the lab: `from lab.study import axis, product, study_config`. `lab.study.parse`,
+`lab.study.schema` and `lab.study.spec` are left out: they load JAX, and a mistake in a command line is answered before
+that.
 """
 
 from lab.study.grid import (

@@ -8,7 +8,8 @@ A grid keeps its axes because the analysis needs the dimensions, not just a flat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,8 @@ from ml_collections import ConfigDict
 from lab.errors import UserError, nearest
 
 Point = tuple[tuple[str, Any], ...]  # (knob name, value) pairs, in axis order
+CELLS_MOST = 20_000  # of a grid: twice as many as were ever tried (docs/benchmarks.md)
+OWN = "own"  # the field of a config that names those which only its study's sweep() reads
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,11 @@ def axis(knob: str, values: Iterable[Any], stage: str | None = None) -> Grid:
     Raises:
       UserError: if there is no value or a value occurs twice.
     """
-    values = tuple(values)
+    values = tuple(itertools.islice(values, CELLS_MOST + 1))
     if not values:
         raise UserError(f"sweep(): axis '{knob}' has no values; give it at least one.")
+    if len(values) > CELLS_MOST:
+        raise UserError(f"sweep(): axis '{knob}' has more than {CELLS_MOST:,} values, the most cells of a study.")
     repeated = [value for index, value in enumerate(values) if value in values[:index]]
     if repeated:
         raise UserError(f"sweep(): axis '{knob}' has {repeated[0]!r} twice; every value once.")
@@ -91,6 +96,8 @@ def _drawn(
     """An axis of `scaled` applied to uniform numbers in [0, 1), rounded to six digits."""
     if not ends[0] < ends[1]:
         raise UserError(f"sweep(): axis '{knob}': the ends {ends[0]!r} and {ends[1]!r} must be in ascending order.")
+    if count > CELLS_MOST:
+        raise UserError(f"sweep(): axis '{knob}': {count:,} values were asked for; the most are {CELLS_MOST:,}.")
     drawn = scaled(np.random.default_rng(seed).random(max(count, 0)))
     found = sorted({float(f"{value:.6g}") for value in drawn})
     if len(found) < max(count, 1):
@@ -159,8 +166,14 @@ def _merge_axes(grids: Sequence[Grid]) -> tuple[Axis, ...]:
 
 
 def product(*grids: Grid) -> Grid:
-    """Every combination; the last grid varies fastest."""
+    """Every combination; the last grid varies fastest.
+
+    Raises:
+      UserError: if those are more cells than a study can have.
+    """
     axes = _merge_axes(grids)
+    if (cells := math.prod(len(grid.points) for grid in grids)) > CELLS_MOST:
+        raise UserError(f"sweep(): a product of {cells:,} cells; a study has at most {CELLS_MOST:,}.")
     return Grid(axes, tuple(sum(points, ()) for points in itertools.product(*(grid.points for grid in grids))))
 
 
@@ -224,26 +237,29 @@ def _without(point: Point, names: Sequence[str]) -> Point:
     return tuple(sorted((name, value) for name, value in point if name not in names))
 
 
-def study_config(variant: str = "", variants: tuple[str, ...] = ()) -> Any:
+def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping[str, Any] | None = None) -> Any:
     """A ConfigDict with every field of a study at its default, to be filled in by a study's get_config().
 
     Args:
       variant: the part behind ':' on the command line.
       variants: the variants that the study knows.
+      own: fields of the study's own, which its sweep() reads, and their values: `own=dict(seeds=8)` is `config.seeds`.
 
     Raises:
-      UserError: for a variant that it doesn't know.
+      UserError: for a variant that it doesn't know, and for an own field with the name of another one.
 
-    A study must set name, question, tasks, stages, steps, saves and claim. `--config.<field>=<value>` overrides any.
+    A study must set question, tasks, stages, steps, saves and claim. A field that is neither listed here nor the
+    study's own is refused: it is a misspelt one. `--config.<field>=<value>` overrides any.
     """
     if variant and variant not in variants:
         raise UserError(f"--config: unknown variant ':{variant}'. {nearest(variant, variants or ('(none)',))}")
-    config = ConfigDict()
+    # Not type-safe: a wrong type gets its sentence from lab.study.schema, as all other mistakes do.
+    config = ConfigDict(type_safe=False)
     config.name = ""
     config.question = ""
     # label -> {task, examples a step (a number, or a section with one for each stage, which may be 0), factor that
     # probes look for, split whose inputs they read (probe), and any static size of the task}
-    config.tasks = ConfigDict()
+    config.tasks = ConfigDict(type_safe=False)
     config.model = ConfigDict(
         dict(
             width=64,
@@ -255,24 +271,34 @@ def study_config(variant: str = "", variants: tuple[str, ...] = ()) -> Any:
             compute="float32",  # of matrix products; 'bfloat16' rounds their factors, all else stays float32
             products="highest",  # how an accelerator takes float32 products: 'highest', 'high' or 'default'
         ),
+        type_safe=False,
     )
     config.stages = ("train",)
-    config.steps = ConfigDict()  # stage -> optimizer steps
-    config.saves = ConfigDict()  # stage -> number of checkpoints, log-spaced in steps; the last one ends the stage
-    config.schedule = ConfigDict(dict(name="constant", warmup=100))
-    config.knobs = ConfigDict()  # mechanism -> {setting: base value}, for knobs that are not an axis
+    config.steps = ConfigDict(type_safe=False)  # stage -> optimizer steps
+    # stage -> number of checkpoints, log-spaced in steps; the last one ends the stage
+    config.saves = ConfigDict(type_safe=False)
+    config.schedule = ConfigDict(dict(name="constant", warmup=100), type_safe=False)
+    config.knobs = ConfigDict(type_safe=False)  # mechanism -> {setting: base value}, for knobs that are not an axis
     config.call_steps = 50  # steps of one call of the compiled program; divides every stage
-    config.evaluation = ConfigDict(dict(examples=512))  # examples a task and split
-    config.probe = ConfigDict(dict(examples=1024, layers=(-1,)))  # inputs and layers whose hidden states are measured
+    config.evaluation = ConfigDict(dict(examples=512), type_safe=False)  # examples a task and split
+    # inputs and layers whose hidden states are measured
+    config.probe = ConfigDict(dict(examples=1024, layers=(-1,)), type_safe=False)
     config.claim = ConfigDict(
         dict(
             knob="",
             # latent metric -> +1 if the claim is that it rises as the knob leaves its neutral value, -1 if it falls
-            gains=ConfigDict(),
+            gains=ConfigDict(type_safe=False),
             abilities=(),  # 'label/split' whose exact accuracy the gain should become or at least not cost
             layer=-1,  # -1 is the residual stream after the last block
             alpha=0.05,
             delta=0.05,  # share of (neutral ability - trivial baseline) that counts as no change
-        )
+        ),
+        type_safe=False,
     )
+    for name, value in (own or {}).items():
+        if name == OWN or name in config or hasattr(ConfigDict, name) or not name.isidentifier():
+            raise UserError(f"study_config(own=…): a study's own field can't be named '{name}'; name it differently.")
+        config[name] = value
+    if own:
+        config[OWN] = tuple(own)
     return config

@@ -11,7 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lab.errors import UserError, nearest
+from ml_collections import ConfigDict
+
+from lab.errors import UserError, clipped, nearest, shown
+from lab.study import fields
 
 ABLATIONS = Path(__file__).resolve().parents[2] / "ablations"
 
@@ -20,14 +23,18 @@ def get_config(given: str) -> Any:
     """The config of 'file.py' or 'file.py:variant', before any override.
 
     Raises:
-      UserError: as `load`, and if get_config() fails or returns something else.
+      UserError: as `load`, and if get_config() fails, returns something else, or sets a field that no study has.
     """
     file, _, variant = given.partition(":")
     module = load(Path(file))
     with blamed(Path(file)):
         config = module.get_config(*([variant] if variant else []))
-    if not hasattr(config, "items"):
-        raise UserError(f"{file}: get_config() must return the config; it returns {config!r}.")
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{file}: get_config() must return the config; it returns {shown(config)}.")
+    try:
+        fields.check_names(config)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     return config
 
 
@@ -60,11 +67,14 @@ def blamed(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
             if Path(frame.filename) == path.resolve()
         ]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
-        raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from None
+        line, what, code = lines[-1] if lines else None, str(error), ""
+        if isinstance(error, SyntaxError) and error.filename == str(path.resolve()):
+            line, what, code = error.lineno, error.msg, f": {(error.text or '').strip()}"
+        where = f"{path}, line {line}" if line else str(path)
+        raise UserError(f"{where}: {type(error).__name__}: {clipped(f'{what}{code}', 400)}") from None

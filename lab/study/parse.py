@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lab.errors import UserError, nearest
+from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Mechanism, StageSetup
-from lab.nn.model import ACTIVATIONS, COMPUTE, POSITIONS, PRODUCTS, ModelSpec
-from lab.study.grid import Grid
+from lab.nn.model import ModelSpec
+from lab.study import schema
+from lab.study.fields import STEPS_MOST
+from lab.study.grid import CELLS_MOST, Grid
 from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
-from lab.training.step import SCHEDULES, Schedule
+from lab.training.step import Schedule
 from tasks import TaskError, make
 from tasks.mixture import Mixture
 
@@ -32,6 +34,9 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     """
     if not isinstance(grid, Grid):
         raise UserError("sweep() must return a grid: axis(...), or a product, zipped or chain of such.")
+    schema.check(config)
+    if not config.stages:
+        raise UserError("config.stages is empty; name at least one stage.")
     tasks = _tasks(config)
     stages = _stages(config)
     for index, stage in enumerate(stages):
@@ -42,8 +47,8 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     spec = _model(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
     cells = _cells(grid, base)
     study = Study(
-        name=str(config.name) or "study",
-        question=str(config.question),
+        name=config.name or "study",
+        question=config.question,
         spec=spec,
         tasks=tasks,
         stages=stages,
@@ -54,8 +59,8 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         cells=cells,
         notes=_repeated(grid, cells),
         call_steps=config.call_steps,
-        eval_examples=_positive(config.evaluation.examples, "config.evaluation.examples"),
-        probe_examples=_positive(config.probe.examples, "config.probe.examples"),
+        eval_examples=config.evaluation.examples,
+        probe_examples=config.probe.examples,
         probe_layers=_layers(config.probe.layers, spec.layers, "config.probe.layers"),
         claim=_claim(config, grid, tasks, spec, metrics),
     )
@@ -80,12 +85,6 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     return study
 
 
-def _positive(value: Any, field: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{field}={value!r} must be a whole number of at least 1.")
-    return value
-
-
 def _plain_name(name: Any, where: str) -> None:
     """Names become parts of paths and columns."""
     if not isinstance(name, str) or not name.isidentifier():
@@ -94,21 +93,18 @@ def _plain_name(name: Any, where: str) -> None:
 
 def _model(config: Any, vocab_size: int, longest: int) -> ModelSpec:
     m = config.model
-    for field in ("width", "layers", "heads", "mlp_width"):
-        _positive(m[field], f"config.model.{field}")
     if m.width % m.heads:
         raise UserError(f"config.model.heads={m.heads} must divide config.model.width={m.width}.")
-    if m.positions not in POSITIONS:
-        raise UserError(f"config.model.positions={m.positions!r} must be one of {', '.join(POSITIONS)}.")
     if m.positions == "rotary" and (m.width // m.heads) % 2:
         raise UserError("config.model.positions='rotary' needs an even width per head; change width or heads.")
-    if m.activation not in ACTIVATIONS:
-        raise UserError(f"config.model.activation={m.activation!r} must be one of {', '.join(ACTIVATIONS)}.")
-    for field, valid in (("compute", COMPUTE), ("products", PRODUCTS)):
-        if m[field] not in valid:
-            raise UserError(f"config.model.{field}={m[field]!r} must be one of {', '.join(valid)}.")
     if m.compute == "bfloat16" and m.products != "highest":
         raise UserError("config.model.products says how float32 products are taken; leave it out with bfloat16.")
+    block, ends = m.width * (4 * m.width + 2 * m.mlp_width), m.width * (2 * vocab_size + longest)
+    if (parameters := m.layers * block + ends) > schema.PARAMETERS_MOST:
+        raise UserError(
+            f"config.model: layers={m.layers}, width={m.width}, mlp_width={m.mlp_width} and {vocab_size:,} tokens make"
+            f" {parameters:,} parameters, and a cell may have {schema.PARAMETERS_MOST:,}; make one of them smaller."
+        )
     sizes = (m.width, m.layers, m.heads, m.mlp_width)
     return ModelSpec(vocab_size, longest, *sizes, m.positions, m.activation, m.compute, m.products)
 
@@ -119,13 +115,11 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
     uses = []
     for label, fields in config.tasks.items():
         where = f"config.tasks.{label}"
-        if not hasattr(fields, "items"):
-            raise UserError(f"{where}={fields!r} must be a section, such as dict(task={fields!r}, examples=16).")
         fields = dict(fields)
         name, examples = fields.pop("task", label), fields.pop("examples", 16)
         factor, probe = fields.pop("factor", ""), fields.pop("probe", "iid")
         examples = _examples(examples, config.stages, f"{where}.examples")
-        _plain_name(label, where)
+        _plain_name(label, "config.tasks")
         try:
             task = make(name, **fields)
         except TaskError as error:
@@ -143,7 +137,7 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
 def _examples(value: Any, stages: Sequence[str], field: str) -> tuple[int, ...]:
     """Examples a step in each stage: one number for all, or a section with a number for each, which may be 0."""
     if not hasattr(value, "items"):
-        return (_positive(value, field),) * len(stages)
+        return (value,) * len(stages)
     given = dict(value)
     for name in given:
         if name not in stages:
@@ -151,32 +145,28 @@ def _examples(value: Any, stages: Sequence[str], field: str) -> tuple[int, ...]:
     for name in stages:
         if name not in given:
             raise UserError(f"{field}.{name} is missing; every stage in config.stages needs it.")
-        if given[name] != 0 or type(given[name]) is not int:
-            _positive(given[name], f"{field}.{name}")
     return tuple(given[name] for name in stages)
 
 
 def _stages(config: Any) -> tuple[Stage, ...]:
-    call = _positive(config.call_steps, "config.call_steps")
-    if not config.stages:
-        raise UserError("config.stages is empty; name at least one stage.")
+    call = config.call_steps
     for name in config.stages:
-        _plain_name(name, f"config.stages={config.stages}")
-    if len(set(config.stages)) < len(config.stages):
-        raise UserError(f"config.stages={config.stages} names a stage twice; rename one.")
+        _plain_name(name, f"config.stages={shown(config.stages)}")
     for field in ("steps", "saves"):
-        for name in set(config[field]) - set(config.stages):
+        for name in sorted({*config[field]} - {*config.stages}):
             raise UserError(f"config.{field}.{name}: no such stage. {nearest(name, config.stages)}")
-        for name in set(config.stages) - set(config[field]):
+        for name in sorted({*config.stages} - {*config[field]}):
             raise UserError(f"config.{field}.{name} is missing; every stage in config.stages needs it.")
     stages, start = [], 0
     for name in config.stages:
-        steps = _positive(config.steps[name], f"config.steps.{name}")
+        steps = config.steps[name]
         if steps % call:
             raise UserError(f"config.steps.{name}={steps} must be a multiple of config.call_steps={call}.")
-        saves = save_points(steps, _positive(config.saves[name], f"config.saves.{name}"), call)
+        saves = save_points(steps, config.saves[name], call)
         stages.append(Stage(name, start, start + steps, tuple(start + s for s in saves)))
         start += steps
+    if start > STEPS_MOST:
+        raise UserError(f"config.steps: {start:,} steps in all; a study has at most {STEPS_MOST:,}.")
     return tuple(stages)
 
 
@@ -189,9 +179,12 @@ def save_points(steps: int, count: int, call_steps: int) -> tuple[int, ...]:
 
 
 def _schedule(config: Any, total: int) -> Schedule:
-    if config.schedule.name not in SCHEDULES:
-        raise UserError(f"config.schedule.name={config.schedule.name!r} must be one of {', '.join(SCHEDULES)}.")
-    return Schedule(config.schedule.name, _positive(config.schedule.warmup, "config.schedule.warmup"), total)
+    if config.schedule.warmup > total:
+        raise UserError(
+            f"config.schedule.warmup={config.schedule.warmup} must be at most the {total} steps of the study, or the"
+            " learning rate never arrives; lower it, or raise config.steps."
+        )
+    return Schedule(config.schedule.name, config.schedule.warmup, total)
 
 
 def _flatten(fields: Any, prefix: str = "") -> dict[str, Any]:
@@ -247,6 +240,8 @@ def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], sta
 def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     if not grid.points:
         raise UserError("sweep() returned no cells; give it at least one axis with a value.")
+    if len(grid.points) > CELLS_MOST:
+        raise UserError(f"sweep() returned {len(grid.points):,} cells; a study has at most {CELLS_MOST:,}.")
     points: dict[Any, None] = {}
     for point in grid.points:
         values = {name: registry.checked(name, value, f"sweep(): axis '{name}'") for name, value in point}
@@ -271,8 +266,8 @@ def _repeated(grid: Grid, cells: Sequence[Any]) -> tuple[str, ...]:
 def _layers(layers: Any, count: int, field: str) -> tuple[int, ...]:
     resolved = []
     for layer in layers:
-        if not isinstance(layer, int) or not -count - 1 <= layer <= count:
-            raise UserError(f"{field}: layer {layer!r} must lie in [{-count - 1}, {count}] (0 is the embedding).")
+        if not -count - 1 <= layer <= count:
+            raise UserError(f"{field}: layer {layer} must lie in [{-count - 1}, {count}] (0 is the embedding).")
         resolved.append(layer % (count + 1))
     return tuple(sorted(set(resolved)))
 
@@ -290,15 +285,11 @@ def _claim(config: Any, grid: Grid, tasks: tuple[TaskUse, ...], spec: ModelSpec,
     for metric, sign in claim.gains.items():
         if metric not in metrics:
             raise UserError(f"config.claim.gains: unknown metric '{metric}'. {nearest(metric, metrics)}")
-        if sign not in (1, -1):
-            raise UserError(
-                f"config.claim.gains.{metric}={sign!r} must be 1 (the claim is that it rises) or -1 (falls)."
-            )
         gains.append((metric, int(sign)))
     uses = {use.label: use for use in tasks}
     abilities = []
     for name in claim.abilities:
-        label, _, split = str(name).partition("/")
+        label, _, split = name.partition("/")
         if label not in uses:
             raise UserError(f"config.claim.abilities: '{name}': no task '{label}'. {nearest(label, uses)}")
         if split not in uses[label].splits:
@@ -308,8 +299,5 @@ def _claim(config: Any, grid: Grid, tasks: tuple[TaskUse, ...], spec: ModelSpec,
         abilities.append((label, split))
     if not gains or not abilities:
         raise UserError("config.claim needs at least one entry in gains and one in abilities.")
-    for field in ("alpha", "delta"):
-        if not 0 < claim[field] < 1:
-            raise UserError(f"config.claim.{field}={claim[field]!r} must lie between 0 and 1.")
     (layer,) = _layers((claim.layer,), spec.layers, "config.claim.layer")
     return Claim(claim.knob, tuple(gains), tuple(abilities), layer, float(claim.alpha), float(claim.delta))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lab.jobs.options import without_job
+from lab.errors import UserError
+from lab.jobs.options import parse, without_job
 
 STUDY = ["--config=a.py", "--workdir=b", "--save_minutes", "3"]
 
@@ -18,3 +19,53 @@ STUDY = ["--config=a.py", "--workdir=b", "--save_minutes", "3"]
 def test_a_part_of_a_job_runs_the_study_without_the_jobs_options(job):
     assert without_job([*job, *STUDY]) == STUDY
     assert without_job([*STUDY, *job]) == STUDY
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--repair_steps=3000000000", "must be a whole number from 0 to 1,073,741,823"),
+        ("--repair_steps=nan", "must be a whole number"),
+        ("--save_minutes=nan", "must be a number from 0 to 10,080"),
+        ("--save_minutes=inf", "must be a number from 0 to 10,080"),
+        ("--save_minutes=", "must be a number"),
+        ("--chunk=1000000000000", "must be a whole number from 0 to 65,536"),
+        ("--chunk=-1", "must be a whole number"),
+        ("--chunk=2.5", "must be a whole number"),
+        ("--looks=nan", "must be a whole number from 2 to 9"),
+        ("--precision=nan", r"must be a number from 0\.001 to 1"),
+        ("--processes=99999999", "must be a whole number from 1 to 65,536"),
+        ("--only=both", "only"),
+        ("--plan=perhaps", "plan"),
+        ("--workdir=", "--workdir is empty"),
+        ("--steps=100", r"unknown option '--steps'; .* --config\.steps\.train"),
+        ("--seed=3", r"unknown option '--seed'"),
+        ("--chunks=3", r"Nearest: --chunk"),
+        ("--config.steps.train", r"write --config\.steps\.train=VALUE"),
+        ("--config.model.layers=100000", None),
+    ],
+)
+def test_an_option_that_is_wrong_is_one_sentence(argument, message):
+    arguments = ["run.py", "--config=tests/tiny_study.py", argument]
+    if message is None:  # the schema says so, once sweep() has run
+        assert parse(arguments).config.model.layers == 100_000
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        parse(arguments)
+    assert "\n" not in str(caught.value)
+    assert argument.strip("-").partition("=")[0].split(".")[0] in str(caught.value)
+
+
+def test_overrides_reach_the_config_and_the_last_one_counts():
+    options = parse(
+        ["run.py", "--config.steps.train=60", "--config=tests/tiny_study.py", "--config.steps.train=70", "--chunk=3"]
+    )
+    assert (options.config.steps.train, options.chunk) == (70, 3)
+    assert options.config.is_locked
+    assert parse(["run.py", "--config=tests/tiny_study.py"]).chunk == 0  # nothing stays of an earlier command line
+
+
+@pytest.mark.parametrize("coordinator", ["host0", "host0:", ":12", "host 0:12", "host0:123456"])
+def test_a_coordinator_is_a_host_and_a_port(coordinator):
+    with pytest.raises(UserError, match="HOST:PORT"):
+        parse(["run.py", "--config=tests/tiny_study.py", "--distributed", f"--coordinator={coordinator}"])
