@@ -73,7 +73,7 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
 
     device_grid.use_every_core()
     xla_cache.keep()
-    from analysis.design import interim
+    from analysis.design import interim, undecidable
     from analysis.report.console import show_plan
     from analysis.verdicts.refinement import LOOKS
     from lab.engine import Programs, make_plan
@@ -99,6 +99,8 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
     with workdir.locked():
         known = (session.root / "study.json").exists()
         session.keep_notes([*plan.study.notes, *workdir.claim()])
+        for note in undecidable(plan.study, session.root):
+            session.note(note)
         if options.refine:
             interim.plan_looks(session.root, plan.study, options.looks or LOOKS, asked_late=known)
         checkpoint.sweep_up(session.root)

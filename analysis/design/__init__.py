@@ -1,5 +1,6 @@
 """What a study is judged by: its controls, its interim looks, the values of tuned knobs."""
 
 from analysis.design.controls import cells_in, follows, in_stratum, matched_controls, neutral_value, strata
+from analysis.design.outlook import undecidable
 
-__all__ = ["cells_in", "follows", "in_stratum", "matched_controls", "neutral_value", "strata"]
+__all__ = ["cells_in", "follows", "in_stratum", "matched_controls", "neutral_value", "strata", "undecidable"]

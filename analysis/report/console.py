@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.design import neutral_value
+from analysis.design import neutral_value, undecidable
 from analysis.diagnosis import Findings
 from analysis.report import repair_section, wording
 from analysis.stats import break_test
@@ -60,7 +60,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
 
 def show_plan(session: Session, plan: Plan, workdir: Workdir, shard: Shard | None) -> int:
     """Print the plan of a study, or of a part of it, and what would be noted or refused. Returns exit status 0."""
-    notes = [*plan.study.notes]
+    notes = [*plan.study.notes, *undecidable(plan.study, workdir.path)]
     try:
         notes += workdir.check()
     except UserError as error:  # a plan trains nothing: show it all the same

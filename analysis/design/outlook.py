@@ -1,0 +1,88 @@
+"""What a study can't conclude, whatever comes out: said before it trains, next to the plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.design.controls import cells_in, strata
+from analysis.stats.break_test import MIN_SETTINGS, least_seeds
+from lab.study.spec import Study
+
+
+def undecidable(study: Study, root: Path) -> list[str]:
+    """Sentences on what the study's design leaves open; none where every claim can be decided.
+
+    Args:
+      study: as it would be trained.
+      root: its work directory, whose verdicts are read where it was judged before.
+    """
+    return [*_too_few(study), *_nothing_compared(study), *_untrained(study), *_at_ceiling(study, root)]
+
+
+def _too_few(study: Study) -> Iterator[str]:
+    knob, least = study.claim.knob, least_seeds(study.claim.alpha)["bounds"]
+    places = [[study.cells[index] for index in cells_in(study, stratum)] for stratum in strata(study)]
+    settings = min(len({cell[knob] for cell in cells}) for cells in places)
+    seeds = min(len({cell["seed"] for cell in cells}) for cells in places)
+    if settings < MIN_SETTINGS:
+        yield (
+            f"{settings} {'settings' if settings > 1 else 'setting'} of {knob} can show no break, so that claims stay"
+            f" `underpowered`: {MIN_SETTINGS} are the least; add values to its axis."
+        )
+    if seeds < least:
+        yield (
+            f"{seeds} {'seeds' if seeds > 1 else 'seed'} can never reject at alpha={study.claim.alpha:g}, so that"
+            f" claims and bounds stay `underpowered`: {least} are the least; add seeds."
+        )
+
+
+def _nothing_compared(study: Study) -> Iterator[str]:
+    seeds = {cell["seed"] for cell in study.cells}
+    for axis in (axis for axis in study.axes if axis.knob != "seed"):
+        pairs = {(cell["seed"], cell[axis.knob]) for cell in study.cells}
+        values = {value for _, value in pairs}
+        if len(values) == 1 and axis.stage is None:  # with a stage it says from where on the knob has its value
+            yield (
+                f"The axis {axis.knob} has one value, {values.pop()!r}, so that nothing is compared along it; set"
+                f" config.knobs.{axis.knob} in its place, or add values."
+            )
+        elif len(values) > 1 and len(pairs) == len(seeds):
+            yield (
+                f"{axis.knob} and the seed change together: no seed has two values of it, and settings are compared"
+                " within seeds; make sweep() a product of the two axes."
+            )
+
+
+def _untrained(study: Study) -> Iterator[str]:
+    claimed = {label for label, _ in study.claim.abilities}
+    for use in study.tasks:
+        if use.label in claimed and not any(use.examples):
+            yield f"No stage trains {use.label}, whose abilities are claimed; raise config.tasks.{use.label}.examples."
+
+
+def _at_ceiling(study: Study, root: Path) -> Iterator[str]:
+    """Of the abilities judged here before: those whose neutral cells leave less room above them than delta."""
+    claimed = {f"{label}/{split}" for label, split in study.claim.abilities}
+    found: dict[str, float] = {}
+    for one in _judged(root):
+        neutral, delta = one.get("neutral_ability"), one.get("delta")
+        known = isinstance(neutral, (int, float)) and isinstance(delta, (int, float))
+        if known and one.get("ability") in claimed and 1 - neutral < delta:
+            found[one["ability"]] = max(neutral, found.get(one["ability"], 0.0))
+    for ability, neutral in found.items():
+        yield (
+            f"{ability} was {neutral:.3f} at the neutral setting when this study was last judged: at its ceiling it"
+            " can't rise by delta, so that no gain can show in it; make the task harder."
+        )
+
+
+def _judged(root: Path) -> Sequence[Mapping[str, Any]]:
+    """The claims of an earlier run's verdicts.json; none where it has none that can be read."""
+    try:
+        claims = json.loads((root / "verdicts.json").read_text(encoding="utf-8"))["claims"]
+        return [one for one in claims if isinstance(one, dict)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
