@@ -126,7 +126,10 @@ class Plan:
         return max(parameters(spec) for spec in {group.program.spec for group in self.program_groups})
 
     def memory_bytes(self) -> int:
-        """Estimated peak of a device: its cells' states and gradients, and activations of the cells run together."""
+        """Estimated peak of a device: its cells' states and gradients, and activations of the cells run together.
+
+        Activations are those of a step, of an evaluation or of the probes, whichever are most.
+        """
         return max(self.memory_of(spec) for spec in {group.program.spec for group in self.program_groups})
 
     def memory_of(self, spec: model.ModelSpec) -> int:
@@ -138,7 +141,16 @@ class Plan:
         neurons = spec.mlp_width * max(spec.experts, 1)
         passes = spec.turns * (spec.thoughts + 1)
         per_token = spec.layers * passes * (12 * spec.width + 3 * neurons + 2 * spec.heads * length)
-        return state + 4 * tokens * per_token * self.layout.width
+        trained = tokens * per_token
+        return state + 4 * self.layout.width * max(trained, self._probed(spec, length, neurons))
+
+    def _probed(self, spec: model.ModelSpec, length: int, neurons: int) -> int:
+        """Numbers held while one cell's latents are read: a pass over a task's probe inputs, states, distances."""
+        study = self.study
+        count = study.probe_examples
+        a_pass = count * length * ((spec.layers + 1) * spec.width + neurons + spec.heads * length)
+        places = len(study.probe_layers) * sum(len(use.task.read_names) for use in study.tasks)
+        return a_pass + count * (places * spec.width + count)
 
     def within(self, budget: int) -> Plan:
         """The plan with the chunk halved until its estimated memory fits into that of a device; else unchanged.
@@ -154,8 +166,8 @@ class Plan:
             if plan.layout.chunk == 1:
                 raise UserError(
                     f"one cell takes about {needed / 2**20:,.0f} MiB and a device has {budget / 2**20:,.0f} for cells;"
-                    " make config.model, the tasks' examples or config.evaluation.examples smaller, or pass --chunk=1"
-                    " to try it all the same."
+                    " make config.model, the tasks' examples, config.evaluation.examples or config.probe.examples"
+                    " smaller, or pass --chunk=1 to try it all the same."
                 )
             plan = replace(plan, layout=halved(plan.layout))
         return plan
