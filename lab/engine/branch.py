@@ -20,6 +20,7 @@ from typing import Any
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import StageSetup
+from lab.study.fields import STEPS_MOST
 from lab.study.spec import THEN, WEIGHTS, Stage, Study
 from lab.training.step import Schedule
 
@@ -42,6 +43,11 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
     """
     if steps < 1 or steps % study.call_steps:
         raise UserError(f"--repair_steps={steps} must be a multiple of config.call_steps={study.call_steps}.")
+    if study.stages[-1].end + steps > STEPS_MOST:
+        own = study.stages[-1].end
+        raise UserError(
+            f"--repair_steps={steps} must be at most {STEPS_MOST - own:,}, after {own:,} steps of the study."
+        )
     if STAGE in {stage.name for stage in study.stages}:
         raise UserError(f"config.stages: '{STAGE}' is the name of the stage that --repair adds; rename yours.")
     end = study.stages[-1].end

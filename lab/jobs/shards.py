@@ -67,11 +67,12 @@ def split(plan: Plan, count: int) -> list[frozenset[str]]:
             root = node.key if node.parent is None else root_of[node.parent]
             root_of[node.key] = root
             cost[root] = cost.get(root, 0) + plan.steps(group)
-    loads, shard_of = [0] * count, {}
+    loads, shard_of = [0] * min(count, len(cost)), {}  # no tree goes to a shard behind as many as there are trees
     for root in sorted(cost, key=lambda key: -cost[key]):
-        shard_of[root] = min(range(count), key=loads.__getitem__)
+        shard_of[root] = min(range(len(loads)), key=loads.__getitem__)
         loads[shard_of[root]] += cost[root]
-    return [frozenset(key for key, root in root_of.items() if shard_of[root] == part) for part in range(count)]
+    filled = [frozenset(k for k, root in root_of.items() if shard_of[root] == part) for part in range(len(loads))]
+    return filled + [frozenset()] * (count - len(filled))
 
 
 def part(plan: Plan, shard: Shard) -> Plan:
