@@ -36,6 +36,7 @@ from lab.jobs.workdir import read_study
 from lab.mechanisms.knobs import KNOBS, active_knobs
 from lab.storage import DamagedCheckpoint, Store, read_store
 from lab.study.spec import Study
+from lab.values import exact, meant, plain
 
 Where = Mapping[str, Any] | int | None
 """Which cells: {knob: value, or several values}, one index, or None for all."""
@@ -285,13 +286,21 @@ class OpenStudy:
     def _values(self, knob: str, value: Any) -> tuple[Any, ...]:
         if knob not in KNOBS:
             raise UserError(f"unknown knob '{knob}'. {nearest(str(knob), self.cells[0])}")
-        several = isinstance(value, (list, tuple, set, frozenset, range, np.ndarray))
+        several = isinstance(value, (list, tuple, set, frozenset, range)) or getattr(value, "ndim", 0) > 0
         values = tuple(value) if several else (value,)
         known = sorted({cell[knob] for cell in self.study.cells})
-        for one in values:
-            if one not in known:
-                raise UserError(f"no cell has {knob}={one!r}; there are {', '.join(map(str, known))}.")
-        return values
+        return tuple(self._value(knob, one, known) for one in values)
+
+    def _value(self, knob: str, value: Any, known: list[Any]) -> Any:
+        """The value of the cells that is meant: equal, or the one that it is a rounding of, as tables print it."""
+        value = plain(value)
+        if value in known:
+            return value
+        numbers = isinstance(value, (int, float)) and not any(isinstance(one, str) for one in known)
+        found = meant(exact(value), known) if numbers else []
+        if len(found) != 1:
+            raise UserError(f"no cell has {knob}={value!r}; there are {', '.join(map(str, known))}.")
+        return found[0]
 
     def place(self, label: str | None, layer: int | None, read: str | None) -> measure.ProbeSite:
         """Where hidden states are read; what is None as in `hidden`.

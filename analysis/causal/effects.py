@@ -19,6 +19,7 @@ from analysis.plots import Picture, panels, style, styled
 from analysis.results import Curve, Results, curve
 from analysis.stats import sign_flip_p, summaries, without_rounding
 from lab.study.spec import Study
+from lab.values import rounded
 
 Bases = dict[int, dict[str, dict[str, float]]]  # cell -> basis -> metric -> reading
 
@@ -85,12 +86,12 @@ def _settings(study: Study, effects: EditEffects, stratum: dict[str, Any]) -> li
     follows_KxE = columns("swap/{}/follows", ("factor", "random", "whole"))
     harm, lead = effects.harm(study, stratum), effects.lead(study, stratum)
     middle_K, (low_K, high_K) = summaries.iqm(harm.values_SxK), summaries.interval(harm.values_SxK)
-    harm_p, lead_p = paired_p(harm), paired_p(lead)
+    harm_p, lead_p, names = paired_p(harm), paired_p(lead), rounded(harm.knob_K, 4)
     return [
-        f"{setting:12.4g} |  {_numbers(exact_KxE[k])} |  {_numbers(probe_KxE[k])} |"
+        f"{setting:>12s} |  {_numbers(exact_KxE[k])} |  {_numbers(probe_KxE[k])} |"
         f" {_numbers([middle_K[k]])} ({_numbers([low_K[k]])} to {_numbers([high_K[k]])}) {harm_p[k]:9.3f} |"
         f" {_numbers(follows_KxE[k])} {lead_p[k]:6.3f}"
-        for k, setting in enumerate(harm.knob_K)
+        for k, setting in enumerate(names)
     ]
 
 

@@ -25,6 +25,7 @@ from analysis.plots import BLACK, GREY, Picture, panels, style, styled
 from analysis.report import wording
 from lab.errors import Parser, UserError, command
 from lab.storage import write_atomically
+from lab.values import digits_apart, exact, significant
 
 COLUMNS = ("study", "knob", "ability", "at neutral", "free until", "harmful from", "verdicts", "labels")
 
@@ -39,7 +40,7 @@ def texts(row: Row) -> tuple[str, ...]:
     labels = "unknown" if row.labels is None else ", ".join(row.labels) or "—"
     return (
         row.study,
-        f"{row.axis.knob}, {row.axis.neutral:.3g} to {row.far:.3g}",
+        _span(row),
         f"{row.ability}{stratum}",
         wording.number(row.neutral, ".3f"),
         row.unlearned or free,
@@ -49,8 +50,18 @@ def texts(row: Row) -> tuple[str, ...]:
     )
 
 
+def _span(row: Row) -> str:
+    """'prune.sparsity, 0 to 0.9'."""
+    return f"{row.axis.knob}, {_short(row, row.axis.neutral)} to {_short(row, row.far)}"
+
+
 def _placed(row: Row, value: float) -> str:
-    return f"{value:.3g} ({row.share(value):.0%})"
+    return f"{_short(row, value)} ({row.share(value):.0%})"
+
+
+def _short(row: Row, value: float) -> str:
+    """A knob value in as many digits as tell the study's settings apart."""
+    return significant(value, digits_apart(row.axis.value_K))
 
 
 def _verdicts(row: Row) -> list[str]:
@@ -58,7 +69,7 @@ def _verdicts(row: Row) -> list[str]:
     groups: dict[str, list[str]] = {}
     for gain in row.gains:
         at = "" if gain.break_at is None else f" at {_placed(row, gain.break_at)}"
-        interval = "" if gain.interval is None else f" [{gain.interval[0]:.3g}, {gain.interval[1]:.3g}]"
+        interval = "" if gain.interval is None else f" [{', '.join(_short(row, end) for end in gain.interval)}]"
         verdict = f"{wording.MARKS[gain.kind][1]} {gain.kind}{at}{interval}"
         groups.setdefault(verdict, []).append(f"{gain.metric} {'↑' if gain.sign > 0 else '↓'}")
     return [f"{verdict}: {', '.join(metrics)}" for verdict, metrics in groups.items()]
@@ -116,10 +127,10 @@ def to_csv(rows: Sequence[Row]) -> str:
     """A line for each row and gain; empty where there is nothing."""
     lines = []
     for row in rows:
-        head = [row.study, row.axis.knob, row.axis.neutral, row.far, int(row.axis.even), row.ability]
+        head = [row.study, row.axis.knob, exact(row.axis.neutral), exact(row.far), int(row.axis.even), row.ability]
         head += [wording.settings_text(row.stratum), row.unlearned or "yes", row.neutral, row.trivial, row.delta]
         for bound in (row.free_until, row.harmful_from):
-            head += [bound, None if bound is None else row.share(bound)]
+            head += [None, None] if bound is None else [exact(bound), row.share(bound)]
         labels = "" if row.labels is None else "; ".join(row.labels)
         for gain in row.gains:
             low, high = gain.interval or (None, None)
@@ -141,8 +152,7 @@ def figure(rows: Sequence[Row]) -> Picture:
     for index, row in enumerate(rows):
         _bar(ax, at[index], row)
         if index == 0 or rows[index - 1].study != row.study:
-            words = f"{row.axis.knob}, {row.axis.neutral:.3g} to {row.far:.3g}"
-            words += " (even spacing)" if row.axis.even else ""
+            words = _span(row) + (" (even spacing)" if row.axis.even else "")
             name = ax.text(0.0, at[index] - 1.0, row.study, fontweight="bold", va="center")
             ax.annotate(words, (1, 0.5), xycoords=name, xytext=(8, 0), textcoords="offset points", va="center",
                         color=GREY, fontsize=8)  # fmt: skip

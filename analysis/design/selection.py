@@ -21,6 +21,7 @@ from lab.engine import Plan, make_plan
 from lab.engine.evaluate import TUNING
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
+from lab.values import exact
 
 Values = dict[str, Any]
 
@@ -137,7 +138,7 @@ def to_csv(tuning: Tuning, knob: str) -> str:
     rows = [
         [
             *(one.stratum[name] for name in others),
-            f"{one.setting:g}",
+            exact(one.setting),
             *(values[name] for name in tuning.knobs),
             score,
             lost,
@@ -173,8 +174,8 @@ def sentences(tuning: Tuning | None, knob: str) -> Iterator[str]:
     for name in tuning.knobs:
         chosen = {one.values[name] for one in tuning.choices}
         tried = list(dict.fromkeys(values[name] for one in tuning.choices for values, _, _ in one.scores))
-        values = ", ".join(_text(value) for value in tried)
-        same = f"the same at every setting: {_text(next(iter(chosen)))}" if len(chosen) == 1 else "see tuning.csv"
+        values = ", ".join(map(exact, tried))
+        same = f"the same at every setting: {exact(next(iter(chosen)))}" if len(chosen) == 1 else "see tuning.csv"
         yield (
             f"{name} was retuned at every value of {knob}, from {values}, by the log-probability of answers to examples"
             f" of their own ({len(tuning.choices)} choices; {same}). All seeds of a setting share the choice, which was"
@@ -182,12 +183,8 @@ def sentences(tuning: Tuning | None, knob: str) -> Iterator[str]:
         )
         edge = [one.setting for one in tuning.choices if name in one.edge]
         if edge:
-            places = ", ".join(f"{value:g}" for value in sorted({*edge}))
+            places = ", ".join(exact(value) for value in sorted({*edge}))
             yield (
                 f"At {knob} = {places} the chosen {name} is the smallest or largest one tried: a better one may lie"
                 " beyond it. Add values there before such a setting is called harmful."
             )
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

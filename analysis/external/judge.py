@@ -27,6 +27,7 @@ from analysis.stats import break_test
 from analysis.verdicts import claims
 from lab.errors import Parser, UserError, command
 from lab.storage import write_atomically
+from lab.values import digits_apart, significant
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Arrays:
         }
         knob = {"neutral": self.neutral, "values": self.ability.knob_K}
         record = {"schema": verdicts_json.SCHEMA, "knob": knob, "seeds": self.ability.seed_S}
-        return verdicts_json.plain({**record, "claims": gains, "bounds": bounds})
+        return verdicts_json.plain({**record, "claims": gains, "bounds": bounds}, self.ability.knob_K.tolist())
 
 
 def judge_arrays(arrays: Mapping[str, Any]) -> Arrays:
@@ -148,8 +149,9 @@ def text(judged: Arrays) -> str:
         return "\n".join([*lines, "The neutral cells are not shown to beat the trivial baseline: no bounds."])
     neutral_only = judged.free_until == judged.neutral
     until = judged.free_until
-    free = "cannot be tested" if until is None else f"{until:.3g}{' (neutral only)' * neutral_only}"
-    harmful = "nowhere" if judged.harmful_from is None else f"{judged.harmful_from:.3g}"
+    digits = digits_apart(judged.ability.knob_K)
+    free = "cannot be tested" if until is None else f"{significant(until, digits)}{' (neutral only)' * neutral_only}"
+    harmful = "nowhere" if judged.harmful_from is None else significant(judged.harmful_from, digits)
     return "\n".join([*lines, f"shown free until: {free}; shown harmful from: {harmful}; δ {judged.delta:.3g}"])
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from analysis.metrics import METRICS, measure
 from lab.engine.device_grid import lapack_on_one_thread
 from lab.errors import UserError, nearest
+from lab.values import exact
 
 REQUIRED = ("knob_K", "neutral", "ability_SxK", "trivial")
 OPTIONAL = ("seed_S", "alpha", "delta", "hidden_SxKxNxD", "labels_SxKxN", "control_labels_SxKxN")
@@ -71,7 +72,7 @@ def check(arrays: Mapping[str, Any]) -> Given:
     by_seed, by_knob = np.argsort(seed_S), np.argsort(knob_K)
     neutral = _number(arrays, "neutral")
     if neutral not in (knob_K[0], knob_K[-1]):
-        raise UserError(f"neutral={neutral:g} must be the first or the last of knob_K, {_short(knob_K)}.")
+        raise UserError(f"neutral={exact(neutral)} must be the first or the last of knob_K, {_short(knob_K)}.")
     signs = {name.removesuffix(SIGN): _sign(arrays, name) for name in arrays if name.endswith(SIGN)}
 
     def ordered(values: np.ndarray) -> np.ndarray:
@@ -237,4 +238,4 @@ def _check_gains(signs: dict[str, int], ready: dict[str, np.ndarray], hidden: bo
 
 
 def _short(values: np.ndarray) -> str:
-    return f"[{', '.join(f'{v:g}' for v in values[:12])}{', …' if len(values) > 12 else ''}]"
+    return f"[{', '.join(exact(v) for v in values[:12])}{', …' if len(values) > 12 else ''}]"

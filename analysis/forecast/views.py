@@ -28,6 +28,7 @@ from analysis.forecast.predictors import (
 from analysis.plots import BAND_TINT, BLACK, BLUE, GREY, VERMILLION, Picture, panels, style, styled
 from analysis.report import wording
 from lab.storage import write_atomically
+from lab.values import exact, rounded
 
 SHOWN = (NOW, "abilities", "latents", "both")  # predictors that look at something early
 # A colour and a marker a mechanism (Okabe & Ito's), started again with the next marker after the last colour.
@@ -142,9 +143,10 @@ def warning_table(
 
 
 def _setting(case: ForecastCase, u: float, harmful: bool) -> str:
+    names = rounded(case.knob_K)
     if not harmful:
-        return f"nowhere up to {case.knob_K[-1]:.3g}"
-    return f"{case.knob_K[int(np.argmin(np.abs(case.u_K - u)))]:.3g} ({u:.0%})"
+        return f"nowhere up to {names[-1]}"
+    return f"{names[int(np.argmin(np.abs(case.u_K - u)))]} ({u:.0%})"
 
 
 SETTING_COLUMNS = (
@@ -170,7 +172,7 @@ def to_csv(cases: Sequence[ForecastCase], predictions: Predictions) -> str:
         for k in range(len(case.u_K)):
             seen = [case.readings[name][k] if name in case.readings else None for name in readings]
             lost = [case.lost_K[k], *(one[index].lost_K[k] for one in predictions.values())]
-            numbers = [case.step, case.share, case.neutral_now, case.knob_K[k], case.u_K[k], *seen, *lost]
+            numbers = [case.step, case.share, case.neutral_now, exact(case.knob_K[k]), case.u_K[k], *seen, *lost]
             rows.append([*where, *numbers, case.broke, *breaks])
     frame = pd.DataFrame(rows, columns=columns).replace([np.inf, -np.inf], np.nan)
     return frame.to_csv(index=False, lineterminator="\n", float_format="%.7g")

@@ -6,7 +6,7 @@ units (a knob's values, training steps), also where an axis spaces them evenly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from analysis.plots.style import BLACK, STYLE, WIDTH, KnobAxis
 from analysis.results import Curve
 from analysis.stats import summaries
+from lab.values import exact
 
 
 class Point(NamedTuple):
@@ -54,11 +55,18 @@ class Picture:
         """Axes of the figure whose drawing is written down under `name`."""
         return Panel(ax, name, self.points)
 
-    def to_csv(self) -> str:
-        """A row for each point in drawing order, numbers to seven digits; an empty field where none is finite."""
+    def to_csv(self, settings: Collection[float] = ()) -> str:
+        """A row for each point in drawing order; an empty field where a number is missing or not finite.
+
+        Args:
+          settings: numbers that are written exactly; all others to seven digits.
+        """
         frame = pd.DataFrame(self.points, columns=list(Point._fields))
         numbers = frame.columns[2:]
         frame[numbers] = frame[numbers].astype(float).replace([np.inf, -np.inf], np.nan)
+        inexact = [value for value in settings if float(f"{value:.7g}") != value]
+        for name in numbers if inexact else ():
+            frame[name] = [exact(v) if v in inexact else "" if np.isnan(v) else f"{v:.7g}" for v in frame[name]]
         return frame.to_csv(index=False, lineterminator="\n", float_format="%.7g")
 
 

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from lab.values import rounded
+
 # Okabe & Ito's colours, distinct with any colour vision; every use also has a hatch, a label or a line style.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#6b6b6b", "#1a1a1a"
 FREE_TINT, HARM_TINT, BAND_TINT = "#cfe6f5", "#fbdcc8", "#e4e4e4"
@@ -105,7 +107,7 @@ class KnobAxis:
         ax.set_xlim(*self.limits)
         ax.set_xticks(self.at_K)
         every = max(1, -(-len(self.value_K) // 6))
-        ax.set_xticklabels([f"{v:.3g}" if k % every == 0 else "" for k, v in enumerate(self.value_K)])
+        ax.set_xticklabels([text if k % every == 0 else "" for k, text in enumerate(rounded(self.value_K))])
         if label:
             ax.set_xlabel(f"{self.knob}{' (even spacing)' if self.even else ''}")
 

@@ -18,6 +18,7 @@ from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.process import share_of
 from lab.study.spec import WEIGHTS, Study
+from lab.values import exact
 from tasks.base import movable
 
 Settings = Mapping[str, Any]
@@ -44,7 +45,7 @@ class Arm:
     def words(self, study: Study, steps: int) -> str:
         """What it does to a study, in words."""
         weights = self.knobs(study, study.stages[-1].end, steps).get(WEIGHTS)
-        neutral = f"{neutral_value(study):g}"
+        neutral = exact(neutral_value(study))
         return self.about.format(knob=study.claim.knob, neutral=neutral, steps=steps, weights=weights)
 
 

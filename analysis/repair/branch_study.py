@@ -25,6 +25,7 @@ from lab.engine.branch import branch
 from lab.errors import UserError, nearest
 from lab.storage import Store, checkpoint, open_store
 from lab.study.spec import Study
+from lab.values import exact
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session
@@ -58,7 +59,7 @@ class RepairPlan:
 
     def summary(self) -> str:
         """What is about to be trained, in a line."""
-        lost = ", ".join(f"{bound.label}/{bound.split} at {bound.harmful_from:g}" for bound in self.targets)
+        lost = ", ".join(f"{bound.label}/{bound.split} at {exact(bound.harmful_from)}" for bound in self.targets)
         return f"repairing {lost}: {', '.join(self.arms)}; {self.steps} steps each"
 
 

@@ -17,6 +17,7 @@ from lab.engine import Plan, flops
 from lab.errors import UserError
 from lab.jobs import shards
 from lab.storage import Store, open_store
+from lab.values import exact
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session
@@ -119,7 +120,7 @@ def verdict_table(findings: Findings) -> Table:
             f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
             one.verdict.kind,
             _free(bound.free_until if bound.learned else None, neutral),
-            _number(bound.harmful_from if bound.learned else None, "g"),
+            "—" if bound.harmful_from is None or not bound.learned else exact(bound.harmful_from),
             located,
             "—" if one.verdict.kind == "underpowered" else _number(one.verdict.deciding_p, ".3f"),
         )
@@ -140,7 +141,7 @@ def repair_table(findings: Findings) -> Table:
 def _free(value: float | None, neutral: float) -> str:
     if value is None:
         return "—"
-    return f"{value:g}" if value != neutral else f"{value:g} (neutral only)"
+    return exact(value) if value != neutral else f"{exact(value)} (neutral only)"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -10,6 +10,7 @@ from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Picture
 from analysis.report import figures, heatmaps, matched_compute, repair_section, training_figures, wording
 from analysis.report.projections import Embedding
+from lab.values import exact, file_name
 
 # name -> (title, caption); {knob} and {layer} are filled in. Every stratum has these.
 FIGURES = {
@@ -91,12 +92,12 @@ def shown(findings: Findings, embeddings: Sequence[Embedding] = ()) -> Iterator[
         title, caption = (text.format(**facts) for text in PHASES)
         yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))
     for index, stratum in enumerate(findings.strata):
-        where = "".join(f"-{knob}={value}" for knob, value in stratum.items())
+        where = "".join(f"-{knob}={exact(value)}" for knob, value in stratum.items())
         states = [one for one in embeddings if one.stratum == stratum]
         more = facts | {"seed": states[0].seed, "points": heatmaps.POINTS} if states else facts
         for name, texts, picture in _of_stratum(findings.in_stratum(stratum), states):
             title, caption = (text.format(**more) for text in texts)
-            yield Shown(name, index, f"{name}{where}", title, caption, picture)
+            yield Shown(name, index, file_name(f"{name}{where}"), title, caption, picture)
 
 
 def _of_stratum(findings: Findings, states: Sequence[Embedding]) -> Iterator[tuple[str, tuple[str, str], Picture]]:

@@ -34,6 +34,7 @@ from analysis.results import Curve, curve
 from analysis.stats import summaries
 from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
+from lab.values import exact, rounded
 from tasks.base import trivial
 
 COLUMNS = 4  # panels side by side
@@ -262,14 +263,14 @@ def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, knob: str) -
 
 def setting_series(knob: str, value: float) -> str:
     """The series of one setting."""
-    return f"{knob} = {value:g}"
+    return f"{knob} = {exact(value)}"
 
 
 def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: np.ndarray, note: str) -> None:
     """A legend of the settings' colours."""
     handles: list[Any] = [
-        Line2D([], [], color=colour, marker="o", markersize=5, linestyle="-", label=f"{value:.3g}")
-        for value, colour in zip(one.ability.knob_K, colours, strict=True)
+        Line2D([], [], color=colour, marker="o", markersize=5, linestyle="-", label=label)
+        for label, colour in zip(rounded(one.ability.knob_K), colours, strict=True)
     ]
     title = f"{study.claim.knob} ({note})"
     picture.figure.legend(

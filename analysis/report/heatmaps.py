@@ -20,6 +20,7 @@ from analysis.report.projections import Embedding, View
 from analysis.stats import summaries
 from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
+from lab.values import exact, rounded
 
 POINTS = 256  # inputs drawn a panel: the first ones, which are as random as any
 COLOURED = 8  # classes with a colour and a marker of their own
@@ -90,7 +91,7 @@ def _class_handles(labels_N: np.ndarray, coloured: list[int]) -> list[Line2D]:
 def _embedding_panel(panel: Panel, one: Embedding, view: View, coloured: list[int], limit: float) -> None:
     ax, labels_N = panel.ax, one.labels_N[:POINTS]
     points_Nx2, neutral = view.plane.points_Nx2[:POINTS], one.views[0].plane.spread
-    ax.set_title(f"{one.label}: {view.value:g}\n{view.role}")
+    ax.set_title(f"{one.label}: {exact(view.value)}\n{view.role}")
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
     if not np.isfinite(points_Nx2).all():
         ax.text(0, 0, "no spread" if np.isfinite(view.plane.spread) else "diverged", ha="center", color=GREY)
@@ -168,7 +169,7 @@ def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], claims: list[
     ax.set_yticks(range(len(bounds)), [_row_name(study, bound) for bound in bounds])
     for tick, bound in zip(ax.get_yticklabels(), bounds, strict=True):
         tick.set_color(BLACK if bound.learned else GREY)
-    ax.set_xticks(range(len(knob_K)), [f"{value:.3g}" for value in knob_K])
+    ax.set_xticks(range(len(knob_K)), rounded(knob_K))
     ax.set_xlabel(knob)
     ax.set_title(panel.name)
     ax.tick_params(length=0)
@@ -178,8 +179,8 @@ def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], claims: list[
 
 def _row_name(study: Study, bound: Bounds) -> str:
     """A row's settings, and the reason where nothing is shown in it."""
-    values = (value if isinstance(value, str) else f"{value:g}" for value in bound.stratum.values())
-    return ", ".join(values) + ("" if bound.learned else f"\n({wording.learned(study, bound)})")
+    values = ", ".join(map(exact, bound.stratum.values()))
+    return values + ("" if bound.learned else f"\n({wording.learned(study, bound)})")
 
 
 def _print_values(ax: Axes, value_RxK: np.ndarray) -> None:

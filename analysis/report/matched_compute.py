@@ -180,7 +180,7 @@ def table(findings: Findings) -> dict[str, Any]:
     one, study = matched(findings), findings.study
     if one is None:
         return {}
-    words = wording.phrase(study.claim.knob)
+    words = wording.phrase(study)
     cheapest = float(one.knob_K[int(np.nanargmin(one.total_K))])
     intro = (
         f"The budget is {flops_text(one.budget)} FLOPs of training, the most that every cell has spent"
@@ -202,7 +202,7 @@ def flops_text(value: float) -> str:
 
 
 def _lines(study: Study, one: Matched, pair: Pair) -> Iterator[dict[str, str]]:
-    neutral, words = neutral_value(study), wording.phrase(study.claim.knob)
+    neutral, words = neutral_value(study), wording.phrase(study)
     shown = {}
     for name, values in (("steps", pair.at_steps), ("compute", pair.at_compute)):
         apart_SxK = differences(values, neutral)
@@ -221,7 +221,7 @@ def _lines(study: Study, one: Matched, pair: Pair) -> Iterator[dict[str, str]]:
 
 def _sentences(study: Study, pair: Pair) -> Iterator[str]:
     """Where each setting stands compared with neutral, settings that stand alike in one sentence."""
-    neutral, words = neutral_value(study), wording.phrase(study.claim.knob)
+    neutral, words = neutral_value(study), wording.phrase(study)
     steps, compute = (signs(differences(values, neutral)) for values in (pair.at_steps, pair.at_compute))
     groups: dict[str, list[str]] = {}
     for value, by_steps, by_compute in zip(pair.at_steps.knob_K, steps, compute, strict=True):

@@ -52,7 +52,7 @@ def section(findings: Findings) -> dict[str, Any]:
 
 def rows(findings: Findings) -> Iterator[dict[str, str]]:
     """A row for each ability and arm; of all strata together, each ability with its stratum."""
-    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study.claim.knob)
+    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study)
     for one in findings.repairs:
         low, high = one.interval
         kind = one.kind(alpha)
@@ -78,7 +78,7 @@ def _by_ability(findings: Findings) -> dict[str, list[Outcome]]:
 
 def sentences(findings: Findings) -> Iterator[tuple[str, str]]:
     """(ability, what was lost and what each arm recovered of it)."""
-    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study.claim.knob)
+    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study)
     for ability, mine in _by_ability(findings).items():
         first = mine[0]
         lost = float(np.mean(first.neutral_before) - np.mean(first.before))
@@ -92,7 +92,7 @@ def sentences(findings: Findings) -> Iterator[tuple[str, str]]:
 
 def second_routes(findings: Findings) -> Iterator[tuple[str, str]]:
     """(ability, its response where an arm moved a claimed metric as claimed while the knob stood still)."""
-    words, alpha = wording.phrase(findings.study.claim.knob), findings.study.claim.alpha
+    words, alpha = wording.phrase(findings.study), findings.study.claim.alpha
     for one in findings.repairs:
         for route in recovery_record.routes(one, alpha):
             yield (
@@ -127,7 +127,7 @@ def _arm(one: Outcome, alpha: float) -> str:
 @styled
 def figure(findings: Findings) -> Picture:
     """Where every arm ends, a panel for each ability of a stratum."""
-    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study.claim.knob)
+    alpha, words = findings.study.claim.alpha, wording.phrase(findings.study)
     abilities = _by_ability(findings)
     arms = list(dict.fromkeys(one.arm for one in findings.repairs))
     drawn, axes = panels(1, len(abilities), 0.32 * len(arms) + 0.75, sharey=True)

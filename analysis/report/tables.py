@@ -16,6 +16,7 @@ from analysis.stats import summaries
 from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan
 from lab.study.spec import Study, TaskUse, active_knobs
+from lab.values import exact
 from tasks.base import trivial
 
 
@@ -37,11 +38,11 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     grid = " × ".join(f"{len(axis.values)} values of {axis.knob}" for axis in study.axes if not axis.tuned)
     tuned = f", each at the best {wording.listed(list(study.tuned))} of those tried" if study.tuned else ""
     claim, rate, on_axis = study.claim, study.base["optimizer.learning_rate"], {a.knob for a in study.axes}
-    fixed = "" if "optimizer.learning_rate" in on_axis else f" {rate:g}"
+    fixed = "" if "optimizer.learning_rate" in on_axis else f" {exact(rate)}"
     optimizer = "optimizer as in the grid" if "optimizer.name" in on_axis else study.base["optimizer.name"]
     used = {name for cell in study.cells for name in active_knobs(cell)} - {*on_axis, *ALWAYS_STATED}
     others = {name: value for name, value in study.base.items() if name in used}
-    everywhere = "".join(f"; {name} {value} in every cell" for name, value in others.items())
+    everywhere = "".join(f"; {name} {exact(value)} in every cell" for name, value in others.items())
     yield (
         "Model",
         f"decoder-only pre-norm transformer, {spec.layers} layers, width {spec.width}, {spec.heads} heads, MLP"
@@ -124,7 +125,7 @@ def verdict_rows(findings: Findings) -> list[dict[str, Any]]:
 
 def _verdict_row(study: Study, one: Judged, primary: Sequence[Bounds]) -> dict[str, Any]:
     """A primary claim; its bounds are the ability's own, which no missing metric makes narrower."""
-    words, verdict = wording.phrase(study.claim.knob), one.verdict
+    words, verdict = wording.phrase(study), one.verdict
     bound = next(b for b in primary if (b.label, b.split) == (one.label, one.split))
     tested = verdict.kind != "underpowered"
     mark, symbol = wording.MARKS[verdict.kind]
@@ -153,7 +154,7 @@ def sentences(findings: Findings) -> list[tuple[str, str]]:
 
 
 def _bounds_texts(study: Study, bound: Bounds) -> dict[str, str]:
-    words = wording.phrase(study.claim.knob)
+    words = wording.phrase(study)
     if not bound.learned:
         return {"free": "—", "harmful": "—"}
     free = "cannot be tested" if bound.free_until is None else words.short(bound.free_until)
@@ -185,7 +186,7 @@ def _bounds_row(study: Study, bound: Bounds) -> dict[str, Any]:
 def latent_rows(findings: Findings) -> Iterator[dict[str, Any]]:
     """Each claimed metric at neutral, at the last setting shown free, and at the far end, with the check at N/2."""
     study, primary = findings.study, findings.primary
-    words, neutral = wording.phrase(study.claim.knob), neutral_value(study)
+    words, neutral = wording.phrase(study), neutral_value(study)
     seen = set()
     for one in findings.claims:
         if (one.label, one.metric) in seen:
@@ -251,7 +252,7 @@ def order_rows(findings: Findings) -> list[dict[str, str]]:
     Stretches with too few checkpoints for any order are one row an ability.
     """
     study = findings.study
-    words, rows = wording.phrase(study.claim.knob), []
+    words, rows = wording.phrase(study), []
     for one in lead_lag.shown(findings.lead_lag, neutral_value(study)):
         few = {each.pattern for each in one.orders} == {lead_lag.TOO_FEW}
         where = "all, before the knob acts" if one.setting is None else words.short(one.setting)

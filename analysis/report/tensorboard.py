@@ -15,6 +15,7 @@ from analysis.report.wording import settings_text
 from analysis.results import Results, curve
 from analysis.stats import summaries
 from lab.study.spec import Study
+from lab.values import exact, file_name
 
 MAX_TAGS = 1000  # the scalars page gets slow beyond
 QUARTILES = (0.25, 0.75)
@@ -72,7 +73,7 @@ def _group(results: Results, stratum: dict[str, Any], reading: _Reading) -> tupl
     iqm_ExK = np.stack([summaries.iqm(c.values_SxK) for c in curves])
     quartiles_Ex2xK = np.stack([summaries.quantiles(c.values_SxK, QUARTILES) for c in curves])
     where = f" [{settings_text(stratum)}]" if stratum else ""
-    name, settings = f"{reading.group}{where}", [f"{results.study.claim.knob}={v:g}" for v in curves[0].knob_K]
+    name, settings = f"{reading.group}{where}", [f"{results.study.claim.knob}={exact(v)}" for v in curves[0].knob_K]
     series, charts, means = [], [], []
     for k, setting in enumerate(settings):
         means.append(f"{name}/{setting} iqm")
@@ -95,11 +96,7 @@ def cells(findings: Findings) -> list[CellRun]:
     runs = []
     for index, cell in enumerate(study.cells):
         knobs = {axis.knob: cell[axis.knob] for axis in study.axes}
-        name = " ".join(f"{knob}={_short(value)}" for knob, value in knobs.items())
+        name = " ".join(f"{knob}={exact(value)}" for knob, value in knobs.items())
         metrics = {tag: float(results.columns[column][index, -1]) for tag, column in columns.items()}
-        runs.append(CellRun(name.replace("/", "_"), knobs, metrics))
+        runs.append(CellRun(file_name(name), knobs, metrics))
     return runs
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

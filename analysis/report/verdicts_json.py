@@ -1,13 +1,14 @@
 """verdicts.json: what the study concluded, for programs to read. Its fields are documented in docs/verdicts.md.
 
-A pure function of the findings: no clock, no versions, floats to seven significant digits, missing numbers null.
+A pure function of the findings: no clock, no versions, readings to seven significant digits, settings exactly, missing
+numbers null.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +27,7 @@ def document(findings: Findings) -> dict[str, Any]:
     """The file's content as plain JSON values."""
     results, study, claim = findings.results, findings.study, findings.study.claim
     records = findings.records
+    settings = {neutral_value(study)}.union(*(axis.values for axis in study.axes))
     return plain(
         {
             "schema": SCHEMA,
@@ -56,7 +58,8 @@ def document(findings: Findings) -> dict[str, Any]:
             "repairs": list(_repairs(records.repairs, claim.alpha)) if records.repairs else [],
             "labels": [_diagnosis(one) for one in findings.diagnoses],
             "trajectories": [_trajectory(one) for one in findings.lead_lag],
-        }
+        },
+        settings,
     )
 
 
@@ -146,16 +149,21 @@ def _trajectory(one: Trajectory) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """JSON values only: NumPy scalars unwrapped, tuples as lists, floats rounded, what is not finite as None."""
+def plain(value: Any, settings: Collection[Any] = ()) -> Any:
+    """JSON values only: NumPy scalars unwrapped, tuples as lists, what is not finite as None, floats to seven digits.
+
+    Floats that are one of the `settings` are written in full: rounded, two of them might be one.
+    """
     if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(name): plain(one, settings) for name, one in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(one) for one in value]
+        return [plain(one, settings) for one in value]
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (int, np.integer)):
         return int(value)
     if isinstance(value, (float, np.floating)):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return float(value) if value in settings else float(f"{value:.7g}")
     return value

@@ -18,6 +18,7 @@ from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan
 from lab.mechanisms import knobs as registry
 from lab.study.spec import Study
+from lab.values import digits_apart, exact, significant
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,16 @@ class Phrase:
     short: Callable[[float], str]
 
 
-PHRASES = {
-    "prune.sparsity": Phrase("Pruning", lambda v: f"{_percent(v)} sparsity", lambda v: _percent(v)),
+def _percent(value: float, digits: int) -> str:
+    """A share in percent: whole ones in the middle of the range, unless that few digits are too few."""
+    whole = digits == LEAST_DIGITS and 0.1 <= value <= 0.9
+    return f"{100 * value:.0f}%" if whole else f"{significant(100 * value, digits)}%"
+
+
+LEAST_DIGITS = 3  # of a setting in a sentence; more where settings would read alike
+# knob -> (the act, a setting, how its value is written in so many digits)
+PHRASES: dict[str, tuple[str, str, Callable[[float, int], str]]] = {
+    "prune.sparsity": ("Pruning", "{} sparsity", _percent),
 }
 # Marks in addition to the colours, so that a verdict can be recognized without seeing them.
 MARKS = {
@@ -63,14 +72,12 @@ def by_stage(numbers: Sequence[int]) -> str:
     return f"{numbers[0]}" if len(set(numbers)) == 1 else " then ".join(map(str, numbers))
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f}%" if 0.1 <= value <= 0.9 else f"{100 * value:.3g}%"
-
-
-def phrase(knob: str) -> Phrase:
-    """The words for a knob; its name where there are none."""
-    fallback = Phrase(f"Changing {knob}", lambda v: f"{knob} = {v:.3g}", lambda v: f"{v:.3g}")
-    return PHRASES.get(knob, fallback)
+def phrase(study: Study) -> Phrase:
+    """The words for the claim's knob, its name where there are none; no two settings of the study read alike."""
+    knob = study.claim.knob
+    act, setting, write = PHRASES.get(knob, (f"Changing {knob}", f"{knob} = {{}}", significant))
+    digits = digits_apart({cell[knob] for cell in study.cells}, LEAST_DIGITS, write)
+    return Phrase(act, lambda value: setting.format(write(value, digits)), lambda value: write(value, digits))
 
 
 def listed(items: Iterable[str]) -> str:
@@ -91,9 +98,7 @@ def p_value(value: float) -> str:
 
 def settings_text(settings: Mapping[str, Any]) -> str:
     """'prune.scope = global, seed = 3'."""
-    return ", ".join(
-        f"{knob} = {value if isinstance(value, str) else f'{value:g}'}" for knob, value in settings.items()
-    )
+    return ", ".join(f"{knob} = {exact(value)}" for knob, value in settings.items())
 
 
 def answers(findings: Findings) -> list[str]:
@@ -117,7 +122,7 @@ def learned(study: Study, bound: Bounds) -> str:
 
 def _free_and_harmed(study: Study, bound: Bounds) -> str:
     """The sentence about one ability, with a gap for the names of all that share it."""
-    words, neutral = phrase(study.claim.knob), neutral_value(study)
+    words, neutral = phrase(study), neutral_value(study)
     status = learned(study, bound)
     if status == "not learned":
         return (
@@ -168,7 +173,7 @@ def break_text(words: Phrase, verdict: break_test.Verdict) -> str:
 
 def _break_sentence(study: Study, claims: Sequence[Judged]) -> list[str]:
     """Where latent gain stops becoming ability, by ability, whatever the metric."""
-    words, found = phrase(study.claim.knob), {}
+    words, found = phrase(study), {}
     for one in claims:
         if one.verdict.break_at is not None:
             at = f"{one.label}/{one.split} at {break_text(words, one.verdict)} ({one.verdict.kind})"
@@ -194,8 +199,8 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
         rate = study.base["optimizer.learning_rate"]
         sentences.append(
-            f"One learning rate ({rate:g}) at every value of {claim.knob}, not retuned: a setting that looks harmful"
-            " may only want another rate."
+            f"One learning rate ({exact(rate)}) at every value of {claim.knob}, not retuned: a setting that looks"
+            " harmful may only want another rate."
         )
     sentences += [interim.sentence(records.looks, claim.alpha)] if records.looks else []
     sentences += [

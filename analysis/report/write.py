@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,8 @@ def write_views(
         write_atomically(workdir / "tuning.csv", selection.to_csv(tuning, results.study.claim.knob))
     if results.density is not None:
         write_atomically(workdir / "density.csv", density.to_csv(results.study, results.density))
-    _write_files(workdir / "figures", shown, elements)
+    knob_values = {float(cell[findings.study.claim.knob]) for cell in findings.study.cells}
+    _write_files(workdir / "figures", shown, elements, knob_values)
     settings = [*findings.strata, {}]
     images = {figure_list.tag(one, settings[-1 if one.stratum is None else one.stratum]): style.png(one.picture.figure)
               for one in shown}  # fmt: skip
@@ -97,12 +98,14 @@ def _pictured(shown: list[Shown], elements: Mapping[str, str]) -> dict[str, Any]
     return {"whole": whole, "figures": by_section}
 
 
-def _write_files(directory: Path, shown: list[Shown], elements: Mapping[str, str]) -> None:
+def _write_files(
+    directory: Path, shown: list[Shown], elements: Mapping[str, str], knob_values: Collection[float]
+) -> None:
     """Every picture as an SVG file, and its numbers as CSV (docs/figures.md)."""
     directory.mkdir(exist_ok=True)
     for one in shown:
         write_atomically(directory / f"{one.file}.svg", style.svg_file(elements[one.key]))
-        write_atomically(directory / f"{one.file}.csv", one.picture.to_csv())
+        write_atomically(directory / f"{one.file}.csv", one.picture.to_csv(knob_values))
 
 
 def _render(template: str, content: Mapping[str, Any], escape: bool) -> str:
@@ -145,7 +148,7 @@ def _section(findings: Findings, index: int) -> dict[str, Any]:
         "name": wording.settings_text(stratum),
         "answers": [*wording.answers(findings), *repair_section.headline(findings)],
         "sentences": tables.sentences(findings),
-        "why": diagnose.paragraphs(findings.diagnoses, wording.phrase(study.claim.knob).setting),
+        "why": diagnose.paragraphs(findings.diagnoses, wording.phrase(study).setting),
         "repairs": repair_section.section(findings),
         "verdicts": tables.verdict_rows(findings),
         "bounds": tables.bounds_rows(findings),

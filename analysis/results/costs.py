@@ -17,6 +17,7 @@ from lab.engine import Node, Plan, flops
 from lab.mechanisms.low_rank import RANK as LOW_RANK
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
+from lab.values import exact
 
 COLUMNS = ("parameters", "active_parameters", "flops_per_example", "training_flops")
 
@@ -88,7 +89,7 @@ def table(study: Study, costs: Costs | None, stratum: Mapping[str, Any]) -> list
     for value in np.unique(knob_C):
         cells = np.asarray(mine)[knob_C == value]
         ranges = {name: _range(getattr(costs, name)[cells, -1]) for name in COLUMNS}
-        lines.append({"setting": f"{value:g}", **ranges})
+        lines.append({"setting": exact(value), **ranges})
     return lines
 
 

@@ -20,6 +20,7 @@ from lab.mechanisms import knobs
 from lab.mechanisms.pruning_masks import prunable
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
+from lab.values import exact
 
 PRUNING = {"prune", "structured"}
 
@@ -84,7 +85,7 @@ def table(study: Study, density: Density | None, stratum: Mapping[str, Any]) -> 
         lines.append(
             {"kernel": name, "weights": f"{size:,}", "shares": [_range(shares_C[knob_C == v]) for v in values]}
         )
-    return {"settings": [f"{value:g}" for value in values], "lines": lines}
+    return {"settings": [exact(value) for value in values], "lines": lines}
 
 
 def _range(shares: np.ndarray) -> str:

@@ -19,6 +19,7 @@ from lab.engine import Node, Plan
 from lab.mechanisms.knobs import active_knobs
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
+from lab.values import exact
 
 
 @dataclass(frozen=True)
@@ -162,15 +163,15 @@ def _measured(study: Study, readings: dict[str, np.ndarray]) -> dict[str, float]
 def to_csv(results: Results) -> str:
     """The table as text: knobs, seed, stage, step, divergence, costs, then every ability and latent reading.
 
-    A row for each cell and evaluation, numbers to seven significant digits, empty where there is none. Of the knobs,
-    those that are an axis or do something in some cell.
+    A row for each cell and evaluation, readings to seven significant digits, settings exactly, empty where there is
+    none. Of the knobs, those that are an axis or do something in some cell.
     """
     study, (cells, evaluations) = results.study, (len(results.study.cells), len(results.step))
     turned = {axis.knob for axis in study.axes}.union(*(active_knobs(cell) for cell in study.cells))
     knobs = [name for name in study.base if name in turned and name != "seed"]
     last = len(study.stages) - 1
     of_cell = {"cell": [study.key(cell, last) for cell in study.cells]}
-    of_cell |= {name: _settings([cell[name] for cell in study.cells]) for name in knobs}
+    of_cell |= {name: [exact(cell[name]) for cell in study.cells] for name in knobs}
     of_cell |= {"seed": [cell["seed"] for cell in study.cells]}
     columns: dict[str, Any] = {name: np.repeat(values, evaluations) for name, values in of_cell.items()}
     columns["stage"] = list(results.stage) * cells
@@ -184,8 +185,3 @@ def to_csv(results: Results) -> str:
         columns |= {name: getattr(results.costs, name).ravel() for name in costs.COLUMNS}
     columns |= {name: values.ravel() for name, values in results.columns.items()}
     return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n", float_format="%.7g")
-
-
-def _settings(values: list[Any]) -> np.ndarray:
-    """A knob's settings as a column: names as they are, numbers as float64."""
-    return np.asarray(values, object if any(isinstance(value, str) for value in values) else float)

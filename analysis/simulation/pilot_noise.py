@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lab.errors import UserError, nearest
+from lab.values import exact, meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,16 @@ def _tables(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Knob values [K] and the two columns [S, K], without the settings and then the seeds that lack cells."""
     knob = document["knob"]["name"]
-    inside = [row for row in rows if all(_same(row[name], value) for name, value in stratum.items())]
+    inside = rows
+    for name, value in stratum.items():
+        texts = _texts_of(value, {row[name] for row in rows})
+        if len(texts) != 1:
+            found = " and ".join(sorted(texts)) or "none like it"
+            raise UserError(
+                f"--workdir={workdir}: for {name} = {exact(value)} of verdicts.json results.csv has {found}; rerun the"
+                " study's command, which writes both again."
+            )
+        inside = [row for row in inside if row[name] in texts]
     knob_K = np.unique([float(row[knob]) for row in inside])
     seed_S = np.unique([int(row["seed"]) for row in inside])
     both_2xSxK = np.full((2, len(seed_S), len(knob_K)), np.nan)
@@ -155,6 +165,9 @@ def _tables(
     return knob_K[kept_K], *both_2xSxK[:, kept_S][:, :, kept_K]
 
 
-def _same(text: str, value: Any) -> bool:
-    """Whether a cell of results.csv says a value of verdicts.json."""
-    return text == value if isinstance(value, str) else float(text) == float(value)
+def _texts_of(value: Any, texts: set[str]) -> set[str]:
+    """What results.csv says for a value of verdicts.json; earlier versions rounded both to seven digits."""
+    if isinstance(value, str):
+        return texts & {value}
+    same = {text for text in texts if float(text) == float(value)}
+    return same or {t for t in texts if meant(t, [float(value)]) or meant(exact(value), [float(t)])}

@@ -20,6 +20,7 @@ from analysis.results import Curve, Results, curve
 from analysis.stats import break_test
 from lab.errors import UserError
 from lab.study.spec import Study
+from lab.values import exact
 from tasks.base import trivial
 
 
@@ -96,8 +97,8 @@ def check(study: Study) -> None:
         neutral = neutral_value(study)
         if neutral not in (values[0], values[-1]):
             raise UserError(
-                f"sweep(): axis '{knob}' must begin or end at {neutral:g}, its neutral value or else the study's base"
-                f" value, which the claim is compared with; it has {', '.join(f'{v:g}' for v in values)}."
+                f"sweep(): axis '{knob}' must begin or end at {exact(neutral)}, its neutral value or else the study's"
+                f" base value, which the claim is compared with; it has {', '.join(map(exact, values))}."
             )
 
 

@@ -24,6 +24,7 @@ from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, StageSetup
 from lab.study.spec import Study
+from lab.values import exact
 
 PRECISION = 0.05  # of the knob's range: a gap up to this is narrow enough
 LOOKS = 4  # planned where no other number is asked for
@@ -148,7 +149,7 @@ def grow(
     added = len(seeds[-1]) - len(looks.seeds[-1])
     why = [f"{added} seed{'' if added == 1 else 's'}, since {_listed(more)} open"] if more else []
     if found:
-        values = ", ".join(f"{value:g}" for value in sorted({value for _, value in found}))
+        values = ", ".join(map(exact, sorted({value for _, value in found})))
         why.append(f"{knob.name} = {values}, where an answer lies")
     return Round(
         replace(looks, seeds=seeds, added=(*looks.added, *found)),

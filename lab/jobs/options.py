@@ -15,6 +15,7 @@ from absl import flags
 
 from lab.errors import UserError, clipped, nearest
 from lab.study import fields, loader
+from lab.values import file_name
 
 CHUNK_MOST = 2**16
 MINUTES_MOST = 60 * 24 * 7
@@ -178,7 +179,7 @@ def parse(argv: Sequence[str]) -> Options:
     return Options(
         config=config,
         file=Path(file),
-        workdir=Path(given.workdir or f"runs/{Path(file).stem}{'-' + variant if variant else ''}"),
+        workdir=Path(given.workdir) if given.workdir else _standard_workdir(Path(file), variant),
         plan=given.plan,
         repair=given.repair,
         arms=given.arms,
@@ -196,6 +197,11 @@ def parse(argv: Sequence[str]) -> Options:
         processes=given.processes,
         process=given.process,
     )
+
+
+def _standard_workdir(file: Path, variant: str) -> Path:
+    """Where a study lives unless a directory is named: one below runs/, whatever the variant's text."""
+    return Path("runs") / file_name(f"{file.stem}-{variant}" if variant else file.stem, most=200)
 
 
 def without_job(arguments: Sequence[str]) -> list[str]:

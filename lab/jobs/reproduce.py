@@ -15,6 +15,7 @@ from lab.engine.provenance import made_with
 from lab.errors import UserError
 from lab.storage import Saved, Store, checkpoint, read_store
 from lab.study.spec import Study
+from lab.values import exact, meant
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session
@@ -54,7 +55,8 @@ def find(study: Study, name: str) -> int:
         for knob in wanted:
             if knob not in axes:
                 raise UserError(f"--reproduce: '{knob}' is not an axis of the study; its axes are {', '.join(axes)}.")
-        found = [i for i, c in enumerate(study.cells) if all(_same(c[knob], value) for knob, value in wanted.items())]
+        settings = {knob: _setting(study, knob, text) for knob, text in wanted.items()}
+        found = [i for i, c in enumerate(study.cells) if all(c[knob] == value for knob, value in settings.items())]
     else:
         found = [i for i, cell in enumerate(study.cells) if name and study.key(cell, last).startswith(name)]
     if len({study.key(study.cells[i], last) for i in found}) != 1:
@@ -66,11 +68,23 @@ def find(study: Study, name: str) -> int:
     return found[0]
 
 
-def _same(value: Any, text: str) -> bool:
+def _setting(study: Study, knob: str, text: str) -> Any:
+    """The value on an axis that a typed text means; None, which no cell has, where it means none of them.
+
+    Raises:
+      UserError: if it may mean several.
+    """
+    values = [cell[knob] for cell in study.cells]
+    if any(isinstance(value, str) for value in values):
+        return text.strip()
     try:
-        return float(text) == value if isinstance(value, (int, float)) else text == str(value)
+        found = meant(text, values)
     except ValueError:
-        return False
+        return None
+    if len(found) > 1:
+        may_be = " or ".join(map(exact, found))
+        raise UserError(f"--reproduce: {knob}={text} may be {may_be}; write one of them in full.")
+    return found[0] if found else None
 
 
 def alone(plan: Plan, cell: int) -> Plan:

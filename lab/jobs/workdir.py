@@ -19,6 +19,7 @@ from lab.storage import write_atomically
 from lab.study import Axis, Grid, study_config
 from lab.study.parse import parse
 from lab.study.spec import FORMAT, Study, active_knobs
+from lab.values import plain_fields
 
 LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
 
@@ -36,7 +37,8 @@ class Workdir:
     def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
         self.path = path
         standard = set(study_config())
-        fields = {name: value for name, value in json.loads(config.to_json_best_effort()).items() if name in standard}
+        given = json.loads(plain_fields(config).to_json_best_effort())
+        fields = {name: value for name, value in given.items() if name in standard}
         self.record = {
             "config": fields,
             "axes": {a.knob: a.stage or "" for a in study.axes},

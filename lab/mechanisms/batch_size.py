@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import DataSource, Extra, Knob, Knobs, Mechanism, StageSetup
+from lab.values import exact
 from tasks.mixture import Batch
 
 SHARE = Knob(
@@ -43,8 +44,8 @@ class BatchSize(Mechanism):
             if size < 1 or count % size or abs(share * count - size) > WHOLE * count:
                 valid = ", ".join(f"{n}/{count}" for n in range(1, count + 1) if count % n == 0)
                 return (
-                    f"{SHARE.name}={share:g}: of the {count} examples of '{label}' this must leave a whole number that"
-                    f" divides {count}; valid are {valid}."
+                    f"{SHARE.name}={exact(share)}: of the {count} examples of '{label}' this must leave a whole number"
+                    f" that divides {count}; valid are {valid}."
                 )
         return ""
 

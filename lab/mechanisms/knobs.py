@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Knob, StageSetup
 from lab.nn.optimizers import OPTIMIZERS
+from lab.values import exact, plain
 
 SEED = Knob(
     name="seed",
@@ -71,20 +74,30 @@ def checked(name: str, value: Any, where: str) -> Any:
     Raises:
       UserError: if the value is of another kind or out of range.
     """
-    knob = find(name, where)
+    knob, value = find(name, where), plain(value)
     if knob.choices:
         if value not in knob.choices:
             raise UserError(f"{where}: {name}={shown(value)} must be one of {', '.join(map(str, knob.choices))}.")
         return value
+    span = f"[{exact(knob.low)}, {exact(knob.high)}]"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserError(f"{where}: {name}={shown(value)} must be a number in [{knob.low:g}, {knob.high:g}].")
+        raise UserError(f"{where}: {name}={shown(value)} must be a number in {span}.")
     if not knob.low <= value <= knob.high:  # also refuses NaN
-        raise UserError(
-            f"{where}: {name}={shown(value)} is out of range; it must lie in [{knob.low:g}, {knob.high:g}]."
-        )
+        raise UserError(f"{where}: {name}={shown(value)} is out of range; it must lie in {span}.")
     if knob.integer and value != int(value):
         raise UserError(f"{where}: {name}={shown(value)} must be a whole number.")
     return int(value) if knob.integer else float(value)
+
+
+def alike(name: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """The values of a knob that training can't tell apart, in groups: traced knobs are float32 there."""
+    knob, groups = KNOBS[name], {}
+    if knob.choices or knob is SEED:  # seeds are int32
+        return []
+    with np.errstate(over="ignore"):
+        for value in dict.fromkeys(values):
+            groups.setdefault(float(np.float32(value)), []).append(value)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def active_knobs(knobs: Mapping[str, Any]) -> dict[str, Any]:

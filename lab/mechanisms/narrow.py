@@ -17,6 +17,7 @@ from jax import lax
 
 from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, StageSetup, StepView, Update
 from lab.nn.model import ModelSpec
+from lab.values import exact
 
 WIDTH = Knob(
     name="width.active",
@@ -90,7 +91,7 @@ class Width(Mechanism):
         if abs(a_head - round(a_head)) > 1e-4 or round(a_head) < 1:
             return (
                 f"{WIDTH.name}={knobs[WIDTH.name]} of config.model.width={spec.width} must be a whole number of"
-                f" dimensions for each of {spec.heads} heads: a multiple of {spec.heads / spec.width:g}."
+                f" dimensions for each of {spec.heads} heads: a multiple of {exact(spec.heads / spec.width)}."
             )
         if knobs[HEAD.name] != HEAD.neutral:
             return f"{WIDTH.name} cuts the heads, too: leave {HEAD.name} at {HEAD.neutral:g}."

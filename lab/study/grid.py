@@ -17,6 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lab.errors import UserError, nearest
+from lab.values import plain
 
 Point = tuple[tuple[str, Any], ...]  # (knob name, value) pairs, in axis order
 CELLS_MOST = 20_000  # of a grid: twice as many as were ever tried (docs/benchmarks.md)
@@ -49,16 +50,20 @@ class Grid:
 
 
 def axis(knob: str, values: Iterable[Any], stage: str | None = None) -> Grid:
-    """One knob over its values.
+    """One knob over its values; NumPy's and JAX's become Python's.
 
     Raises:
-      UserError: if there is no value or a value occurs twice.
+      UserError: if there is no value, one is no number or name, or one occurs twice.
     """
-    values = tuple(itertools.islice(values, CELLS_MOST + 1))
+    values = tuple(map(plain, itertools.islice(values, CELLS_MOST + 1)))
     if not values:
         raise UserError(f"sweep(): axis '{knob}' has no values; give it at least one.")
     if len(values) > CELLS_MOST:
         raise UserError(f"sweep(): axis '{knob}' has more than {CELLS_MOST:,} values, the most cells of a study.")
+    odd = [value for value in values if not isinstance(value, (int, float, str))]
+    if odd:
+        kind = type(odd[0]).__name__
+        raise UserError(f"sweep(): axis '{knob}' has a value of type {kind}; every value must be one number or name.")
     repeated = [value for index, value in enumerate(values) if value in values[:index]]
     if repeated:
         raise UserError(f"sweep(): axis '{knob}' has {repeated[0]!r} twice; every value once.")

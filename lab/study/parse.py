@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from lab.study.fields import STEPS_MOST
 from lab.study.grid import CELLS_MOST, Grid
 from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
 from lab.training.step import Schedule
+from lab.values import NAME_BYTES, exact, plain_fields
 from tasks import TaskError, make
 from tasks.mixture import Mixture
 
@@ -34,6 +35,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     """
     if not isinstance(grid, Grid):
         raise UserError("sweep() must return a grid: axis(...), or a product, zipped or chain of such.")
+    config = plain_fields(config)
     schema.check(config)
     if not config.stages:
         raise UserError("config.stages is empty; name at least one stage.")
@@ -57,7 +59,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         acts_from=acts_from,
         base=base,
         cells=cells,
-        notes=_repeated(grid, cells),
+        notes=(*_repeated(grid, cells), *_alike(grid, cells)),
         call_steps=config.call_steps,
         eval_examples=config.evaluation.examples,
         probe_examples=config.probe.examples,
@@ -89,6 +91,11 @@ def _plain_name(name: Any, where: str) -> None:
     """Names become parts of paths and columns."""
     if not isinstance(name, str) or not name.isidentifier():
         raise UserError(f"{where}: the name {name!r} must be made of letters, digits and _, and begin with a letter.")
+    if len(name.encode()) > NAME_BYTES:
+        raise UserError(
+            f"{where}: the name '{name[:20]}…' takes {len(name.encode())} bytes, too many for a file; take at most"
+            f" {NAME_BYTES}."
+        )
 
 
 def _model(config: Any, vocab_size: int, longest: int) -> ModelSpec:
@@ -261,6 +268,18 @@ def _repeated(grid: Grid, cells: Sequence[Any]) -> tuple[str, ...]:
     more = len(grid.points) - len(cells)
     note = f"sweep(): {more} of {len(grid.points)} cells repeat another one of the grid; every cell is trained once."
     return (note,) if more else ()
+
+
+def _alike(grid: Grid, cells: Sequence[Any]) -> Iterator[str]:
+    """A sentence for each axis with values that training can't tell apart."""
+    for a in grid.axes:
+        groups = registry.alike(a.knob, (cell[a.knob] for cell in cells))
+        if groups:
+            more = ", as are others of its values" if len(groups) > 1 else ""
+            yield (
+                f"sweep(): axis '{a.knob}': {' and '.join(map(exact, groups[0]))} are one number to training (float32)"
+                f"{more}: their cells end in the same numbers; keep one of them."
+            )
 
 
 def _layers(layers: Any, count: int, field: str) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ FACTS = {
 
 
 def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
-    """Facts, Z6, addition and path-star under one-shot pruning; `strata` adds a further axis to the claim's knob."""
+    """Facts, Z6, addition and path-star under one-shot pruning; `strata` adds a further axis, `further` others."""
     config = study_config()
     config.name = changes.get("name", "synthetic")
     config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
@@ -38,7 +38,7 @@ def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
     config.claim.knob = changes.get("knob", "prune.sparsity")
     config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
     config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
-    axes = [axis(config.claim.knob, sparsities, stage="prune"), axis("seed", range(seeds))]
+    axes = [*changes.get("further", ()), axis(config.claim.knob, sparsities, stage="prune"), axis("seed", range(seeds))]
     if strata:
         axes.insert(0, axis("prune.scope", ("global", "layerwise"), stage="prune"))
     return parse(config, product(*axes), METRICS)

@@ -26,9 +26,9 @@ from analysis.report import projections, verdicts_json
 from analysis.results import collect, to_csv
 from lab.errors import UserError
 from lab.jobs.workdir import Workdir, read_study
-from lab.storage import checkpoint
+from lab.storage import Store, checkpoint
 from lab.study import axis, chain, product
-from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config
+from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config, tiny_sweep
 from tests.tasks.task_cases import first_by_default
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "library.ipynb"
@@ -158,6 +158,16 @@ def test_cells_are_selected_by_knobs(opened):
     assert opened.select({"prune.sparsity": 0.5, "seed": (0, 2)}) == (3, 5)
     assert opened.select({"seed": np.arange(2)}) == (0, 1, 3, 4)
     assert opened.select(np.int64(4)) == (4,)
+
+
+def test_a_setting_is_selected_as_tables_print_it():
+    grid = tiny_sweep((0.0, 0.1 + 0.2, 1 / 3, 0.6), 1)
+    unread = analysis.study.OpenStudy(Path("work"), study_of(grid=grid), Store(Path("work")), [])
+    for value, index in ((0.3, 1), (0.1 + 0.2, 1), (0.333333, 2), (np.array(0.6), 3)):
+        assert unread.select({"prune.sparsity": value}) == (index,)
+    assert unread.select({"prune.sparsity": np.array([0, 0.6])}) == (0, 3)
+    with pytest.raises(UserError, match=r"no cell has prune\.sparsity=0\.33; there are"):
+        unread.select({"prune.sparsity": 0.33})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from lab.engine.trainer import Trainer
 from lab.errors import UserError
 from lab.jobs import reproduce
 from lab.storage import Store, checkpoint, open_store
-from tests.lab.conftest import PROGRAMS, Silent
+from tests.lab.conftest import PROGRAMS, Silent, study_of, tiny_sweep
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,20 @@ def test_a_cell_is_named_by_key_or_settings(trained):
 def test_a_cell_that_is_not_one_is_refused(trained, name, message):
     with pytest.raises(UserError, match=message):
         reproduce.find(trained[0].study, name)
+
+
+def test_a_cell_is_named_by_what_a_person_types():
+    """As many digits as tables printed before settings were exact are enough where they can mean one setting only."""
+    sparsities = (*np.linspace(0.0, 0.9, 10).tolist(), 1 / 3, 1 / 3 + 1e-9, 0.3001)
+    study = study_of(grid=tiny_sweep(sparsities, 1))
+    for text, index in (("0.3", 3), ("0.30000000000000004", 3), ("0.3001", 12), ("6e-1", 6), ("0.333333333", 10)):
+        assert reproduce.find(study, f"prune.sparsity={text},seed=0") == index
+    with pytest.raises(
+        UserError, match=r"sparsity=0\.333333 may be 0\.3333333333333333 or 0\.33333333433333334; write"
+    ):
+        reproduce.find(study, "prune.sparsity=0.333333")
+    with pytest.raises(UserError, match="no cells match"):
+        reproduce.find(study, "prune.sparsity=0.33")
 
 
 @pytest.mark.slow
