@@ -30,15 +30,25 @@ def plain(value: Any) -> Any:
 def plain_fields(config: Any) -> Any:
     """A copy of a ConfigDict, its references resolved, with every field and every entry of a tuple or list `plain`."""
     found = config.copy_and_resolve_references()
+    try:
+        fields = list(found.items())
+    except TypeError:  # names that can't be sorted; the schema says so
+        return found
     with found.unlocked(), found.ignore_type():
-        for name, value in list(found.items()):
+        for name, value in fields:
             if hasattr(value, "copy_and_resolve_references"):
                 found[name] = plain_fields(value)
-            elif isinstance(value, (tuple, list)):
-                found[name] = type(value)([plain(one) for one in value])
             else:
-                found[name] = plain(value)
+                found[name] = _plain_entries(value)
     return found
+
+
+def _plain_entries(value: Any, depth: int = 3) -> Any:
+    """Tuples and lists as deep as a study's fields go; one may hold itself."""
+    if not isinstance(value, (tuple, list)) or not depth:
+        return plain(value)
+    entries = [_plain_entries(one, depth - 1) for one in value]
+    return tuple(entries) if isinstance(value, tuple) else entries
 
 
 def exact(value: Any) -> str:

@@ -179,7 +179,7 @@ def parse(argv: Sequence[str]) -> Options:
     return Options(
         config=config,
         file=Path(file),
-        workdir=Path(given.workdir) if given.workdir else _standard_workdir(Path(file), variant),
+        workdir=Path(given.workdir) if given.workdir else standard_workdir(Path(file), variant),
         plan=given.plan,
         repair=given.repair,
         arms=given.arms,
@@ -199,7 +199,7 @@ def parse(argv: Sequence[str]) -> Options:
     )
 
 
-def _standard_workdir(file: Path, variant: str) -> Path:
+def standard_workdir(file: Path, variant: str) -> Path:
     """Where a study lives unless a directory is named: one below runs/, whatever the variant's text."""
     return Path("runs") / file_name(f"{file.stem}-{variant}" if variant else file.stem, most=200)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from lab.errors import UserError, nearest
+from lab.errors import UserError, nearest, shown
 from lab.values import plain
 
 Point = tuple[tuple[str, Any], ...]  # (knob name, value) pairs, in axis order
@@ -55,7 +55,12 @@ def axis(knob: str, values: Iterable[Any], stage: str | None = None) -> Grid:
     Raises:
       UserError: if there is no value, one is no number or name, or one occurs twice.
     """
-    values = tuple(map(plain, itertools.islice(values, CELLS_MOST + 1)))
+    try:
+        values = tuple(map(plain, itertools.islice(values, CELLS_MOST + 1)))
+    except TypeError:
+        raise UserError(
+            f"sweep(): axis '{knob}' has {shown(values)}; give it several values, such as (0.0, 0.5)."
+        ) from None
     if not values:
         raise UserError(f"sweep(): axis '{knob}' has no values; give it at least one.")
     if len(values) > CELLS_MOST:

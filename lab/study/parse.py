@@ -121,12 +121,12 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
         raise UserError("config.tasks is empty; name at least one task.")
     uses = []
     for label, fields in config.tasks.items():
+        _plain_name(label, "config.tasks")
         where = f"config.tasks.{label}"
         fields = dict(fields)
         name, examples = fields.pop("task", label), fields.pop("examples", 16)
         factor, probe = fields.pop("factor", ""), fields.pop("probe", "iid")
         examples = _examples(examples, config.stages, f"{where}.examples")
-        _plain_name(label, "config.tasks")
         try:
             task = make(name, **fields)
         except TaskError as error:

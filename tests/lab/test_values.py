@@ -95,10 +95,11 @@ def test_what_is_no_scalar_stays():
 
 def test_fields_become_plain_and_the_config_stays_as_it_was():
     config = ConfigDict(dict(a=dict(b=np.float64(0.5), c=(np.int64(-1), 2)), d=[np.int8(1)], e=None, f="x"))
+    config.h = ((np.int64(1),), [])
     config.g = config.a.get_ref("b")
     config.lock()
     found = plain_fields(config)
-    assert found.to_dict() == dict(a=dict(b=0.5, c=(-1, 2)), d=[1], e=None, f="x", g=0.5)
+    assert found.to_dict() == dict(a=dict(b=0.5, c=(-1, 2)), d=[1], e=None, f="x", g=0.5, h=((1,), []))
     assert [type(one) for one in (found.a.b, found.a.c[0], found.d[0], found.g)] == [float, int, int, float]
     assert type(config.a.b) is np.float64
 

@@ -1,9 +1,11 @@
 """The command line's own parts; what it refuses is in tests/test_bad_input.py."""
 
+from pathlib import Path
+
 import pytest
 
 from lab.errors import UserError
-from lab.jobs.options import parse, without_job
+from lab.jobs.options import parse, standard_workdir, without_job
 
 STUDY = ["--config=a.py", "--workdir=b", "--save_minutes", "3"]
 
@@ -69,3 +71,14 @@ def test_overrides_reach_the_config_and_the_last_one_counts():
 def test_a_coordinator_is_a_host_and_a_port(coordinator):
     with pytest.raises(UserError, match="HOST:PORT"):
         parse(["run.py", "--config=tests/tiny_study.py", "--distributed", f"--coordinator={coordinator}"])
+
+
+def test_a_study_lives_below_runs_whatever_its_variant_is_called():
+    file = Path("ablations/pruning.py")
+    assert standard_workdir(file, "") == Path("runs/pruning")
+    assert standard_workdir(file, "quick") == Path("runs/pruning-quick")
+    for variant in ("../../x", "/etc", "a\0", "v" * 300):
+        found = standard_workdir(file, variant)
+        assert found.parts[:-1] == ("runs",)
+        assert found.name.startswith("pruning-")
+        assert len(found.name) <= 200

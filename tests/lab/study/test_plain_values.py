@@ -5,6 +5,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from lab.errors import UserError
 from lab.jobs.workdir import Workdir
@@ -47,6 +48,11 @@ def test_what_is_no_value_is_refused(value):
         axis("prune.sparsity", (0.0, value))
 
 
+def test_one_value_is_no_axis():
+    with pytest.raises(UserError, match=r"axis 'seed' has 8; give it several values"):
+        axis("seed", 8)
+
+
 def test_a_numpy_bool_is_no_number():
     with pytest.raises(UserError, match=r"prune\.sparsity=True must be a number in \[0, 1\]"):
         study_of(grid=product(axis("prune.sparsity", (0.0, np.True_)), axis("seed", (0,))))
@@ -68,6 +74,14 @@ def test_seeds_are_told_apart():
     assert alike("prune.scope", ("global", "layerwise")) == []
 
 
+@pytest.mark.parametrize("name", ["a" * 101, "..", "a/b", "-a", ".a", "a\n", "a b", "", "\x1b"])
+def test_a_tasks_label_fits_a_files(name):
+    config = tiny_config()
+    config.tasks = ConfigDict({name: dict(task="facts", facts=8, values=4)}, allow_dotted_keys=True)
+    with pytest.raises(UserError, match=r"^config\.tasks: the name [^\n]*$"):
+        study_of(config)
+
+
 @pytest.mark.parametrize(("name", "taken"), [("s" * 100, True), ("s" * 101, False), ("é" * 51, False)])
 def test_a_stages_name_fits_a_files(name, taken):
     config = tiny_config()
@@ -77,5 +91,5 @@ def test_a_stages_name_fits_a_files(name, taken):
     if taken:
         assert study_of(config, grid).stages[1].name == name
         return
-    with pytest.raises(UserError, match=rf"the name '{name[:20]}…' takes 10\d bytes, too many for a file; take"):
+    with pytest.raises(UserError, match=r"^config\.stages[^\n]*(takes 102 bytes, too many for a file|must be a tuple)"):
         study_of(config, grid)
