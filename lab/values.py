@@ -28,7 +28,7 @@ def plain(value: Any) -> Any:
 
 
 def plain_fields(config: Any) -> Any:
-    """A copy of a ConfigDict, its references resolved, with every field and every entry of a tuple or list `plain`."""
+    """A copy of a ConfigDict without references: fields and entries of tuples and lists `plain`, arrays as tuples."""
     found = config.copy_and_resolve_references()
     try:
         fields = list(found.items())
@@ -45,6 +45,8 @@ def plain_fields(config: Any) -> Any:
 
 def _plain_entries(value: Any, depth: int = 3) -> Any:
     """Tuples and lists as deep as a study's fields go; one may hold itself."""
+    if hasattr(type(value), "__array__") and getattr(value, "ndim", 0):
+        value = tuple(value.tolist())
     if not isinstance(value, (tuple, list)) or not depth:
         return plain(value)
     entries = [_plain_entries(one, depth - 1) for one in value]

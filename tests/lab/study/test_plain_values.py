@@ -38,7 +38,8 @@ def test_fields_take_numbers_of_numpy_and_jax(tmp_path):
         fields.knobs = dict(weight_decay=dict(rate=of(0.25)))
     config.steps = dict(train=np.int64(12), prune=jnp.int32(6))
     config.tasks.facts = dict(task="facts", facts=np.int16(8), values=np.array(4), examples=np.int64(4))
-    config.probe.layers = (np.int64(-1),)
+    config.probe.layers, plain.probe.layers = np.array([0, -1]), (0, -1)
+    config.evaluation.examples = np.uint16(16)
     assert record(tmp_path, config, tiny_sweep()) == record(tmp_path, plain, tiny_sweep())
 
 
