@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
-from lab.errors import UserError
+from lab.errors import UserError, use_any_terminal
 from lab.jobs.exit_status import exit_status
 from lab.jobs.options import Options, options_help, parse, without_job
 from lab.stop import Stop
@@ -44,6 +45,7 @@ HERE = Path(__file__).resolve().parent
 
 def main(argv: list[str]) -> int:
     """Exit status: see `lab.jobs.exit_status`."""
+    use_any_terminal()
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=not sys.stdout.isatty())
     if {"--help", "-h"} & set(argv[1:]):
         print(__doc__, options_help(), sep="\n")
@@ -56,7 +58,7 @@ def run(options: Options, console: Console, stop: Stop, argv: list[str]) -> int:
     if options.list:
         from analysis import listing
 
-        console.print(listing.listing(options.list, HERE / "ablations"), highlight=False, markup=False)
+        console.print(Text(listing.listing(options.list, HERE / "ablations")))
         return 0
     if options.distributed:
         from lab.jobs import hosts
@@ -69,6 +71,9 @@ def run(options: Options, console: Console, stop: Stop, argv: list[str]) -> int:
 def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> int:
     """Plan → train → measure → judge → refine or repair → report; or the part of it that is asked for."""
     started = time.perf_counter()
+    from lab.jobs import limits
+
+    limits.check()  # before JAX is loaded
     from lab.engine import device_grid, xla_cache
 
     device_grid.use_every_core()
@@ -96,9 +101,9 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
         raise UserError(f"--only=analyze: there is no study in {session.root}; name its directory with --workdir.")
     if options.plan:
         return show_plan(session, plan, workdir, shard)
-    with workdir.locked():
+    with workdir.locked() as notes:
         known = (session.root / "study.json").exists()
-        session.keep_notes([*plan.study.notes, *workdir.claim()])
+        session.keep_notes([*plan.study.notes, *notes, *workdir.claim()])
         for note in undecidable(plan.study, session.root):
             session.note(note)
         if options.refine:
@@ -224,7 +229,7 @@ def report(session: Session, plan: Plan, store: Store, findings: Findings, argv:
     embeddings = projections.read(findings, plan, store, session.programs)
     seconds = session.seconds | {"compile": session.programs.seconds, "total": time.perf_counter() - started}
     path = write_views(session.root, plan, findings, run_facts(seconds, argv, session.notes), embeddings)
-    session.console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    session.console.print(Text(f"report: {path}"), soft_wrap=True)
     session.say(f"done in {time.perf_counter() - started:.0f} s")
 
 

@@ -59,6 +59,7 @@ class Stop:
     def _on_signal(self, number: int, frame: Any) -> None:
         del number, frame
         if self.asked or not self._holding:
-            os.write(sys.stderr.fileno(), f"\n{STOPPED}\n".encode())
+            with contextlib.suppress(Exception):  # whatever became of the terminal, the process ends
+                os.write(sys.stderr.fileno(), f"\n{STOPPED}\n".encode())
             os._exit(os.EX_TEMPFAIL)
         self.asked = True

@@ -10,6 +10,7 @@ Shape letters: S seeds, K settings, N examples, D width.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import zipfile
@@ -25,9 +26,11 @@ from analysis.report import verdicts_json, wording
 from analysis.results import Curve
 from analysis.stats import break_test
 from analysis.verdicts import claims
-from lab.errors import Parser, UserError, command
+from lab.errors import NOT_DAMAGE, Parser, UserError, command, refusal, refused_as
 from lab.storage import write_atomically
 from lab.values import digits_apart, significant
+
+NO_ARRAYS = "{} is no .npz file of plain arrays; write it with numpy.savez (docs/npz.md)."
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(f"there is no file '{path}'; write one with numpy.savez, as docs/npz.md shows.") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
-        raise UserError(f"{path} is no .npz file of plain arrays; write it with numpy.savez (docs/npz.md).") from None
+    except OSError as error:
+        if refused_as(error) in {*NOT_DAMAGE, errno.EISDIR}:
+            raise UserError(f"{path} can't be read: {refusal(error)}.") from None
+        raise UserError(NO_ARRAYS.format(path)) from None
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):
+        raise UserError(NO_ARRAYS.format(path)) from None
 
 
 def text(judged: Arrays) -> str:
@@ -176,7 +183,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             write_atomically(args.out, document + "\n")
         except OSError as error:
-            raise UserError(f"--out={args.out} can't be written: {error.strerror}; name another.") from None
+            raise UserError(f"--out={args.out} can't be written: {refusal(error)}.") from None
         print(f"wrote {args.out}")
     return 0
 

@@ -11,8 +11,9 @@ bytes, so wall times are zero and TensorBoard's "relative time" axis means nothi
 
 from __future__ import annotations
 
+import contextlib
 import math
-import shutil
+import os
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.proto.tensor_pb2 import TensorProto
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboardX.record_writer import RecordWriter
+
+from lab.storage.paths import remove
 
 FILE = "events.out.tfevents.0000000000.mismatch-lab"
 RGBA = 4  # TensorBoard's code for a PNG's colour space
@@ -98,21 +101,22 @@ def write(directory: Path, sweep: Sweep, cells: list[CellRun], step: int) -> Non
     """Build `directory` again from nothing: sweep/ with the grid's charts, cells/<name>/ with one HParams file a cell.
 
     Args:
-      directory: made, or replaced whole.
+      directory: made, or replaced whole; a symbolic link is replaced, too, and what it points to stays as it is.
       sweep: the summary of the grid.
       cells: the cells.
       step: the step of the cells' final readings.
     """
     partial, old = (directory.with_name(f"{directory.name}.{state}") for state in ("partial", "old"))
     for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove(leftover)
     _write_run(partial / "sweep", _sweep_events(sweep, _experiment(cells)))
     for cell in cells:
         _write_run(partial / "cells" / cell.name, _cell_events(cell, step))
-    if directory.exists():
+    if os.path.lexists(directory):
         directory.rename(old)
     partial.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(OSError):  # the next time removes what is left of it
+        remove(old)
 
 
 def _write_run(directory: Path, events: Iterable[Event]) -> None:
@@ -207,7 +211,7 @@ def _escaped(tag: str) -> str:
 
 def _text(tag: str, text: str) -> Summary.Value:
     content = TextPluginData(version=0).SerializeToString()
-    return _plugin(_strings(f"{tag}/text_summary", text.encode(), (1,)), "text", content)
+    return _plugin(_strings(f"{tag}/text_summary", text.encode(errors="backslashreplace"), (1,)), "text", content)
 
 
 def _strings(tag: str, data: bytes, shape: tuple[int, ...]) -> Summary.Value:

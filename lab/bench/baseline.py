@@ -21,7 +21,7 @@ import jax
 from lab.engine import Layout
 from lab.engine.device_grid import cores
 from lab.engine.provenance import cpu_model
-from lab.errors import UserError
+from lab.errors import UserError, cause, refusal
 
 TOLERANCE = 0.15
 VERSIONED = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
@@ -103,9 +103,9 @@ def save(run: Run, file: Path) -> None:
     """
     content = asdict(run) | {"figures": [asdict(figure) for figure in run.figures.values()]}
     try:
-        file.write_text(json.dumps(content, indent=1) + "\n")
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"--save={file} can't be written: {error.strerror}; name another file.") from None
+        raise UserError(f"--save={file} can't be written: {refusal(error)}.") from None
 
 
 def read(file: Path) -> Run:
@@ -115,11 +115,11 @@ def read(file: Path) -> Run:
       UserError: if there is no such file, or it holds no run.
     """
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         figures = [Figure(**figure) for figure in content.pop("figures")]
         return Run(**content, figures={figure.name: figure for figure in figures})
     except OSError as error:
-        raise UserError(f"--compare={file} can't be read: {error.strerror}; make one with --save={file}.") from None
+        raise UserError(f"--compare={file} can't be read: {cause(error)}; make one with --save={file}.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"--compare={file} was not written by --save; make one with --save={file}.") from None
 

@@ -25,6 +25,7 @@ from lab.stop import Stopped
 from lab.storage import Chunk, Store, checkpoint
 from lab.storage.background_saver import SPARE_SECONDS, Saver
 from lab.storage.history import History
+from lab.storage.paths import remove
 from lab.study.spec import digest
 from lab.training import step as train
 from lab.training.active_mechanisms import at_inference
@@ -84,7 +85,7 @@ class Trainer:
           spare_seconds: the longest time between checkpoints, but for the length of a call.
         """
         self.plan, self.store, self.progress, self.programs = plan, store, progress, programs
-        self._stop, self._spare_seconds = stop, spare_seconds
+        self._stop, self._spare_seconds, self._read_back = stop, spare_seconds, False
         self.study, self.layout = plan.study, plan.layout
         # Chunks that were cut off on these devices decide the shape of the rest, so that one program serves both.
         capacities = [_capacity(c) for c in self._mine() if c[-1].meta["layout"] == asdict(self.layout)]
@@ -165,7 +166,7 @@ class Trainer:
             step, state = stage.start, self._entry(group, device_round, seeds, knobs)
             history = History.start(len(device_round.padded), len(evaluate.names(self.study)))
             for chunk in device_round.chunks:  # nothing continues from what an earlier run left of it
-                checkpoint.remove(self._directory(group, chunk))
+                remove(self._directory(group, chunk))
         call = self._training_call(group, seeds, knobs, state)
         saved: Future[Chunks] = Future()
         saved.set_result(device_round.cut_off or tuple([] for _ in device_round.chunks))
@@ -178,6 +179,9 @@ class Trainer:
                 history = history.evaluated(step, self._abilities(group, device_round, step, seeds, state.params))
             host = device_grid.fetch(state)
             saved = saver(partial(self._save, group, device_round, step, host, history, saved, spare=step < target))
+            if not self._read_back:  # once a run, before it trains on
+                checkpoint.read_back(saved.result()[0][-1])
+                self._read_back = True
             if self._stop():
                 raise Stopped
         return saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lab.engine import Layout
-from lab.errors import UserError
+from lab.errors import UserError, refusal
 from lab.jobs.shards import Shard
 from lab.mechanisms.knobs import KNOBS
 from lab.storage import write_atomically
@@ -21,7 +22,13 @@ from lab.study.parse import parse
 from lab.study.spec import FORMAT, Study, active_knobs
 from lab.values import plain_fields
 
+# How file systems say that they have no locks.
+LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
+
+
+class NoLocks(Exception):
+    """The file system has no locks. The message is its own word for that."""
 
 
 class Workdir:
@@ -54,16 +61,25 @@ class Workdir:
         }
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[list[str]]:
         """Hold the directory for this process alone.
+
+        Yields:
+          a note where its file system has no locks: only the person who starts processes can then keep them apart.
 
         Raises:
           UserError: if another process holds it, or a part of it, or it can't be made.
         """
         with self._lock(".lock") as lock:
-            if not _held(lock, fcntl.LOCK_EX):
+            notes = []
+            try:
+                free = _held(lock, fcntl.LOCK_EX)
+            except NoLocks as error:
+                free = True
+                notes = [f"The file system of {self.path} has no locks ({error}): start no second command on it."]
+            if not free:
                 raise self._in_use("another process")
-            yield
+            yield notes
 
     @contextlib.contextmanager
     def shared(self, shard: Shard, division: str) -> Iterator[list[str]]:
@@ -79,15 +95,15 @@ class Workdir:
           the notes of `claim`.
 
         Raises:
-          UserError: if the directory, this shard or a shard of another division is held.
+          UserError: if the directory, this shard or a shard of another division is held, or there are no locks.
         """
         with contextlib.ExitStack() as held:
-            if not _held(held.enter_context(self._lock(".lock")), fcntl.LOCK_SH):
+            if not self._shares(held.enter_context(self._lock(".lock"))):
                 raise self._in_use("a process that isn't a shard")
             with self._lock("shards/.claim") as turn:  # one at a time, for the moment
                 fcntl.flock(turn, fcntl.LOCK_EX)
                 for other in self.path.glob("shards/*-of-*"):
-                    with other.open() as theirs:
+                    with other.open("r+") as theirs:  # NFS locks what it may write only
                         if not other.name.endswith(division) and not _held(theirs, fcntl.LOCK_EX):
                             raise self._in_use("shards that divide the study differently")
                 notes = self.claim()
@@ -99,13 +115,30 @@ class Workdir:
     @contextlib.contextmanager
     def _lock(self, name: str) -> Iterator[IO[str]]:
         """A file to lock, made where there is none."""
+        self._check_place()
         try:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / name).open("a")
+            lock = (self.path / name).open("a+")  # NFS asks for both, to lock for one or for all
         except OSError as error:
-            raise UserError(f"--workdir={self.path} can't be used: {error.strerror}; name another.") from None
+            raise UserError(f"--workdir={self.path} can't be used: {refusal(error)}.") from None
         with lock:
             yield lock
+
+    def _check_place(self) -> None:
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise UserError(
+                f"--workdir={self.path} can't be used: it is no directory, but a file, a device or a link that leads"
+                " nowhere; name another."
+            )
+
+    def _shares(self, lock: IO[str]) -> bool:
+        try:
+            return _held(lock, fcntl.LOCK_SH)
+        except NoLocks as error:
+            raise UserError(
+                f"--workdir={self.path} is on a file system without locks ({error}), where parts can't be trained side"
+                " by side; name a directory on another one, or train all of it with one command."
+            ) from None
 
     def _in_use(self, whom: str) -> UserError:
         return UserError(f"--workdir={self.path} is in use by {whom}; wait for it or name another directory.")
@@ -119,6 +152,7 @@ class Workdir:
         Raises:
           UserError: if it is another study, with the difference.
         """
+        self._check_place()
         known = self._known()
         if known is None:
             return []
@@ -186,7 +220,7 @@ class Workdir:
                         f"--workdir={self.path} holds checkpoints but no study.json; name another directory."
                     )
                 return None
-            known = json.loads(path.read_text())
+            known = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError):
             raise UserError(f"{path} can't be read; restore it, or name another --workdir.") from None
         if not isinstance(known, dict) or not set(self.record) - LATER <= set(known):
@@ -205,11 +239,19 @@ def _filled(known: Any, standard: dict[str, Any]) -> Any:
 
 
 def _held(lock: IO[str], kind: int) -> bool:
-    """Take a lock of that kind; False where another process holds a lock that excludes it."""
+    """Take a lock of that kind; False where another process holds a lock that excludes it.
+
+    Raises:
+      NoLocks: if the file system has none.
+    """
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in LOCKLESS:
+            raise
+        raise NoLocks(error.strerror) from None
     return True
 
 
@@ -239,7 +281,7 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
     if not file.is_file():
         raise UserError(f"{path} is no work directory: it has no study.json; name one, such as runs/pruning.")
     try:
-        record = json.loads(file.read_text())
+        record = json.loads(file.read_text(encoding="utf-8"))
         axes = record["axes"]
         points = record["grid"]["points"] if "grid" in record else [_point(axes, cell) for cell in record["cells"]]
         config = study_config()

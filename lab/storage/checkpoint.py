@@ -13,8 +13,11 @@ save by renaming its directory, so a reader never meets a save that was cut off.
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
+import os
 import shutil
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -26,10 +29,12 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from lab.errors import UserError
+from lab.errors import NOT_DAMAGE, PASSING, UserError, cause, refusal, refused_as
+from lab.storage.paths import plain
 
 ITEMS = ("params", "state", "history")
 WASTE = ".waste"  # ends the name of a directory that is being deleted
+UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a directory that Orbax is writing
 # Orbax numbers its operations in one counter of the process: a read that starts while another thread saves takes over
 # the save's number, and the save waits for signals of that number. So there is one operation at a time, and no signals.
 ORBAX = threading.Lock()
@@ -79,14 +84,19 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
       UserError: if the disk refuses; earlier saves are untouched.
     """
     meta = meta | {"checksums": {name: checksum(tree) for name, tree in items.items()}}
+    problem = ""
     try:
-        with ORBAX, _context():
-            ocp.save_checkpointables(str(path.resolve()), items, overwrite=True, custom_metadata=meta)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ORBAX, _context(), plain(path) as place:
+            ocp.save_checkpointables(place, items, overwrite=True, custom_metadata=meta)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"could not save {path}: {_reason(error)}. Nothing saved earlier is lost: free some space and rerun to"
-            " resume."
-        ) from error
+        problem = f"{refusal(error)}. Nothing saved earlier is lost"
+        problem += "; the same command then continues." if refused_as(error) in PASSING else "."
+    if problem:
+        _drop_failed_tasks()
+        raise UserError(f"could not save {path}: {problem}")
     return Saved(path, int(path.name), meta)
 
 
@@ -96,46 +106,82 @@ def _context() -> ocp.Context:
     return context
 
 
-def _reason(error: Exception) -> str:
-    """The first line of an error's text, which Orbax may follow with pages of advice."""
-    text = (str(error).splitlines() or [type(error).__name__])[0]
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return text if len(text) <= 200 else f"{text[:80]} … {text[-110:]}"  # the cause stands at the end
-
-
 def load(saved: Saved, item: str) -> Any:
     """One item of a checkpoint as a tree of NumPy arrays.
 
     Raises:
       DamagedCheckpoint: if it can't be read or holds other contents than were written.
+      UserError: if the system refuses to read it for a cause that is no damage.
     """
-    tree, problem = None, ""
+    tree, problem, kind = None, "", DamagedCheckpoint
     try:
-        with ORBAX:
-            tree = ocp.load(str(saved.path.resolve()), checkpointable_name=item)
+        with ORBAX, plain(saved.path) as place:
+            tree = ocp.load(place, checkpointable_name=item)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
-        problem = _reason(error)
+        kind = _kind(error)
+        problem = refusal(error) if kind is UserError else cause(error)
     if problem:
-        _drop_failed_reads()
-        raise DamagedCheckpoint(f"{saved.path}/{item} can't be read: {problem}")
+        _drop_failed_tasks()
+        raise kind(f"{saved.path}/{item} can't be read: {problem}")
     if checksum(tree) != saved.meta["checksums"][item]:
         raise DamagedCheckpoint(f"{saved.path}/{item} holds other bytes than were written")
     return tree
 
 
-def _drop_failed_reads() -> None:
-    """Collect the tasks of reads that failed, silently.
+def _kind(error: Exception) -> type[Exception]:
+    """What a failed read becomes: a whole checkpoint that can't be read now is not passed over and trained again."""
+    return UserError if isinstance(error, UserError) or refused_as(error) in NOT_DAMAGE else DamagedCheckpoint
 
-    Orbax leaves all but the first of them unread; the garbage collector would find them at some other moment, and
-    asyncio would then print a traceback for each. Reads that are still under way are not caught.
+
+def read_back(saved: Saved) -> None:
+    """Check that a checkpoint that was just saved is there and whole, as a later process would find it.
+
+    Raises:
+      UserError: if it isn't, so that nothing can be kept in its directory.
+    """
+    problem = ""
+    try:
+        if _index(saved.path)["checksums"] != saved.meta["checksums"]:
+            raise DamagedCheckpoint(f"{saved.path} holds another index than was written")
+        for item in saved.meta["checksums"]:
+            load(saved, item)
+    except (DamagedCheckpoint, UserError) as error:
+        problem = str(error)
+    except Exception as error:  # as in load
+        problem = f"{saved.path} can't be read: {cause(error)}"
+    if problem:
+        raise UserError(
+            f"{problem}, right after it was saved: nothing can be kept there; name a --workdir on another file system."
+        )
+
+
+def _index(path: Path) -> dict[str, Any]:
+    """The index of cells that was saved with a checkpoint.
+
+    Raises:
+      Exception: of many types, if there is none.
+    """
+    with ORBAX, plain(path) as place:
+        meta = ocp.metadata(place).custom_metadata
+    if not isinstance(meta, dict) or "checksums" not in meta:
+        raise ValueError("no index of cells")
+    return meta
+
+
+def _drop_failed_tasks() -> None:
+    """Collect the tasks of reads and saves that failed, silently.
+
+    Orbax leaves all but the first of them unfinished; the garbage collector would find them at some other moment, and
+    asyncio would then print a traceback for each, and the interpreter one for what is open in an event loop that
+    is closed. Those that are still under way are not caught.
     """
     logger = logging.getLogger("asyncio")
-    before, logger.disabled = logger.disabled, True
+    before, logger.disabled = (logger.disabled, sys.unraisablehook), True
+    sys.unraisablehook = lambda _: None
     try:
         gc.collect()
     finally:
-        logger.disabled = before
+        logger.disabled, sys.unraisablehook = before
 
 
 def drop_state(saved: Saved) -> Saved:
@@ -153,26 +199,25 @@ def drop(saved: Saved) -> None:
 
 
 def _discard(saved: Saved, path: Path) -> None:
-    waste = saved.path.parent / f"{saved.path.name}{WASTE}"
+    """Rename what is deleted to a name that nothing has, in case that an earlier one could not be deleted."""
+    names = (saved.path.parent / f"{saved.path.name}.{number}{WASTE}" for number in itertools.count())
+    waste = next(name for name in names if not os.path.lexists(name))
     path.rename(waste)
-    shutil.rmtree(waste, ignore_errors=True)
+    shutil.rmtree(waste, ignore_errors=True)  # the next run sweeps up
 
 
-def remove(directory: Path) -> None:
-    """Delete a chunk's checkpoints, those not yet whole included."""
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def sweep_up(workdir: Path, chunks: str = "*") -> None:
+def sweep_up(workdir: Path, chunk: str = "") -> None:
     """Delete directories that killed runs left half written or deleted. Only for the process that holds those chunks.
 
     Args:
       workdir: the work directory.
-      chunks: names the directories of the chunks; may be a pattern.
+      chunk: names the directory of one chunk; '' for all.
     """
-    for pattern in (f"checkpoints/{chunks}/*{WASTE}", f"checkpoints/{chunks}/*.orbax-checkpoint-tmp*"):
-        for leftover in workdir.glob(pattern):
-            shutil.rmtree(leftover, ignore_errors=True)
+    checkpoints = workdir / "checkpoints"
+    for directory in [checkpoints / chunk] if chunk else _directories(checkpoints):
+        for leftover in _directories(directory):
+            if leftover.name.endswith(WASTE) or UNFINISHED in leftover.name:
+                shutil.rmtree(leftover, ignore_errors=True)  # no name is used twice, and no reader takes it
 
 
 def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
@@ -186,11 +231,10 @@ def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
     for directory in _directories(workdir / "checkpoints"):
         for path in (p for p in _directories(directory) if p.name.isdigit()):
             try:
-                with ORBAX:
-                    meta = ocp.metadata(str(path.resolve())).custom_metadata
-                if not isinstance(meta, dict) or "checksums" not in meta:
-                    raise ValueError("no index of cells")
-            except Exception:  # as in load
+                meta = _index(path)
+            except Exception as error:  # as in load
+                if _kind(error) is UserError and path.exists():
+                    raise UserError(f"{path} can't be read: {refusal(error)}.") from None
                 damaged += [str(path)] if path.exists() else []
                 continue
             saved = Saved(path, int(path.name), meta, (path / "state").is_dir())

@@ -12,11 +12,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
     Args:
       path: the file; its directory must exist.
-      content: text is written as UTF-8, with line ends as they are in it; bytes as they are.
+      content: text is written as UTF-8, with line ends as they are in it (a byte of a path that is no UTF-8 as an
+        escape); bytes as they are.
 
     Raises:
       OSError: if the directory can't be written to or the disk is full; the old file is then unchanged.
     """
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    partial.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
     partial.replace(path)

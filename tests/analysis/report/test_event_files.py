@@ -1,5 +1,6 @@
 """What TensorBoard's own reader finds in the files that the writer makes, and that rebuilding gives the same bytes."""
 
+import shutil
 import struct
 import time
 import zlib
@@ -97,6 +98,31 @@ def test_a_failed_build_leaves_the_old_files(tmp_path):
     with pytest.raises(TypeError):
         write(tmp_path / "tb", Sweep(series=[Series("x", (1,), ("a",))]), cells(1), step=1)  # type: ignore[arg-type]
     assert files(tmp_path / "tb") == before
+
+
+def test_a_symbolic_link_is_replaced_again_and_again_and_what_it_points_to_stays(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").write_text("kept")
+    for _ in range(3):
+        (tmp_path / "tb.old").symlink_to("elsewhere")  # as earlier versions left it
+        write(tmp_path / "tb", a_sweep(), cells(1), step=200)
+        assert len(files(tmp_path / "tb")) == 2
+        assert not (tmp_path / "tb").is_symlink()
+        assert {path.name for path in tmp_path.iterdir()} == {"tb", "elsewhere"}
+        (tmp_path / "tb").rename(tmp_path / "moved")
+        (tmp_path / "tb").symlink_to("moved")
+        write(tmp_path / "tb", a_sweep(), cells(1), step=200)
+        assert len(files(tmp_path / "moved")) == 2
+        shutil.rmtree(tmp_path / "moved")
+    assert (tmp_path / "elsewhere" / "kept").read_text() == "kept"
+
+
+def test_a_link_that_leads_nowhere_and_a_file_are_replaced_too(tmp_path):
+    (tmp_path / "tb").symlink_to("nowhere")
+    (tmp_path / "tb.partial").write_text("a file")
+    write(tmp_path / "tb", a_sweep(), cells(1), step=200)
+    assert len(files(tmp_path / "tb")) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["tb"]
 
 
 def test_seventy_two_cells_are_quick(tmp_path):

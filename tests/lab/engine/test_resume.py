@@ -271,6 +271,27 @@ def test_a_full_disk_is_said_and_nothing_saved_is_lost(trained, tmp_path, monkey
     assert_same(everything(again, keys_of(plan, 1)), everything(store, keys_of(plan, 1)))
 
 
+def test_a_run_whose_first_checkpoint_can_not_be_read_back_ends_before_it_trains_on(trained, tmp_path, monkeypatch):
+    plan, _, _ = trained
+    progress, store = Silent(), open_store(tmp_path, plan.study, str)
+
+    def unreadable(*_args, **_kwargs):
+        raise ValueError("an array is missing")
+
+    monkeypatch.setattr(checkpoint.ocp, "load", unreadable)
+    with pytest.raises(UserError, match=r"can't be read: an array is missing, right after it was saved: nothing"):
+        Trainer(plan, store, progress, PROGRAMS).run()
+    assert progress.cell_steps <= 3 * plan.study.stages[0].saves[0]
+
+
+def test_a_study_is_found_in_a_directory_of_any_name(trained, tmp_path):
+    plan, store, _ = trained
+    root = tmp_path / "w [16,16] \\ * ?"
+    shutil.copytree(store.workdir, root)
+    again = open_store(root, plan.study, pytest.fail)
+    assert_same(everything(again, keys_of(plan, 1)), everything(store, keys_of(plan, 1)))
+
+
 def cut_off_and_moved(trained, copy, **layout):
     """What becomes of a run that is cut off in its first stage and continues on another layout."""
     plan, store, _ = trained

@@ -1,0 +1,42 @@
+"""Limits of this process, looked at before anything is loaded: where one is reached later a run ends without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+
+from lab.errors import UserError
+
+FILES = 256  # open files that a run may need
+PLENTY = 4096
+ADDRESSES = 4 * 2**30  # bytes of address space below which XLA can't compile; memory that is reserved counts
+
+
+def check() -> None:
+    """Raise this process's limit on open files as far as it may, and refuse limits that no run fits into.
+
+    Raises:
+      UserError: naming the limit and how to raise it.
+    """
+    files = _open_files()
+    if files < FILES:
+        raise UserError(f"a process may open {files} files here and a run needs up to {FILES}; `ulimit -n 1024` first.")
+    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if addresses != resource.RLIM_INFINITY and addresses < ADDRESSES:
+        raise UserError(
+            f"the address space is limited to {addresses / 2**30:.2g} GiB here and a run reserves {ADDRESSES >> 30} GiB"
+            " or more; `ulimit -v unlimited` first, or ask for more memory in the batch job."
+        )
+
+
+def _open_files() -> float:
+    """How many files this process may open, once its limit is raised to what the system grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return math.inf
+    wanted = PLENTY if hard == resource.RLIM_INFINITY else min(hard, PLENTY)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # some systems name a hard limit that they don't grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
