@@ -23,7 +23,7 @@ from rich.text import Text
 from analysis.comparison.read import Row, read
 from analysis.plots import BLACK, GREY, Picture, panels, style, styled
 from analysis.report import wording
-from lab.errors import Parser, UserError, command
+from lab.errors import Parser, UserError, command, refusal
 from lab.storage import write_atomically
 from lab.values import digits_apart, exact, significant
 
@@ -112,7 +112,8 @@ def to_markdown(rows: Sequence[Row]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
-    lines = [line(COLUMNS), "|" + "---|" * len(COLUMNS), *(line(texts(row)) for row in rows)]
+    named = [(wording.markdown(row.study), *texts(row)[1:]) for row in rows]
+    lines = [line(COLUMNS), "|" + "---|" * len(COLUMNS), *map(line, named)]
     return "\n".join([*lines, "", "\n\n".join(notes(rows)), ""])
 
 
@@ -153,7 +154,7 @@ def figure(rows: Sequence[Row]) -> Picture:
         _bar(ax, at[index], row)
         if index == 0 or rows[index - 1].study != row.study:
             words = _span(row) + (" (even spacing)" if row.axis.even else "")
-            name = ax.text(0.0, at[index] - 1.0, row.study, fontweight="bold", va="center")
+            name = ax.text(0.0, at[index] - 1.0, row.study, fontweight="bold", va="center", parse_math=False)
             ax.annotate(words, (1, 0.5), xycoords=name, xytext=(8, 0), textcoords="offset points", va="center",
                         color=GREY, fontsize=8)  # fmt: skip
     ax.set_yticks(list(at.values()))
@@ -219,13 +220,13 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table(rows))
     for note in notes(rows):
-        console.print(note, highlight=False, markup=False)
+        console.print(Text(note))
     if args.out:
         try:
             written = write(rows, args.out)
         except OSError as error:
-            raise UserError(f"--out={args.out} can't be written: {error.strerror}; name another.") from None
-        console.print(f"wrote {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
+            raise UserError(f"--out={args.out} can't be written: {refusal(error)}.") from None
+        console.print(Text(f"wrote {', '.join(map(str, written))}"), soft_wrap=True)
     return 0
 
 

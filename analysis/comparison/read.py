@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.plots import KnobAxis
 from analysis.report import verdicts_json
-from lab.errors import UserError
+from lab.errors import UserError, printable
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
         if path in known[:index]:
             raise UserError(f"{paths[index]} is named twice; name each study once.")
     names = [path.name for path in known]
-    return [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+    return [printable(str(path) if names.count(name) > 1 else name) for name, path in zip(names, paths, strict=True)]
 
 
 def _rows(name: str, path: Path) -> list[Row]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analysis.comparison.read import names_of
 from analysis.forecast import views
@@ -26,7 +27,7 @@ from analysis.forecast.features import LOST_SO_FAR, ForecastCase, cases, early_e
 from analysis.forecast.predictors import LEAST_MECHANISMS, PREDICTORS, break_errors, left_out, mechanisms, predict
 from analysis.report import wording
 from analysis.study import OpenStudy, open_study
-from lab.errors import Parser, UserError, command
+from lab.errors import Parser, UserError, command, refusal
 
 
 @dataclass(frozen=True)
@@ -171,12 +172,12 @@ def main(arguments: Sequence[str]) -> int:
     warned = [warn(found.cases, opened, args.of, args.share)] if opened else []
     console.print(views.score_table(found.cases, predictions), views.break_table(found.cases, predictions))
     for note in (*views.notes(found.cases, predictions, args.share), *found.notes):
-        console.print(note, highlight=False, markup=False)
+        console.print(Text(note))
     for one in warned:
         console.print(one)
     if args.out:
         paths = _written(found.cases, predictions, args.out)
-        console.print(f"wrote {', '.join(map(str, paths))}", highlight=False, markup=False, soft_wrap=True)
+        console.print(Text(f"wrote {', '.join(map(str, paths))}"), soft_wrap=True)
     return 0
 
 
@@ -184,7 +185,7 @@ def _written(found: Sequence[ForecastCase], predictions: views.Predictions, fold
     try:
         return views.write(found, predictions, folder)
     except OSError as error:
-        raise UserError(f"--out={folder} can't be written: {error.strerror}; name another.") from None
+        raise UserError(f"--out={folder} can't be written: {refusal(error)}.") from None
 
 
 if __name__ == "__main__":

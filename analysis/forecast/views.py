@@ -68,7 +68,7 @@ def score_table(found: Sequence[ForecastCase], predictions: Predictions) -> Tabl
         made.add_column(name, justify="right", no_wrap=True)
     for name, pair in scores(found, predictions).items():
         row = [cell for one in pair for cell in (f"{one.error:.3f}", *_skill(one, count, name == MEAN))]
-        made.add_row(name, *(Text(cell) for cell in row), f"{harm_rights(found, predictions[name]).mean():.0%}")
+        made.add_row(Text(name), *(Text(cell) for cell in row), f"{harm_rights(found, predictions[name]).mean():.0%}")
     return made
 
 
@@ -125,8 +125,8 @@ def warning_table(
 ) -> Table:
     """Where the abilities of one study are expected to break, in its knob's units."""
     made = Table(
-        title=f"{cases[0].study}: break of {cases[0].knob} expected at",
-        caption=f"Leave-out errors are shares of the knob's range. Of saying nowhere: ±{errors[NONE]:.0%}.",
+        title=Text(f"{cases[0].study}: break of {cases[0].knob} expected at"),  # brackets in a path are no markup
+        caption=Text(f"Leave-out errors are shares of the knob's range. Of saying nowhere: ±{errors[NONE]:.0%}."),
         title_justify="left",
         caption_justify="left",
     )

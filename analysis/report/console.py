@@ -6,15 +6,15 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from analysis.design import neutral_value, undecidable
 from analysis.diagnosis import Findings
 from analysis.report import repair_section, wording
 from analysis.stats import break_test
 from lab.engine import Plan, flops
-from lab.errors import UserError
+from lab.errors import UserError, printable
 from lab.jobs import shards
 from lab.storage import Store, open_store
 from lab.values import exact
@@ -41,7 +41,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     trained = f", {saved:,} of them already trained" if saved else ""
     chunk = plan.chunk(store.nodes) or plan.chunk()
     lines = [
-        f"study       {study.name}: {study.question}",
+        f"study       {printable(study.name)}: {printable(study.question)}",
         f"grid        {axes} = {len(study.cells)} cells",
         f"model       {study.spec.layers} layers, width {study.spec.width}, {plan.parameters():,} parameters;"
         f" {wording.by_stage(study.examples)} examples × {study.train_length} tokens a step"
@@ -114,8 +114,8 @@ def verdict_table(findings: Findings) -> Table:
         if one.verdict.break_at is not None and one.verdict.break_interval is not None:
             low, high = one.verdict.break_interval
             located = f"{one.verdict.break_at:.2g} [{low:.2g}, {high:.2g}]"
-        table.add_row(
-            escape(f"{one.label}/{one.split}{stratum}"),  # rich takes [knob=value] for a style
+        cells = (
+            f"{one.label}/{one.split}{stratum}",
             _number(one.verdict.neutral_ability, ".3f"),
             f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
             one.verdict.kind,
@@ -124,6 +124,7 @@ def verdict_table(findings: Findings) -> Table:
             located,
             "—" if one.verdict.kind == "underpowered" else _number(one.verdict.deciding_p, ".3f"),
         )
+        table.add_row(*map(Text, cells))  # brackets are no markup
     return table
 
 
@@ -134,7 +135,7 @@ def repair_table(findings: Findings) -> Table:
     for column in repair_section.COLUMNS.values():
         table.add_column(column)
     for row in repair_section.rows(findings):
-        table.add_row(*(escape(row[name]) for name in repair_section.COLUMNS))
+        table.add_row(*(Text(row[name]) for name in repair_section.COLUMNS))
     return table
 
 

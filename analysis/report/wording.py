@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from analysis.metrics.registry import METRICS
 from analysis.stats import break_test
 from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan
+from lab.errors import printable
 from lab.mechanisms import knobs as registry
 from lab.study.spec import Study
 from lab.values import digits_apart, exact, significant
@@ -94,6 +96,16 @@ def number(value: float | None, form: str = ".3g") -> str:
 def p_value(value: float) -> str:
     """A p-value with three decimals."""
     return "< 0.001" if value < 0.0005 else f"{value:.3f}"
+
+
+# What Markdown takes for markup, apart from code; an underline in a word is none.
+MARKDOWN = re.compile(r"[\\*\[\]<>~$&]|(?<!\w)_|_(?!\w)")
+
+
+def markdown(text: str, code: bool = False) -> str:
+    """A user's text on one line of Markdown as itself, without markup; with `code` marked parts are code."""
+    escaped = MARKDOWN.sub(r"\\\g<0>", printable(text))
+    return escaped if code else escaped.replace("`", "\\`")
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

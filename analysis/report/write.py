@@ -7,6 +7,7 @@ versions, command) come from `run_facts` and are printed in the reports only.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -118,7 +119,9 @@ def _render(template: str, content: Mapping[str, Any], escape: bool) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["code"] = _with_code
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["cell"] = _in_cell
+    environment.filters["text"] = wording.markdown
+    environment.filters["fenced"] = _fenced
     return environment.get_template(f"{template}.j2").render(**content)
 
 
@@ -126,6 +129,17 @@ def _with_code(text: str) -> Markup:
     """Text for HTML with `marked` parts as code."""
     parts = [str(escape_html(part)) for part in text.split("`")]
     return Markup("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))
+
+
+def _in_cell(text: Any) -> str:
+    """Text for a cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _fenced(text: str) -> str:
+    """Lines of Markdown that are shown as they are."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}\n{text}\n{fence}"
 
 
 def run_facts(seconds: Mapping[str, float], argv: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:

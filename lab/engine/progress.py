@@ -8,6 +8,7 @@ from typing import IO, Protocol
 
 from rich import progress as rich_progress
 from rich.console import Console
+from rich.text import Text
 
 PLAIN_SECONDS = 5.0  # between two plain lines
 
@@ -135,7 +136,7 @@ class RichProgress:
             rich_progress.TextColumn("training"),
             rich_progress.BarColumn(),
             rich_progress.MofNCompleteColumn(),
-            rich_progress.TextColumn("{task.fields[line]}"),
+            rich_progress.TextColumn("{task.fields[line]}", markup=False),
             rich_progress.TimeElapsedColumn(),
             console=console,
         )
@@ -151,11 +152,11 @@ class RichProgress:
     def compiled(self, what: str, seconds: float) -> None:
         """A program was compiled."""
         self.meter.paused()
-        self.console.print(f"compiled {what} in {seconds:.1f} s", style="dim")
+        self.console.print(Text(f"compiled {what} in {seconds:.1f} s", style="dim"))
 
     def note(self, text: str) -> None:
         """Show a note to a person."""
-        self.console.print(text, style="yellow")
+        self.console.print(Text(text, style="yellow"))
 
     def resumed(self, cell_steps: int) -> None:
         """A part of the total is already trained."""

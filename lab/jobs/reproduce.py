@@ -207,5 +207,5 @@ def run(session: Session, plan: Plan, workdir: Workdir, name: str) -> int:
         session.train(single, again)
         compared = compare(single, before, again)
     gaps = missing(single, compared)
-    session.console.print("\n".join([*report(compared), *gaps]), highlight=False, markup=False)
+    session.say("\n".join([*report(compared), *gaps]))
     return int(bool(gaps) or any(one.differ for one in compared))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from lab.engine import Plan, Programs
 from lab.engine.progress import PLAIN_SECONDS, Meter, progress_for
@@ -44,12 +45,12 @@ class Session:
         return self.options.workdir
 
     def say(self, text: str) -> None:
-        """Print a line, or lines, as they are."""
-        self.console.print(text, highlight=False)
+        """Print a line, or lines, as they are: brackets in them are no markup."""
+        self.console.print(Text(text))
 
     def note(self, text: str) -> None:
         """Print a sentence that a person should see."""
-        self.console.print(text, style="yellow", highlight=False)
+        self.console.print(Text(text, style="yellow"))
 
     def keep_notes(self, notes: Sequence[str]) -> None:
         """Print sentences, and keep them for the report."""
@@ -89,8 +90,8 @@ class Session:
           a function to call with (cells done, cells in all).
         """
         if self.console.is_terminal:
-            with self.console.status(what) as status:
-                yield lambda done, total: status.update(f"{what}: {done}/{total} cells")
+            with self.console.status(Text(what)) as status:
+                yield lambda done, total: status.update(Text(f"{what}: {done}/{total} cells"))
             return
         last = 0.0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.engine import Plan
-from lab.errors import UserError
+from lab.errors import UserError, printable
 from lab.storage import Chunk, checkpoint, open_store, read_store
 from lab.study.spec import digest
 
@@ -168,8 +168,8 @@ def summary(plan: Plan, mine: Plan, shard: Shard, done: Collection[str]) -> str:
     total, left = mine.steps_shared(), mine.steps_shared(done)
     trained = f", {total - left:,} of them already trained" if left < total else ""
     return (
-        f"shard {shard} of {plan.study.name}: {mine.cells_trained()} of {len(plan.study.cells)} cells in {trees} prefix"
-        f" trees, {total:,} of {plan.steps_shared():,} model-steps{trained}"
+        f"shard {shard} of {printable(plan.study.name)}: {mine.cells_trained()} of {len(plan.study.cells)} cells in"
+        f" {trees} prefix trees, {total:,} of {plan.steps_shared():,} model-steps{trained}"
     )
 
 

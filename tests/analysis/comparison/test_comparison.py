@@ -132,6 +132,14 @@ def test_the_command_writes_four_files_that_repeat(document, tmp_path, capsys):
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
 
 
+def test_a_directory_of_any_name_is_named_as_it_is(document, tmp_path, capsys):
+    study = written(tmp_path / "[nested] $x$ |y| *z*\n\udcff", document)
+    assert compare.main([str(study), f"--out={tmp_path / 'out'}"]) == 0
+    assert "[nested] $x$ |y| *z* ?" in capsys.readouterr().out
+    assert r"| \[nested\] \$x\$ \|y\| \*z\* ? |" in (tmp_path / "out" / "comparison.md").read_text()
+    assert "[nested] $x$ |y| *z* ?" in (tmp_path / "out" / "comparison.svg").read_text()
+
+
 def test_two_directories_of_one_name_are_distinguished(document, tmp_path):
     paths = [written(tmp_path / parent / "pruning", document) for parent in ("a", "b")]
     assert [row.study for row in read.read(paths)[::4]] == [str(path) for path in paths]

@@ -67,6 +67,27 @@ def test_options_that_a_cause_names_are_marked_up_as_code(views):
     assert "`" not in html
 
 
+MARKED = "as in [arXiv](x) *1506* `a` <b> &amp; _c_ d_e $x$ ~~f~~ \\ g\n# h \x1b[31m \udcff"
+AS_TEXT = r"as in \[arXiv\](x) \*1506\* \`a\` \<b\> \&amp; \_c\_ d_e \$x\$ \~\~f\~\~ \\ g # h ?\[31m ?"
+
+
+def test_a_users_text_is_no_markup_and_ends_no_page(views):
+    _, plan, findings = views
+    study = dataclasses.replace(plan.study, name="[bold]", question=MARKED)
+    findings = dataclasses.replace(findings, results=dataclasses.replace(findings.results, study=study))
+    facts = synthetic_study.FACTS | {"command": "a ``` b", "notes": ["runs/[x](y)\nholds `--config.z`"]}
+    plan = dataclasses.replace(plan, study=study)
+    content = write._content(findings, plan, facts) | {"whole": [], "figures": {0: []}}
+    page = write._render("report.md", content, escape=False)
+    assert page.splitlines()[:2] == [rf"# \[bold\]: {AS_TEXT}", ""]
+    assert "\n````\na ``` b\n````\n" in page
+    assert "\n- runs/\\[x\\](y) holds `--config.z`\n" in page
+    assert write._render("verdicts.md", content, escape=False).startswith(f"**{AS_TEXT}**\n")
+    page.encode()  # bytes of a path that are no UTF-8 can't be written
+    html = write._render("report.html", content, escape=True)
+    assert "&lt;b&gt; &amp;amp;" in html
+
+
 def test_html_is_self_contained_and_names_everything(views):
     html = (views[0] / "report.html").read_text()
     assert not re.search(r"""(?:src|href)=["'](?!#|figures/)""", html)
