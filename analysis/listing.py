@@ -63,6 +63,6 @@ def _studies(folder: Path) -> list[tuple[str, ...]]:
 
 def _question(file: Path) -> str:
     try:
-        return _first_line(ast.get_docstring(ast.parse(file.read_text())))
+        return _first_line(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
     except SyntaxError as error:
         return f"(can't be read: line {error.lineno}: {error.msg})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,9 +94,12 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line. Exit status: 0 done, 2 a user's mistake."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no character ends a command where the terminal lacks it
+            stream.reconfigure(errors="replace")
     try:
         _carry_out(read(arguments if arguments is not None else sys.argv[1:] or ["--help"]))
-    except TaskError as error:
+    except (TaskError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -112,7 +116,7 @@ def _carry_out(args: argparse.Namespace) -> None:
         target = Path(GALLERY)
         if not target.parent.is_dir():
             raise TaskError(f"there is no folder {target.parent}/ here; run the command in the project's root.")
-        target.write_text(gallery())
+        target.write_text(gallery(), encoding="utf-8")
         print(f"wrote {target}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 
 from lab.engine import Layout, local_layout
 from lab.errors import UserError
+from lab.jobs.shards import Shard
 from lab.jobs.workdir import Workdir
 from lab.study import axis, product
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
@@ -340,3 +342,70 @@ def test_a_knob_that_the_study_does_not_set_can_be_overridden(tmp_path, quick_co
     assert done.returncode == 0, done.stderr
     assert "2 seeds can never reject at alpha=0.05" in done.stdout
     assert "3 settings of prune.sparsity can show no break" in done.stdout
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    """A file system without flock."""
+
+    def refused(*_args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+
+
+def test_without_locks_one_process_goes_on_and_says_so(tmp_path, without_locks):
+    with open_workdir(tmp_path).locked() as notes:
+        (note,) = notes
+        assert note.startswith(f"The file system of {tmp_path} has no locks (No locks available): start no second")
+    with pytest.raises(KeyError), open_workdir(tmp_path).locked():
+        raise KeyError  # a fault of what is done meanwhile is not taken for one of the lock
+
+
+def test_without_locks_parts_are_refused(tmp_path, without_locks):
+    with (
+        pytest.raises(UserError, match=r"without locks \(No locks available\), where parts can"),
+        open_workdir(tmp_path).shared(Shard(1, 2), "0"),
+    ):
+        pass
+
+
+def test_another_fault_of_a_lock_is_no_lack_of_locks(tmp_path, monkeypatch):
+    def refused(*_args):
+        raise OSError(errno.EIO, "", "lock")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(OSError, match="lock"), open_workdir(tmp_path).locked():
+        pass
+
+
+TINY = ROOT / "tests" / "tiny_study.py"
+
+
+@pytest.mark.parametrize(
+    ("workdir", "said"),
+    [
+        ("/dev/null", "--workdir=/dev/null can't be used: it is no directory, but a file, a device or a link"),
+        ("/dev/null/w", "Not a directory; a file or a device stands where a directory belongs"),
+        ("n" * 300, "File name too long; name a directory with a shorter path"),
+        ("loop/w", "symbolic links"),
+    ],
+)
+def test_a_work_directory_that_can_not_be_one(workdir, said, tmp_path, quick_command):
+    (tmp_path / "loop").symlink_to("loop")
+    done = quick_command(f"--config={TINY}", f"--workdir={workdir}", cwd=tmp_path)
+    assert_one_sentence(done, said)
+    assert "the same command" not in done.stderr
+
+
+def test_a_colon_in_the_path_of_a_study_and_brackets_in_its_question(tmp_path, quick_command):
+    folder = tmp_path / "a:b [c]\\d"
+    folder.mkdir()
+    study = TINY.read_text().replace("get_config():", "get_config(variant):")
+    (folder / "tiny.py").write_text(study)
+    question = "as in [arXiv 1506.02626], [/nested] and :key: δ\udcff?"
+    config = f"--config={folder}/tiny.py:quick"
+    done = quick_command(config, f"--config.question={question}", "--plan", f"--workdir={folder}/[w]")
+    assert done.returncode == 0, done.stderr
+    assert "[arXiv 1506.02626], [/nested] and :key: δ??" in done.stdout
+    assert f"workdir     {folder}/[w]" in done.stdout.replace("\n", "")

@@ -305,7 +305,7 @@ class Measurer:
     def kept(self, path: Path) -> Any:
         """What `put` has kept under that path, or None."""
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 

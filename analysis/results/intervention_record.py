@@ -54,7 +54,7 @@ def _name(site: ProbeSite, factor: str) -> str:
 
 def _read(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         return record["places"] if record["version"] == VERSION else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -49,7 +49,9 @@ def torch_rates(program: Program) -> dict[str, float]:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         reference = [sys.executable, "-m", "lab.bench.torch_reference", *sizes, str(threads), arrangement]
         running = [
-            subprocess.Popen(reference, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+            subprocess.Popen(
+                reference, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment
+            )
             for _ in range(processes)
         ]
         printed = [process.communicate()[0] for process in running]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -171,7 +170,7 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, int]:
       UserError: for any mistake in the command line or the study.
     """
     args, overrides = _parser().parse_known_args(arguments)
-    file, config = Path(args.config.partition(":")[0]), loader.get_config(args.config)
+    (file, _), config = loader.split(args.config), loader.get_config(args.config)
     for name, _, value in (override.partition("=") for override in overrides):
         if not name.startswith("--config."):
             raise UserError(f"unknown argument '{name}'; a study's fields are set as --config.field=value.")

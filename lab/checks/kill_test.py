@@ -57,7 +57,7 @@ MOMENTS: Mapping[str, tuple[Watch, float]] = {
 
 def start(study: Sequence[str], workdir: Path, output: int) -> subprocess.Popen[str]:
     """The command on a work directory, as a process of its own."""
-    return subprocess.Popen([*study, f"--workdir={workdir}"], stdout=output, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen([*study, f"--workdir={workdir}"], stdout=output, stderr=subprocess.STDOUT, encoding="utf-8")
 
 
 def finish(study: Sequence[str], workdir: Path) -> str:

@@ -117,7 +117,7 @@ def _machine_bytes() -> int:
     known = {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(getattr(os, "sysconf_names", ()))
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0
     try:
-        allowed = int(Path("/sys/fs/cgroup/memory.max").read_text())  # of a container or a batch job
+        allowed = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))  # of a container or a batch job
     except (OSError, ValueError):
         return machine
     return min(machine, allowed) if machine else allowed

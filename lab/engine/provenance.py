@@ -41,7 +41,7 @@ def _cpu_lines(name: str) -> list[str]:
     """The different values of a field of the processor's description, sorted."""
     if not CPU_INFO.is_file():
         return []
-    pairs = [line.partition(":") for line in CPU_INFO.read_text(errors="replace").splitlines()]
+    pairs = [line.partition(":") for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()]
     return sorted({value.strip() for field, _, value in pairs if field.strip() == name})
 
 

@@ -96,14 +96,15 @@ def _meeting(address: Address) -> Iterator[tuple[Shard, subprocess.Popen[str]]]:
     given = [] if address.coordinator is None else map(str, (address.coordinator, address.processes, address.process))
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     with (
-        tempfile.TemporaryFile("w+") as errors,  # jax.distributed writes pages about lost processes
+        # jax.distributed writes pages about lost processes.
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
         subprocess.Popen(
             [sys.executable, "-m", "lab.jobs.rendezvous", *given],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            encoding="utf-8",
         ) as meeting,
     ):
         assert meeting.stdout is not None, "rendezvous was started with a pipe"

@@ -175,11 +175,11 @@ def parse(argv: Sequence[str]) -> Options:
     config.lock()
     _check_needed(given)
     _check_together(given)
-    file, _, variant = given.config.partition(":")
+    file, variant = loader.split(given.config)
     return Options(
         config=config,
-        file=Path(file),
-        workdir=Path(given.workdir) if given.workdir else standard_workdir(Path(file), variant),
+        file=file,
+        workdir=Path(given.workdir) if given.workdir else standard_workdir(file, variant),
         plan=given.plan,
         repair=given.repair,
         arms=given.arms,

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     """Write the table."""
     Parser("lab.mechanisms.knob_table", __doc__).read(arguments)
     path = HERE / "docs" / "knobs.md"
-    path.write_text(table())
+    path.write_text(table(), encoding="utf-8")
     print(f"wrote {path.relative_to(HERE)}")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -25,9 +26,9 @@ def get_config(given: str) -> Any:
     Raises:
       UserError: as `load`, and if get_config() fails, returns something else, or sets a field that no study has.
     """
-    file, _, variant = given.partition(":")
-    module = load(Path(file))
-    with blamed(Path(file)):
+    file, variant = split(given)
+    module = load(file)
+    with blamed(file):
         config = module.get_config(*([variant] if variant else []))
     if not isinstance(config, ConfigDict):
         raise UserError(f"{file}: get_config() must return the config; it returns {shown(config)}.")
@@ -36,6 +37,13 @@ def get_config(given: str) -> Any:
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     return config
+
+
+def split(given: str) -> tuple[Path, str]:
+    """The file and the variant of 'file.py:variant', '' where none is named; a path may hold colons, too."""
+    ends = [match.end() for match in re.finditer(r"\.py(?=:|\Z)", given)] or [len(given.partition(":")[0])]
+    end = next((end for end in reversed(ends) if Path(given[:end]).is_file()), ends[0])
+    return Path(given[:end]), given[end + 1 :]
 
 
 def load(path: Path) -> ModuleType:
