@@ -73,7 +73,8 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
     started = time.perf_counter()
     from lab.jobs import limits
 
-    limits.check()  # before JAX is loaded
+    for note in limits.check():  # before JAX is loaded
+        console.print(Text(note, style="yellow"))
     from lab.engine import device_grid, xla_cache
 
     device_grid.use_every_core()

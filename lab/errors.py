@@ -89,7 +89,7 @@ def refused_as(error: BaseException) -> int | None:
     for one in _causes(error):
         if isinstance(one, OSError) and one.errno:
             return one.errno
-        if named := re.search(r"OS error (\d+)", str(one)):  # TensorStore's form
+        if named := re.search(r"(?:OS error |os_error_code=')(\d+)", str(one)):  # TensorStore's forms
             return int(named[1])
     return None
 

@@ -8,13 +8,16 @@ import resource
 
 from lab.errors import UserError
 
-FILES = 256  # open files that a run may need
+FILES = 128  # open files that a run may need: 40 were too few for a small one on two cores
 PLENTY = 4096
-ADDRESSES = 4 * 2**30  # bytes of address space below which XLA can't compile; memory that is reserved counts
+ADDRESSES = 4 * 2**30  # bytes of address space that a run reserves at least: 2.4 GiB a small one on two cores
 
 
-def check() -> None:
+def check() -> list[str]:
     """Raise this process's limit on open files as far as it may, and refuse limits that no run fits into.
+
+    Returns:
+      a note where the address space is limited: XLA aborts the process where it gets no more of it.
 
     Raises:
       UserError: naming the limit and how to raise it.
@@ -23,11 +26,15 @@ def check() -> None:
     if files < FILES:
         raise UserError(f"a process may open {files} files here and a run needs up to {FILES}; `ulimit -n 1024` first.")
     addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if addresses != resource.RLIM_INFINITY and addresses < ADDRESSES:
+    if addresses == resource.RLIM_INFINITY:
+        return []
+    limited = f"the address space is limited to {addresses / 2**30:.2g} GiB here (`ulimit -v`)"
+    if addresses < ADDRESSES:
         raise UserError(
-            f"the address space is limited to {addresses / 2**30:.2g} GiB here and a run reserves {ADDRESSES >> 30} GiB"
-            " or more; `ulimit -v unlimited` first, or ask for more memory in the batch job."
+            f"{limited} and a run reserves {ADDRESSES >> 30} GiB or more; `ulimit -v unlimited` first, or ask for more"
+            " memory in the batch job."
         )
+    return [f"{limited}, much of which a run only reserves: if this run is aborted, raise it. Nothing saved is lost."]
 
 
 def _open_files() -> float:

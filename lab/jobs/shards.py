@@ -106,7 +106,8 @@ def lacking(plan: Plan, count: int, done: Collection[str]) -> list[Lack]:
 
 def recorded(workdir: Path) -> int:
     """Into how many shards the study was divided last; 1 where it never was."""
-    files = sorted(workdir.glob("shards/*-of-*-*"), key=lambda file: (file.stat().st_mtime_ns, file.name))
+    named = [file for file in workdir.glob("shards/*") if re.fullmatch(r"[0-9]+-of-[1-9][0-9]*-[0-9a-f]+", file.name)]
+    files = sorted(named, key=lambda file: (file.stat().st_mtime_ns, file.name))
     return int(files[-1].name.split("-")[2]) if files else 1
 
 

@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 import threading
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
       UserError: if the disk refuses; earlier saves are untouched.
     """
     meta = meta | {"checksums": {name: checksum(tree) for name, tree in items.items()}}
-    problem = ""
+    problem, failed = "", []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with ORBAX, _context(), plain(path) as place:
@@ -94,8 +95,9 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
     except (OSError, ValueError) as error:
         problem = f"{refusal(error)}. Nothing saved earlier is lost"
         problem += "; the same command then continues." if refused_as(error) in PASSING else "."
+        failed.append(error)
     if problem:
-        _drop_failed_tasks()
+        _forget(failed)
         raise UserError(f"could not save {path}: {problem}")
     return Saved(path, int(path.name), meta)
 
@@ -113,15 +115,16 @@ def load(saved: Saved, item: str) -> Any:
       DamagedCheckpoint: if it can't be read or holds other contents than were written.
       UserError: if the system refuses to read it for a cause that is no damage.
     """
-    tree, problem, kind = None, "", DamagedCheckpoint
+    tree, problem, kind, failed = None, "", DamagedCheckpoint, []
     try:
         with ORBAX, plain(saved.path) as place:
             tree = ocp.load(place, checkpointable_name=item)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
         kind = _kind(error)
         problem = refusal(error) if kind is UserError else cause(error)
+        failed.append(error)
     if problem:
-        _drop_failed_tasks()
+        _forget(failed)
         raise kind(f"{saved.path}/{item} can't be read: {problem}")
     if checksum(tree) != saved.meta["checksums"][item]:
         raise DamagedCheckpoint(f"{saved.path}/{item} holds other bytes than were written")
@@ -168,18 +171,20 @@ def _index(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _drop_failed_tasks() -> None:
-    """Collect the tasks of reads and saves that failed, silently.
+def _forget(failed: list[Exception]) -> None:
+    """Drop errors of reads and saves, and silently what they hold: tasks that Orbax leaves unfinished in a closed loop.
 
-    Orbax leaves all but the first of them unfinished; the garbage collector would find them at some other moment, and
-    asyncio would then print a traceback for each, and the interpreter one for what is open in an event loop that
-    is closed. Those that are still under way are not caught.
+    The garbage collector would find them at some other moment, and asyncio, the interpreter and the warnings would then
+    print pages. What is still under way is not caught.
     """
     logger = logging.getLogger("asyncio")
     before, logger.disabled = (logger.disabled, sys.unraisablehook), True
     sys.unraisablehook = lambda _: None
     try:
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine was never awaited
+            failed.clear()
+            gc.collect()
     finally:
         logger.disabled, sys.unraisablehook = before
 
