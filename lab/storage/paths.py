@@ -31,7 +31,8 @@ def plain(path: Path) -> Iterator[str]:
     if PLAIN.fullmatch(str(absolute)):
         yield str(absolute)
         return
-    with contextlib.ExitStack() as made:
+    link, made = Path(), contextlib.ExitStack()
+    with made:
         try:
             folder = made.enter_context(tempfile.TemporaryDirectory(prefix="mismatch_lab-"))
             link = Path(folder).resolve() / "here"
