@@ -7,7 +7,8 @@
     with the index of cells and the position in the plan as custom metadata of the same save.
 
 Everything is saved as NumPy arrays, so a checkpoint reads the same on any machine with any devices. Orbax commits a
-save by renaming its directory, so a reader never meets a save that was cut off. Contents carry a checksum of their own.
+save by renaming its directory, so a reader never meets a save that was cut off. Contents carry a checksum of their own,
+the index a digest (`lab.storage.index`).
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from lab.errors import NOT_DAMAGE, PASSING, UserError, cause, refusal, refused_as
+from lab.storage import index
 from lab.storage.paths import plain
 
-ITEMS = ("params", "state", "history")
+ITEMS = index.ITEMS
 WASTE = ".waste"  # ends the name of a directory that is being deleted
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a directory that Orbax is writing
 # Orbax numbers its operations in one counter of the process: a read that starts while another thread saves takes over
@@ -89,7 +91,7 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with ORBAX, _context(), plain(path) as place:
-            ocp.save_checkpointables(place, items, overwrite=True, custom_metadata=meta)
+            ocp.save_checkpointables(place, items, overwrite=True, custom_metadata=index.sealed(meta, path))
     except UserError:
         raise
     except (OSError, ValueError) as error:
@@ -126,7 +128,7 @@ def load(saved: Saved, item: str) -> Any:
     if problem:
         _forget(failed)
         raise kind(f"{saved.path}/{item} can't be read: {problem}")
-    if checksum(tree) != saved.meta["checksums"][item]:
+    if checksum(tree) != saved.meta["checksums"][item] or not _is_of(saved, tree):
         raise DamagedCheckpoint(f"{saved.path}/{item} holds other bytes than were written")
     return tree
 
@@ -134,6 +136,14 @@ def load(saved: Saved, item: str) -> Any:
 def _kind(error: Exception) -> type[Exception]:
     """What a failed read becomes: a whole checkpoint that can't be read now is not passed over and trained again."""
     return UserError if isinstance(error, UserError) or refused_as(error) in NOT_DAMAGE else DamagedCheckpoint
+
+
+def _is_of(saved: Saved, tree: Any) -> bool:
+    """Whether a tree has a row for each cell of the index, and each row a column for each ability."""
+    cells, abilities = len(saved.meta["cells"]), len(saved.meta["abilities"])
+    measured = tree.get("ability") if isinstance(tree, dict) else None
+    rows = all(np.shape(leaf)[:1] == (cells,) for leaf in jax.tree.leaves(tree))
+    return rows and (measured is None or np.shape(measured)[2:3] == (abilities,))
 
 
 def read_back(saved: Saved) -> None:
@@ -166,9 +176,7 @@ def _index(path: Path) -> dict[str, Any]:
     """
     with ORBAX, plain(path) as place:
         meta = ocp.metadata(place).custom_metadata
-    if not isinstance(meta, dict) or "checksums" not in meta:
-        raise ValueError("no index of cells")
-    return meta
+    return index.verified(meta, path)
 
 
 def _forget(failed: list[Exception]) -> None:
@@ -234,7 +242,7 @@ def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
     found: dict[str, list[Saved]] = {}
     damaged = []
     for directory in _directories(workdir / "checkpoints"):
-        for path in (p for p in _directories(directory) if p.name.isdigit()):
+        for path in (p for p in _directories(directory) if p.name.isascii() and p.name.isdigit()):
             try:
                 meta = _index(path)
             except Exception as error:  # as in load

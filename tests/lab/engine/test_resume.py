@@ -147,7 +147,7 @@ def long_run(tmp_path_factory):
     return carry_out(study_of(config, tiny_sweep((0.0,), 1)), tmp_path_factory.mktemp("long"))
 
 
-HARMS = ("truncated", "flipped byte", "no index", "lost", "half a state")
+HARMS = ("truncated", "flipped byte", "no index", "another index", "another step", "lost", "half a state")
 FAST_HARMS = [("truncated", -1), ("half a state", 0)]
 SLOW_HARMS = [(harm, which) for harm in HARMS for which in (0, 1, -2, -1) if (harm, which) not in FAST_HARMS]
 
@@ -183,6 +183,13 @@ def test_a_damaged_checkpoint_is_passed_over(long_run, tmp_path, harm, which):
 def damage(path, harm):
     if harm == "lost":
         shutil.rmtree(path)
+    elif harm == "another index":  # one bit of it: a capital letter
+        (file,) = [file for file in path.glob("*METADATA*") if "facts/iid" in file.read_text()]
+        file.write_text(file.read_text().replace("facts/iid", "fActs/iid"))
+    elif harm == "another step":
+        (other, *_) = (each for each in sorted(path.parent.iterdir()) if each != path)
+        shutil.rmtree(path)
+        shutil.copytree(other, path)
     elif harm == "no index":
         for file in path.glob("*METADATA*"):
             file.unlink()
