@@ -18,6 +18,7 @@ from lab.errors import UserError
 from lab.jobs.shards import Shard
 from lab.jobs.workdir import Workdir
 from lab.study import axis, product
+from tests.damage import sentence_of
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 from tests.run_commands import commands
 
@@ -176,7 +177,7 @@ def test_checkpoints_of_another_version_are_reported_and_its_layouts_kept(tmp_pa
     record = json.loads(file.read_text())
     old = record["layout"] | {"devices": 1}
     file.write_text(
-        json.dumps({k: v for k, v in record.items() if k not in ("format", "earlier")} | {"layouts": [old]})
+        json.dumps({k: v for k, v in record.items() if k not in ("format", "earlier", "digest")} | {"layouts": [old]})
     )
     (note,) = open_workdir(tmp_path).claim()  # none on layouts: what was trained there isn't used
     assert "checkpoints of an earlier version of the lab" in note
@@ -191,6 +192,39 @@ def test_a_changed_claim_is_refused(tmp_path):
     config = changed(claim__gains={"two_nn": -1})
     with pytest.raises(UserError, match=r"config\.claim\.gains"):
         open_workdir(tmp_path, study_of(config), config).claim()
+
+
+def test_a_record_of_another_claim_is_said_and_stays_known(tmp_path):
+    open_workdir(tmp_path).claim()
+    file, claimed = tmp_path / "study.json", study_of().claim_hash()
+    file.write_text(file.read_text().replace(claimed, "0" * 16))
+    edited, note = open_workdir(tmp_path).claim()
+    assert "study.json was edited or damaged after it was written; it agrees with this study" in edited
+    assert f"written for another claim (hash {'0' * 16}) than this one (hash {claimed})" in note
+    assert "the claim was changed after training started, or the file was edited" in note
+    assert open_workdir(tmp_path).claim() == [note]
+
+
+def test_an_edited_record_of_another_study_is_said_to_be_edited(tmp_path):
+    open_workdir(tmp_path).claim()
+    file = tmp_path / "study.json"
+    file.write_text(file.read_text().replace('"train": 12', '"train": 15'))
+    with pytest.raises(UserError, match=r"study\.json was edited or damaged .*steps\.train is 15 there and 12 here"):
+        open_workdir(tmp_path).claim()
+
+
+@pytest.mark.parametrize("value", [None, 3, [], {}, "x", [None], {"platform": 3}])
+def test_a_record_with_a_field_of_another_type_is_named(value, tmp_path):
+    open_workdir(tmp_path).claim()
+    file = tmp_path / "study.json"
+    record = {name: one for name, one in json.loads(file.read_text()).items() if name != "digest"}
+    for field in ("config", "axes", "cells", "claim_hash", "layout", "layouts", "earlier", "format"):
+        file.write_text(json.dumps(record | {field: value}))
+        if sentence := sentence_of(lambda: open_workdir(tmp_path).check(), UserError):
+            assert str(tmp_path) in sentence
+        else:  # said, or what these fields may be, too
+            may_be = [("layouts", []), ("earlier", None), ("earlier", {}), ("cells", [])]
+            assert open_workdir(tmp_path).check() or (field, value) in may_be
 
 
 def test_a_second_process_on_one_work_directory_is_refused(tmp_path):

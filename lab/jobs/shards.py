@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lab.jobs.workdir import Workdir
 
 
+LOCK = re.compile("[1-9][0-9]{0,5}-of-[1-9][0-9]{0,5}-[0-9a-f]{8}")  # the name of a shard's lock
+
+
 @dataclass(frozen=True)
 class Shard:
     """Part `index` of `count`, counted from 1."""
@@ -106,9 +109,14 @@ def lacking(plan: Plan, count: int, done: Collection[str]) -> list[Lack]:
 
 def recorded(workdir: Path) -> int:
     """Into how many shards the study was divided last; 1 where it never was."""
-    named = [file for file in workdir.glob("shards/*") if re.fullmatch(r"[0-9]+-of-[1-9][0-9]*-[0-9a-f]+", file.name)]
-    files = sorted(named, key=lambda file: (file.stat().st_mtime_ns, file.name))
+    files = sorted(locks(workdir), key=lambda file: (file.stat().st_mtime_ns, file.name))
     return int(files[-1].name.split("-")[2]) if files else 1
+
+
+def locks(workdir: Path) -> list[Path]:
+    """The locks of shards, one for each that has ever been held; other files in their directory are none."""
+    found = sorted(workdir.glob("shards/*-of-*-*"))
+    return [file for file in found if LOCK.fullmatch(file.name) and file.is_file()]
 
 
 def cut_across(unfinished: Collection[Chunk], keys: Collection[str]) -> list[str]:

@@ -8,23 +8,27 @@ import fcntl
 import json
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
 from lab.engine import Layout
 from lab.errors import UserError, refusal
-from lab.jobs.shards import Shard
+from lab.jobs.shards import Shard, locks
 from lab.mechanisms.knobs import KNOBS
-from lab.storage import write_atomically
+from lab.storage import DamagedFile, checkpoint, read_document, write_document
+from lab.storage.files import MALFORMED
 from lab.study import Axis, Grid, study_config
 from lab.study.parse import parse
 from lab.study.spec import FORMAT, Study, active_knobs
 from lab.values import plain_fields
 
+FILE = "study.json"
+LOST = "lost"  # in place of a claim's hash that no record holds any more
 # How file systems say that they have no locks.
 LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
+KINDS = {"config": dict, "axes": dict, "cells": list, "claim_hash": str, "layout": dict, "layouts": list}
 
 
 class NoLocks(Exception):
@@ -38,11 +42,12 @@ class Workdir:
       path: the directory.
       record: the content of study.json: the config's own fields (not those that only sweep() reads), the cells, the
         grid that they came from, the claim's hash, the layout, and the version's `FORMAT`; on disk all layouts so far,
-        too, and those of an earlier version, with its format. Enough to read the study back without its file.
+        too, those of an earlier version, with its format, and hashes of other claims that were there before. Enough to
+        read the study back without its file.
     """
 
     def __init__(self, path: Path, study: Study, config: Any, layout: Layout):
-        self.path = path
+        self.path, self._study = path, study
         standard = set(study_config())
         given = json.loads(plain_fields(config).to_json_best_effort())
         fields = {name: value for name, value in given.items() if name in standard}
@@ -102,7 +107,7 @@ class Workdir:
                 raise self._in_use("a process that isn't a shard")
             with self._lock("shards/.claim") as turn:  # one at a time, for the moment
                 fcntl.flock(turn, fcntl.LOCK_EX)
-                for other in self.path.glob("shards/*-of-*"):
+                for other in locks(self.path):
                     with other.open("r+") as theirs:  # NFS locks what it may write only
                         if not other.name.endswith(division) and not _held(theirs, fcntl.LOCK_EX):
                             raise self._in_use("shards that divide the study differently")
@@ -153,23 +158,21 @@ class Workdir:
           UserError: if it is another study, with the difference.
         """
         self._check_place()
-        known = self._known()
+        known, notes = self._known()
         if known is None:
             return []
-        differences = list(_differences(known["config"], self.record["config"], "config"))
-        differences += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
-        lost = [cell for cell in known["cells"] if cell not in self.record["cells"]]
-        if not differences and lost:
-            knobs = [name for name in lost[0] if len({str(cell.get(name)) for cell in known["cells"]}) > 1]
-            example = ", ".join(f"{name}={lost[0][name]}" for name in knobs)
-            differences.append(f"{len(lost)} of its cells are not in this grid, such as {example}")
-        if differences:
+        if differences := self._differences(known):
             raise UserError(
                 f"--workdir={self.path} holds another study ({'; '.join(differences[:5])}). Values and seeds may be"
                 " added to a study, nothing else changed: repeat the overrides that it was made with, or name another"
                 " --workdir."
             )
-        notes = []
+        if others := self._other_claims(known):
+            notes.append(
+                f"{self.path / FILE} was written for another claim (hash {', '.join(others)}) than this one (hash"
+                f" {self.record['claim_hash']}): the claim was changed after training started, or the file was edited"
+                " or lost."
+            )
         if self._earlier(known):
             notes.append(
                 f"{self.path} holds checkpoints of an earlier version of the lab, too, which trained to other numbers:"
@@ -187,15 +190,21 @@ class Workdir:
     def claim(self) -> list[str]:
         """`check`, then write study.json, before anything trains."""
         notes = self.check()
-        known = self._known()
+        known, _ = self._known()
         layouts = self._layouts(known) if known else [Layout(**self.record["layout"])]
         record = self.record | {
             "layout": asdict(layouts[0]),
             "layouts": [asdict(layout) for layout in layouts],
             "earlier": self._earlier(known) if known else None,
+            **({"other_claims": others} if (others := self._other_claims(known or {})) else {}),
         }
-        write_atomically(self.path / "study.json", json.dumps(record, indent=1, sort_keys=True))
+        write_document(self.path / FILE, record)
         return notes
+
+    def _other_claims(self, known: dict[str, Any]) -> list[str]:
+        """Hashes of claims that a record was written for, apart from this one: a change stays known."""
+        before = [*known.get("other_claims", []), known.get("claim_hash", self.record["claim_hash"])]
+        return [one for one in dict.fromkeys(before) if one != self.record["claim_hash"]]
 
     def _earlier(self, known: dict[str, Any]) -> dict[str, Any] | None:
         """The record of an earlier version's checkpoints: its format, where it wrote one, and its layouts."""
@@ -211,23 +220,80 @@ class Workdir:
             found.setdefault(Layout(**one).rounding(), Layout(**one))
         return list(found.values())
 
-    def _known(self) -> dict[str, Any] | None:
-        path = self.path / "study.json"
+    def _known(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The record on disk, None where there is none; and a sentence if it was damaged.
+
+        Raises:
+          UserError: if it is damaged, disagrees with this study, and can't be made again.
+        """
+        path, problem = self.path / FILE, ""
         try:
-            if not path.exists():
-                if (self.path / "checkpoints").exists():
-                    raise UserError(
-                        f"--workdir={self.path} holds checkpoints but no study.json; name another directory."
-                    )
-                return None
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-            raise UserError(f"{path} can't be read; restore it, or name another --workdir.") from None
+            known = read_document(path)
+        except DamagedFile as error:
+            known, problem = error.content, str(error)
+        if known is None and not problem:
+            if not (self.path / "checkpoints").exists():
+                return None, []
+            problem = f"--workdir={self.path} holds checkpoints but no {FILE}"
+        if known is not None and not self._is_record(known):
+            known, problem = None, f"{path} is not a study's record"
+        if known is not None:
+            standard = json.loads(study_config().to_json_best_effort())
+            known = known | {"config": _filled(known["config"], standard)}
+        differences = self._differences(known) if known is not None and problem else []
+        if known is None or differences:
+            other = f", and holds another study now ({'; '.join(differences[:5])})" if differences else ""
+            return self._made_again(f"{problem}{other}")
+        return known, [f"{problem}; it agrees with this study, and a run writes it again."] if problem else []
+
+    def _made_again(self, problem: str) -> tuple[dict[str, Any], list[str]]:
+        """The record that is lost, where every checkpoint is of this study; which claim it had is not known.
+
+        Raises:
+          UserError: if there are no checkpoints, or others, too.
+        """
+        saved = [one for saves in checkpoint.scan(self.path)[0].values() for one in saves]
+        keys = {key for recipe in self._study.recipes() for key in recipe.keys}
+        if not saved or not all(keys.issuperset(one.meta["cells"]) for one in saved):
+            raise UserError(f"{problem}; restore it, or name another --workdir.")
+        layouts = {Layout(**one.meta["layout"]): None for one in saved}
+        known = self.record | {"layouts": [asdict(layout) for layout in layouts], "other_claims": [LOST]}
+        return known, [f"{problem}; every checkpoint is of this study, and a run writes the record again."]
+
+    def _differences(self, known: dict[str, Any]) -> list[str]:
+        """How this study is another one than that of a record, with values and seeds that may have been added."""
+        found = list(_differences(known["config"], self.record["config"], "config"))
+        found += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
+        lost = [cell for cell in known["cells"] if cell not in self.record["cells"]]
+        if not found and lost:
+            knobs = [name for name in lost[0] if len({str(cell.get(name)) for cell in known["cells"]}) > 1]
+            example = ", ".join(f"{name}={lost[0][name]}" for name in knobs)
+            found.append(f"{len(lost)} of its cells are not in this grid, such as {example}")
+        return found
+
+    def _is_record(self, known: Any) -> bool:
+        """Whether a document has the fields of a record, each of its type."""
         if not isinstance(known, dict) or not set(self.record) - LATER <= set(known):
-            raise UserError(f"{path} is not a study's record; restore it, or name another --workdir.")
-        standard = json.loads(study_config().to_json_best_effort())
-        known["config"] = _filled(known["config"], standard)
-        return known
+            return False
+        layouts, others = known.get("layouts", []), known.get("other_claims", [])
+        return (
+            all(isinstance(known[name], kind) for name, kind in KINDS.items() if name in known)
+            and all(isinstance(cell, dict) for cell in known["cells"])
+            and all(_is_layout(one) for one in [known["layout"], *layouts])
+            and isinstance(known.get("format"), int | None)
+            and isinstance(known.get("earlier"), dict | None)
+            and isinstance(others, list)
+            and all(isinstance(one, str) for one in others)
+        )
+
+
+def _is_layout(value: Any) -> bool:
+    """Whether a JSON value is a layout: its platform's name, and whole numbers above 0."""
+    names = {each.name for each in fields(Layout)}
+    if not isinstance(value, dict) or value.keys() != names or not isinstance(value["platform"], str):
+        return False
+    numbers = [value[name] for name in names - {"platform"}]
+    return all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in numbers)
 
 
 def _filled(known: Any, standard: dict[str, Any]) -> Any:
@@ -277,11 +343,14 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
     Raises:
       UserError: if there is none, or it can't be read back as the study that was claimed.
     """
-    file = path / "study.json"
+    file, edited = path / FILE, False
     if not file.is_file():
         raise UserError(f"{path} is no work directory: it has no study.json; name one, such as runs/pruning.")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_document(file)
+    except DamagedFile as error:
+        record, edited = error.content, True
+    try:
         axes = record["axes"]
         points = record["grid"]["points"] if "grid" in record else [_point(axes, cell) for cell in record["cells"]]
         config = study_config()
@@ -291,10 +360,15 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
         study, claimed = parse(config, grid, metrics), record["claim_hash"]
     except UserError as error:
         raise UserError(f"{file} can't be read back by this version: {error}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except MALFORMED:
         raise UserError(f"{file} is not a study's record; restore it, or name another directory.") from None
     if study.claim_hash() != claimed:
         raise UserError(f"{file} reads back as another claim than was hashed before training; restore it.")
+    if edited:
+        raise UserError(
+            f"{file} was edited or damaged after it was written; restore it, or rerun the study's command, which"
+            " compares it with the study's own file."
+        )
     return study
 
 

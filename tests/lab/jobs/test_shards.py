@@ -168,6 +168,9 @@ def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(UserError, match=r"8 of 8 cells in .* are not trained; run the same command without"):
         shards.check_trained(plan, (), tmp_path)
     (tmp_path / "shards").mkdir()
+    for stray in ("notes-of-a-meeting", "1-of-x-y", "1-of-2-abc"):
+        (tmp_path / "shards" / stray).touch()
+    assert shards.recorded(tmp_path) == 1
     for order, count in enumerate((5, 2)):
         file = tmp_path / Shard(1, count).file(shards.division(plan, count))
         file.touch()
