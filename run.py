@@ -166,9 +166,10 @@ def judge_once(session: Session, plan: Plan) -> tuple[Plan, Store, Findings]:
 
     store = train(session, plan)
     plan, tuning = selection.settle(plan, store)
+    measurer = Measurer(plan.study, session.programs, session.root, note=session.keep_note)
     with session.timed("measure"), session.counter("measuring latents") as on_progress:
-        results = collect(plan, store, Measurer(plan.study, session.programs, session.root), on_progress)
-    findings = find(results, records.read(session.root, plan.study, tuning))
+        results = collect(plan, store, measurer, on_progress)
+    findings = find(results, records.read(session.root, plan.study, tuning, session.keep_note))
     session.console.print(verdict_table(findings))
     return plan, store, findings
 
@@ -208,7 +209,8 @@ def train_repairs(session: Session, findings: Findings, store: Store) -> Finding
             causal.edit_activations(session.root, task)
         except UserError as error:  # the repairs don't rest on the edits
             session.note(f"No activations of {task} were edited: {error}")
-    findings = findings.with_records(activation_edits=intervention_record.load(session.root, findings.study))
+    edits = intervention_record.load(session.root, findings.study, session.keep_note)
+    findings = findings.with_records(activation_edits=edits)
     if not repair.targets(findings.bounds):
         session.note(repair.NOTHING)
         return findings

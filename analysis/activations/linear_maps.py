@@ -10,6 +10,7 @@ Shape letters: P places (where claims are read, one a task), N probe examples, D
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,16 @@ def read(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -
     models = [tuple(model_of(measurer.study, one, knobs) for one, _ in pair) for pair in pairs]
     marks = [[(one.meta["checksums"]["params"], row) for one, row in pair] for pair in pairs]
     path = measurer.directory / f"images-{digest([repr(_content(measurer)), repr(marks), kept_under(models)])}.json"
-    rows = measurer.kept(path)
+    [rows] = measurer.kept([(path, partial(_fit, len(pairs), len(names)))])
     if rows is None:
         rows = _measured(measurer, pairs, knobs)
         measurer.put(path, rows)
     values = np.asarray(rows, np.float64).reshape(len(pairs), len(names))
     return {name: values[:, p] for p, name in enumerate(names)}
+
+
+def _fit(pairs: int, names: int, rows: Any) -> bool:
+    return isinstance(rows, list) and len(rows) == pairs and all(measure.are_numbers(row, names) for row in rows)
 
 
 def _content(measurer: Measurer) -> tuple[Any, ...]:

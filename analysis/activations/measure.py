@@ -9,10 +9,11 @@ Shape letters: M places (task × layer × read position), N probe examples, D wi
 
 from __future__ import annotations
 
-import json
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,13 +29,15 @@ from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knobs
 from lab.nn import model
 from lab.prng import derive_key
-from lab.storage import Saved, checkpoint, write_atomically
+from lab.storage import DamagedFile, Saved, checkpoint, read_document, write_document
+from lab.storage.files import is_number
 from lab.study.spec import Study, TaskUse, digest
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import RENAMED, Example, World, fed_back
 
 VERSION = 4  # raised whenever the same checkpoint would read differently
 PROBE_SEED = 0x5EED
+KEPT = "readings"  # the field of a kept file, next to the file's own name; earlier versions kept the bare list
 Shown = Callable[[jax.Array, jax.Array], jax.Array]
 """(tokens[N, L], which of them are answers fed back) -> what the model sees in their place; see `Mechanism.shown`."""
 
@@ -226,12 +229,20 @@ def cells_to_read(
 class Measurer:
     """Measures checkpoints, and keeps the readings next to them: an analysis that was cut off continues.
 
-    Readings are a pure function of a checkpoint; the file that keeps them can be deleted. With keep=False what was
-    kept before is used and nothing is written.
+    Readings are a pure function of a checkpoint; the file that keeps them can be deleted. A damaged one is noted and
+    measured again. With keep=False what was kept before is used and nothing is written.
     """
 
-    def __init__(self, study: Study, programs: Programs, workdir: Path, keep: bool = True):
+    def __init__(
+        self,
+        study: Study,
+        programs: Programs,
+        workdir: Path,
+        keep: bool = True,
+        note: Callable[[str], None] = warnings.warn,
+    ):
         self.study, self.programs, self.directory, self.keep = study, programs, workdir / "readings", keep
+        self._note = note
 
     def read(
         self, saved: Iterable[Saved], knobs: Mapping[str, Mapping[str, Any]], on_progress: Callable[[int, int], None]
@@ -249,7 +260,8 @@ class Measurer:
         saved = list(saved)
         models = {one.path: model_of(self.study, one, knobs) for one in saved}
         paths = {one.path: self._path(one, models[one.path]) for one in saved}
-        kept = {one.path: self.kept(paths[one.path]) for one in saved}
+        wanted = [(paths[one.path], partial(self._fits, models[one.path], len(one.meta["cells"]))) for one in saved]
+        kept = dict(zip((one.path for one in saved), self.kept(wanted), strict=True))
         todo = [one for one in saved if kept[one.path] is None]
         total, done = sum(len(one.meta["cells"]) for one in todo), 0
         layout, rows = self.programs.layout, {one.path: [] for one in todo}
@@ -302,16 +314,52 @@ class Measurer:
         settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], kept_under(inference)])
         return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
 
-    def kept(self, path: Path) -> Any:
-        """What `put` has kept under that path, or None."""
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+    def kept(self, wanted: Iterable[tuple[Path, Callable[[Any], bool]]]) -> list[Any]:
+        """What `put` has kept, and None where there is nothing or a damaged file; one note names what is damaged.
+
+        Earlier versions kept readings without a digest: they are used where types, names and lengths are as wanted.
+
+        Args:
+          wanted: (path, whether readings are of the shape that is wanted there).
+        """
+        found, damaged = [], []
+        for path, fits in wanted:
+            try:
+                content = read_document(path)
+            except DamagedFile as error:
+                content, problem = None, str(error)
+            else:
+                if isinstance(content, dict) and content.get("of") == path.name:
+                    content = content.get(KEPT)
+                problem = "" if content is None or fits(content) else f"{path} holds no readings of its checkpoint"
+            found.append(None if problem else content)
+            damaged += [problem] if problem else []
+        if damaged:
+            more = f", and so are {len(damaged) - 1} more files of readings" if len(damaged) > 1 else ""
+            self._note(f"{damaged[0]}: measured again{more}.")
+        return found
+
+    def _fits(self, inference: InferenceModel, cells: int, rows: Any) -> bool:
+        """Whether rows are readings of so many cells: the same ones of each, a number at every place."""
+        if not isinstance(rows, list) or len(rows) != cells or not all(isinstance(row, dict) for row in rows):
+            return False
+        names, places = {*METRICS, *CHECKS, *BALANCE}, len(probe_sites(self.study))
+        own = tuple(f"{name}_" for name in inference.names)
+        return all(
+            names <= row.keys() == rows[0].keys()
+            and all(name in names or name.startswith(own) for name in row)
+            and all(are_numbers(values, places) for values in row.values())
+            for row in rows
+        )
 
     def put(self, path: Path, readings: Any) -> None:
         """Keep readings for the next time, unless nothing is to be written."""
         if not self.keep:
             return
         self.directory.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(readings))
+        write_document(path, {"of": path.name, KEPT: readings}, compact=True)
+
+
+def are_numbers(values: Any, count: int) -> bool:
+    """Whether a JSON value is a list of so many numbers, NaN among them."""
+    return isinstance(values, list) and len(values) == count and all(map(is_number, values))

@@ -9,10 +9,10 @@ settings that were designed decide which verdict it is: those that are added are
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import numpy as np
 
 from analysis.stats.break_test import InterimLook
 from lab.errors import UserError
-from lab.storage import write_atomically
+from lab.storage import DamagedFile, read_document, write_document
+from lab.storage.files import MALFORMED
 from lab.study import Grid, grown
 from lab.study.spec import Study
 
@@ -99,7 +100,7 @@ def next_seeds(looks: InterimAnalyses) -> tuple[int, ...]:
 
 def write(workdir: Path, looks: InterimAnalyses) -> None:
     """Keep the record in the work directory, before anything that it asks for is trained."""
-    write_atomically(workdir / FILE, json.dumps(asdict(looks), indent=1, sort_keys=True) + "\n")
+    write_document(workdir / FILE, asdict(looks))
 
 
 def read(workdir: Path) -> InterimAnalyses | None:
@@ -109,16 +110,29 @@ def read(workdir: Path) -> InterimAnalyses | None:
       UserError: if it is there and can't be read: without it the shares of α that were spent are not known.
     """
     path = workdir / FILE
-    if not path.is_file():
-        return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        added = tuple((dict(stratum), float(value)) for stratum, value in found["added"])
-        seeds = tuple(tuple(int(seed) for seed in look) for look in found["seeds"])
-        shares = tuple(float(share) for share in found["shares"])
-        return InterimAnalyses(tuple(map(float, found["designed"])), shares, seeds, added, bool(found["asked_late"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_document(path)
+        return None if found is None else _looks(found)
+    except DamagedFile as error:
+        raise UserError(f"{error}; restore it: it says how much of alpha was spent.") from None
+    except MALFORMED:
         raise UserError(f"{path} can't be read; restore it: it says how much of alpha was spent.") from None
+
+
+def _looks(found: Any) -> InterimAnalyses:
+    """The record that a document holds, which earlier versions wrote without a digest.
+
+    Raises:
+      MALFORMED: if it is none.
+    """
+    added = tuple((dict(stratum), float(value)) for stratum, value in found["added"])
+    seeds = tuple(tuple(int(seed) for seed in look) for look in found["seeds"])
+    shares = tuple(float(share) for share in found["shares"])
+    nested = all({*early} <= {*late} for early, late in pairwise(seeds))
+    spends = math.isclose(math.fsum(shares), 1.0, rel_tol=1e-9) and min(shares) > 0
+    if not (0 < len(seeds) <= len(shares) and all(seeds) and nested and spends):
+        raise ValueError
+    return InterimAnalyses(tuple(map(float, found["designed"])), shares, seeds, added, bool(found["asked_late"]))
 
 
 def grid_of(looks: InterimAnalyses, study: Study) -> Grid:

@@ -178,7 +178,7 @@ def carry_out(session: Session, study: Study, repair_plan: RepairPlan, store: St
     there.nodes |= {key: saved for key, saved in store.nodes.items() if key not in there.nodes}
     session.train(plan, there)
     with session.counter("measuring repairs") as on_progress:
-        measurer = Measurer(repair_plan.study, programs, directory)
+        measurer = Measurer(repair_plan.study, programs, directory, note=session.note)
         found = outcomes(study, plan, there, measurer, repair_plan, on_progress)
     recovery_record.write(session.root, found)
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,13 +37,16 @@ class Records:
 NO_RECORDS = Records()
 
 
-def read(workdir: Path, study: Study, tuning: Tuning | None = None) -> Records:
+def read(
+    workdir: Path, study: Study, tuning: Tuning | None = None, note: Callable[[str], None] = warnings.warn
+) -> Records:
     """The records in a work directory that belong to the cells of a study.
 
     Args:
       workdir: the study's directory.
       study: the cells that are judged.
       tuning: the choices of `analysis.design.selection.settle`, which no file keeps.
+      note: called with a sentence for each damaged record that is left out.
 
     Raises:
       UserError: if the record of the looks is there and can't be read.
@@ -50,6 +54,6 @@ def read(workdir: Path, study: Study, tuning: Tuning | None = None) -> Records:
     return Records(
         interim.of(interim.read(workdir), study),
         tuning,
-        intervention_record.load(workdir, study),
-        recovery_record.read(workdir, study),
+        intervention_record.load(workdir, study, note),
+        recovery_record.read(workdir, study, note),
     )

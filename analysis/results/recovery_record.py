@@ -10,9 +10,9 @@ Shape letter: S seeds.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ import numpy as np
 
 from analysis.stats import summaries
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
-from lab.storage import write_atomically
+from lab.storage import DamagedFile, read_document, write_document
+from lab.storage.files import MALFORMED, number
 from lab.study.spec import Study
 
 FILE = Path("repair") / "repair.json"
@@ -221,25 +222,65 @@ class Repairs:
 def write(workdir: Path, repairs: Repairs) -> Path:
     """Keep the outcomes in a work directory. Returns the file's path."""
     path = workdir / FILE
-    write_atomically(path, json.dumps(asdict(repairs), indent=1, sort_keys=True) + "\n")
+    write_document(path, asdict(repairs))
     return path
 
 
-def read(workdir: Path, study: Study) -> Repairs | None:
-    """The outcomes that are kept in a work directory; None where there are none, or none of this study's cells."""
+def read(workdir: Path, study: Study, note: Callable[[str], None] = warnings.warn) -> Repairs | None:
+    """The outcomes that are kept in a work directory; None where there are none, or none of this study's cells.
+
+    Args:
+      workdir: the study's directory.
+      study: the cells that are judged.
+      note: called with a sentence where the file is damaged, and its outcomes are left out.
+    """
+    path = workdir / FILE
     try:
-        found = json.loads((workdir / FILE).read_text(encoding="utf-8"))
-        outcomes = tuple(_outcome(one) for one in found["outcomes"])
-        repairs = Repairs(found["steps"], found["arms"], outcomes, tuple(found["parents"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_document(path)
+        repairs = None if found is None else _repairs(found)
+    except (DamagedFile, *MALFORMED) as error:
+        problem = str(error) if isinstance(error, DamagedFile) else f"{path} is no record of repairs"
+        note(f"{problem}: its outcomes are left out; --repair reads them again from the arms' checkpoints.")
         return None
     last = len(study.stages) - 1
-    return repairs if {*repairs.parents} <= {study.key(cell, last) for cell in study.cells} else None
+    mine = {study.key(cell, last) for cell in study.cells}
+    return repairs if repairs and {*repairs.parents} <= mine else None
+
+
+def _repairs(found: Any) -> Repairs:
+    """The outcomes of a document, which earlier versions wrote without a digest.
+
+    Raises:
+      MALFORMED: if it holds none.
+    """
+    outcomes = tuple(map(_outcome, found["outcomes"]))
+    if not isinstance(found["steps"], int) or {one.arm for one in outcomes} - found["arms"].keys():
+        raise TypeError
+    return Repairs(
+        found["steps"], {arm: str(text) for arm, text in found["arms"].items()}, outcomes, (*found["parents"],)
+    )
 
 
 def _outcome(record: Mapping[str, Any]) -> Outcome:
-    values: dict[str, Any] = {each.name: record[each.name] for each in fields(Outcome) if each.name in record}
-    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    for name in ("latents", "moved"):  # earlier versions kept no moves
-        values[name] = {metric: tuple(each) for metric, each in record.get(name, {}).items()}
-    return Outcome(**values)
+    per_seed = ("before", "after", "unchanged", "neutral_before", "neutral_after")
+    values: dict[str, Any] = {name: tuple(map(number, record[name])) for name in per_seed}
+    # Earlier versions kept no moves.
+    moved = {metric: tuple(map(number, each)) for metric, each in record.get("moved", {}).items()}
+    latents = {metric: tuple(map(number, each)) for metric, each in record.get("latents", {}).items()}
+    seeds = tuple(map(int, record["seeds"]))
+    if {len(each) for each in (*values.values(), *moved.values())} != {len(seeds)} or not seeds:
+        raise ValueError("not one value a seed")
+    if any(len(each) != 3 for each in latents.values()):
+        raise ValueError("not one mean for neutral, unchanged and arm")
+    return Outcome(
+        label=str(record["label"]),
+        split=str(record["split"]),
+        stratum=dict(record["stratum"]),
+        setting=number(record["setting"]),
+        delta=number(record["delta"]),
+        arm=str(record["arm"]),
+        seeds=seeds,
+        latents=latents,
+        moved=moved,
+        **values,
+    )

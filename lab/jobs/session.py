@@ -52,11 +52,16 @@ class Session:
         """Print a sentence that a person should see."""
         self.console.print(Text(text, style="yellow"))
 
+    def keep_note(self, text: str) -> None:
+        """Print a sentence, and keep it for the report, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.note(text)
+
     def keep_notes(self, notes: Sequence[str]) -> None:
-        """Print sentences, and keep them for the report."""
-        self.notes += notes
+        """`keep_note` of each."""
         for note in notes:
-            self.note(note)
+            self.keep_note(note)
 
     def train(self, plan: Plan, store: Store) -> None:
         """Train what a store lacks of a plan.

@@ -89,5 +89,6 @@ def test_a_damaged_file_of_readings_is_measured_again(trained, tmp_path):
     first = measurer.read([saved], knobs, lambda *_: None)
     (file,) = (tmp_path / "readings").iterdir()
     file.write_text(file.read_text()[:100])
-    again = measurer.read([saved], knobs, lambda *_: None)
+    with pytest.warns(UserWarning, match=rf"{file.name} can't be read .*: measured again\."):
+        again = measurer.read([saved], knobs, lambda *_: None)
     assert all(np.array_equal(first[k][n], again[k][n], equal_nan=True) for k in first for n in first[k])

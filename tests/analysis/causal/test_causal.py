@@ -58,9 +58,12 @@ def test_evidence_is_kept_by_place_and_taken_for_the_same_checkpoints_only(workd
     config = tiny_config()
     config.evaluation.examples = 32
     assert intervention_record.load(tmp_path, study_of(config)) == {}
-    for text in ("{", "[1]", json.dumps({"version": -1, "places": {}})):
+    for text, damaged in (("{", 1), ("[1]", 1), (json.dumps({"version": -1, "places": {}}), 0)):
+        notes = []
         (tmp_path / intervention_record.FILE).write_text(text)
-        assert intervention_record.load(tmp_path, study) == {}
+        assert intervention_record.load(tmp_path, study, notes.append) == {}
+        assert len(notes) == damaged
+        assert all("interventions.json" in note and "analysis.causal" in note for note in notes)
 
 
 def test_the_records_of_a_study_hold_what_was_kept_of_edited_activations(trained, tmp_path):
