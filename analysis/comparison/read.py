@@ -6,7 +6,7 @@ Where values are spread over scales (0, 1e-4 … 1) distances count settings, as
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from analysis.plots import KnobAxis
-from analysis.report import verdicts_json
+from analysis.report import verdicts_json, wording
 from lab.errors import UserError, printable
+from lab.storage import DamagedFile, read_document
+from lab.storage.files import MALFORMED, is_number
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,13 @@ def _rows(name: str, path: Path) -> list[Row]:
     try:
         knob = document["knob"]
         # Adding 0.0 turns -0.0, the far side of a knob swept downwards, into 0.0.
-        axis = KnobAxis(knob["name"], np.asarray(knob["values"], float) + 0.0, float(knob["neutral"]) + 0.0)
-        if document["schema"] != verdicts_json.SCHEMA or axis.neutral not in axis.value_K[[0, -1]]:
+        value_K = np.asarray([_number(value) for value in knob["values"]], float) + 0.0
+        axis = KnobAxis(_text(knob["name"]), value_K, float(_number(knob["neutral"])) + 0.0)
+        ordered = bool((np.diff(value_K) > 0).all())
+        if document["schema"] != verdicts_json.SCHEMA or axis.neutral not in value_K[[0, -1]] or not ordered:
             raise ValueError
-        rows = [_row(name, axis, document, bound) for bound in document["bounds"] if bound["primary"]]
-    except (KeyError, TypeError, ValueError, IndexError):
+        rows = [_row(name, axis, document, bound) for bound in document["bounds"] if _flag(bound["primary"])]
+    except MALFORMED:
         raise UserError(
             f"{path / 'verdicts.json'} is not laid out as docs/verdicts.md says; rerun the study's command."
         ) from None
@@ -120,10 +124,10 @@ def _document(path: Path) -> dict[str, Any]:
             )
         raise UserError(f"{path} is no work directory: it has neither study.json nor verdicts.json.")
     try:
-        document = json.loads(verdicts.read_text(encoding="utf-8"))
-        cells = len(json.loads(record.read_text(encoding="utf-8"))["cells"]) if record.is_file() else document["cells"]
+        document, known = read_document(verdicts), read_document(record)
         judged = document["cells"]
-    except (OSError, ValueError, KeyError, TypeError):
+        cells = judged if known is None else len(known["cells"])
+    except (DamagedFile, *MALFORMED):
         raise UserError(f"{verdicts} or study.json can't be read; rerun the study's command to rebuild it.") from None
     if cells != judged:
         raise UserError(
@@ -140,24 +144,24 @@ def _row(name: str, axis: KnobAxis, document: dict[str, Any], bound: dict[str, A
     claims, unlearned = of("claims"), ""
     # A claim leaves out the cells that lack its metric: the fullest one knows the neutral cells best.
     neutral = min(claims, key=lambda one: len(one["removed"]))["neutral_ability"]
-    if not bound["learned"]:
-        few = len(document["seeds"]) < document["least_seeds"]["bounds"]
+    if not _flag(bound["learned"]):
+        few = len(document["seeds"]) < _number(document["least_seeds"]["bounds"])
         unlearned = "too few seeds" if few and (neutral is None or neutral > bound["trivial"]) else "not learned"
     labels = None
     if "labels" in document:
         given = [one for one in of("labels") if one["status"] in ("holds", "suspected")]
-        labels = tuple(one["name"] + (" (suspected)" if one["status"] == "suspected" else "") for one in given)
+        labels = tuple(_text(one["name"]) + (" (suspected)" if one["status"] == "suspected" else "") for one in given)
     return Row(
         study=name,
         axis=axis,
-        ability=bound["ability"],
-        stratum=bound["stratum"],
+        ability=_text(bound["ability"]),
+        stratum={knob: one if isinstance(one, str) else _number(one) for knob, one in bound["stratum"].items()},
         unlearned=unlearned,
-        neutral=neutral,
-        trivial=bound["trivial"],
-        delta=bound["delta"],
-        free_until=None if unlearned else bound["shown_free_until"],
-        harmful_from=None if unlearned else bound["shown_harmful_from"],
+        neutral=_number_or_none(neutral),
+        trivial=_number(bound["trivial"]),
+        delta=_number_or_none(bound["delta"]),
+        free_until=None if unlearned else _number_or_none(bound["shown_free_until"]),
+        harmful_from=None if unlearned else _number_or_none(bound["shown_harmful_from"]),
         gains=tuple(_gain(one) for one in claims),
         labels=labels,
     )
@@ -165,5 +169,30 @@ def _row(name: str, axis: KnobAxis, document: dict[str, Any], bound: dict[str, A
 
 def _gain(one: dict[str, Any]) -> Gain:
     interval = one["break_interval"]
-    pair = None if interval is None else (float(interval[0]), float(interval[1]))
-    return Gain(one["metric"], int(one["sign"]), one["kind"], one["break_at"], pair)
+    low_high = None if interval is None else (float(_number(interval[0])), float(_number(interval[1])))
+    if one["sign"] not in (-1, 1) or one["kind"] not in wording.MARKS:
+        raise ValueError
+    return Gain(_text(one["metric"]), int(one["sign"]), one["kind"], _number_or_none(one["break_at"]), low_high)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> float:
+    """A finite number: the file says null where there is none."""
+    if not is_number(value) or not math.isfinite(value):
+        raise TypeError
+    return value
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value is None else _number(value)

@@ -7,13 +7,15 @@ each seed, and what the cells' noise adds to the lines' spread is subtracted.
 
 import csv
 import dataclasses
-import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lab.errors import UserError, nearest
+from lab.storage import DamagedFile, read_document
+from lab.storage.files import MALFORMED
 from lab.values import exact, meant
 
 
@@ -75,9 +77,27 @@ def read(workdir: Path, ability: str | None = None, metric: str | None = None) -
       metric: such as 'fisher_trace'; the ability's first by default. Of several strata the first is read.
 
     Raises:
-      UserError: a file, the ability or the metric is missing, or too few cells are left.
+      UserError: a file, the ability or the metric is missing, a file is malformed, or too few cells are left.
     """
     document, rows = _files(workdir)
+    try:
+        found = _read(workdir, document, rows, ability, metric)
+        sizes = (found.neutral, found.trivial, found.alpha, found.delta_share, *dataclasses.astuple(found.noise))
+        if not (all(map(math.isfinite, sizes)) and 0 < found.alpha < 1 and found.delta_share > 0):
+            raise ValueError
+    except UserError:
+        raise
+    except MALFORMED:
+        raise UserError(
+            f"--workdir={workdir}: verdicts.json and results.csv there do not belong together, or are not laid out as"
+            " docs/verdicts.md says; rerun the study's command."
+        ) from None
+    return found
+
+
+def _read(
+    workdir: Path, document: dict[str, Any], rows: list[dict[str, str]], ability: str | None, metric: str | None
+) -> Reading:
     found = _find(document["claims"], "ability", ability, "--ability")
     one = _find(found, "metric", metric, "--metric")[0]
     names = (f"{one['ability']}/exact", f"{one['place']}/{one['metric']}")
@@ -108,12 +128,12 @@ def read(workdir: Path, ability: str | None = None, metric: str | None = None) -
 def _files(workdir: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """verdicts.json, and the rows of results.csv at the study's last step."""
     try:
-        document = json.loads((workdir / "verdicts.json").read_text(encoding="utf-8"))
+        document = read_document(workdir / "verdicts.json")
         with (workdir / "results.csv").open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if int(row["step"]) == document["step"]]
         if not document["claims"] or not rows:
             raise ValueError("nothing in it")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, DamagedFile, csv.Error, *MALFORMED) as error:
         raise UserError(
             f"--workdir={workdir}: verdicts.json and results.csv of a finished study cannot be read there"
             f" ({type(error).__name__}); name its work directory, such as --workdir=runs/pruning."

@@ -13,6 +13,7 @@ from analysis.plots import style
 from analysis.report import verdicts_json
 from lab.errors import UserError
 from tests.analysis import synthetic_study
+from tests.damage import WHOLE, flips, replaced, sentence_of
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +172,24 @@ def test_bad_directories_get_one_sentence(document, tmp_path, capsys):
         assert error.count("\n") == 1
     assert compare.main([str(whole), f"--out={whole / 'verdicts.json'}"]) == 2
     assert "--out=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["other files", "flipped bits", "other values"])
+def test_malformed_verdicts_get_one_sentence_or_are_read(document, tmp_path, kind):
+    study = written(tmp_path / "one", document)
+    file = study / "verdicts.json"
+    whole = file.read_bytes()
+    contents = {
+        "other files": lambda: [*WHOLE, whole[:-9]],
+        "flipped bits": lambda: flips(whole, 60),
+        "other values": lambda: replaced(document, 60),
+    }
+    for content in contents[kind]():
+        file.write_bytes(content)
+        if sentence := sentence_of(lambda: read.read([study]), UserError):
+            assert str(study) in sentence
+            assert "\n" not in sentence
+        else:
+            rows = read.read([study])
+            compare.to_csv(rows)
+            compare.to_markdown(rows)

@@ -14,7 +14,9 @@ from analysis.simulation import pilot_noise
 from analysis.simulation.power import Power, PowerPlan, ability_curve, enough, interval, measure, sentence
 from analysis.simulation.power_cli import main
 from analysis.simulation.simulator import Truth
+from lab.errors import UserError
 from tests.analysis import synthetic_study
+from tests.damage import WHOLE, flips, replaced, sentence_of
 
 FALL = dict(base=0.4, at=0.5, rise=0.2, fall=0.1, width=0.25)
 FEARED = PowerPlan(
@@ -170,3 +172,16 @@ def test_a_study_that_cannot_be_read_is_named(workdir, tmp_path, capsys):
     (tmp_path / "results.csv").write_text((workdir / "results.csv").read_text().splitlines()[0])
     assert main([f"--workdir={tmp_path}"]) == 2
     assert "finished study" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of sums over values such as 1e308
+@pytest.mark.parametrize("name", ["verdicts.json", "results.csv"])
+def test_malformed_files_of_a_study_get_one_sentence_or_are_read(workdir, tmp_path, name):
+    for each in ("verdicts.json", "results.csv"):
+        (tmp_path / each).write_bytes((workdir / each).read_bytes())
+    file = tmp_path / name
+    whole = file.read_bytes()
+    others = replaced(json.loads(whole), 30) if name == "verdicts.json" else ()
+    for content in [*WHOLE, whole[:-9], whole[: len(whole) // 2], *flips(whole, 15), *others]:
+        file.write_bytes(content)
+        assert "\n" not in sentence_of(lambda: pilot_noise.read(tmp_path), UserError)
