@@ -21,7 +21,7 @@ from analysis.results import collect, intervention_record, records, recovery_rec
 from analysis.results.recovery_record import Repairs
 from lab.errors import UserError
 from lab.jobs.workdir import FILE, Workdir, read_study
-from lab.storage import checkpoint, open_store, read_document
+from lab.storage import Store, checkpoint, open_store, read_document
 from lab.storage.files import DIGEST
 from tests.analysis.synthetic_study import outcome
 from tests.damage import WHOLE, flips, replaced
@@ -242,3 +242,13 @@ def test_a_record_is_made_again_where_every_checkpoint_is_the_studys(recorded, t
     file.unlink()
     with pytest.raises(UserError, match=r"holds checkpoints but no study\.json; restore it"):
         Workdir(work, study_of(config), config, LAYOUT).claim()
+
+
+def test_a_stage_counts_once_those_before_it_are_there(trained, tmp_path):
+    """As the library sees a study whose first stage has a damaged checkpoint until the command trains it again."""
+    plan, store, _ = trained
+    first = {row[0].key for row in plan.nodes_of_cells()}
+    left = Store(store.workdir, {key: place for key, place in store.nodes.items() if key not in first})
+    results = collect(plan, left, Measurer(plan.study, PROGRAMS, tmp_path, keep=False), lambda *_: None)
+    assert all(np.isnan(column).all() for column in results.columns.values())
+    assert {key for row in results.shared for key in row} == {""}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[
       DamagedCheckpoint: for one that can't be read.
     """
     study = plan.study
-    nodes = [[n for n in row if n.key in store.nodes] for row in plan.nodes_of_cells()]
+    # A stage counts once those before it are there: the checkpoints of an earlier one may be damaged.
+    nodes = [list(takewhile(lambda n: n.key in store.nodes, row)) for row in plan.nodes_of_cells()]
     finished = all(len(row) == len(study.stages) for row in nodes)
     chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
     saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]

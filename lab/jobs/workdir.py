@@ -346,6 +346,7 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
     file, edited = path / FILE, False
     if not file.is_file():
         raise UserError(f"{path} is no work directory: it has no study.json; name one, such as runs/pruning.")
+    record: Any = None
     try:
         record = read_document(file)
     except DamagedFile as error:

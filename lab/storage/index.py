@@ -56,7 +56,7 @@ def _digest(meta: Mapping[str, Any], path: Path) -> str:
 def _is_index(meta: dict[str, Any], path: Path) -> bool:
     """Whether an index without a digest has the fields of one, and is of its chunk's cells."""
     cells, abilities, layout, checksums = (meta.get(n) for n in ("cells", "abilities", "layout", "checksums"))
-    stage, capacity = meta.get("stage"), meta.get("capacity")
+    stage, capacity = meta.get("stage"), meta.get("capacity", 0)
     return (
         meta.keys() <= FIELDS
         and _are_names(cells)
