@@ -81,6 +81,11 @@ class OpenStudy:
         return tuple({name: cell[name] for name in axes} | active_knobs(cell) for cell in self.study.cells)
 
     @property
+    def _lost(self) -> str:
+        """For a sentence on cells that are missing: what is damaged."""
+        return f", and {self.damaged[0]} is damaged: the study's command trains it again" if self.damaged else ""
+
+    @property
     def steps(self) -> tuple[int, ...]:
         """The absolute steps whose checkpoints are kept, the last one the study's end."""
         return tuple(step for stage in self.study.stages for step in stage.saves)
@@ -116,8 +121,8 @@ class OpenStudy:
         missing = int((~self.finished).sum())
         if missing:
             raise UserError(
-                f"{self.path}: {missing} of {len(self.cells)} cells are not trained to the end; let the study finish,"
-                " then open it again for its verdicts."
+                f"{self.path}: {missing} of {len(self.cells)} cells are not trained to the end{self._lost}; let the"
+                " study finish, then open it again for its verdicts."
             )
         return find(self.judgeable, self.records)
 

@@ -22,6 +22,7 @@ from lab.engine import Layout
 from lab.engine.device_grid import cores
 from lab.engine.provenance import cpu_model
 from lab.errors import UserError, cause, refusal
+from lab.storage.files import MALFORMED, number
 
 TOLERANCE = 0.15
 VERSIONED = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
@@ -116,11 +117,13 @@ def read(file: Path) -> Run:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        figures = [Figure(**figure) for figure in content.pop("figures")]
+        figures = [Figure(**figure | {"value": number(figure["value"])}) for figure in content.pop("figures")]
+        if not isinstance(content["machine"], dict) or not isinstance(content["versions"], dict):
+            raise TypeError
         return Run(**content, figures={figure.name: figure for figure in figures})
     except OSError as error:
         raise UserError(f"--compare={file} can't be read: {cause(error)}; make one with --save={file}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except MALFORMED:
         raise UserError(f"--compare={file} was not written by --save; make one with --save={file}.") from None
 
 

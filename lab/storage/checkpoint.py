@@ -43,8 +43,8 @@ UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a directory that Orbax is
 ORBAX = threading.Lock()
 
 
-class DamagedCheckpoint(Exception):
-    """A checkpoint that can't be read back as written."""
+class DamagedCheckpoint(UserError):
+    """A checkpoint that can't be read back as written: a sentence for the user wherever nothing else is made of it."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Benchmarks: each mechanism is timed at work and alone; runs are compared on synthetic figures, nothing is timed."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from lab.bench.programs import SHAPES, reference
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms import knobs as registry
+from tests.damage import WHOLE, flips, replaced, sentence_of
 from tests.lab.conftest import LAYOUT
 
 
@@ -116,6 +118,20 @@ def test_a_file_that_is_no_run_is_named(tmp_path, content):
         baseline.read(file)
     with pytest.raises(UserError, match="can't be read"):
         baseline.read(tmp_path / "none.json")
+
+
+def test_a_malformed_saved_run_is_one_sentence_or_is_read(tmp_path):
+    file, run = tmp_path / "run.json", run_of()
+    baseline.save(run, file)
+    whole = file.read_bytes()
+    for content in (*WHOLE, whole[:-9], *flips(whole, 60), *replaced(json.loads(whole), 60)):
+        file.write_bytes(content)
+        if sentence := sentence_of(lambda: baseline.read(file), UserError):
+            assert "\n" not in sentence
+        else:
+            before = baseline.read(file)
+            sentence_of(lambda: baseline.check_comparable(before, run, file), UserError)  # noqa: B023
+            baseline.slower(before, list(run.figures.values()), 0.15)
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.5, 0), (0.1, 1)])
