@@ -9,7 +9,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
+
+LISTED = 40  # valid names in a sentence, where none is near
 
 
 class UserError(ValueError):
@@ -21,7 +23,8 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     valid = sorted(valid)
     found = difflib.get_close_matches(str(name).casefold(), {each.casefold() for each in valid}, n=3, cutoff=0.5)
     close = [each for one in found for each in valid if each.casefold() == one]
-    return f"Nearest: {', '.join(close)}." if close else f"Valid: {', '.join(valid)}."
+    more = f", … ({len(valid)} in all)" if len(valid) > LISTED else ""
+    return f"Nearest: {', '.join(close)}." if close else f"Valid: {', '.join(valid[:LISTED])}{more}."
 
 
 def shown(value: object) -> str:
@@ -189,6 +192,20 @@ class Parser(argparse.ArgumentParser):
             name, options = unknown[0].partition("=")[0], [o for o in self._option_string_actions if o != "-h"]
             raise UserError(f"unknown argument '{unknown[0]}'. {nearest(name, options)}")
         return args
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As of `argparse.ArgumentParser`, and every number must be one that can be counted or measured.
+
+        Raises:
+          UserError: for a number that is not finite, or further from zero than 32 bits reach.
+        """
+        found, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            if isinstance(value, (int, float)) and not abs(value) < 2**31:  # also refuses NaN
+                name = action.option_strings[-1] if action.option_strings else action.metavar
+                raise UserError(f"{name}={shown(value)} must be a number below 2^31.")
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse where an argument is missing or of the wrong kind.

@@ -67,12 +67,12 @@ def show(args: argparse.Namespace) -> str:
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 
 def _whole(text: str, name: str, low: int, high: int) -> int:
-    if not text.isdecimal() or not low <= int(text) <= high:
+    if not text.isdecimal() or len(text) > 20 or not low <= int(text) <= high:
         raise TaskError(f"--{name}={text} must be a whole number in [{low}, {high}].")
     return int(text)
 

@@ -117,6 +117,44 @@ def test_a_mistake_is_one_sentence(main, mistake, said, capsys):
     assert said in written.err
 
 
+REQUIRED = {"lab.checks.kill_test": ["--config=x.py", "--workdir=nowhere"]} | {
+    f"analysis.{name}": ["runs/none"] for name in ("causal", "comparison", "forecast")
+}
+
+
+@pytest.mark.parametrize("value", ["nan", "1e400", str(10**12)])
+@pytest.mark.parametrize("main", COMMANDS, indirect=["main"])
+def test_a_number_that_is_none_is_refused_by_every_option(main, value, capsys, request):
+    parser = getattr(sys.modules[main.__module__], "_parser", None)  # two commands take no arguments
+    for action in parser()._actions if parser else ():
+        if action.type not in (int, float) or not action.option_strings:
+            continue
+        option = action.option_strings[-1]
+        assert main([*REQUIRED.get(request.node.callspec.params["main"], []), f"{option}={value}"]) == 2, option
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.startswith("error: ")
+        assert option in said
+
+
+@pytest.mark.parametrize(
+    ("main", "mistake", "said"),
+    [
+        ("analysis.simulation", ["--looks=10"], "--looks=10 must be at most 9"),
+        ("analysis.simulation", ["--precision=0"], "--precision=0.0 must be 0.001 or more"),
+        ("analysis.simulation", ["--rng_seed=-1"], "--rng_seed=-1 must be 0 or more"),
+        ("analysis.simulation", ["--seeds=100000"], "--seeds=100000 must be at most 1,000"),
+        ("analysis.simulation.power_cli", ["--rng_seed=-1"], "--rng_seed=-1 must be 0 or more"),
+        ("analysis.simulation.power_cli", ["--settings=100000"], "--settings=100000 must be at most 1,000"),
+        ("tasks", ["show", "copy", f"--count={'9' * 5000}"], "must be a whole number in [1, 1000]"),
+    ],
+    indirect=["main"],
+)
+def test_a_number_out_of_range_is_refused_before_anything_runs(main, mistake, said, capsys):
+    assert main(mistake) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_there_is_no_other_command():
     def module(path):
         return str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__main__")

@@ -161,6 +161,16 @@ def _print_location(name: str, rates: Rates) -> None:
     )
 
 
+RANGES = {  # of options; studies of all seeds and settings are in memory together
+    "repetitions": (1, 1_000_000),
+    "seeds": (2, 1000),
+    "settings": (2, 1000),
+    "looks": (2, 9),
+    "precision": (0.001, 1.0),
+    "rng_seed": (0, 2**31 - 1),
+}
+
+
 def _parser() -> Parser:
     parser = Parser("analysis.simulation", __doc__)
     parser.add_argument(
@@ -187,9 +197,11 @@ def _parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Prints the tables asked for. Exit status: 0 done, 2 a user's mistake."""
     args = _parser().read(arguments)
-    for name, least in (("repetitions", 1), ("seeds", 2), ("settings", 2)):
+    for name, (least, most) in RANGES.items():
         if getattr(args, name) < least:
             raise UserError(f"--{name}={getattr(args, name)} must be {least} or more.")
+        if getattr(args, name) > most:
+            raise UserError(f"--{name}={getattr(args, name)} must be at most {most:,}.")
     _print_tables(args)
     return 0
 

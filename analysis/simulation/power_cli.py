@@ -37,6 +37,7 @@ from lab.storage import write_atomically
 BASE = {"fall": 0.4, "free": 0.8, "cliff": 0.97, "plateau": 0.4, "flat": 0.4}
 FALL = {"fall": 0.1, "free": 0.2, "cliff": 0.9}
 SEEDS = (5, 6, 8, 10, 12, 16)
+MOST_SETTINGS = 1000
 
 
 def to_csv(plan: PowerPlan, powers: Sequence[Power]) -> str:
@@ -183,6 +184,10 @@ def main(arguments: Sequence[str]) -> int:
     args = _parser().read(arguments)
     if args.repetitions < 1:
         raise UserError(f"--repetitions={args.repetitions} must be 1 or more.")
+    if args.rng_seed < 0:
+        raise UserError(f"--rng_seed={args.rng_seed} must be 0 or more.")
+    if args.settings > MOST_SETTINGS:
+        raise UserError(f"--settings={args.settings} must be at most {MOST_SETTINGS:,}.")
     if args.out and args.out.suffix not in (".svg", ".png"):
         raise UserError(f"--out={args.out} must end in .svg or .png.")
     plan, assumptions = plan_of(args)

@@ -16,10 +16,10 @@ from lab.study.fields import STEPS_MOST, check_names, is_section
 from lab.training.step import SCHEDULES
 
 SAVES_MOST = 10_000  # of a stage; each of them is evaluated and measured
-LAYERS_MOST = 256  # blocks are compiled one by one, and GPT-3 has 96
-WIDTH_MOST = 2**14  # of the residual stream; GPT-3 has 12,288
+LAYERS_MOST = 64  # blocks are traced and compiled one by one: with more, a plan alone takes minutes; GPT-2 XL has 48
+WIDTH_MOST = 2**13  # of the residual stream: latent metrics take eight probe examples for each of its dimensions
 EXAMPLES_MOST = 2**20  # of a step, an evaluation or a task
-PROBES_MOST = 2**16  # TwoNN takes all distances between them: 16 GiB at this number
+PROBES_MOST = 8 * WIDTH_MOST  # TwoNN takes all distances between them: 16 GiB at this number
 PARAMETERS_MOST = 2**31  # 8 GiB of float32, and four times as much with the gradient and two moments
 
 

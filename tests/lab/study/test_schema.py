@@ -114,7 +114,10 @@ def test_an_unknown_field_is_refused_with_the_nearest(field, value, message):
         (dict(steps=dict(train=STEPS_MOST // 2, prune=STEPS_MOST // 2 + 2), call_steps=1), "steps in all"),
         (dict(schedule=dict(name="constant", warmup=19)), r"config\.schedule\.warmup=19 must be at most the 18 steps"),
         (dict(saves=dict(train=10**7, prune=1)), r"config\.saves\.train=10000000 must be a whole number from 1 to"),
-        (dict(model=dict(full_config().model, width=2**14, mlp_width=2**17)), "parameters, and a cell may have"),
+        (
+            dict(model=dict(full_config().model, width=2**13, layers=64, mlp_width=2**16)),
+            "parameters, and a cell may have",
+        ),
     ],
 )
 def test_fields_that_are_right_alone_and_wrong_together(fields, message):
