@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.jobs.options import options_help
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 HISTORY = ROOT / "CHANGELOG.md"  # names what went, too
@@ -92,10 +94,9 @@ def resolves(name):
 
 @every_current_page
 def test_options_of_run_exist(page):
-    defined = "".join(path.read_text() for path in (ROOT / "run.py", *sorted((ROOT / "lab" / "jobs").glob("*.py"))))
-    options = {"help", *re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", defined)}
+    options = {"help", *re.findall(r"^--(\w+)", options_help(), re.MULTILINE)}
     text = page.read_text()
     calls = re.findall(r"run\.py[^`\n]*", text) + re.findall(r"`(--[^`]*)`", text if page.stem == "batch_jobs" else "")
     for call in calls:
         named = re.findall(r"--(\w+)(?![\w.-])", call.partition("#")[0])
-        assert set(named) <= options | {"config"}, call
+        assert set(named) <= options, call
