@@ -96,6 +96,16 @@ def test_the_chunk_is_lowered_until_it_fits(layout):
         plan.within(at(plan, 1, 1).memory_bytes() - 1)
 
 
+def test_the_memory_estimate_counts_the_probes():
+    config = tiny_config()
+    few = make_plan(study_of(config), LAYOUT)
+    config.probe.examples = 2**16
+    many = make_plan(study_of(config), LAYOUT)
+    assert many.memory_bytes() > 4 * 2**32 > few.memory_bytes()  # all distances between the examples, in float32
+    with pytest.raises(UserError, match=r"config\.probe\.examples"):
+        many.within(2**30)
+
+
 def test_memory_is_what_the_allocator_or_half_the_machine_has(monkeypatch):
     class Device:
         def __init__(self, stats):

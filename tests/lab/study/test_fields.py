@@ -3,6 +3,7 @@
 import pytest
 
 from lab.errors import UserError
+from lab.mechanisms.knobs import KNOBS
 from lab.study import study_config
 from lab.study.fields import check_names, override
 from tests import tiny_study
@@ -49,6 +50,14 @@ def test_every_field_can_be_set_whether_the_study_sets_it_or_not(name, text, val
     assert config[name] == value
     assert type(config[name]) is type(value)
     study_of(config)
+
+
+def test_every_registered_knob_can_be_set():
+    config = tiny_config()
+    for name, knob in KNOBS.items():
+        override(config, f"knobs.{name}", str(0 if name == "seed" else knob.base))
+    base = study_of(config).base
+    assert base == {name: 0 if name == "seed" else knob.base for name, knob in KNOBS.items()}
 
 
 def test_a_knob_that_is_set_acts():
