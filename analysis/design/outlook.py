@@ -68,13 +68,14 @@ def _untrained(study: Study) -> Iterator[str]:
 
 def _at_ceiling(study: Study, root: Path) -> Iterator[str]:
     """Of the abilities judged here before: those whose neutral cells leave less room above them than delta."""
-    claimed = {f"{label}/{split}" for label, split in study.claim.abilities}
+    claimed = [f"{label}/{split}" for label, split in study.claim.abilities]  # a damaged file's may not be hashable
     found: dict[str, float] = {}
     for one in _judged(root):
-        neutral, delta = one.get("neutral_ability"), one.get("delta")
-        known = isinstance(neutral, (int, float)) and isinstance(delta, (int, float))
-        if known and one.get("ability") in claimed and 1 - neutral < delta:
-            found[one["ability"]] = max(neutral, found.get(one["ability"], 0.0))
+        ability, neutral, delta = (one.get(name) for name in ("ability", "neutral_ability", "delta"))
+        if ability not in claimed or not isinstance(neutral, (int, float)) or not isinstance(delta, (int, float)):
+            continue
+        if 1 - neutral < delta:
+            found[ability] = max(neutral, found.get(ability, 0.0))
     for ability, neutral in found.items():
         yield (
             f"{ability} was {neutral:.3f} at the neutral setting when this study was last judged: at its ceiling it"

@@ -52,7 +52,7 @@ def test_an_ability_at_its_ceiling_when_last_judged_is_said(neutral, said, tmp_p
     assert [sentence.startswith("facts/iid was 0.999") for sentence in found] == [True] * said
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", '{"claims": 3}', '{"claims": [3, {}]}', "\0"])
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"claims": 3}', '{"claims": [3, {}, {"ability": [1]}]}', "\0"])
 def test_verdicts_that_cannot_be_read_say_nothing(text, tmp_path):
     (tmp_path / "verdicts.json").write_text(text)
     assert undecidable(study_of(grid=sweep()), tmp_path) == []
