@@ -1,9 +1,10 @@
 """Latent metrics: pure functions of arrays. Imports nothing of the lab."""
 
 from analysis.metrics.geometry import Cloud, Spectrum, centre, matmul, or_nan, over_points, spectrum, whitening
+from analysis.metrics.latent_metric import LatentMetric, Shared, metric
 from analysis.metrics.on_call import ON_CALL, OnCallMetric
 from analysis.metrics.probes import accuracy_of, control_labels, whitened_halves
-from analysis.metrics.registry import BALANCE, CHECKS, METRICS, LatentMetric, measure
+from analysis.metrics.registry import BALANCE, CHECKS, METRICS, measure
 from analysis.metrics.separation import Classes, classes
 from analysis.metrics.similarity import linear_image
 
@@ -16,6 +17,7 @@ __all__ = [
     "Cloud",
     "LatentMetric",
     "OnCallMetric",
+    "Shared",
     "Spectrum",
     "accuracy_of",
     "centre",
@@ -24,6 +26,7 @@ __all__ = [
     "linear_image",
     "matmul",
     "measure",
+    "metric",
     "or_nan",
     "over_points",
     "spectrum",

@@ -6,31 +6,23 @@ that a width mask switched off may be left in or taken out. Resample by subsets 
 
 Readings are raw: whether larger counts as the claimed gain is the claim's business.
 
-How to add a metric: write one pure function of `Shared` that returns a float32 scalar (with its arithmetic in the file
-of its family, next to a public function of (Z, labels)), and add one line to `METRICS`. It needs no care for cells that
-are not finite or have one class only: `measure` masks those. A new expensive part becomes a field of `Shared`.
+How to add a metric: docs/adding_a_metric.md. A function of `Shared` under the decorator
+`analysis.metrics.latent_metric.metric` is one, in any file of this folder. The metrics of the table below came first,
+and their order stays: readings are cached under it. A new expensive part becomes a field of `Shared`.
 What needs more than states and labels, or costs more, is a metric on call: `analysis.metrics.on_call`.
 
 Shape letters: N examples, D hidden width, K = min(N, D), C classes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from jaxtyping import Array, Float, Int
 
-from analysis.metrics.cluster_indices import (
-    Centroids,
-    calinski_harabasz_of,
-    centroids,
-    class_separation_of,
-    davies_bouldin_of,
-)
+from analysis.metrics.cluster_indices import calinski_harabasz_of, centroids, class_separation_of, davies_bouldin_of
 from analysis.metrics.geometry import (
-    Cloud,
-    Spectrum,
-    TwoNN,
     centre,
     matmul,
     or_nan,
@@ -42,58 +34,35 @@ from analysis.metrics.geometry import (
     two_nn_of,
     whitening,
 )
-from analysis.metrics.probes import Halves, Probe, probe_of, split_halves
-from analysis.metrics.separation import Classes, class_balance, classes, fisher_trace_of, silhouette_of
+from analysis.metrics.latent_metric import LatentMetric, Shared, metrics_of
+from analysis.metrics.probes import probe_of, split_halves
+from analysis.metrics.separation import class_balance, classes, fisher_trace_of, silhouette_of
 from analysis.metrics.spectra import alpha_req_of, von_neumann_entropy_of
 from analysis.metrics.v_information import v_information_of
 
 
-class Shared(NamedTuple):
-    """What the metrics of one cell have in common. `half_*` are of the first N/2 examples, for the bias check."""
+def table(*metrics: LatentMetric) -> dict[str, LatentMetric]:
+    """Metrics by name.
 
-    cloud: Cloud
-    squared_NxN: Float[Array, "N N"]
-    spectrum: Spectrum
-    half_spectrum: Spectrum
-    white_NxK: Float[Array, "N K"]
-    halves: Halves
-    classes: Classes
-    centroids: Centroids
-    two_nn: TwoNN
-    half_two_nn: TwoNN
-    probe: Probe
-
-
-@dataclass(frozen=True)
-class LatentMetric:
-    """One reading: what it is, where it comes from, and how it misleads.
-
-    Attributes:
-        name: the key in `measure`'s result.
-        group: the expensive part it rests on: 'distances', 'spectrum', 'halves' or 'means' (of the classes; cheap).
-        read: from what the cell's metrics share to a float32 scalar.
-        needs_labels: whether it is about the labels (then NaN for a cell with one class only).
-        meaning: what is measured, in which unit, without saying which direction is good.
-        range: the values it can take.
-        source: paper or definition.
-        trap: the known way to misread it.
+    Raises:
+        ValueError: two of them have the same name.
     """
-
-    name: str
-    group: str
-    read: Callable[[Shared], Array]
-    needs_labels: bool
-    meaning: str
-    range: str
-    source: str
-    trap: str
+    found: dict[str, LatentMetric] = {}
+    for one in metrics:
+        if found.setdefault(one.name, one) is not one:
+            raise ValueError(f"two latent metrics are named {one.name!r}: rename one of them")
+    return found
 
 
-def _table(*metrics: LatentMetric) -> dict[str, LatentMetric]:
-    return {metric.name: metric for metric in metrics}
+def declared(folders: Sequence[str] = (str(Path(__file__).parent),)) -> Iterator[LatentMetric]:
+    """The metrics that the other files of this package declare, file by file in the order of their names."""
+    package = __name__.rpartition(".")[0]
+    for file in sorted(module.name for module in pkgutil.iter_modules(folders)):
+        if file not in ("registry", "on_call"):  # which read the finished table
+            yield from metrics_of(importlib.import_module(f"{package}.{file}"))
 
 
-METRICS: dict[str, LatentMetric] = _table(
+METRICS: dict[str, LatentMetric] = table(
     LatentMetric(
         name="two_nn",
         group="distances",
@@ -224,6 +193,7 @@ METRICS: dict[str, LatentMetric] = _table(
         source="Xu et al. 2020, 2002.10689",
         trap="inputs that occur in both halves count as known; estimated from few examples it reads low",
     ),
+    *declared(),
 )
 
 # Printed with the metrics and never claimed: the value at half the examples (bias check), what the readings rest on.

@@ -54,7 +54,7 @@ def reference_rank_me(z):
     return np.exp(-(share * np.log(share)).sum())
 
 
-def reference_pr(z):
+def reference_participation_ratio(z):
     variance = reference_spectrum(z) ** 2
     return variance.sum() ** 2 / (variance**2).sum()
 
@@ -105,7 +105,7 @@ def test_mean_offset_of_1000():
     """Compared on the same float32 data, whose own rounding is not the estimator's fault."""
     z = blob(6, dim=20, width=64) + np.float32(1000)
     np.testing.assert_allclose(TWO_NN(z).dimension, reference_two_nn(z), rtol=1e-4)
-    np.testing.assert_allclose(PR(z), reference_pr(z), rtol=1e-4)
+    np.testing.assert_allclose(PR(z), reference_participation_ratio(z), rtol=1e-4)
     np.testing.assert_allclose(RANK_ME(z), reference_rank_me(z), rtol=1e-4)
 
 
@@ -140,7 +140,7 @@ def test_spectral_readings_agree_with_references(shape):
 def test_rank_deficient_cloud():
     rng = np.random.default_rng(10)
     z = (rng.normal(size=(256, 5)) @ rng.normal(size=(5, 64))).astype(np.float32)
-    np.testing.assert_allclose(PR(z), reference_pr(z), rtol=1e-5)
+    np.testing.assert_allclose(PR(z), reference_participation_ratio(z), rtol=1e-5)
     # 59 singular values of rounding size, not exactly 0, carry 59·1e-7 of the mass times a log of 16.
     np.testing.assert_allclose(RANK_ME(z), reference_rank_me(z), rtol=1e-3)
     assert RANK_ME(z) < 5.01

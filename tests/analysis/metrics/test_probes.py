@@ -21,19 +21,28 @@ def groups(seed, n=512, width=24, n_classes=8, gap=0.5, weights=None):
     return z.astype(np.float32), labels
 
 
+def reference_probe_accuracy(z, labels):
+    half = len(z) // 2
+    white = PCA(whiten=True).fit(z[:half].astype(np.float64))
+    train, test = white.transform(z[:half]), white.transform(z[half:])
+    # PCA divides by n − 1 and the penalty counts a summed loss.
+    ridge = Ridge(alpha=PROBE_RIDGE * half * half / (half - 1)).fit(
+        train * np.sqrt(half / (half - 1)), np.eye(labels.max() + 1)[labels[:half]]
+    )
+    return np.mean(ridge.predict(test * np.sqrt(half / (half - 1))).argmax(1) == labels[half:])
+
+
+def reference_probe_selectivity(z, labels, control):
+    return reference_probe_accuracy(z, labels) - reference_probe_accuracy(z, control)
+
+
 @pytest.mark.parametrize("weights", [None, [0.6, 0.2, 0.1, 0.04, 0.03, 0.02, 0.01, 0.0]])
 @pytest.mark.parametrize("offset", [0, 1000])
 def test_accuracy_agrees_with_scikit_learns_ridge(weights, offset):
     z, labels = groups(0, weights=weights)
     z = z + np.float32(offset)
     half = len(z) // 2
-    white = PCA(whiten=True).fit(z[:half].astype(np.float64))
-    train, test = white.transform(z[:half]), white.transform(z[half:])
-    # PCA divides by n − 1 and the penalty counts a summed loss.
-    ridge = Ridge(alpha=PROBE_RIDGE * half * half / (half - 1)).fit(
-        train * np.sqrt(half / (half - 1)), np.eye(8)[labels[:half]]
-    )
-    expected = np.mean(ridge.predict(test * np.sqrt(half / (half - 1))).argmax(1) == labels[half:])
+    expected = reference_probe_accuracy(z, labels)
     # One held-out point may sit on a boundary that float32 moves.
     np.testing.assert_allclose(ACCURACY(z, labels, 8), expected, atol=1.01 / half)
 

@@ -1,14 +1,23 @@
 """`measure` agrees with the single functions, masks what is undefined, and treats cells independently."""
 
+import dataclasses
+import importlib
+import inspect
+import re
+import sys
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 
 import jax
 import numpy as np
 import pytest
 from jax import lax
 
-from analysis.metrics import cluster_indices, geometry, probes, separation, spectra, v_information
-from analysis.metrics.registry import BALANCE, CHECKS, METRICS, measure
+from analysis import metrics
+from analysis.metrics import cluster_indices, geometry, probes, registry, separation, spectra, v_information
+from analysis.metrics.latent_metric import metrics_of
+from analysis.metrics.registry import BALANCE, CHECKS, METRICS, measure, share
 from tests.analysis.conftest import slow_where
 
 C = 6
@@ -77,9 +86,28 @@ def one_by_one(z, labels, control):
     }
 
 
+def reference_of(metric):
+    """`reference_<metric>`, from whichever test file of this folder has it."""
+    name = f"reference_{metric}"
+    files = [one for one in sorted(Path(__file__).parent.glob("test_*.py")) if name in one.read_text()]
+    modules = [importlib.import_module(f"{__package__}.{one.stem}") for one in files]
+    found = [vars(module)[name] for module in modules if name in vars(module)]
+    assert found, f"write {name}(z, labels) in a test file of tests/analysis/metrics"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", slow_where(lambda name: name == "v_information", METRICS))
+def test_every_metric_agrees_with_the_reference_of_its_name(name):
+    """An independent implementation in float64, `reference_<metric>(z[, labels[, control]])`."""
+    reference = reference_of(name)
+    taken = len(inspect.signature(reference).parameters)
+    # Half as many points as a metric is made for: a probe's accuracy is a share of 64 of them.
+    np.testing.assert_allclose(MEASURE(*cell(1), C)[name], reference(*cell(1)[:taken]), rtol=2e-3, atol=2e-4)
+
+
 def test_readings_are_those_of_the_single_functions():
     got, expected = MEASURE(*cell(1), C), one_by_one(*cell(1))
-    assert set(expected) == {*METRICS, *CHECKS}
+    assert {*CHECKS} <= set(expected) <= {*METRICS, *CHECKS}
     for name, value in expected.items():
         np.testing.assert_allclose(got[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
 
@@ -138,3 +166,27 @@ def test_facts_inputs():
     assert all(np.isfinite(value) for value in got.values())
     np.testing.assert_allclose(got["two_nn_kept"], 48 / 128)
     assert abs(got["probe_selectivity"]) < 0.35
+
+
+def test_the_example_of_the_docs_is_a_metric_and_agrees_with_its_reference():
+    page = Path(__file__).parents[3] / "docs" / "adding_a_metric.md"
+    declaration, reference = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    module, test = ModuleType("stable_rank"), ModuleType("test_stable_rank")
+    exec(declaration, vars(module))
+    exec(reference, vars(test))
+    (found,) = metrics_of(module)
+    assert found.name == "stable_rank"
+    z, labels, control = cell(9)
+    got = jax.jit(lambda *given: found.read(share(*given, C)))(z, labels, control)
+    np.testing.assert_allclose(got, vars(test)["reference_stable_rank"](z), rtol=1e-4)
+
+
+def test_a_metric_of_any_file_is_found_and_a_name_is_taken_once(tmp_path, monkeypatch):
+    page = Path(__file__).parents[3] / "docs" / "adding_a_metric.md"
+    (tmp_path / "stable_rank.py").write_text(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[0])
+    monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
+    (found,) = registry.declared([str(tmp_path)])
+    sys.modules.pop("analysis.metrics.stable_rank")
+    assert found.name == "stable_rank"
+    with pytest.raises(ValueError, match="two latent metrics are named 'stable_rank'"):
+        registry.table(found, dataclasses.replace(found, trap="another"))

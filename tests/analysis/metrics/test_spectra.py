@@ -30,6 +30,14 @@ def reference(z, resolved):
     return [entropy(values), -np.log(np.sum(values**2)), -slope]
 
 
+def reference_von_neumann_entropy(z):
+    return reference(z, z.shape[1])[0]
+
+
+def reference_alpha_req(z):
+    return reference(z, z.shape[1])[2]
+
+
 def power_law(seed, n=256, width=48, alpha=1.2):
     """Gaussian points whose true covariance eigenvalues are i^−alpha."""
     z = np.random.default_rng(seed).normal(size=(n, width))
