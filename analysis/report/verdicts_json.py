@@ -47,8 +47,8 @@ def document(findings: Findings) -> dict[str, Any]:
             "least_seeds": break_test.least_seeds(claim.alpha),
             "cells": len(study.cells),
             "diverged": [
-                {"cell": study.key(cell, len(study.stages) - 1), "step": int(step)}
-                for cell, step in zip(study.cells, results.diverged_at, strict=True)
+                {"cell": key, "step": int(step)}
+                for key, step in zip(study.cell_keys, results.diverged_at, strict=True)
                 if step >= 0
             ],
             "refinement": interim.document(records.looks, claim.alpha) if records.looks else None,

@@ -59,10 +59,10 @@ def count(plan: Plan, store: Store) -> Density | None:
 
 def to_csv(study: Study, density: Density) -> str:
     """A row for each cell and kernel: the axes' settings, the weights that aren't zero, and all of them."""
-    axes, last = [axis.knob for axis in study.axes], len(study.stages) - 1
+    axes = [axis.knob for axis in study.axes]
     rows = [
-        [study.key(cell, last), *(cell[name] for name in axes), *kernel]
-        for cell, nonzero_K in zip(study.cells, density.nonzero_CxK, strict=True)
+        [key, *(cell[name] for name in axes), *kernel]
+        for key, cell, nonzero_K in zip(study.cell_keys, study.cells, density.nonzero_CxK, strict=True)
         for kernel in zip(density.kernels, nonzero_K.tolist(), density.size_K.tolist(), strict=True)
     ]
     # Objects, so that a setting is printed as the study has it, be it a name, a whole number or another.

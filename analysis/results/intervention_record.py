@@ -38,8 +38,7 @@ def save(
       OSError: if the directory can't be written to.
     """
     kept = _read(directory / FILE, note)
-    cells = [study.key(cell, len(study.stages) - 1) for cell in study.cells]
-    of_cells = {name: dict(zip(cells, values.tolist(), strict=True)) for name, values in readings.items()}
+    of_cells = {name: dict(zip(study.cell_keys, values.tolist(), strict=True)) for name, values in readings.items()}
     kept[_name(site, factor)] = of_cells
     write_document(directory / FILE, {"version": VERSION, "places": kept})
 
@@ -51,10 +50,9 @@ def load(directory: Path, study: Study, note: Callable[[str], None] = warnings.w
     version, or a damaged one, which is noted.
     """
     kept, found = _read(directory / FILE, note), {}
-    cells = [study.key(cell, len(study.stages) - 1) for cell in study.cells]
     for use in study.tasks:
         for name, by_cell in kept.get(_name(claim_site(study, use.label), use.factor), {}).items():
-            values = np.asarray([by_cell.get(cell, np.nan) for cell in cells], float)
+            values = np.asarray([by_cell.get(cell, np.nan) for cell in study.cell_keys], float)
             if np.isfinite(values).any():
                 found[f"{use.label}/{name}"] = values
     return found

@@ -242,9 +242,7 @@ def read(workdir: Path, study: Study, note: Callable[[str], None] = warnings.war
         problem = str(error) if isinstance(error, DamagedFile) else f"{path} is no record of repairs"
         note(f"{problem}: its outcomes are left out; --repair reads them again from the arms' checkpoints.")
         return None
-    last = len(study.stages) - 1
-    mine = {study.key(cell, last) for cell in study.cells}
-    return repairs if repairs and {*repairs.parents} <= mine else None
+    return repairs if repairs and {*repairs.parents} <= {*study.cell_keys} else None
 
 
 def _repairs(found: Any) -> Repairs:

@@ -28,11 +28,11 @@ import numpy as np
 
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.budget import STEPS as BUDGET
-from lab.mechanisms.knobs import active_knobs, mechanisms_in_use
+from lab.mechanisms.knobs import KNOBS, active_knobs, mechanisms_in_use
 from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.study.spec import Study
-from lab.training.active_mechanisms import ActiveMechanisms
+from lab.training.active_mechanisms import ActiveMechanisms, at_inference
 
 BACKWARD = 2  # a backward pass takes two products for each one of the forward pass
 
@@ -133,12 +133,15 @@ def _flat(tree: Any) -> list[tuple[str, Any]]:
 
 def sizes_of(spec: ModelSpec, knobs: Mapping[str, Any], trained: int) -> Sizes:
     """Ask the mechanisms active at inference, at their hook points, after `trained` steps of a stage."""
-    names = mechanisms_in_use([knobs])
-    given = {
-        knob.name: jnp.float32(knob.number(knobs[knob.name])) if knob.traced else knobs[knob.name]
-        for name in names
-        for knob in MECHANISMS[name].knobs
-    }
+    names = at_inference(mechanisms_in_use([knobs]))
+    settings = tuple((knob.name, knobs[knob.name]) for name in names for knob in MECHANISMS[name].knobs)
+    return _sizes(spec, names, settings, trained if names else 0)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sizes(spec: ModelSpec, names: tuple[str, ...], settings: tuple[tuple[str, Any], ...], trained: int) -> Sizes:
+    """`sizes_of` for the settings of those mechanisms: most cells of a grid differ in others only."""
+    given = {name: jnp.float32(KNOBS[name].number(v)) if KNOBS[name].traced else v for name, v in settings}
     hook: Any = ActiveMechanisms.reading(names, given, jnp.int32(trained)).hook
 
     def number(hook_point: str, room: int, without: int = 0) -> int:
@@ -232,6 +235,7 @@ def training_flops(
 def planned(study: Study) -> list[tuple[int, float]]:
     """(parameters, FLOPs a training example) of each of a study's cells, before anything is pruned or cut to zero."""
     found: dict[Any, tuple[int, float]] = {}
+    of_model: dict[Any, tuple[int, float]] = {}
     cells = []
     for cell in study.cells:
         last = len(study.stages) - 1
@@ -239,7 +243,10 @@ def planned(study: Study) -> list[tuple[int, float]]:
         setting = tuple((name, value) for name, value in active_knobs(knobs).items() if name != "seed")
         if setting not in found:
             spec = own_spec(study, cell)
-            weights, sizes = dense(spec), sizes_of(spec, knobs, study.stages[-1].end)
-            found[setting] = weights.total, example_flops(study, last, spec, weights, sizes)
+            model = spec, sizes_of(spec, knobs, study.stages[-1].end)
+            if model not in of_model:
+                weights = dense(spec)
+                of_model[model] = weights.total, example_flops(study, last, spec, weights, model[1])
+            found[setting] = of_model[model]
         cells.append(found[setting])
     return cells

@@ -49,7 +49,7 @@ def find(study: Study, name: str) -> int:
     Raises:
       UserError: if no cell or more than one has that name.
     """
-    last, axes = len(study.stages) - 1, [a.knob for a in study.axes]
+    axes = [a.knob for a in study.axes]
     if "=" in name:
         wanted = {knob.strip(): value for knob, _, value in (part.partition("=") for part in name.split(","))}
         for knob in wanted:
@@ -58,8 +58,8 @@ def find(study: Study, name: str) -> int:
         settings = {knob: _setting(study, knob, text) for knob, text in wanted.items()}
         found = [i for i, c in enumerate(study.cells) if all(c[knob] == value for knob, value in settings.items())]
     else:
-        found = [i for i, cell in enumerate(study.cells) if name and study.key(cell, last).startswith(name)]
-    if len({study.key(study.cells[i], last) for i in found}) != 1:
+        found = [i for i, key in enumerate(study.cell_keys) if name and key.startswith(name)]
+    if len({study.cell_keys[i] for i in found}) != 1:
         example = ",".join(f"{knob}={study.cells[0][knob]}" for knob in axes)
         raise UserError(
             f"--reproduce={name}: {len(found) or 'no'} cells match; give one cell's key (column 'cell' of"

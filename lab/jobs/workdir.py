@@ -264,7 +264,10 @@ class Workdir:
         """How this study is another one than that of a record, with values and seeds that may have been added."""
         found = list(_differences(known["config"], self.record["config"], "config"))
         found += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
-        lost = [cell for cell in known["cells"] if cell not in self.record["cells"]]
+        own: dict[str, list[Any]] = {}  # by seed: of thousands of cells each would be compared with each
+        for cell in self.record["cells"]:
+            own.setdefault(repr(cell.get("seed")), []).append(cell)
+        lost = [cell for cell in known["cells"] if cell not in own.get(repr(cell.get("seed")), ())]
         if not found and lost:
             knobs = [name for name in lost[0] if len({str(cell.get(name)) for cell in known["cells"]}) > 1]
             example = ", ".join(f"{name}={lost[0][name]}" for name in knobs)

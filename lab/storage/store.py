@@ -93,7 +93,7 @@ def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
             store.add(saves)
         elif steps and steps == planned[: len(steps)]:
             store.unfinished.append(saves)
-    keys = {study.key(cell, stage) for cell in study.cells for stage in range(len(study.stages))}
+    keys = {key for recipe in study.recipes() for key in recipe.keys}
     if found and not any(keys & set(saves[0].meta["cells"]) for saves in found.values()):
         raise UserError(f"{workdir} holds checkpoints of another version of the lab only; read it with that version.")
     return store, damaged

@@ -77,12 +77,16 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
             f"config.claim.layer={config.claim.layer} is not measured; add it to"
             f" config.probe.layers={config.probe.layers}."
         )
-    mixture = study.mixture
+    mixture, asked = study.mixture, set[Any]()
     for cell in study.cells:
         for stage in range(len(study.stages)):
+            knobs = study.knobs_at(cell, stage)
+            setting = stage, *(value for name, value in knobs.items() if name != registry.SEED.name)
+            if setting in asked:
+                continue
+            asked.add(setting)
             examples = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
-            setup = StageSetup(mixture, study.spec, study.knobs_at(cell, stage), examples)
-            if objection := registry.objection(setup):
+            if objection := registry.objection(StageSetup(mixture, study.spec, knobs, examples)):
                 raise UserError(objection)
     return study
 

@@ -279,6 +279,11 @@ class Study:
                 keys.append(hashed[prefix])
             yield CellRecipe(spec, active, tuple(keys))
 
+    @cached_property
+    def cell_keys(self) -> tuple[str, ...]:
+        """The key of each cell at its end, by which files name the cell."""
+        return tuple(recipe.keys[-1] for recipe in self.recipes())
+
     def claim_hash(self) -> str:
         """Hash of the primary hypotheses, written down before training."""
         return digest(dataclasses.asdict(self.claim))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from analysis.metrics.registry import METRICS
-from lab.engine import Layout, device_grid, make_plan
+from lab.engine import Layout, device_grid, flops, make_plan
 from lab.engine.branch import branch
 from lab.engine.plan import parameters
 from lab.errors import UserError
+from lab.mechanisms import knobs as registry
 from lab.study import axis, chain, product
 from lab.study import spec as configs
 from lab.study.parse import parse
@@ -55,6 +56,24 @@ def test_ten_thousand_cells_are_planned_with_one_hash_a_node(monkeypatch):
     assert len(study.cells) == 10_000
     assert [len(group.nodes) for group in plan.program_groups] == [100, 10_000]
     assert len(calls) == 100 + 10_000
+
+
+def test_two_thousand_cells_are_asked_about_once_a_setting_and_counted_once_a_model(monkeypatch):
+    """Whether a mechanism objects does not depend on the seed, nor what a model costs on what acts in training only."""
+    asked, counted = [], []
+    objection, example_flops = registry.objection, flops.example_flops
+    monkeypatch.setattr(registry, "objection", lambda setup: asked.append(1) or objection(setup))
+    monkeypatch.setattr(flops, "example_flops", lambda *model: counted.append(1) or example_flops(*model))
+    sparsities = tuple(float(value) for value in np.linspace(0.0, 0.99, 200))
+    study = study_of(grid=product(axis("prune.sparsity", sparsities, stage="prune"), axis("seed", range(10))))
+    assert len(study.cells) == len(flops.planned(study)) == 2000
+    assert len(asked) == 1 + 200
+    assert len(counted) == 1
+
+
+def test_the_keys_by_which_files_name_cells_are_those_of_the_last_stage():
+    study = study_of(grid=wide_grid())
+    assert study.cell_keys == tuple(study.key(cell, len(study.stages) - 1) for cell in study.cells)
 
 
 def test_a_cell_named_twice_is_trained_once_and_said():
