@@ -204,3 +204,12 @@ def shuffled(count: int, symbols: int) -> Baseline:
     """
     exact = math.comb(count + symbols - 1, count) / symbols**count
     return Baseline(exact, expected_log(count - 1, 1 / symbols, count))
+
+
+def ends(count: int, symbols: int) -> Baseline:
+    """Both ends right, what stands between them as in `shuffled`: of up to three tokens that is the whole answer."""
+    between = count - 2
+    if between < 2:
+        return Baseline(1.0, 0.0)
+    exact, nats = shuffled(between, symbols)
+    return Baseline(exact, nats * between / count)

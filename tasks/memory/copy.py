@@ -20,6 +20,7 @@ from tasks.memory._shared import (
     below,
     chance,
     choose_side,
+    ends,
     require_couples,
     shuffled,
     uniform,
@@ -190,25 +191,31 @@ class Copy(InContext):
         return said == (read if self.direction == "copy" else read[::-1])
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance` over the symbols, and `shuffled`: the tokens of the string in random order."""
+        """`chance` over the symbols; `shuffled`: the tokens of the string in random order; `ends`: both ends right,
+        those between them in random order (left out where that is the whole answer, and where an n-gram is planted).
+        """
         difficulty = self.splits[split].difficulty
         distinct, ngram = float(difficulty["distinct"]), int(difficulty["ngram"])
         low, high = (int(difficulty[name]) for name in ("shortest", "length"))
 
-        def mixed(count: int) -> Baseline:
-            any_string = shuffled(count, self.symbols)
-            exact = 2**ngram / math.factorial(count)
-            logprob = 2 * ngram / count * math.log(2) - math.log(count)
+        def mixed(count: int, free: int, any_string: Baseline) -> Baseline:
+            """`free` of `count` tokens in random order."""
+            exact = 2**ngram / math.factorial(free)
+            logprob = (2 * ngram * math.log(2) - free * math.log(max(free, 1))) / count
             return Baseline(
                 distinct * exact + (1 - distinct) * any_string.exact,
                 distinct * logprob + (1 - distinct) * any_string.logprob,
             )
 
         lengths = range(low, high + 1)
-        return {
+        found = {
             "chance": average(uniform(count, self.symbols) for count in lengths),
-            "shuffled": average(map(mixed, lengths)),
+            "shuffled": average(mixed(count, count, shuffled(count, self.symbols)) for count in lengths),
         }
+        if ngram == 0 and high > 3:  # up to three tokens the ends are the whole answer
+            between = (mixed(count, max(count - 2, 0), ends(count, self.symbols)) for count in lengths)
+            found["ends"] = average(between)
+        return found
 
     def render(self, example: Example) -> str:
         """`copy 3 1 4 → 3 1 4`, symbols from 0."""

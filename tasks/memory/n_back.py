@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -152,17 +153,22 @@ class NBack(InContext):
         return tuple(t for t in np.asarray(example.tokens).tolist() if 1 <= t <= self.symbols)
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance`, and `seen`: one of the cards seen so far, each as likely as it has come up.
+        """`chance`; `seen`: one of the cards seen so far, each as likely as it has come up; `fixed_lag`: the card a
+        fixed number of steps back, the middle one of training's n, if it has several.
 
         The exact share of `seen` is a mean over simulated sequences.
         """
         difficulty = self.splits[split].difficulty
         least, most, count = (int(difficulty[name]) for name in ("least_n", "n", "length"))
-        backs = range(least, most + 1)
-        return {
+        backs, trained = range(least, most + 1), self.n - self.least_n + 1
+        found = {
             "chance": average(uniform(count - back, self.symbols) for back in backs),
             "seen": average(_seen(back, count, self.symbols) for back in backs),
         }
+        if trained > 1:
+            lag = (self.least_n + self.n) // 2
+            found["fixed_lag"] = average(_fixed_lag(lag, 1 / trained, back, count, self.symbols) for back in backs)
+        return found
 
     def render(self, example: Example) -> str:
         """`2-back: 3 1 4→3 1→1 …`, cards from 0."""
@@ -182,3 +188,16 @@ def _seen(back: int, count: int, symbols: int) -> Baseline:
     for t in range(back, count):
         right_S *= np.mean(cards_SxT[:, : t + 1] == cards_SxT[:, t - back, None], axis=1)
     return Baseline(float(right_S.mean()), sum(nats) / len(nats))
+
+
+def _fixed_lag(lag: int, belief: float, back: int, count: int, symbols: int) -> Baseline:
+    """The card `lag` steps back, where there is one, believed in as often as training asks for it.
+
+    With another n a card agrees by chance: no two of these agreements depend on each other.
+    """
+    asked, other = count - back, (1 - belief) / symbols
+    if lag == back:
+        return Baseline(1.0, math.log(belief + other))
+    blind = min(max(lag - back, 0), asked)  # answers due before the card that stands so far back
+    nats = (math.log(belief + other) + (symbols - 1) * math.log(other)) / symbols
+    return Baseline(float(symbols) ** -asked, (blind * -math.log(symbols) + (asked - blind) * nats) / asked)

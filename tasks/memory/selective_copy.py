@@ -12,7 +12,18 @@ import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, World, require_range
 from tasks.draw import renamed
-from tasks.memory._shared import InContext, ask, below, choose_side, require_couples, shuffled, slots, uniform, whole
+from tasks.memory._shared import (
+    InContext,
+    ask,
+    below,
+    choose_side,
+    ends,
+    require_couples,
+    shuffled,
+    slots,
+    uniform,
+    whole,
+)
 from tasks.sequence import part
 
 
@@ -149,9 +160,13 @@ class SelectiveCopy(InContext):
         return tuple(t for t in np.asarray(example.tokens).tolist() if 1 <= t <= self.symbols)
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance` over the data symbols, and `shuffled`: the data tokens in random order."""
+        """`chance` over the data symbols; `shuffled`: the data tokens in random order; `ends`: both ends right, those
+        between them in random order (left out where that is the whole answer).
+        """
         count = int(self.splits[split].difficulty["length"])
-        return {"chance": uniform(count, self.symbols), "shuffled": shuffled(count, self.symbols)}
+        found = {"chance": uniform, "shuffled": shuffled, "ends": ends}
+        reached = {name: baseline(count, self.symbols) for name, baseline in found.items()}
+        return {name: baseline for name, baseline in reached.items() if baseline.exact < 1}
 
     def render(self, example: Example) -> str:
         """`. 3 . . 1 4 . → 3 1 4`, data from 0, noise as dots."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_range
+from tasks.reasoning.comparison_scores import by_scores
 
 # Values of the traced `part`: what is asked. 'ID' and 'OOD' are the two kinds of entities of an attribute.
 TRAIN, ATOMIC, ATOMIC_OOD, SEEN, HELD_OUT, OOD_OOD, MIXED = range(7)
@@ -270,10 +271,13 @@ class Comparison:
         return frozenset(np.asarray(example.tokens).tolist())
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance` over the answers of the attribute asked for, `majority`, and `one_entity`.
+        """`chance` over the answers of the attribute asked for, `majority`, `one_entity` and, for pairs that training
+        holds out, `scores`.
 
         `majority` knows how often each answer is right in training; `one_entity` knows the value of the first entity
         and answers what is likeliest of a second one drawn at random. Of a value itself both name the commonest.
+        `scores` gives every entity a number, fitted to the trained comparisons alone, and compares these: it never
+        learns a value.
         """
         difficulty = self.splits[split].difficulty
         commonest = _most_common_value(self.values, self.entities)
@@ -288,10 +292,13 @@ class Comparison:
         }
         if kind in (ATOMIC, ATOMIC_OOD):
             return atomic
+        pairs = _pairs(self._inside) * self.attributes
+        trained_pairs = min(max(round(self.ratio * self.attributes * self._inside / 2), 1), pairs - self._aside)
+        if kind == HELD_OUT:
+            compared["scores"] = by_scores(self.values, self._inside, max(trained_pairs // self.attributes, 1))
         if kind != TRAIN:
             return compared
-        values, pairs = self.attributes * self.entities, _pairs(self._inside) * self.attributes
-        comparisons = 2 * min(max(round(self.ratio * self.attributes * self._inside / 2), 1), pairs - self._aside)
+        values, comparisons = self.attributes * self.entities, 2 * trained_pairs
         share = values / (values + comparisons)
         return {
             name: Baseline(*(share * a + (1 - share) * c for a, c in zip(atomic[name], compared[name], strict=True)))

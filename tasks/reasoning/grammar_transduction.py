@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import jax
@@ -36,6 +37,7 @@ from tasks.reasoning.scan import (
     commands,
     phrases,
 )
+from tasks.reasoning.scan_rewriting import rewritten
 from tasks.sequence import join, part, write
 
 HOLD_OUT = ("both", "primitive", "template", "neither")
@@ -308,7 +310,13 @@ class GrammarTransduction:
         return [names[token] if 0 <= token < len(names) else None for token in said] == meaning
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance` over actions and END, and `any_verb`: all is understood but the verbs, of which one is guessed."""
+        """`chance` over actions and END; `any_verb`: all is understood but the verbs, of which one is guessed;
+        `rewriting`: look up a trained command that tells the actions, if there is one: `b after a` for `a and b`, left
+        for right, or both.
+
+        `rewriting` is a guess at commands that are not in training. How many of them have one is counted over all
+        commands, each hash bit as a fair coin.
+        """
         difficulty = self.splits[split].difficulty
         verbs_S, table, guesses = self._verbs(), phrases(), math.log(self.primitives)
         choices = np.concatenate([[1], verbs_S]) * verbs_S[:, None] * self._permitted(difficulty)
@@ -316,15 +324,17 @@ class GrammarTransduction:
         share[int(np.argmax(table.held_out)), 0] += difficulty["alone"]
         tokens, acts = commands().actions + 1, ~table.turns
         guessed = np.concatenate([acts[:, None], acts[:, None].astype(int) + acts[None, :]], axis=1)
-        return {
-            "chance": Baseline(
-                float(np.sum(share * (self.primitives + 3.0) ** -tokens)), -math.log(self.primitives + 3)
-            ),
+        nats = -math.log(self.primitives + 3)
+        found = {
+            "chance": Baseline(float(np.sum(share * (self.primitives + 3.0) ** -tokens)), nats),
             "any_verb": Baseline(
                 float(np.sum(share * float(self.primitives) ** -guessed)),
                 float(np.sum(share * -guesses * guessed / tokens)),
             ),
         }
+        if self.splits[split].disjoint and (known := _rewritten(self, split)) > 0:
+            found["rewriting"] = Baseline(known, (1 - known) * nats)
+        return found
 
     def render(self, example: Example) -> str:
         """`jump opposite left and walk → LTURN LTURN JUMP WALK END`."""
@@ -332,6 +342,15 @@ class GrammarTransduction:
         words = [names[t] for t in np.asarray(example.tokens)[: int(np.argmax(asked))].tolist()]
         actions = [names[t] if t < len(names) else str(t) for t in np.asarray(example.targets)[asked].tolist()]
         return f"{' '.join(words)} → {' '.join(actions)}"
+
+
+@lru_cache
+def _rewritten(task: GrammarTransduction, split: str) -> float:
+    """The share of a split's commands of which training has a rewriting."""
+    asked, trained = (task.splits[name].difficulty for name in (split, "train"))
+    verbs_S = task._verbs()
+    choices = np.concatenate([[1], verbs_S]) * verbs_S[:, None] * task._permitted(asked)
+    return rewritten(choices / choices.sum(), task._permitted(trained), task.primitives - 1)
 
 
 def interpret(words: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ from tasks.base import (
 )
 
 OPERATIONS = ("add", "sub", "mul", "div")
+COMMUTATIVE = ("add", "mul")
 SEEN, HELD_OUT, ROWS = 0, 1, 2  # values of the traced `part`
 
 
@@ -190,17 +191,33 @@ class ModularArithmetic:
         return gap[self.operation] % self.p == 0
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance`, and `majority`: the commonest result over all pairs (zero is common in a product)."""
+        """`chance`; `majority`: the commonest result over all pairs (zero is common in a product); `swapped`: the
+        answer that training gives to (b, a), where it gives one and a ∘ b = b ∘ a, else the commonest.
+
+        `swapped` is a guess at pairs that are not in training; where they are, it would be remembering.
+        """
         a = np.repeat(np.arange(self.p), self._columns)
         b = np.tile(np.arange(self.p - self._columns, self.p), self.p)
         # Dividing by every b ≠ 0 gives the results that multiplying by every b ≠ 0 gives, in another order.
         results = {"add": a + b, "sub": a - b, "mul": a * b, "div": a * b}[self.operation] % self.p
         share = np.bincount(results, minlength=self.p) / results.size
         entropy = -float(np.sum(share[share > 0] * np.log(share[share > 0])))
-        return {
+        found = {
             "chance": Baseline(1 / self.p, -float(np.log(self.p))),
             "majority": Baseline(float(share.max()), -entropy),
         }
+        if self.operation in COMMUTATIVE and self.splits[split].disjoint:
+            known = (a != b) * self._swapped_is_trained(int(self.splits[split].difficulty["part"]))
+            lucky = results == share.argmax()
+            found["swapped"] = Baseline(float(np.mean(known + (1 - known) * lucky)), -entropy * float(1 - known.mean()))
+        return found
+
+    def _swapped_is_trained(self, part: int) -> float:
+        """The probability that training has (b, a), over the worlds, for a pair of a part and a ≠ b."""
+        seen = max(round(self.fraction * self._open_pairs), 1)
+        if part == ROWS:
+            return (self.p - self.reserved_rows) / (self.p - 1) * seen / self._open_pairs
+        return (self.p - self.reserved_rows - 1) / (self.p - 1) * seen / (self._open_pairs - 1)
 
     def render(self, example: Example) -> str:
         """`5 + 28 = 2 (mod 31)`."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tasks import make
 from tasks.base import TaskError
 from tasks.reasoning.comparison import _unrank
+from tasks.reasoning.comparison_scores import by_scores
 from tests.tasks.task_cases import draw, draw_split, one, quick_jit, within, world
 
 SIZES = {"entities": 10, "attributes": 2, "values": 4, "ood": 0.4, "ratio": 2.0, "held_out": 0.3}
@@ -166,6 +167,36 @@ def test_mention_order_tells_the_answer_and_the_counterfactual_exposes_it():
     assert task.baselines("iid")["majority"].exact > 0.8
     assert task.baselines("counterfactual")["majority"].exact < 0.1
     assert "counterfactual" not in TASK.splits
+
+
+@pytest.mark.slow
+def test_scores_baseline_matches_a_fit_to_the_trained_comparisons():
+    """By scikit-learn, on worlds of the task: which of two entities is larger, from indicators of both."""
+    from sklearn.linear_model import LogisticRegression
+
+    task, right = make("comparison", attributes=1, entities=24, ratio=6.0), []
+    make_world = quick_jit(task.world)
+    for seed in range(8):
+        table = jax.tree.map(np.asarray, make_world(jax.random.key(seed)))
+        seen, asked = (draw(task, {**task.splits[name].difficulty}, 3, 1024, fixed=table) for name in ("seen", "iid"))
+
+        def entities(batch):
+            return np.eye(25)[batch.tokens[:, 1]] - np.eye(25)[batch.tokens[:, 2]]
+
+        model = LogisticRegression(C=10.0, max_iter=300).fit(entities(seen), seen.factors["relation"])
+        right.append(np.mean(model.predict(entities(asked)) == asked.factors["relation"]))
+    assert np.mean(right) == pytest.approx(task.baselines("iid")["scores"].exact, abs=0.05)
+
+
+def test_scores_are_declared_for_the_pairs_that_training_holds_out():
+    """They need a few comparisons of each entity, and then get hardly any wrong."""
+    task = make("comparison")
+    assert [name for name in task.splits if "scores" in task.baselines(name)] == ["iid"]
+    assert task.baselines("iid")["scores"].exact == pytest.approx(0.95, abs=0.02)
+    assert task.baselines("iid")["one_entity"].exact == pytest.approx(0.7)
+    assert by_scores(2, 12, 65).exact > 0.97
+    assert by_scores(10, 12, 1).exact < 0.5
+    assert by_scores(10, 1000, 5000) == by_scores(10, 256, 1280), "of many entities a few are simulated"
 
 
 @pytest.mark.parametrize(

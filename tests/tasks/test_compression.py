@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks import make
 from tasks.base import TaskError
 from tests.tasks.memory_cases import agrees, drawn, factors_of, halves, read_and_answered
-from tests.tasks.task_cases import draw_split, one
+from tests.tasks.task_cases import draw_split, one, within
 
 TASK = make("compression", length=4, longer=7, symbols=6)
 
@@ -47,6 +47,14 @@ def test_shuffled_baseline_matches_a_simulation():
         measured.append((np.array_equal(generator.permutation(sequence), sequence), np.log(share).mean()))
     assert agrees(measured, TASK.baselines("iid")["shuffled"], 4096)
     assert TASK.baselines("length")["chance"].exact == pytest.approx(6.0**-7)
+
+
+def test_ends_baseline_matches_a_simulation():
+    batch, generator, right = draw_split(TASK, "length", 4096), np.random.default_rng(0), 0
+    for index in range(4096):
+        middle = read_and_answered(one(batch, index))[2][1:-1]
+        right += np.array_equal(generator.permutation(middle), middle)
+    assert within(right / 4096, TASK.baselines("length")["ends"].exact, 4096)
 
 
 @pytest.mark.parametrize(("sizes", "said"), [({"symbols": 7}, "even"), ({"longer": 8}, "longer must be")])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks import make
 from tasks.base import TaskError
 from tests.tasks.memory_cases import agrees, drawn, factors_of, halves, read_and_answered
-from tests.tasks.task_cases import draw_split, one, within
+from tests.tasks.task_cases import draw_split, first_by_default, one, within
 
 LONGEST, SYMBOLS = 8, 10
 TASKS = {d: make("copy", length=6, longer=LONGEST, symbols=SYMBOLS, direction=d) for d in ("copy", "reverse")}
@@ -121,6 +121,20 @@ def test_shuffled_baseline_matches_a_simulation(split):
     sizes = task.splits[split].difficulty
     lengths = range(sizes["shortest"], sizes["length"] + 1)
     assert task.baselines(split)["chance"].exact == pytest.approx(np.mean([6.0**-n for n in lengths]))
+
+
+@pytest.mark.parametrize("split", first_by_default(["iid", "distinct"]))
+def test_ends_baseline_matches_a_simulation(split):
+    task = make("copy", length=5, shortest=3, longer=6, symbols=6, distinct=0.5, ngram=1)
+    generator, measured, batch = np.random.default_rng(0), [], draw_split(task, split, 4096)
+    for index in range(4096):
+        string = string_of(one(batch, index))
+        middle = string[1:-1]
+        nats = sum(np.log(middle.count(token) / len(middle)) for token in middle) / len(string)
+        measured.append((np.array_equal(generator.permutation(middle), middle), nats))
+    assert agrees(measured, task.baselines(split)["ends"], 4096)
+    assert "ends" not in task.baselines("duplicates")
+    assert "ends" not in make("copy", length=3, shortest=2, ngram=1).baselines("iid")
 
 
 def test_small_alphabets_have_no_distinct_strings():

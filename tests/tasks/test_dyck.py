@@ -144,6 +144,46 @@ def test_the_largest_words_are_counted_without_over_or_underflow():
     np.testing.assert_allclose(chance[0, 12, 256, 0:13:2], stay[0::2], atol=2e-3)
 
 
+def latest_type(read, types, but_pairs=False):
+    """No stack: of the types of which more are opened than closed, the one opened last; or opened and not closed at
+    once.
+    """
+    still = [t for t in range(1, types + 1) if read.count(t) > read.count(types + t)]
+    kept = [(t, u) for t, u in zip(read, [*read[1:], 0], strict=True) if not (but_pairs and u == t + types)]
+    places = {t: max((i for i, (token, _) in enumerate(kept) if token == t), default=-1) for t in still}
+    return max(places, key=places.get)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    first_by_default([("unpaired", "depth"), ("latest", "iid"), ("latest", "depth")]),
+)
+def test_stackless_baselines_match_their_rules_on_words_of_the_task(name, split):
+    count, hits, guesses = 1024, 0, []
+    batch = draw_split(TASK, split, 4096)
+    for index in range(count):
+        right, tokens = True, batch.tokens[index].tolist()
+        for place in np.flatnonzero(batch.weights[index]):
+            read = tokens[: place + 1]
+            if read[-1] > 6:
+                guesses.append(6 + latest_type(read, 6, name == "unpaired") == batch.targets[index, place])
+                right = right and guesses[-1]
+        hits += right
+    baseline, share = TASK.baselines(split)[name], np.mean(guesses)
+    assert within(hits / count, baseline.exact, count)
+    nats = share * math.log(share) + (1 - share) * math.log((1 - share) / 5)
+    assert baseline.logprob == pytest.approx(nats * len(guesses) / count / TASK.splits[split].answer_tokens, abs=0.02)
+
+
+def test_latest_is_no_baseline_where_it_is_the_task():
+    """Two deep, one bracket at most is left open by the time that an older one is closed; three deep, one unpaired."""
+    assert "unpaired" not in TASK.baselines("iid")
+    assert "latest" not in make("dyck", depth=2, deeper=3).baselines("iid")
+    found = make("dyck").baselines("iid")
+    assert found["latest"].exact == pytest.approx(0.51, abs=0.03)
+    assert found["unpaired"].exact > 0.83, "what a logistic regression of counts and last tokens reaches"
+
+
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [

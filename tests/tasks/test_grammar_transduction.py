@@ -195,6 +195,40 @@ def test_any_verb_baseline_matches_a_simulation(split):
     assert np.mean(nats) == pytest.approx(baseline.logprob, abs=5 * float(np.std(nats)) / 64)
 
 
+def rewritings(command):
+    """The commands with phrases and conjunction exchanged, with left for right, and with both."""
+    turn = {"left": "right", "right": "left", "and": "after", "after": "and"}
+    mirrored = tuple(turn[word] if word in ("left", "right") else word for word in command)
+    found = [mirrored]
+    for words in (command, mirrored):
+        for at in (i for i, word in enumerate(words) if word in ("and", "after")):
+            found.append((*words[at + 1 :], turn[words[at]], *words[:at]))
+    return found
+
+
+@pytest.mark.parametrize("split", first_by_default(["iid", "template", "primitive", "length"]))
+def test_rewriting_baseline_matches_a_search_among_trained_commands(split):
+    """Of which enough are drawn that hardly one is missing."""
+    task, trained = make("grammar_transduction", primitives=2, actions=8, longer=10), set()
+    for seed in range(4):
+        batch = draw_split(task, "train", 4096, seed)
+        trained |= set(map(tuple, batch.tokens[:, :10].tolist()))
+    called, right = names(2), 0
+    trained = {tuple(called[t] for t in row)[: row.index(called.index("="))] for row in trained}
+    batch = draw_split(task, split, 1024)
+    for index in range(1024):
+        right += any(command in trained for command in rewritings(read(one(batch, index), 2)[0]))
+    claimed = task.baselines(split).get("rewriting")
+    assert within(right / 1024, claimed.exact if claimed else 0.0, 1024)
+    assert (claimed is None) == (split in ("length", "primitive")), "training has nothing of the kind"
+
+
+def test_rewriting_is_declared_where_it_is_a_guess():
+    task = make("grammar_transduction")
+    assert "rewriting" not in task.baselines("train")
+    assert task.baselines("iid")["rewriting"].exact == pytest.approx(0.83, abs=0.01), ".727 without doing both"
+
+
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [

@@ -122,6 +122,24 @@ def test_baselines_match_a_simulation(trigger, split):
 
 
 @pytest.mark.parametrize(
+    ("split", "trigger"), first_by_default([("iid", "any"), ("position", "special"), ("length", "any")])
+)
+def test_commonest_middle_baseline_matches_a_simulation(split, trigger):
+    generator, measured = np.random.default_rng(0), []
+    reached = TASKS[trigger].baselines(split)["commonest_middle"]
+    batch, others = draw_split(TASKS[trigger], split, 4096), SYMBOLS - (trigger == "any")
+    nats = {True: math.log(reached.exact), False: math.log((1 - reached.exact) / (others - 1))}
+    for index in range(4096):
+        tokens, _, (answer,) = read_and_answered(one(batch, index))
+        middle = [t for t in tokens[3 : len(tokens) - 3] if t != tokens[-1]]
+        best = [t for t in set(middle) if middle.count(t) == max(map(middle.count, middle))]
+        right = generator.choice(best) == answer
+        measured.append((right, nats[bool(right)]))
+    assert agrees(measured, reached, 4096)
+    assert make("induction").baselines("iid")["commonest_middle"].exact == pytest.approx(0.28, abs=0.02)
+
+
+@pytest.mark.parametrize(
     ("sizes", "said"),
     [
         ({"symbols": 5}, "even"),

@@ -97,3 +97,36 @@ def test_majority_baseline_matches_counting_over_seeds(operation):
     rows = pairs[:, -2 * columns :]
     right = [solve(7, operation, int(i) // columns, int(i) % columns + first) == commonest for i in rows.ravel()]
     assert np.mean(right) == pytest.approx(max(shares), abs=0.04)
+
+
+@pytest.mark.parametrize("operation", first_by_default(["add", "mul"]))
+def test_swapped_baseline_matches_looking_up_the_trained_answers(operation):
+    task = make("modular", p=13, operation=operation, fraction=0.7)
+    pairs = np.asarray(
+        quick_jit(jax.vmap(lambda s: task.world(jax.random.key(s)).pairs))(np.arange(200, dtype=np.int32))
+    )
+    open_pairs = 11 * 13
+    parts = {"iid": pairs[:, round(0.7 * open_pairs) : open_pairs], "rows": pairs[:, open_pairs:]}
+    for split, asked in parts.items():
+        right = []
+        for world_pairs, questions in zip(pairs, asked, strict=True):
+            trained = {(i // 13, i % 13) for i in world_pairs[: round(0.7 * open_pairs)].tolist()}
+            for a, b in ((i // 13, i % 13) for i in questions.tolist()):
+                right.append((b, a) in trained or solve(13, operation, a, b) == 0)
+        baseline = task.baselines(split)["swapped"]
+        assert np.mean(right) == pytest.approx(baseline.exact, abs=0.015)
+        assert task.baselines(split)["majority"].logprob < baseline.logprob < 0
+
+
+def test_swapped_is_declared_where_it_is_a_guess():
+    """Where the pair itself is trained it would be remembering; a - b is not b - a."""
+    task = make("modular")
+    assert {split: "swapped" in task.baselines(split) for split in task.splits} == {
+        "train": False,
+        "iid": True,
+        "seen": False,
+        "rows": True,
+    }
+    assert task.baselines("iid")["swapped"].exact == pytest.approx(0.557, abs=0.005)
+    assert "swapped" not in make("modular", operation="sub").baselines("iid")
+    assert "swapped" not in make("modular", fraction=1.0).baselines("iid")

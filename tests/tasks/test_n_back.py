@@ -65,6 +65,26 @@ def test_seen_baseline_matches_a_simulation(split):
     assert TASK.baselines("n")["chance"].exact == pytest.approx(4.0**-2)
 
 
+@pytest.mark.parametrize("split", first_by_default(["iid", "n", "length"]))
+def test_fixed_lag_baseline_matches_a_simulation(split):
+    """Always two back where training asks for 1, 2 or 3."""
+    batch, generator, measured = draw_split(TASK, split, 4096), np.random.default_rng(0), []
+    for index in range(4096):
+        tokens, asked, answer = read_and_answered(one(batch, index))
+        cards = [t for t in tokens if t < 5]
+        back = len(tokens) - len(cards)
+        said = [cards[p - back - 2] if p - back >= 2 else None for p in asked]
+        drawn = [1 + generator.integers(4) if s is None else s for s in said]
+        nats = [
+            np.log(1 / 4 if s is None else 1 / 6 + (s == right) * 1 / 3) for s, right in zip(said, answer, strict=True)
+        ]
+        measured.append((drawn == answer, np.mean(nats)))
+    assert agrees(measured, TASK.baselines(split)["fixed_lag"], 4096)
+    assert make("n_back").baselines("iid")["fixed_lag"].exact == pytest.approx(1 / 3, abs=0.001)
+    assert make("n_back").baselines("n")["fixed_lag"].exact < 0.001, "a split that asks for another n is immune"
+    assert "fixed_lag" not in make("n_back", least_n=3).baselines("iid"), "with one n it is the task"
+
+
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [({"symbols": 3}, "even"), ({"larger_n": 3}, "larger_n must be"), ({"length": 5}, "length must be")],

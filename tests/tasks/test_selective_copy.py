@@ -60,6 +60,20 @@ def test_shuffled_baseline_matches_a_simulation(split):
     assert TASK.baselines("length")["chance"].exact == pytest.approx(6.0**-5)
 
 
+@pytest.mark.parametrize("split", first_by_default(["length", "iid"]))
+def test_ends_baseline_matches_a_simulation(split):
+    task = make("selective_copy", length=4, longer=5, noise=4, more_noise=7, symbols=6)
+    batch, generator, measured = draw_split(task, split, 4096), np.random.default_rng(0), []
+    for index in range(4096):
+        *_, answer = read_and_answered(one(batch, index))
+        middle = answer[1:-1]
+        nats = sum(np.log(middle.count(token) / len(middle)) for token in middle) / len(answer)
+        measured.append((np.array_equal(generator.permutation(middle), middle), nats))
+    assert agrees(measured, task.baselines(split)["ends"], 4096)
+    assert make("selective_copy").baselines("iid")["ends"].exact == pytest.approx(0.53125)
+    assert "ends" not in TASK.baselines("iid"), "three tokens have one middle"
+
+
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [({"symbols": 3}, "even"), ({"more_noise": 8}, "more_noise must be"), ({"longer": 4}, "longer must be")],
