@@ -7,11 +7,11 @@ import ast
 import difflib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tasks import TASKS, TaskError, make
+from tasks import TASKS, TaskError, make, shortcuts
 from tasks.gallery import GALLERY, examples, factors, gallery, settings, shown, summary
 
 EPILOG = "`python -m lab.checks.known_results NAME` trains a task's calibration cards."
@@ -40,6 +40,10 @@ def _parser() -> Parser:
     one.add_argument("--count", default="3", metavar="N", help="how many examples (%(default)s)")
     one.add_argument("--seed", default="0", metavar="N", help="of the examples (%(default)s)")
     commands.add_parser("gallery", help=f"write {GALLERY}, in the project's root")
+    hunt = commands.add_parser("shortcuts", help="fit simple predictors to tasks: do they beat the declared baselines?")
+    hunt.add_argument("names", nargs="*", metavar="NAME", help="tasks at their default sizes (all)")
+    hunt.add_argument("--examples", default="5000", metavar="N", help="to fit, and to try on each split (%(default)s)")
+    hunt.add_argument("--seed", default="0", metavar="N", help="of examples and worlds (%(default)s)")
     return parser
 
 
@@ -64,6 +68,23 @@ def show(args: argparse.Namespace) -> str:
     return "\n\n".join([head.rstrip(), *(shown(task, example) for example in examples(task, args.split, count, seed))])
 
 
+def hunt(args: argparse.Namespace) -> Iterator[str]:
+    """What `shortcuts` prints, a piece a task as they come.
+
+    Raises:
+      TaskError: for a name or a number that can't be; without scikit-learn.
+    """
+    count, seed = _whole(args.examples, "examples", 100, 100_000), _whole(args.seed, "seed", 0, 2**31 - 1)
+    head, legend = shortcuts.HEAD
+    yield head
+    undeclared = []
+    for task in [make(name) for name in args.names or TASKS]:
+        found = list(shortcuts.search(task, count, seed))
+        undeclared += [f"{one.task}/{one.split}" for one in found if one.undeclared]
+        yield shortcuts.rows(found) if found else f"| {task.name} | (none is disjoint) | | | | | |"
+    yield f"\n{legend}\n\n" + (f"Not declared: {', '.join(undeclared)}." if undeclared else "Nothing undeclared.")
+
+
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -84,11 +105,11 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
       TaskError: for an argument that is unknown or missing.
     """
     args, rest = _parser().parse_known_args(arguments)
-    unknown = [one for one in rest if one.startswith("-") or args.command != "show"]
+    unknown = [one for one in rest if one.startswith("-") or args.command not in ("show", "shortcuts")]
     if unknown:
         raise TaskError(f"unknown argument '{unknown[0]}'; see `python -m tasks {args.command} --help`.")
-    if args.command == "show":
-        args.sizes += rest  # argparse reads no fields after an option
+    if args.command in ("show", "shortcuts"):  # argparse reads no fields or names after an option
+        (args.sizes if args.command == "show" else args.names).extend(rest)
     return args
 
 
@@ -112,6 +133,9 @@ def _carry_out(args: argparse.Namespace) -> None:
             print(f"{name:{width}}  {task.family:9}  {summary(task)}")
     elif args.command == "show":
         print(show(args))
+    elif args.command == "shortcuts":
+        for piece in hunt(args):
+            print(piece, flush=True)
     else:
         target = Path(GALLERY)
         if not target.parent.is_dir():

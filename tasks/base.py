@@ -9,7 +9,7 @@ Shape letters: L tokens of one padded example, P read positions.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -189,7 +189,7 @@ class Task(Protocol):
         ...
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """Trivial predictors and what they reach, computed from the sizes and difficulty."""
+        """Trivial predictors and what they reach, computed from the sizes and difficulty; see `Guessing`."""
         ...
 
     def render(self, example: Example) -> str:
@@ -203,6 +203,18 @@ class Retold(Protocol):
 
     def problem(self, example: Example) -> Hashable:
         """The problem that an example poses, equal for all that pose the same one; NumPy, apart from any hash."""
+        ...
+
+
+@runtime_checkable
+class Guessing(Protocol):
+    """What a task adds to the contract so that its trivial baselines can be run: tests hold them to what they claim."""
+
+    def guess(self, world: World, example: Example, generator: np.random.Generator) -> Mapping[str, Sequence[int]]:
+        """What each baseline but `chance` answers: its name -> the answer tokens in order; NumPy.
+
+        It may use whatever the predictor is said to know, but not `example.targets` or `example.factors`.
+        """
         ...
 
 

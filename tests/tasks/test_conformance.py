@@ -12,6 +12,7 @@ import pytest
 from tasks import TASKS, gallery, make
 from tasks.base import FAMILIES, NO_ANSWER, PAD, PROCESS, Baseline, Example, Retold, Task, exact_match, problem, trivial
 from tasks.draw import hash_bit
+from tests.tasks import claims
 from tests.tasks.task_cases import (
     FIRST,
     SIZES,
@@ -310,6 +311,13 @@ def test_baselines_lie_between_nothing_and_the_ceiling(sampled):
         chance, best = baselines["chance"], trivial(task, split)
         assert best.exact >= chance.exact, split
         assert best.logprob >= chance.logprob, split
+
+
+@every_sampled
+def test_baselines_are_what_their_predictors_reach(sampled):
+    """Each is run; and no predictor that knows nothing beats them. On `iid` by default, on all splits when thorough."""
+    for split in sampled.task.splits if sampled.thorough else ("iid",):
+        assert claims.faults(sampled.task, split, sampled.count // 2) == [], split
 
 
 @every_sampled

@@ -13,6 +13,7 @@ from tasks import TASKS, gallery
 from tasks.__main__ import main, read
 from tasks.__main__ import show as shown_by_command
 from tasks.base import NO_ANSWER, Baseline, Task
+from tests.tasks import claims
 from tests.tasks.task_cases import draw, one, world
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,12 +79,19 @@ def test_a_mistake_gets_one_sentence(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
-def test_the_how_to_holds_a_whole_task():
+@pytest.fixture(scope="module")
+def how_to():
+    """The task of docs/adding_a_task.md, as a class."""
     text = (ROOT / "docs" / "adding_a_task.md").read_text()
     module = types.ModuleType("how_to")
     sys.modules["how_to"] = module  # where dataclass looks for the module of its fields
     exec(text.partition("```python\n")[2].partition("```")[0], module.__dict__)
-    task = module.Larger()
+    yield module.Larger
+    del sys.modules["how_to"]
+
+
+def test_the_how_to_holds_a_whole_task(how_to):
+    task = how_to()
     assert isinstance(task, Task)
     trained = set()
     for split, chosen in task.splits.items():
@@ -97,4 +105,27 @@ def test_the_how_to_holds_a_whole_task():
             assert task.check(world(task), example, right)
             assert bool(task.score(jax.tree.map(np.asarray, example), right))
             assert f"= {right[1] - 1}" in task.render(example)
-    del sys.modules["how_to"]
+        assert claims.faults(task, split, 512) == []
+
+
+@pytest.mark.parametrize(
+    ("claimed", "fault"),
+    [
+        ({"either": Baseline(0.9, -0.7)}, "'either' claims 0.900 and reaches 0.5"),
+        ({"either": Baseline(0.2, -0.7)}, "'either' claims 0.200 and reaches 0.5"),
+        ({"wiser": Baseline(0.6, -0.7)}, "'wiser' has no predictor"),
+        ({"chance": Baseline(0.9, -3.5)}, "'chance' claims 0.900, its log-probability says 0.030"),
+        ({"chance": Baseline(0.9, -0.105)}, "'chance' claims 0.900 and the best predictor reaches 0.5"),
+        ({"either": None}, "the last token reaches 0.5"),
+    ],
+)
+def test_a_task_that_claims_what_its_predictors_do_not_reach_is_seen(how_to, claimed, fault, monkeypatch):
+    honest = how_to.baselines
+
+    def baselines(task, split):
+        found = {**honest(task, split), **claimed}
+        return {name: baseline for name, baseline in found.items() if baseline}
+
+    assert not claims.faults(how_to(), "iid", 512)
+    monkeypatch.setattr(how_to, "baselines", baselines)
+    assert any(fault in said for said in claims.faults(how_to(), "iid", 512)), claims.faults(how_to(), "iid", 512)
