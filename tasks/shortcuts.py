@@ -21,6 +21,8 @@ from scipy import sparse
 
 from tasks.base import NO_ANSWER, PAD, Example, Task, TaskError, trivial
 
+# Where a fitted rule is no shortcut, for it is the task.
+IS_THE_TASK = {("regular_language", "iid"): "parity is a function of the number of ones"}
 MARGIN = 0.02  # what is found may exceed what is declared by this much
 NOWHERE = -1  # in `place`, where an example has fewer answers than others
 ENDS = 3  # the last tokens that are features of their own, wherever a question ends
@@ -69,8 +71,8 @@ class Found(NamedTuple):
 
     @property
     def undeclared(self) -> bool:
-        """Whether it beats what is declared."""
-        return self.reached[self.best] > self.declared + MARGIN
+        """Whether it beats what is declared, and is not the task."""
+        return (self.task, self.split) not in IS_THE_TASK and self.reached[self.best] > self.declared + MARGIN
 
 
 def asked_of(batch: Example, length: int) -> Asked:
@@ -267,7 +269,8 @@ def rows(found: Sequence[Found]) -> str:
 
 
 def _row(one: Found) -> str:
-    mark = " **undeclared**" if one.undeclared else ""
+    named = (one.task, one.split)
+    mark = " **undeclared**" if one.undeclared else f" ({IS_THE_TASK[named]})" if named in IS_THE_TASK else ""
     below = " (below chance)" if one.nearest < one.chance - MARGIN else ""
     return (
         f"| {one.task} | {one.split} | {one.declared:.3g} {one.baseline} | {one.reached[one.best]:.3g}{mark} | "

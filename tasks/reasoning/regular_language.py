@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import bdtr
 
 from tasks.asking import (
     READ_NAMES,
@@ -286,9 +287,11 @@ class RegularLanguage:
         return int(answer[due]) == 1 + len(names) + right
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance`; `majority`, the commonest class; `last_symbol`, the commonest given the length and last symbol.
+        """`chance`; `majority`, the commonest class; `last_symbol`, the commonest given the length and last symbol; for
+        parity `count`, the class of trained strings with as many ones, else a coin.
 
-        Exact over all strings; a half of very few strings may deviate.
+        Exact over all strings; a half of very few strings may deviate. Where training has every number of ones `count`
+        is the task, and left out.
         """
         difficulty = self.splits[split].difficulty
         most = self._units(int(difficulty["longest"]))
@@ -297,11 +300,15 @@ class RegularLanguage:
         class_C = joint_NxSxC.sum(axis=(0, 1)) / len(joint_NxSxC)
         known = [float(x.max(axis=1).sum()) for x in joint_NxSxC]
         nats = [_entropy(x) - _entropy(x.sum(axis=1)) for x in joint_NxSxC]
-        return {
+        found = {
             "chance": Baseline(1 / len(class_C), -math.log(len(class_C))),
             "majority": Baseline(float(class_C.max()), -_entropy(class_C)),
             "last_symbol": Baseline(float(np.mean(known)), -float(np.mean(nats))),
         }
+        if self.language == "parity" and most > self.length:
+            met = float(np.mean(bdtr(self.length, np.arange(least, most + 1), 0.5)))  # no more ones than training has
+            found["count"] = Baseline((1 + met) / 2, -(1 - met) * math.log(2))
+        return found
 
     def render(self, example: Example) -> str:
         """`parity: 1 0 1 → odd`, with the scratchpad's states in brackets."""

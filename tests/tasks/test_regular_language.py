@@ -182,6 +182,20 @@ def test_baselines_match_the_predictors_on_samples(language):
     assert baselines["last_symbol"].logprob == pytest.approx(nats(rows.sum(axis=1)) - nats(rows), abs=0.03)
 
 
+def test_count_baseline_matches_looking_up_the_number_of_ones():
+    """A table of training's strings knows up to so many ones as they have symbols."""
+    task = make("regular_language", language="parity", length=5, longer=12)
+    batch, right = draw_split(task, "length", 4096), []
+    for row, answer in zip(batch.tokens.tolist(), batch.factors["state"].tolist(), strict=True):
+        ones = row.count(2)
+        right.append(float(ones % 2 == answer) if ones <= 5 else 0.5)
+    baselines = task.baselines("length")
+    assert within(np.mean(right), baselines["count"].exact, 4096)
+    assert np.mean(np.array(right) == 0.5) == pytest.approx(-baselines["count"].logprob / math.log(2), abs=0.04)
+    assert "count" not in task.baselines("iid"), "there it is the task"
+    assert "count" not in make("regular_language", language="even_pairs").baselines("length")
+
+
 def test_baselines_say_that_long_parity_is_a_coin():
     task = make("regular_language", shortest=20, length=20)
     assert {name: b.exact for name, b in task.baselines("iid").items()} == dict.fromkeys(
