@@ -90,7 +90,8 @@ HEAD = """# The tasks
 examples of any of them at any size, `python -m lab.checks.known_results NAME` trains its calibration cards, and
 [adding_a_task.md](adding_a_task.md) says how to add one. Fields are what a study's config may set after `task=`;
 difficulties are traced, so that one compiled program serves all their values. A split that is *disjoint* never repeats
-an instance of training. The floor is the best trivial predictor's exact accuracy.
+an instance of training. The floor is the best trivial predictor's exact accuracy; what a search for better ones found
+is in [benchmarks.md](benchmarks.md#shortcuts-searched).
 
 {contents}
 

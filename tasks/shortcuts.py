@@ -22,7 +22,13 @@ from scipy import sparse
 from tasks.base import NO_ANSWER, PAD, Example, Task, TaskError, trivial
 
 # Where a fitted rule is no shortcut, for it is the task.
-IS_THE_TASK = {("regular_language", "iid"): "parity is a function of the number of ones"}
+BY_PLACE = "each answer is the token of one place, or of one for each n or length: reading it is the task"
+IS_THE_TASK = {
+    ("regular_language", "iid"): "parity is a function of the number of ones",
+    ("n_back", "iid"): BY_PLACE,
+    **{("copy", split): BY_PLACE for split in ("iid", "distinct", "duplicates")},
+    ("compression", "iid"): BY_PLACE,
+}
 MARGIN = 0.02  # what is found may exceed what is declared by this much
 NOWHERE = -1  # in `place`, where an example has fewer answers than others
 ENDS = 3  # the last tokens that are features of their own, wherever a question ends
@@ -269,8 +275,8 @@ def rows(found: Sequence[Found]) -> str:
 
 
 def _row(one: Found) -> str:
-    named = (one.task, one.split)
-    mark = " **undeclared**" if one.undeclared else f" ({IS_THE_TASK[named]})" if named in IS_THE_TASK else ""
+    reason = IS_THE_TASK.get((one.task, one.split))
+    mark = " **undeclared**" if one.undeclared else f" ({reason})" if reason else ""
     below = " (below chance)" if one.nearest < one.chance - MARGIN else ""
     return (
         f"| {one.task} | {one.split} | {one.declared:.3g} {one.baseline} | {one.reached[one.best]:.3g}{mark} | "
