@@ -25,8 +25,7 @@ from lab.values import plain_fields
 
 FILE = "study.json"
 LOST = "lost"  # in place of a claim's hash that no record holds any more
-# How file systems say that they have no locks.
-LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}  # a file system without locks
 LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
 KINDS = {"config": dict, "axes": dict, "cells": list, "claim_hash": str, "layout": dict, "layouts": list}
 
