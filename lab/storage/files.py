@@ -5,11 +5,13 @@ A document is a file that is read back: JSON with a digest of its content, so th
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab.errors import NOT_DAMAGE
 from lab.study.spec import digest
 
 DIGEST = "digest"  # the field of a document that holds the digest of all others
@@ -76,6 +78,7 @@ def read_document(path: Path) -> Any:
 
     Raises:
       DamagedFile: if the file can't be read, is no JSON, or holds other content than was written.
+      OSError: if the system refuses to read it for a cause that is no damage.
     """
     try:
         content = json.loads(path.read_bytes().decode())
@@ -83,6 +86,8 @@ def read_document(path: Path) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno in {*NOT_DAMAGE, errno.ENAMETOOLONG}:  # the content may be whole
+            raise
         raise DamagedFile(f"{path} can't be read ({error.strerror or error})") from None
     except (ValueError, RecursionError):
         raise DamagedFile(f"{path} can't be read (it is cut off, or no JSON)") from None

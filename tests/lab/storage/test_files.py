@@ -1,5 +1,6 @@
 """The one atomic write: the old file or the new one, never a part; and documents, whose changed bytes are found."""
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -100,3 +101,14 @@ def test_an_edited_document_is_damaged_and_says_what_it_holds_now(tmp_path):
     with pytest.raises(DamagedFile, match="edited or damaged") as caught:
         read_document(tmp_path / "it.json")
     assert caught.value.content == {"a": 2}
+
+
+@pytest.mark.parametrize(("number", "kind"), [("EACCES", OSError), ("EMFILE", OSError), ("EIO", DamagedFile)])
+def test_a_document_that_can_not_be_read_now_is_not_damaged(number, kind, tmp_path, monkeypatch):
+    def refused(_path):
+        raise OSError(getattr(errno, number), "refused")
+
+    write_document(tmp_path / "it.json", {})
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(kind, match="refused"):
+        read_document(tmp_path / "it.json")
