@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from analysis.activations.measure import Measurer, claim_site, model_of, probe_sites
-from analysis.design import interim
+from analysis.design import interim, undecidable
 from analysis.metrics import BALANCE, CHECKS, METRICS
 from analysis.results import collect, intervention_record, records, recovery_record, to_csv
 from analysis.results.recovery_record import Repairs
@@ -252,3 +252,13 @@ def test_a_stage_counts_once_those_before_it_are_there(trained, tmp_path):
     results = collect(plan, left, Measurer(plan.study, PROGRAMS, tmp_path, keep=False), lambda *_: None)
     assert all(np.isnan(column).all() for column in results.columns.values())
     assert {key for row in results.shared for key in row} == {""}
+
+
+def test_no_content_of_earlier_verdicts_is_a_traceback_in_the_plan(kept, tmp_path):
+    plan, _ = kept
+    file = tmp_path / "verdicts.json"
+    document = {"claims": [{"ability": "facts/iid", "neutral_ability": 1.0, "delta": 0.05}]}
+    expected = undecidable(plan.study, tmp_path)
+    for content in (*WHOLE, *replaced(document, 60), *flips(json.dumps(document).encode(), 60)):
+        file.write_bytes(content)
+        assert undecidable(plan.study, tmp_path)[: len(expected)] == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from analysis.design.controls import strata
 from analysis.stats.break_test import MIN_SETTINGS, least_seeds
+from lab.storage import DamagedFile, read_document
+from lab.storage.files import MALFORMED
 from lab.study.spec import Study
 
 
@@ -86,7 +87,6 @@ def _at_ceiling(study: Study, root: Path) -> Iterator[str]:
 def _judged(root: Path) -> Sequence[Mapping[str, Any]]:
     """The claims of an earlier run's verdicts.json; none where it has none that can be read."""
     try:
-        claims = json.loads((root / "verdicts.json").read_text(encoding="utf-8"))["claims"]
-        return [one for one in claims if isinstance(one, dict)]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [one for one in read_document(root / "verdicts.json")["claims"] if isinstance(one, dict)]
+    except (DamagedFile, *MALFORMED):
         return []
