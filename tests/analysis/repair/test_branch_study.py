@@ -191,6 +191,7 @@ def test_by_default_an_arm_has_a_fifth_of_the_studys_steps(read):
         ("relex", 6, "there is no arm 'relex'.*relax"),
         ("anneal", 6, "--arms=anneal means nothing for a study of prune.sparsity"),
         ("relax", 7, "--repair_steps=7 must be a multiple of config.call_steps=3"),
+        ("relax", 3 * 2**29, "--repair_steps=1610612736 must be at most 1,073,741,805"),
         ("teacherless", 6, "--arms=teacherless: .*no task .* feeds answers back"),
     ],
 )

@@ -69,6 +69,14 @@ def test_the_longest_shard_is_near_the_best_division(count):
     assert best <= longest <= (4 / 3 - 1 / (3 * count)) * best
 
 
+def test_more_shards_than_trees_are_divided_as_fast():
+    plan, _ = uneven()
+    trees = len([key for key in shards.split(plan, 64) if key])
+    many = shards.split(plan, 999_999)
+    assert len(many) == 999_999
+    assert [keys for keys in many if keys] == shards.split(plan, trees)
+
+
 def workdir_of(path, plan):
     return Workdir(path, plan.study, tiny_config(), plan.layout)
 
