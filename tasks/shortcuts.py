@@ -28,6 +28,10 @@ IS_THE_TASK = {
     ("n_back", "iid"): BY_PLACE,
     **{("copy", split): BY_PLACE for split in ("iid", "distinct", "duplicates")},
     ("compression", "iid"): BY_PLACE,
+    **{
+        ("count_recall", split): "counts of tokens are given to a fit: counting is the task"
+        for split in ("iid", "counts")
+    },
 }
 MARGIN = 0.02  # what is found may exceed what is declared by this much
 NOWHERE = -1  # in `place`, where an example has fewer answers than others
@@ -82,13 +86,15 @@ class Found(NamedTuple):
 
 
 def asked_of(batch: Example, length: int) -> Asked:
-    """A batch of examples, its tokens padded to `length`. A scratchpad is read, not asked for."""
+    """A batch of examples, its tokens padded to `length`. A scratchpad is neither asked for nor read: it is PAD."""
     due_NxL = np.asarray(batch.weights) == 1
     rank_NxL = np.where(due_NxL, due_NxL.cumsum(axis=1) - 1, NOWHERE)
     place = np.full((len(due_NxL), int(due_NxL.sum(axis=1).max())), NOWHERE)
     row, column = np.nonzero(due_NxL)
     place[row, rank_NxL[row, column]] = column
-    tokens = np.asarray(batch.tokens)
+    partly_NxL = (np.asarray(batch.weights) > 0) & ~due_NxL
+    written_NxL = np.pad(partly_NxL[:, :-1], ((0, 0), (1, 0)))  # a step is read one place after it was due
+    tokens = np.where(written_NxL, PAD, np.asarray(batch.tokens))
     answer = np.where(place >= 0, np.take_along_axis(np.asarray(batch.targets), np.maximum(place, 0), axis=1), PAD)
     return Asked(np.pad(tokens, ((0, 0), (0, length - tokens.shape[1]))), place, answer)
 

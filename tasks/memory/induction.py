@@ -211,7 +211,8 @@ class Induction(InContext):
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance`; `context_token`: any of the context but the trigger; `fixed_place`: what follows that place;
-        `commonest_middle`: the token that stands most often where training's answers do, one at random of several.
+        `last_token`: the one before the question, which a trigger at the last place precedes; `commonest_middle`: the
+        token that stands most often where training's answers do, one at random of several.
 
         What `commonest_middle` reaches is measured on `SIMULATED` contexts of a fixed seed, so good to about .01.
         """
@@ -222,7 +223,8 @@ class Induction(InContext):
             "context_token": Baseline(
                 (1 + (count - 2) / others) / (count - 1), expected_log(count - 2, 1 / others, count - 1)
             ),
-            "fixed_place": self._fixed_place(self._shares(split), others),
+            "fixed_place": _following(self.fixed_place, self._shares(split), others),
+            "last_token": _following(count - 2, self._shares(split), others),
             "commonest_middle": _commonest(tuple(self._shares(split).items()), count, self.margin, others),
         }
 
@@ -237,23 +239,30 @@ class Induction(InContext):
             inside = set(inside) - {self.fixed_place}
         return {place: (1 - leak) / len(inside) + leak * (place == self.fixed_place) for place in inside}
 
-    def _fixed_place(self, shares: dict[int, float], others: int) -> Baseline:
-        """Right when the trigger stands at the fixed place; by luck elsewhere, but not if it stands right behind it."""
-        there, behind = (shares.get(self.fixed_place + gap, 0.0) for gap in (0, 1))
-        within_context = 1 - behind
-        exact = there + (within_context - there) / others
-        return Baseline(
-            exact,
-            (within_context * hedged(exact / within_context, others) if within_context else 0.0)
-            - behind * math.log(others),
-        )
-
     def render(self, example: Example) -> str:
         """`3 1 [4] 1 5 … 4 → 1`, symbols from 0, the trigger's earlier occurrence in brackets."""
         tokens = [t for t in np.asarray(example.tokens).tolist() if t != PAD]
         shown = [f"[{t - 1}]" if t == tokens[-1] else str(t - 1) for t in tokens[:-1]]
         answer = int(np.asarray(example.targets)[len(tokens) - 1]) - 1
         return f"{' '.join(shown)} … {tokens[-1] - 1} → {answer}"
+
+
+def _following(place: int, shares: dict[int, float], others: int) -> Baseline:
+    """What follows a place: right when the trigger stands there; by luck elsewhere, but not if it stands right behind.
+
+    Args:
+      place: counted from 0.
+      shares: place -> probability that the trigger stands there.
+      others: how many symbols stand elsewhere.
+    """
+    there, behind = (shares.get(place + gap, 0.0) for gap in (0, 1))
+    within_context = 1 - behind
+    exact = there + (within_context - there) / others
+    return Baseline(
+        exact,
+        (within_context * hedged(exact / within_context, others) if within_context else 0.0)
+        - behind * math.log(others),
+    )
 
 
 @lru_cache(maxsize=256)

@@ -191,8 +191,9 @@ class ModularArithmetic:
         return gap[self.operation] % self.p == 0
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance`; `majority`: the commonest result over all pairs (zero is common in a product); `swapped`: the
-        answer that training gives to (b, a), where it gives one and a ∘ b = b ∘ a, else the commonest.
+        """`chance`; `majority`: the commonest result over all pairs (zero is common in a product); `operand`: a, as a
+        quotient often is with a small p; `swapped`: the answer that training gives to (b, a), where it gives one and
+        a ∘ b = b ∘ a, else the commonest.
 
         `swapped` is a guess at pairs that are not in training; where they are, it would be remembering.
         """
@@ -201,10 +202,12 @@ class ModularArithmetic:
         # Dividing by every b ≠ 0 gives the results that multiplying by every b ≠ 0 gives, in another order.
         results = {"add": a + b, "sub": a - b, "mul": a * b, "div": a * b}[self.operation] % self.p
         share = np.bincount(results, minlength=self.p) / results.size
+        copied = float(np.mean(results == a))  # dividing by b leaves a where multiplying by b does
         entropy = -float(np.sum(share[share > 0] * np.log(share[share > 0])))
         found = {
             "chance": Baseline(1 / self.p, -float(np.log(self.p))),
             "majority": Baseline(float(share.max()), -entropy),
+            "operand": Baseline(copied, copied * np.log(copied) + (1 - copied) * np.log((1 - copied) / (self.p - 1))),
         }
         if self.operation in COMMUTATIVE and self.splits[split].disjoint:
             known = (a != b) * self._swapped_is_trained(int(self.splits[split].difficulty["part"]))

@@ -83,6 +83,7 @@ def _(q):
     return {
         "context_token": [q.choice([t for t in context if t != trigger])],
         "fixed_place": [context[q.task.fixed_place + 1]],
+        "last_token": [context[-1]],
         "commonest_middle": [q.choice(best)],
     }
 

@@ -33,9 +33,9 @@ def _(q):
     combine = {"add": lambda a, b: a + b, "mul": lambda a, b: a * b}.get(task.operation)
     common = 1  # zero is the commonest of a product; of a sum every result is as common
     if combine is None:
-        return {"majority": [common]}
+        return {"majority": [common], "operand": [a]}
     known = (b - 1, a - 1) in pairs
-    return {"majority": [common], "swapped": [1 + combine(b - 1, a - 1) % task.p if known else common]}
+    return {"majority": [common], "operand": [a], "swapped": [1 + combine(b - 1, a - 1) % task.p if known else common]}
 
 
 @of("group_word")

@@ -125,7 +125,7 @@ def test_baselines_match_a_simulation(trigger, split):
     ("split", "trigger"), first_by_default([("iid", "any"), ("position", "special"), ("length", "any")])
 )
 def test_commonest_middle_baseline_matches_a_simulation(split, trigger):
-    generator, measured = np.random.default_rng(0), []
+    generator, measured, last = np.random.default_rng(0), [], []
     reached = TASKS[trigger].baselines(split)["commonest_middle"]
     batch, others = draw_split(TASKS[trigger], split, 4096), SYMBOLS - (trigger == "any")
     nats = {True: math.log(reached.exact), False: math.log((1 - reached.exact) / (others - 1))}
@@ -135,7 +135,9 @@ def test_commonest_middle_baseline_matches_a_simulation(split, trigger):
         best = [t for t in set(middle) if middle.count(t) == max(map(middle.count, middle))]
         right = generator.choice(best) == answer
         measured.append((right, nats[bool(right)]))
+        last.append(tokens[-2] == answer)
     assert agrees(measured, reached, 4096)
+    assert within(np.mean(last), TASKS[trigger].baselines(split)["last_token"].exact, 4096)
     assert make("induction").baselines("iid")["commonest_middle"].exact == pytest.approx(0.28, abs=0.02)
 
 

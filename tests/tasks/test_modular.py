@@ -130,3 +130,13 @@ def test_swapped_is_declared_where_it_is_a_guess():
     assert task.baselines("iid")["swapped"].exact == pytest.approx(0.557, abs=0.005)
     assert "swapped" not in make("modular", operation="sub").baselines("iid")
     assert "swapped" not in make("modular", fraction=1.0).baselines("iid")
+
+
+@pytest.mark.parametrize("operation", first_by_default(["div", "add", "sub", "mul"]))
+def test_operand_baseline_matches_counting(operation):
+    task, first = make("modular", p=7, operation=operation), 1 if operation == "div" else 0
+    right = [solve(7, operation, a, b) == a for a in range(7) for b in range(first, 7)]
+    share = np.mean(right)
+    assert task.baselines("iid")["operand"].exact == pytest.approx(share)
+    nats = share * math.log(share) + (1 - share) * math.log((1 - share) / 6)
+    assert task.baselines("iid")["operand"].logprob == pytest.approx(nats)
