@@ -88,3 +88,15 @@ def test_without_scikit_learn_there_is_a_sentence(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn.tree", None)
     with pytest.raises(TaskError, match="pip install scikit-learn"):
         list(shortcuts.search(LEAKY, 100, 0))
+
+
+def test_a_scratchpad_is_not_read():
+    """A predictor that read the right one would be given the answer."""
+    task = make("group_word", **TASKS["group_word"].small[2])
+    assert task.scratchpad == "valid"
+    batch = draw_split(task, "length", 1024)
+    asked, steps = asked_of(batch, batch.tokens.shape[1]), np.flatnonzero(np.any(batch.weights == 0.5, axis=0))
+    assert steps.size
+    assert not asked.tokens[:, 1 + steps].any(), "a step is read one place after it was due"
+    assert np.array_equal(asked.tokens[:, : 1 + steps[0]], batch.tokens[:, : 1 + steps[0]])
+    assert all(right(asked, answer).mean() < 0.5 for answer in obvious(asked, asked).values())
