@@ -184,6 +184,25 @@ def open_more(bits_E: jax.Array, open_4xKxK: jax.Array, side: jax.Array, opening
     return from_pairs(open_E | (wall_E & (rank_E < missing)), size)
 
 
+def longest(side: int, cycles: int) -> int:
+    """Steps of the longest way in `corridor` with so many openings beyond those of a tree."""
+    rows, rest = divmod(cycles, side - 1)
+    return side * side - rows * (side - 1) - min(2 * rest + 1, side)
+
+
+def corridor(side: jax.Array, size: int, openings: jax.Array) -> jax.Array:
+    """A maze of one corridor that winds down the rows: bool[4, K, K]. It begins at the first cell.
+
+    Walls beyond it are opened where they cost the longest way least: from the last row up, next to a turn first.
+    """
+    row_V, column_V = np.divmod(np.arange(size * (size - 1), dtype=np.int32), size)  # of pairs one above the other
+    from_turn_V = jnp.where(row_V % 2 == 0, side - 1 - column_V, column_V)
+    open_E = jnp.concatenate([jnp.ones_like(from_turn_V, bool), from_turn_V == 0]) & inside_pairs(side, size)
+    order_V = ((side - 2 - row_V) * side + from_turn_V).astype(jnp.uint32)
+    order_E = jnp.concatenate([jnp.zeros_like(order_V), order_V])
+    return open_more(order_E, from_pairs(open_E, size), side, openings)
+
+
 def mirror(open_4xKxK: jax.Array, side: jax.Array) -> jax.Array:
     """The maze's mirror image, left and right exchanged: bool[4, K, K]."""
     column_K = jnp.arange(open_4xKxK.shape[2], dtype=jnp.int32)

@@ -13,9 +13,12 @@ from jax import lax
 
 from tasks.asking import unit
 from tasks.base import Difficulty
-from tasks.draw import counters, hash_bit, in_memory
+from tasks.draw import counters, hash_bit, in_memory, mix
 from tasks.planning import grid
 from tasks.sequence import Part, part
+
+TRIES = 32  # mazes drawn for one with a way that is long enough; the last is a corridor
+OWN = 16  # of them by the generator, before depth-first search takes over
 
 
 class Question(NamedTuple):
@@ -35,8 +38,32 @@ class Question(NamedTuple):
     left: jax.Array
 
 
+class _Draft(NamedTuple):
+    """A question that may still lack a way of the wanted length.
+
+    Attributes:
+      tried: int32[], how many mazes have been drawn.
+      open: as in `Question`.
+      one, two: int32[], its ends, not yet in their order.
+      own_image: bool[], whether the maze is its own mirror image.
+      code: int32[], the hash of the maze and its mirror image.
+      enough: bool[], whether the ends are as far apart as they should be.
+    """
+
+    tried: jax.Array
+    open: jax.Array
+    one: jax.Array
+    two: jax.Array
+    own_image: jax.Array
+    code: jax.Array
+    enough: jax.Array
+
+
 def draw(bits: jax.Array, difficulty: Difficulty, size: int, generators: tuple[str, str], most_steps: int) -> Question:
     """A maze on the wanted side of the hash, and two of its cells.
+
+    Mazes are drawn until one has a way of at least `nearest` steps: the first has if that is 1, as in training. The
+    later ones of TRIES are drawn depth first, whose ways are longest, and the last is `grid.corridor`.
 
     Args:
       bits: uint32[8 + E + 2·N], uniform.
@@ -47,34 +74,78 @@ def draw(bits: jax.Array, difficulty: Difficulty, size: int, generators: tuple[s
     """
     names = ("side", "other", "cycles", "nearest", "farthest", "held_out")
     side, other, cycles, nearest, farthest, held_out = (jnp.asarray(difficulty[name], jnp.int32) for name in names)
-    bits_2xN, bits_E = bits[8 : 8 + 2 * size * size].reshape(2, -1), bits[8 + 2 * size * size :]
+    openings = side * side - 1 + cycles
+
+    def attempt(draft: _Draft) -> _Draft:
+        tried = draft.tried
+        again = mix(bits ^ (tried.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)))
+        words = jnp.where(tried == 0, bits, again)
+        whole = _maze(words, side, size, openings, other, generators, tried >= OWN)
+        last = tried == TRIES - 1
+        whole = jnp.where(last, grid.corridor(side, size, openings), whole)
+        whole, own_image, code = _choose_maze(whole, side, held_out > 0)
+        one, two, enough = _choose_cells(whole, words[8 : 8 + 2 * size * size], nearest, farthest, most_steps, last)
+        return _Draft(tried + 1, whole, one, two, own_image, code, enough)
+
+    none, no = jnp.int32(0), jnp.bool_(False)
+    begin = _Draft(none, jnp.zeros((4, size, size), bool), none, none, no, none, no)
+    draft = lax.while_loop(lambda draft: ~draft.enough & (draft.tried < TRIES), attempt, begin)
+    origin, target = _choose_ends(draft.two, draft.one, draft.own_image, draft.code, held_out > 0)
+    left = grid.steps_to(draft.open, target, most_steps)
+    return Question(draft.open, origin, target, left.reshape(-1)[origin], left)
+
+
+def _maze(
+    bits: jax.Array,
+    side: jax.Array,
+    size: int,
+    openings: jax.Array,
+    other: jax.Array,
+    generators: tuple[str, str],
+    deep: jax.Array,
+) -> jax.Array:
+    """A maze with so many openings, by the wanted generator or, where `deep`, depth first: bool[4, K, K]."""
+    bits_E = bits[8 + 2 * size * size :]
 
     def drawn_by(name: str) -> jax.Array:
-        return jnp.where(other > 0, generators[1] == name, generators[0] == name)
+        return jnp.where(other > 0, generators[1] == name, generators[0] == name) & ~deep
 
     uniform_E = jnp.zeros(bits_E.shape, bool)
     if "wilson" in generators:
         uniform_E = grid.uniform_tree(unit(bits_E), side, size) & drawn_by("wilson")
-    tree = grid.spanning_tree(bits[:6], side, drawn_by("dfs"), grid.from_pairs(uniform_E, size))
+    tree = grid.spanning_tree(bits[:6], side, drawn_by("dfs") | deep, grid.from_pairs(uniform_E, size))
     tree = tree & ~drawn_by("percolation")
-    whole = grid.open_more(counters(bits[6:8], bits_E.shape[0]), tree, side, side * side - 1 + cycles)
-    whole, own_image, code = _choose_maze(whole, side, held_out > 0)
+    return grid.open_more(counters(bits[6:8], bits_E.shape[0]), tree, side, openings)
+
+
+def _choose_cells(
+    open_4xKxK: jax.Array,
+    bits_2N: jax.Array,
+    nearest: jax.Array,
+    farthest: jax.Array,
+    most_steps: int,
+    corridor: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Two cells from `nearest` to `farthest` steps apart, or as far as it goes; whether it goes far enough: bool[].
+
+    The first is a random cell that has an opening, in a corridor its beginning: the dead end of the first row.
+    """
+    bits_2xN = bits_2N.reshape(2, -1)
 
     def away_from(cell: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The cells at a wanted distance, the farthest ones, and whether there are any of the former."""
-        away = grid.steps_to(whole, cell, most_steps)
+        away = grid.steps_to(open_4xKxK, cell, most_steps)
         wanted = (away >= nearest) & (away <= farthest)
         return wanted, away == jnp.max(jnp.where(away < grid.FAR, away, 0)), jnp.any(wanted)
 
-    one = grid.one_of(bits_2xN[0], jnp.any(whole, axis=0))
+    ways_KxK = jnp.sum(open_4xKxK, axis=0, dtype=jnp.int32)
+    first_KxK = corridor & (ways_KxK == 1) & (jnp.arange(ways_KxK.shape[0]) == 0)[:, None]
+    one = grid.one_of(bits_2xN[0], jnp.where(jnp.any(first_KxK), first_KxK, ways_KxK > 0))
     _, last, enough = away_from(one)
     # Where nothing is far enough, the farthest cell takes its place: in a tree that is an end of a longest way.
     one = jnp.where(enough, one, grid.one_of(bits_2xN[0], last))
     wanted, last, enough = away_from(one)
-    two = grid.one_of(bits_2xN[1], jnp.where(enough, wanted, last))
-    origin, target = _choose_ends(two, one, own_image, code, held_out > 0)
-    left = grid.steps_to(whole, target, most_steps)
-    return Question(whole, origin, target, left.reshape(-1)[origin], left)
+    return one, grid.one_of(bits_2xN[1], jnp.where(enough, wanted, last)), enough
 
 
 def _choose_maze(open_4xKxK: jax.Array, side: jax.Array, held_out: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

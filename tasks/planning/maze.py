@@ -60,8 +60,8 @@ class Maze:
       cycles: openings beyond those of a tree. Traced in `sample`.
       more_cycles: the same in the `cycles` split.
       farthest: the largest distance in training. Traced in `sample`.
-      farther: the largest in the `distance` split, which begins at farthest + 1 (a maze without a way so long shows
-        one of its longest).
+      farther: the largest in the `distance` split, which begins at farthest + 1: mazes are drawn until one has a way so
+        long, after 16 by depth-first search whatever the generator, and after 31 the maze is one winding corridor.
       representation: 'adjacency' or 'cells'.
       answer: 'path', 'moves' or 'first'.
       place: 'anywhere' or 'corner'.
@@ -136,6 +136,12 @@ class Maze:
         require_range(self, "cycles", 0, walls - 1)
         require_range(self, "more_cycles", self.cycles + 1, walls)
         require_range(self, "farthest", 1, self.side**2 - 2)
+        most = grid.longest(self.side, self.cycles) - 1
+        if self.farthest > most:
+            raise TaskError(
+                f"maze: farthest must be at most {most} for side {self.side} and cycles {self.cycles}, or no maze is "
+                f"sure to have the longer ways of the distance split, not {self.farthest}."
+            )
         require_range(self, "farther", self.farthest + 1, self.side**2 - 1)
 
     @property
@@ -189,7 +195,7 @@ class Maze:
             "size": split(f"mazes of side {self.larger}", side=self.larger),
             "generator": split(f"{self.other} mazes", other=1),
             "cycles": split(f"{self.more_cycles} openings more than a tree has", cycles=self.more_cycles),
-            "distance": split(f"{self.farthest + 1} to {self.farther} steps, or a longest way of the maze", **far),
+            "distance": split(f"{self.farthest + 1} to {self.farther} steps", **far),
         }
 
     @property

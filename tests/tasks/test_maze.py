@@ -1,6 +1,7 @@
 """Mazes: the generators' distributions against independent ones, shortest ways, the split by maze, baselines."""
 
 import itertools
+from collections import Counter
 from functools import cache
 
 import jax
@@ -116,6 +117,55 @@ def test_mazes_are_what_the_difficulty_says(name, side, other, cycles, distances
             "dead_ends": sum(sum(cell in opening for opening in openings) == 1 for cell in cells),
             "target": target[0] * 4 + target[1],
         }
+
+
+SURE = [(side, cycles) for side in (4, 3) for cycles in (0, 1, 3) if grid.longest(side, cycles) > 4]
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("other", [0, 1])
+@pytest.mark.parametrize(("side", "cycles"), first_by_default(SURE))
+def test_the_distance_split_is_longer_than_any_trained_way(name, other, side, cycles):
+    """Each generator, at the longest distance that sizes permit: none falls back into training's distances."""
+    task, nearest = TASKS[name], min(grid.longest(side, cycles), 7)
+    difficulty = {"side": side, "other": other, "cycles": cycles, "nearest": nearest, "farthest": 7}
+    for held_out in (0, 1):
+        batch = draw(task, difficulty | {"held_out": held_out}, LENGTH, 512)
+        assert batch.factors["distance"].min() >= nearest
+        assert batch.factors["distance"].max() <= 7
+        for index in range(4):
+            openings, origin, target = parsed(task, one(batch, index))
+            assert len(openings) == side**2 - 1 + cycles
+            assert flooded(openings, target)[origin] >= nearest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generator", grid.GENERATORS)
+def test_the_distance_split_is_out_of_distribution_at_the_default_size(generator):
+    task = make("maze", generator=generator, other="dfs" if generator != "dfs" else "wilson")
+    trained, far = (draw_split(task, split, 512).factors["distance"] for split in ("train", "distance"))
+    assert trained.max() == task.farthest < far.min()
+    batch = draw_split(task, "distance", 512)
+    corridors = Counter(frozenset(relative(*parsed(task, one(batch, i))[:1], (), 4)[0]) for i in range(512))
+    assert max(corridors.values()) < 512 / 20, "the fallback is not the rule"
+
+
+def test_a_corridor_has_the_way_by_which_sizes_are_refused():
+    """Breadth-first from its first cell, for every side and number of openings."""
+    sizes = [(side, cycles) for side in range(2, 8) for cycles in range((side - 1) ** 2)]
+    make_all = quick_jit(jax.vmap(lambda side, openings: grid.corridor(side, 8, openings)))
+    side_C, cycles_C = np.array(sizes, np.int32).T
+    for (side, cycles), open_4xKxK in zip(sizes, np.asarray(make_all(side_C, side_C**2 - 1 + cycles_C)), strict=True):
+        openings = {
+            frozenset({(r, c), (r + dr, c + dc)})
+            for d, (dr, dc) in enumerate(MOVES.values())
+            for r, c in zip(*np.nonzero(open_4xKxK[d]), strict=True)
+        }
+        steps = flooded(openings, (0, 0))
+        assert len(openings) == side**2 - 1 + cycles
+        assert len(steps) == side**2
+        assert max(steps.values()) == grid.longest(side, cycles)
+        assert [cell for cell in steps if cell[0] == 0 and sum(cell in o for o in openings) == 1] == [(0, 0)]
 
 
 def best_way(openings, steps, origin):
@@ -343,6 +393,7 @@ def test_chance_in_closed_form():
         ({"more_cycles": 0}, r"more_cycles must be a whole number in \[1, 9\]"),
         ({"farthest": 15}, r"farthest must be a whole number in \[1, 14\]"),
         ({"farther": 6}, r"farther must be a whole number in \[7, 15\]"),
+        ({"cycles": 8, "more_cycles": 9}, "farthest must be at most 5 for side 4 and cycles 8, or no maze"),
         ({"answer": "cells"}, "answer must be one of path, moves, first"),
     ],
 )
