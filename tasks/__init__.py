@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, cast
 
-from tasks.base import Task, TaskError
+from tasks.base import LATER, Task, TaskError
 from tasks.memory.compression import Compression
 from tasks.memory.copy import Copy
 from tasks.memory.count_recall import CountRecall
@@ -96,11 +96,15 @@ def make(name: str, **sizes: Any) -> Task:
 
 
 def sizes_of(task: Task) -> dict[str, Any]:
-    """Everything static about a task: the fields that `make` would need in addition to its name."""
+    """Everything static about a task: the fields that `make` would need in addition to its name.
+
+    A field that was added since (`tasks.base.LATER`) is left out at its default, so that keys of checkpoints stay.
+    """
     if isinstance(task, Planted):
         shortcuts = {name: getattr(task, name) for name in SHORTCUTS}
         return sizes_of(task.task) | shortcuts
-    return {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}  # type: ignore[arg-type]
+    values = {field: getattr(task, field.name) for field in dataclasses.fields(task)}  # type: ignore[arg-type]
+    return {f.name: value for f, value in values.items() if f.metadata != LATER or value != f.default}
 
 
 def _nearest(name: object, valid: Iterable[str]) -> str:

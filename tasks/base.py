@@ -22,6 +22,9 @@ PAD = 0  # token id that every task reserves for padding
 NO_ANSWER = -1  # what `answer` holds where nothing is to be answered
 FAMILIES = ("reasoning", "planning", "memory")
 PROCESS = 0.5  # weight of a scratchpad's tokens: trained on, written by the model when it answers, not judged
+LATER = {"later": True}  # metadata of a field added to a task since: at its default, it is in no checkpoint's key
+SOLVED = 0.95  # exact accuracy from which a rule solves a split
+WIDEST = 0.6  # of a calibration card's ranges: a wider one would hardly exclude anything
 
 World = Any  # a pytree: what stays fixed within a seed
 Difficulty = Mapping[str, Any]  # name -> traced scalar
@@ -96,7 +99,8 @@ class Card:
     Attributes:
       name: of this card among the task's.
       sizes: the task's fields.
-      expected: split -> (lowest, highest) exact accuracy that each seed should end with.
+      expected: split -> (lowest, highest) exact accuracy that each seed should end with, at most WIDEST apart; empty
+        for a card that nobody has measured.
       about: one line: what is expected, and why.
       source: where it is known from; 'measured here' where no paper says it.
       seconds: what it took on two CPU cores, two seeds side by side.
@@ -125,6 +129,28 @@ class Card:
     groks: tuple[str, str] | None = None
     default: bool = False
     ceiling: float = 1.0
+
+    def __post_init__(self):
+        for split, (low, high) in self.expected.items():
+            if not (0 <= low < high <= self.ceiling and high - low <= WIDEST):
+                raise TaskError(
+                    f"card '{self.name}': the range of {split} must lie in [0, {self.ceiling:g}] and be at most "
+                    f"{WIDEST:g} wide, or it excludes too little, not {low:g} to {high:g}; leave out what nobody has "
+                    "measured."
+                )
+
+    @property
+    def measured(self) -> bool:
+        """Whether somebody has trained it and written down what came out."""
+        return bool(self.expected or self.groks)
+
+    def vacuous(self, split: str, baselines: Mapping[str, Baseline]) -> bool:
+        """Whether the range of a split excludes neither a trivial predictor nor a model that learned it all.
+
+        A shortcut that solves the split is no trivial predictor of it: a card may expect that it is what is learned.
+        """
+        low, high = self.expected[split]
+        return high >= self.ceiling and low <= max((b.exact for b in baselines.values() if b.exact < SOLVED), default=0)
 
 
 @runtime_checkable

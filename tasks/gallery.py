@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tasks import SHORTCUTS, TASKS, make, sequence, sizes_of
+from tasks import SHORTCUTS, TASKS, make, sequence
 from tasks.base import FAMILIES, Card, Example, Task, trivial
 
 GALLERY = "docs/tasks.md"
@@ -127,7 +127,7 @@ def _entry(made: Any) -> Iterator[str]:
     yield f"```\n$ {command}\n{shown(small, example)}\n```\n"
     yield "| field | default | meaning |\n|---|---|---|"
     for name, about in fields(made).items():
-        yield f"| `{name}` | {sizes_of(task)[name]} | {_cell(about)} |"
+        yield f"| `{name}` | {getattr(task, name)} | {_cell(about)} |"
     yield "\n| split | difficulty | tokens | disjoint | floor | about |\n|---|---|---|---|---|---|"
     for name, split in task.splits.items():
         floor = f"{trivial(task, name).exact:.3g}"
@@ -152,6 +152,7 @@ def _setting(card: Card) -> str:
 
 def _expected(card: Card) -> str:
     ranges = [f"{split} {low:g}–{high:g}" for split, (low, high) in card.expected.items()]
+    ranges += [] if card.measured else ["not measured"]
     return ", ".join([*ranges, *(["fails, as predicted"] if card.predicted_failure else [])])
 
 

@@ -111,7 +111,7 @@ class Addition:
         Card(
             name="plain5",
             sizes={"digits": 5, "fewest": 5, "more_digits": 6, "carry_chain": 3, "order": "plain"},
-            expected={"iid": (0.9, 1.0), "carry": (0.3, 0.96)},
+            expected={"iid": (0.9, 1.0), "carry": (0.5, 0.97)},
             about="learned, but longer carry chains than in training are not always followed",
             source="measured here; cf. Lee et al. 2023, arXiv 2307.03381",
             seconds=33,

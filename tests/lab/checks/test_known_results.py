@@ -17,7 +17,7 @@ CARD = Card(
     about="",
     source="",
     seconds=1,
-    steps=50,
+    steps=100,
     examples=4,
 )
 
@@ -65,9 +65,36 @@ def test_cards_are_chosen_by_task_or_name():
 @pytest.mark.slow
 def test_a_card_runs_through_the_engine(capsys, monkeypatch):
     monkeypatch.setattr(known_results, "EVALUATIONS", 1)
-    assert known_results.run("facts", CARD) is False  # fifty steps teach nothing
+    assert known_results.run("facts", CARD) is False  # a hundred steps teach nothing
     out = capsys.readouterr().out
     assert "NOT AS EXPECTED" in out
     assert "✗ expected iid 0.90–1.00; measured iid 0." in out
     assert "✓ expected tail 0.00–0.20; measured tail 0." in out
     assert "floor iid 0." in out
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Both seeds end at the floor of one in sixteen; nothing is trained."""
+    monkeypatch.setattr(known_results, "train", lambda study: curves(((1 / 16,), (1 / 16,))))
+    monkeypatch.setattr(known_results, "use_every_core", lambda: None)
+
+
+def test_a_card_that_could_not_fail_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr(known_results, "train", None)
+    vacuous = dataclasses.replace(CARD, expected={"tail": (0.4, 1.0)}, sizes={"facts": 4, "values": 2})
+    with pytest.raises(UserError, match=r"facts/half: tail 0.4 to 1 cannot fail: a trivial predictor"):
+        known_results.run("facts", vacuous)
+
+
+def test_an_unmeasured_card_is_neither_as_expected_nor_not(untrained, capsys, monkeypatch):
+    unknown = dataclasses.replace(CARD, expected={})
+    monkeypatch.setattr(known_results, "chosen", lambda *_: [("facts", unknown), ("facts", CARD)])
+    assert known_results.main([]) == 1
+    monkeypatch.setattr(known_results, "chosen", lambda *_: [("facts", unknown)])
+    assert known_results.main([]) == 0
+    out = capsys.readouterr().out
+    assert "facts/half: not measured before, so nothing is expected" in out
+    assert "measured iid 0.062 0.062" in out
+    assert "0 of 1 cards as expected, 1 not measured" in out
+    assert "0 of 0 cards as expected, 1 not measured" in out
