@@ -200,8 +200,9 @@ class Copy(InContext):
 
         def mixed(count: int, free: int, any_string: Baseline) -> Baseline:
             """`free` of `count` tokens in random order."""
-            exact = 2**ngram / math.factorial(free)
-            logprob = (2 * ngram * math.log(2) - free * math.log(max(free, 1))) / count
+            doubled = min(ngram, free // 2)
+            exact = 2**doubled / math.factorial(free)
+            logprob = (2 * doubled * math.log(2) - free * math.log(max(free, 1))) / count
             return Baseline(
                 distinct * exact + (1 - distinct) * any_string.exact,
                 distinct * logprob + (1 - distinct) * any_string.logprob,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from tasks.memory._shared import InContext, below, choose_side, require_couples,
 from tasks.sequence import part
 
 SIMULATED = 4096  # sequences over which the exact share of the `step` baseline is averaged
+SHUFFLED_MOST = 4096  # cards of a deck that is shuffled whole for that; of a larger one only what is dealt is drawn
 
 
 @dataclass(frozen=True)
@@ -184,17 +184,37 @@ class CountRecall(InContext):
 
 @lru_cache(maxsize=256)
 def _step(steps: int, in_deck: int, kinds: int, copies: int) -> Baseline:
-    """A kind's count after t cards is hypergeometric if it is in the deck, and 0 if not."""
+    """A kind's count after t cards is hypergeometric if it is in the deck, and 0 if not.
+
+    Its shares are computed from logarithms: the binomial coefficients of a large deck are no floats.
+    """
     deck, nats, modes = in_deck * copies, 0.0, []
+    log_N = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, deck + 1)))])  # of factorials
+    count_C = np.arange(copies + 1)
+
+    def ways(among: int, taken_C: np.ndarray) -> np.ndarray:
+        possible_C = (taken_C >= 0) & (taken_C <= among)
+        taken_C = np.where(possible_C, taken_C, 0)
+        return np.where(possible_C, log_N[among] - log_N[taken_C] - log_N[among - taken_C], -np.inf)
+
     for t in range(1, steps + 1):
-        ways = [math.comb(copies, c) * math.comb(deck - copies, t - c) if c <= t else 0 for c in range(copies + 1)]
-        share = np.array([in_deck / kinds * w / math.comb(deck, t) for w in ways])
+        logs_C = ways(copies, count_C) + ways(deck - copies, t - count_C) - ways(deck, np.array(t))
+        share = in_deck / kinds * np.exp(logs_C)
         share[0] += 1 - in_deck / kinds
         nats += float(np.sum(share[share > 0] * np.log(share[share > 0]))) / steps
-        modes.append(int(np.argmax(share)))
-    generator, right = np.random.default_rng(0), 0
-    for _ in range(SIMULATED):
-        dealt_T = generator.permutation(deck)[:steps] // copies
-        asked_T = generator.integers(kinds, size=steps)
+        modes.append(int(np.argmax(share.round(12))))
+    return Baseline(_share_of_modes(modes, deck, kinds, copies), nats)
+
+
+def _share_of_modes(modes: list[int], deck: int, kinds: int, copies: int) -> float:
+    """How often every count is the likeliest of its step, over simulated sequences."""
+    generator, right, steps = np.random.default_rng(0), 0, len(modes)
+    simulated = SIMULATED * 64 // max(64, steps)  # fewer of long ones, which hardly ever are all right
+    for _ in range(simulated):
+        if deck <= SHUFFLED_MOST:
+            cards_T = generator.permutation(deck)[:steps]
+        else:
+            cards_T = generator.choice(deck, steps, replace=False)
+        dealt_T, asked_T = cards_T // copies, generator.integers(kinds, size=steps)
         right += all(np.sum(dealt_T[: t + 1] == asked_T[t]) == modes[t] for t in range(steps))
-    return Baseline(right / SIMULATED, nats)
+    return right / simulated

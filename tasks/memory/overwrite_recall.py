@@ -213,6 +213,6 @@ def _context_value(pairs: int, updates: int, single: float) -> Baseline:
     for singles in range(pairs + 1):
         share = math.comb(pairs, singles) * single**singles * (1 - single) ** (pairs - singles)
         writes = pairs + (pairs - singles) * updates
-        exact += share / math.perm(writes, pairs)
+        exact += share * (1 / math.perm(writes, pairs))  # whole numbers that no float may hold
         nats += share * math.log(writes)
     return Baseline(exact, -nats)
