@@ -3,7 +3,8 @@
 Claim (fixed before training): pruning makes latents more compact (lower participation ratio and TwoNN dimension) and
 better separated (higher Fisher trace), at no cost in ability.
 
-    python run.py --config=ablations/pruning.py          9 sparsities x 8 seeds; 5 to 6 minutes on two CPU cores
+    python run.py --config=ablations/pruning.py          9 sparsities x 8 seeds; 5 to 6 minutes on two CPU cores when
+                                                         path-star had three nodes (12 tokens a step, now 17)
     python run.py --config=ablations/pruning.py:quick    3 sparsities x 3 seeds; little more than a minute, and its
                                                          verdicts say `underpowered`
 
@@ -16,7 +17,8 @@ fine-tunes every sparsity at three learning rates and judges each at its best (2
 Source: Han et al. 2015 (arXiv 1506.02626); that facts go before in-context ability: arXiv 2310.04680. Of the variants:
 Wanda 2306.11695, cubic schedule 1710.01878, rewinding 1912.05671, SET 1707.04780, RigL 1911.11134, SNIP 1810.02340.
 
-What came out (2026-11-20, two CPU cores): free up to 60% sparsity for products in Z6 and for addition mod 31, 72% for
+What came out (2026-11-20, two CPU cores, path-star at its default of then, three nodes and 8 labels, where one edge
+answers; not run since with four): free up to 60% sparsity for products in Z6 and for addition mod 31, 72% for
 path-star, 84% for 256 facts at their Zipf frequencies; harmful from 84% (facts: only the uniform, head and tail splits,
 from 96%). Of the claimed latent gains a lower participation ratio on addition is shown, and it comes where the ability
 breaks (reversal at 72%, interval 63% to 86%; run again on 2026-11-21, TwoNN on path-star, too, at 82%): the latents

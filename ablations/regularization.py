@@ -13,9 +13,9 @@ more compact (lower participation ratio), at no cost in reasoning, planning or m
 Source: Kornblith et al. 2021 (arXiv 2010.16402) for losses that separate classes better and transfer worse.
 
 Expected on two CPU cores: about 7 minutes (443 s next to other work), 1 for `:quick`; on a GPU not measured.
-What came out in full (2026-11-21): free up to .72 (Z6) and more; separation falls over the range, and where weak
-smoothing raises the Fisher trace (nearly threefold for path-star) no ability moves. Figures: docs/studies.md. The
-variants were run small.
+What came out in full (2026-11-21, with path-star of three nodes): free up to .72 (Z6) and more; separation falls over
+the range, and where weak smoothing raises the Fisher trace (nearly threefold for path-star) no ability moves. Figures:
+docs/studies.md. The variants were run small.
 """
 
 from lab.study import axis, product, study_config

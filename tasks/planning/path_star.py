@@ -56,6 +56,10 @@ class PathStar:
     goal's first hop with that of another arm (the one whose end has the smallest label) are mates, and a hash of what
     they share says which of them is trained on. `labels` asks for (start, goal) pairs that no training example has.
 
+    A path of three nodes needs no search: the one edge into the goal names the node between its ends, so that a single
+    lookup gives the whole answer, in either direction, and forward training learns it. From four nodes on, which is
+    the default, that edge says nothing of the first hop; the baseline `one_edge` is what it is worth there.
+
     Teacherless, a mask token stands in the input wherever an answer would be fed back, in training and in evaluation:
     nothing can be copied from the teacher, so the arm has to be known before its first node is written.
 
@@ -74,8 +78,8 @@ class PathStar:
     """
 
     degree: int = 2
-    length: int = 3
-    nodes: int = 8
+    length: int = 4
+    nodes: int = 16
     direction: str = "forward"
     teacherless: bool = False
     goal_first: float = 0.0
@@ -89,9 +93,9 @@ class PathStar:
         "paper's graphs are solved."
     )
     small: ClassVar[tuple[Mapping[str, Any], ...]] = (
-        {},
+        {"nodes": 10},
         {"degree": 3, "length": 4, "nodes": 13, "direction": "reverse"},
-        {"teacherless": True, "goal_first": 0.5},
+        {"nodes": 10, "teacherless": True, "goal_first": 0.5},
     )
     cards: ClassVar[tuple[Card, ...]] = (
         Card(
@@ -180,8 +184,9 @@ class PathStar:
             )
 
         degree, length = self.degree, self.length
+        lookup = ": one edge answers" if length == 3 else ""
         splits = {
-            "train": split(degree, length, 0, 0, f"{degree} arms, paths of {length} nodes"),
+            "train": split(degree, length, 0, 0, f"{degree} arms, paths of {length} nodes{lookup}"),
             "iid": split(degree, length, 1, 0, "graphs that are not in train"),
             "labels": split(degree, length, 1, 1, "(start, goal) pairs that are not in train"),
             "length": split(degree, length + 1, 1, 0, f"paths of {length + 1} nodes"),
@@ -292,9 +297,11 @@ class PathStar:
         return frozenset(zip(tokens[:query:2], tokens[1:query:2], strict=True)), *tokens[query : query + 2]
 
     def baselines(self, split: str) -> Mapping[str, Baseline]:
-        """`chance` over all labels; `random_arm`: ignore the goal, pick an arm, follow it; `first_arm`: the leak.
+        """`chance` over all labels; `random_arm`: ignore the goal, pick an arm, follow it; `one_edge`: look up the node
+        before the goal, and guess the arm where that node doesn't end the search; `first_arm`: the leak.
 
-        With a teacher only the first node of an arm is a guess; without, all but the last, which the query tells.
+        With a teacher only the first node of an arm is a guess; without, all but the last, which the query tells, and
+        for `one_edge` the node before the goal. On paths of three nodes `one_edge` is the task itself and left out.
         `first_arm` takes the arm whose first node is listed first, and believes in it as often as it is right in
         training.
         """
@@ -305,6 +312,9 @@ class PathStar:
             "chance": Baseline(float(self.nodes) ** -hops, -math.log(self.nodes)),
             "random_arm": Baseline(1 / degree, -math.log(degree) * guessed),
         }
+        if hops > 2:
+            unknown = (hops - 2 if self.teacherless else 1) / hops
+            found["one_edge"] = Baseline(1 / degree, -math.log(degree) * unknown)
         if self.goal_first:
             # In a uniform order 1/degree of the time; less those where the whole arm is first, which are left out.
             by_chance = 1 / degree - 1 / math.comb(degree * hops, hops)

@@ -14,7 +14,7 @@ from tests.tasks.task_cases import one, quick_jit
 
 FACTS = ("facts", make("facts", facts=12, values=5))
 Z6 = ("z6", make("group_word", group="Z6", length=4, longer=6))
-STAR = ("star", make("path_star", direction="reverse"))
+STAR = ("star", make("path_star", length=3, nodes=8, direction="reverse"))
 MIXED = Mixture((FACTS, Z6, STAR))
 find_answers = jax.jit(answer_positions, static_argnames="most")
 COUNTS = {"facts": 4, "z6": 4, "star": 8}
@@ -128,7 +128,7 @@ def test_labels_are_unique():
         ("modular", {"operation": "pow"}, r"operation must be one of add, sub, mul, div"),
         ("modular", {"fraction": 1.5}, r"fraction must be a number in \[.*, 1.0\], not 1.5"),
         ("modular", {"reserved_rows": 0}, r"reserved_rows must be a whole number in \[1, 30\]"),
-        ("path_star", {"nodes": 6}, r"nodes must be in \[7, 256\] for degree 2 and length 3"),
+        ("path_star", {"nodes": 9}, r"nodes must be in \[10, 256\] for degree 2 and length 4"),
         ("path_star", {"direction": "back"}, r"direction must be one of forward, reverse"),
         ("path_star", {"degree": True}, r"degree must be a whole number in \[2, 64\], not True"),
         ("mqar", {"values": 7}, r"values must be a whole number in \[8, 4096\], not 7"),

@@ -105,9 +105,52 @@ def test_there_is_no_shortcut_to_the_first_hop():
         assert all(within(slots[slot] / 4096, 0.25, 4096) for slot in range(4))
 
 
+def lookups(example):
+    """Every token that one lookup gives: (an end of the query, its first or last place, so many tokens further)."""
+    asked = int(np.argmax(example.weights))
+    edges = example.tokens[: asked - 1]
+    found = {}
+    for end in (0, 1):
+        places = np.flatnonzero(edges == example.tokens[asked - 1 + end])
+        for which in (0, -1):
+            for step in range(-4, 5):
+                place = places[which] + step
+                found[end, which, step] = int(edges[place]) if 0 <= place < len(edges) else 0
+    return found
+
+
+def best_lookup(task, split, count=2048):
+    """The largest share of first answers that one rule of `lookups` gets right."""
+    batch, right = draw_split(task, split, count), Counter()
+    for index in range(count):
+        example = one(batch, index)
+        answer = parse(example)[2][0]
+        right.update(rule for rule, token in lookups(example).items() if token == answer)
+    return max(right.values()) / count
+
+
+@pytest.mark.parametrize("split", first_by_default(["iid", "train", "labels", "length", "degree"]))
+def test_no_lookup_of_one_edge_gives_the_first_answer_at_the_default_size(split):
+    """An undeclared rule above the floor would make forward path-star recall, not planning."""
+    task = make("path_star")
+    floor = max(baseline.exact for name, baseline in task.baselines(split).items() if name != "chance")
+    assert "one_edge" in task.baselines(split)
+    assert floor == 1 / task.splits[split].difficulty["degree"]
+    assert best_lookup(task, split) < floor + 5 * math.sqrt(0.25 / 2048)
+
+
+def test_on_paths_of_three_nodes_one_edge_is_the_answer():
+    """The rule test bites: at the easy size, which has to be asked for, the edge into the goal is all there is."""
+    easy = make("path_star", length=3, nodes=8)
+    assert best_lookup(easy, "iid", 512) == 1.0
+    assert "one_edge" not in easy.baselines("iid")  # the task itself is no trivial predictor of it
+    assert "one_edge" in easy.baselines("length")
+    assert "one edge answers" in easy.splits["train"].about
+
+
 @pytest.mark.slow
 def test_permitted_start_and_goal_pairs_are_equally_frequent():
-    task = make("path_star")
+    task = make("path_star", length=3, nodes=8)
     batch = draw_split(task, "train", 4096)
     pairs = Counter(zip(batch.factors["start"].tolist(), batch.factors["goal"].tolist(), strict=True))
     assert len(pairs) == 8 * 6
@@ -160,6 +203,7 @@ def test_teacherless_random_arm_guesses_all_of_the_arm_but_its_known_end(directi
     baseline = task.baselines("iid")["random_arm"]
     assert within(right / 1024, baseline.exact, 1024)
     assert nats / 1024 == pytest.approx(baseline.logprob)
+    assert task.baselines("iid")["one_edge"] == (baseline.exact, pytest.approx(baseline.logprob / 2))  # n2 looked up
 
 
 LEAKY = make("path_star", goal_first=0.7)
