@@ -204,7 +204,7 @@ def whole(kept, recorded, tmp_path_factory):
 # Orbax leaves reads of its own behind when a load fails, which complain of a closed event loop when they end.
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(1))  # 100 flips a seed
 def test_no_flipped_bit_of_any_file_is_believed(whole, seed):
     """A hundred, spread over the kinds of files as evenly as over the files of each kind."""
     plan, root = whole
