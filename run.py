@@ -224,11 +224,13 @@ def train_repairs(session: Session, findings: Findings, store: Store) -> Finding
 
 def report(session: Session, plan: Plan, store: Store, findings: Findings, argv: list[str], started: float) -> None:
     """Write every view, and print where."""
-    from analysis.report import console, projections
+    from analysis.report import console, large_grid, projections
     from analysis.report.write import run_facts, write_views
 
     if findings.records.repairs:
         session.console.print(console.repair_table(findings))
+    for note in large_grid.notes(findings):
+        session.note(note)
     embeddings = projections.read(findings, plan, store, session.programs)
     seconds = session.seconds | {"compile": session.programs.seconds, "total": time.perf_counter() - started}
     path = write_views(session.root, plan, findings, run_facts(seconds, argv, session.notes), embeddings)

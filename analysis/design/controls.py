@@ -15,14 +15,17 @@ def strata(study: Study) -> list[dict[str, Any]]:
     An axis that is tuned away is none of them; one that follows the claim's knob (zipped with it, one value for each of
     its values) is part of the claim.
     """
+    return [stratum for stratum, _ in cells_of_strata(study)]
+
+
+def cells_of_strata(study: Study) -> list[tuple[dict[str, Any], list[int]]]:
+    """The strata, each with the indices of its cells in the study's order, from one pass over the cells."""
     apart = {"seed", study.claim.knob, *study.tuned}
     names = [a.knob for a in study.axes if a.knob not in apart and not follows(study, a.knob)]
-    found: list[dict[str, Any]] = []
-    for cell in study.cells:
-        stratum = {name: cell[name] for name in names}
-        if stratum not in found:
-            found.append(stratum)
-    return found
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for index, cell in enumerate(study.cells):
+        found.setdefault(tuple(cell[name] for name in names), []).append(index)
+    return [(dict(zip(names, values, strict=True)), inside) for values, inside in found.items()]
 
 
 def in_stratum(cell: Mapping[str, Any], stratum: Mapping[str, Any]) -> bool:
@@ -53,9 +56,9 @@ def neutral_value(study: Study) -> float:
     """
     knob = registry.KNOBS[study.claim.knob]
     base = study.base[knob.name]
-    settings = {cell[knob.name] for cell in study.cells}
     shaped = bool(knob.needs) and base != knob.base
-    return float(knob.neutral if knob.neutral in settings and not shaped else base)
+    on_axis = any(cell[knob.name] == knob.neutral for cell in study.cells)
+    return float(knob.neutral if on_axis and not shaped else base)
 
 
 def matched_controls(study: Study) -> list[int | None]:

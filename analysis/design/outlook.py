@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.design.controls import strata
+from analysis.design.controls import cells_of_strata
 from analysis.stats.break_test import MIN_SETTINGS, least_seeds
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
@@ -26,11 +25,9 @@ def undecidable(study: Study, root: Path) -> list[str]:
 
 def _too_few(study: Study) -> Iterator[str]:
     knob, least = study.claim.knob, least_seeds(study.claim.alpha)["bounds"]
-    names, places = [*strata(study)[0]], defaultdict(list)
-    for cell in study.cells:
-        places[tuple(cell[name] for name in names)].append(cell)
-    settings = min(len({cell[knob] for cell in cells}) for cells in places.values())
-    seeds = min(len({cell["seed"] for cell in cells}) for cells in places.values())
+    places = [[study.cells[index] for index in inside] for _, inside in cells_of_strata(study)]
+    settings = min(len({cell[knob] for cell in cells}) for cells in places)
+    seeds = min(len({cell["seed"] for cell in cells}) for cells in places)
     if settings < MIN_SETTINGS:
         yield (
             f"{settings} {'settings' if settings > 1 else 'setting'} of {knob} can show no break, so that claims stay"

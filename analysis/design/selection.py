@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.design import interim
-from analysis.design.controls import in_stratum, strata
+from analysis.design.controls import cells_of_strata
 from lab.engine import Plan, make_plan
 from lab.engine.evaluate import TUNING
 from lab.storage import Store, checkpoint
@@ -73,9 +73,10 @@ def settle(plan: Plan, store: Store) -> tuple[Plan, Tuning | None]:
     if looks is not None:
         score_C[[cell["seed"] not in looks.seeds[0] for cell in study.cells]] = np.nan
     choices, kept = [], []
-    for stratum in strata(study):
-        for setting in dict.fromkeys(float(cell[study.claim.knob]) for cell in study.cells):
-            mine = [i for i, cell in enumerate(study.cells) if _is_at(study, cell, stratum, setting)]
+    setting_C = [float(cell[study.claim.knob]) for cell in study.cells]
+    for stratum, inside in cells_of_strata(study):
+        for setting in dict.fromkeys(setting_C):
+            mine = [i for i in inside if setting_C[i] == setting]
             if mine:
                 choice = _choose(study, mine, score_C, stratum, setting)
                 choices.append(choice)
@@ -84,10 +85,6 @@ def settle(plan: Plan, store: Store) -> tuple[Plan, Tuning | None]:
     return replace(make_plan(chosen, plan.layout), chunk_mates=plan.knobs), Tuning(
         study.tuned, tuple(choices), len(study.cells)
     )
-
-
-def _is_at(study: Study, cell: Any, stratum: Values, setting: float) -> bool:
-    return float(cell[study.claim.knob]) == setting and in_stratum(cell, stratum)
 
 
 def _values(study: Study, index: int) -> Values:

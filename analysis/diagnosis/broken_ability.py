@@ -5,17 +5,16 @@ Shape letters: S seeds, K settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from analysis.activations.measure import claim_site
-from analysis.design import neutral_value
 from analysis.results import NO_RECORDS, Records, Results, curve
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
-from analysis.verdicts import Bounds
+from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
 
 
@@ -49,6 +48,19 @@ def ability_of(bound: Bounds) -> tuple[str, str, dict[str, Any]]:
     return bound.label, bound.split, bound.stratum
 
 
+def by_ability(claims: Iterable[Judged]) -> dict[tuple[Any, ...], list[Judged]]:
+    """Claims by ability, each under `key_of`: of a large grid there are thousands."""
+    found: dict[tuple[Any, ...], list[Judged]] = {}
+    for one in claims:
+        found.setdefault(key_of(one), []).append(one)
+    return found
+
+
+def key_of(one: Bounds | Judged) -> tuple[Any, ...]:
+    """What identifies an ability, as a key."""
+    return one.label, one.split, *one.stratum.items()
+
+
 @dataclass(frozen=True)
 class BrokenAbility:
     """An ability that breaks, and how to compare any column at its break with neutral."""
@@ -74,8 +86,8 @@ class BrokenAbility:
     @property
     def at(self) -> float:
         """The setting that is compared with neutral: the first shown harmful, or the farthest."""
-        far = [value for value in self.bound.ability.knob_K if value != neutral_value(self.study)]
-        last = max(far, key=lambda value: abs(value - neutral_value(self.study)))
+        far = [value for value in self.bound.ability.knob_K if value != self.bound.neutral]
+        last = max(far, key=lambda value: abs(value - self.bound.neutral))
         return float(last) if self.bound.harmful_from is None else self.bound.harmful_from
 
     @property
@@ -99,7 +111,7 @@ class BrokenAbility:
 
     def neutral(self, name: str, evaluation: int = -1) -> np.ndarray:
         """A column's values at neutral, float64[S]."""
-        return self.values(name, neutral_value(self.study), evaluation)
+        return self.values(name, self.bound.neutral, evaluation)
 
     def change(self, name: str) -> np.ndarray:
         """A column's paired change from neutral to the break, float64[S]."""

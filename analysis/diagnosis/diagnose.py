@@ -12,7 +12,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Iterable, Sequence
 
-from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis, ability_of
+from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis, by_ability, key_of
 from analysis.diagnosis.rules import OF_ANY, RULES, UNCUED
 from analysis.results import NO_RECORDS, Records, Results
 from analysis.verdicts import Bounds, Judged
@@ -53,10 +53,9 @@ def diagnose(
       for each such ability a diagnosis of each of `RULES` in their order, what a repair decided first, then perhaps
       `unresolved`.
     """
-    claims, diagnoses = list(claims), []
+    claims_of, diagnoses = by_ability(claims), []
     for bound in bounds:
-        mine = [one for one in claims if (one.label, one.split, one.stratum) == ability_of(bound)]
-        left_behind = any(one.verdict.kind in LEFT_BEHIND for one in mine)
+        left_behind = any(one.verdict.kind in LEFT_BEHIND for one in claims_of.get(key_of(bound), ()))
         asked = bound.primary or bound.split == UNCUED
         if asked and bound.learned and (bound.harmful_from is not None or left_behind):
             diagnoses += _of_ability(BrokenAbility(results, bound, records))

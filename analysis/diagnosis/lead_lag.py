@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.diagnosis.broken_ability import by_ability, key_of
 from analysis.results import Results, curve, shared_evaluations
 from analysis.stats.sign_flip import sign_flip_p, sign_flips, without_rounding
 from analysis.verdicts import Bounds, Judged
@@ -92,10 +93,10 @@ class Trajectory:
 
 def trajectories(results: Results, claims: Sequence[Judged], bounds: Sequence[Bounds]) -> list[Trajectory]:
     """The order in time of every primary ability: what all settings share, then each setting's own."""
-    found = []
+    claims_of, found = by_ability(claims), []
     for bound in (one for one in bounds if one.primary):
         together = shared_evaluations(results, bound.stratum)
-        readings = dict(_readings(results, bound, claims))
+        readings = dict(_readings(results, bound, claims_of.get(key_of(bound), ())))
         if together:  # every setting has these numbers: the first stands for all
             found.append(_trajectory(results, bound, readings, None, slice(0, together)))
         for setting in range(len(bound.ability.knob_K)):
@@ -104,11 +105,10 @@ def trajectories(results: Results, claims: Sequence[Judged], bounds: Sequence[Bo
 
 
 def _readings(results: Results, bound: Bounds, claims: Sequence[Judged]) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, float64[S, K, E]) of the ability itself, '', and of what it is compared with."""
+    """(name, float64[S, K, E]) of the ability itself, '', and of what it is compared with, given its claims."""
     columns = {"": results.ability(bound.label, bound.split)}
     for one in claims:
-        if (one.label, one.split, one.stratum) == (bound.label, bound.split, bound.stratum):
-            columns[one.metric] = results.latent(one.site, one.metric)
+        columns[one.metric] = results.latent(one.site, one.metric)
     columns[LOGPROB] = results.ability(bound.label, bound.split, "logprob")
     for split in TRAINED_ON:
         if f"{bound.label}/{split}/exact" in results.columns and split != bound.split:

@@ -99,7 +99,7 @@ class Panel:
 
     def curve(self, axis: KnobAxis, curve: Curve, colour: str = BLACK, seeds: bool = True) -> None:
         """IQM over seeds with its 95% interval along the knob, and a thin line a seed."""
-        at_K = np.asarray([axis.at(v) for v in curve.knob_K])
+        at_K = np.interp(curve.knob_K, axis.value_K, axis.at_K)
         iqm_K, (low_K, high_K) = summaries.iqm(curve.values_SxK), summaries.interval(curve.values_SxK)
         self.ax.fill_between(at_K, low_K, high_K, color=colour, alpha=0.22, linewidth=0, zorder=3)
         self.ax.plot(at_K, iqm_K, color=colour, marker="o", markersize=3.5, zorder=4)

@@ -25,6 +25,7 @@ BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#6b6b6b", "#1a1a1a"
 FREE_TINT, HARM_TINT, BAND_TINT = "#cfe6f5", "#fbdcc8", "#e4e4e4"
 WIDTH = 10.0  # inches; a page column of about 1,000 CSS pixels
 PAGE_FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+MOST_SHOWN = 40  # settings that have a tick, a line over training and a line of the legend each; of more, some have
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same everywhere
     "font.size": 8.5,
@@ -103,13 +104,19 @@ class KnobAxis:
         return min(at, end), max(at, end)
 
     def dress(self, ax: Axes, label: bool = True) -> None:
-        """Ticks at the settings, at most about seven labelled."""
+        """Ticks at the settings, at most about seven labelled; beyond `MOST_SHOWN` settings only these have one."""
         ax.set_xlim(*self.limits)
-        ax.set_xticks(self.at_K)
         every = max(1, -(-len(self.value_K) // 6))
-        ax.set_xticklabels([text if k % every == 0 else "" for k, text in enumerate(rounded(self.value_K))])
+        ticks = range(0, len(self.value_K), every if len(self.value_K) > MOST_SHOWN else 1)
+        texts = rounded(self.value_K)
+        ax.set_xticks(self.at_K[list(ticks)], [texts[k] if k % every == 0 else "" for k in ticks])
         if label:
             ax.set_xlabel(f"{self.knob}{' (even spacing)' if self.even else ''}")
+
+
+def picked(count: int) -> list[int]:
+    """Indices of the settings that are shown one by one: all, or `MOST_SHOWN` at even distances with both ends."""
+    return np.linspace(0, count - 1, min(count, MOST_SHOWN)).round().astype(int).tolist()
 
 
 def draw_unknown(ax: Axes, y: float, span: tuple[float, float], why: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Picture
 from analysis.report import figures, heatmaps, matched_compute, repair_section, training_figures, wording
+from analysis.report.large_grid import strata_with_figures
 from analysis.report.projections import Embedding
 from lab.values import exact, file_name
 
@@ -85,13 +86,15 @@ class Shown:
 
 
 def shown(findings: Findings, embeddings: Sequence[Embedding] = ()) -> Iterator[Shown]:
-    """Draw every picture: those of the whole study, then each stratum's."""
+    """Draw every picture: those of the whole study, then each stratum's, in a large grid those of some strata."""
     study = findings.study
     facts = {"knob": study.claim.knob, "layer": study.claim.layer}
     if len(findings.strata) > 1:
         title, caption = (text.format(**facts) for text in PHASES)
         yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))
-    for index, stratum in enumerate(findings.strata):
+    strata = findings.strata
+    for index in strata_with_figures(findings):
+        stratum = strata[index]
         where = "".join(f"-{knob}={exact(value)}" for knob, value in stratum.items())
         states = [one for one in embeddings if one.stratum == stratum]
         more = facts | {"seed": states[0].seed, "points": heatmaps.POINTS} if states else facts

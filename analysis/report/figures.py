@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -27,6 +28,7 @@ from analysis.plots.style import (
     draw_ranges,
     draw_unknown,
     knob_colours,
+    picked,
     range_handles,
 )
 from analysis.report import wording
@@ -254,9 +256,15 @@ def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, knob: str) -
     """The 95% intervals of both readings as a cross at each setting."""
     x_K, y_K = summaries.iqm(x.values_SxK), summaries.iqm(y.values_SxK)
     (xl_K, xh_K), (yl_K, yh_K) = summaries.interval(x.values_SxK), summaries.interval(y.values_SxK)
-    for k, colour in enumerate(colours):
-        panel.ax.plot((xl_K[k], xh_K[k]), (y_K[k], y_K[k]), color=colour, linewidth=1, zorder=3)
-        panel.ax.plot((x_K[k], x_K[k]), (yl_K[k], yh_K[k]), color=colour, linewidth=1, zorder=3)
+    # One collection of lines: an artist an arm would take most of the time where there are hundreds of settings.
+    arms = np.asarray([[(xl_K, y_K), (xh_K, y_K)], [(x_K, yl_K), (x_K, yh_K)]])
+    arms_Nx2x2 = arms.transpose(0, 3, 1, 2).reshape(-1, 2, 2)
+    there_N = np.isfinite(arms_Nx2x2).all(axis=(1, 2))
+    colours_Nx4 = np.tile(colours, (2, 1))[there_N]
+    arms_drawn = LineCollection(arms_Nx2x2[there_N].tolist(), colors=colours_Nx4, linewidths=1, zorder=3)
+    arms_drawn.set_capstyle("projecting")
+    panel.ax.add_collection(arms_drawn)
+    for k in range(len(colours)):
         ends = dict(low=yl_K[k], high=yh_K[k], x_low=xl_K[k], x_high=xh_K[k])
         panel.note(setting_series(knob, x.knob_K[k]), x=x_K[k], y=y_K[k], **ends)
 
@@ -268,10 +276,12 @@ def setting_series(knob: str, value: float) -> str:
 
 def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: np.ndarray, note: str) -> None:
     """A legend of the settings' colours."""
+    texts, listed = rounded(one.ability.knob_K), picked(len(colours))
     handles: list[Any] = [
-        Line2D([], [], color=colour, marker="o", markersize=5, linestyle="-", label=label)
-        for label, colour in zip(rounded(one.ability.knob_K), colours, strict=True)
+        Line2D([], [], color=colours[k], marker="o", markersize=5, linestyle="-", label=texts[k])
+        for k in listed
     ]
+    note += f"; {len(listed)} of {len(texts)} settings" if len(listed) < len(texts) else ""
     title = f"{study.claim.knob} ({note})"
     picture.figure.legend(
         handles=handles, loc="outside upper left", ncols=min(12, len(handles)), title=title, alignment="left"

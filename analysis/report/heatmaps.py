@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
-from analysis.plots.style import BLACK, BLUE, GREY, VERMILLION
+from analysis.plots.style import BLACK, BLUE, GREY, MOST_SHOWN, VERMILLION, picked
 from analysis.report import wording
 from analysis.report.figures import setting_series
 from analysis.report.projections import Embedding, View
@@ -29,7 +29,7 @@ CLASSES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 OTHERS = "#c4c4c4"
 PANEL_COLUMNS = 3  # heatmaps side by side
-PRINTED = 12  # columns up to which a heatmap's cells also say their value
+PRINTED = 12  # columns up to which, in as many rows as are named, a heatmap's cells also say their value
 
 
 @styled
@@ -125,7 +125,7 @@ def phases(findings: Findings) -> Picture:
     bounds = findings.primary
     pairs = list(dict.fromkeys((bound.label, bound.split) for bound in bounds))
     columns, rows = min(PANEL_COLUMNS, len(pairs)), len(findings.strata)
-    picture, axes = panels(-(-len(pairs) // columns), columns, 0.3 * rows + 0.75)
+    picture, axes = panels(-(-len(pairs) // columns), columns, 0.3 * min(rows, MOST_SHOWN) + 0.75)
     image: Any = None
     for ax, (label, split) in zip(axes.flat, pairs, strict=False):
         mine = [bound for bound in bounds if (bound.label, bound.split) == (label, split)]
@@ -166,10 +166,12 @@ def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], claims: list[
     _boundaries(ax, bounds, knob_K, neutral_value(study))
     for row, bound in enumerate(bounds):
         _breaks(panel, row, bound, knob_K, [one for one in claims if one.stratum == bound.stratum])
-    ax.set_yticks(range(len(bounds)), [_row_name(study, bound) for bound in bounds])
-    for tick, bound in zip(ax.get_yticklabels(), bounds, strict=True):
-        tick.set_color(BLACK if bound.learned else GREY)
-    ax.set_xticks(range(len(knob_K)), rounded(knob_K))
+    rows, columns = picked(len(bounds)), range(0, len(knob_K), -(-len(knob_K) // 6) if len(knob_K) > MOST_SHOWN else 1)
+    ax.set_yticks(rows, [_row_name(study, bounds[row]) for row in rows])
+    for tick, row in zip(ax.get_yticklabels(), rows, strict=True):
+        tick.set_color(BLACK if bounds[row].learned else GREY)
+    texts = rounded(knob_K)
+    ax.set_xticks(columns, [texts[k] for k in columns])
     ax.set_xlabel(knob)
     ax.set_title(panel.name)
     ax.tick_params(length=0)
@@ -184,7 +186,7 @@ def _row_name(study: Study, bound: Bounds) -> str:
 
 
 def _print_values(ax: Axes, value_RxK: np.ndarray) -> None:
-    if value_RxK.shape[1] > PRINTED:
+    if value_RxK.shape[1] > PRINTED or len(value_RxK) > MOST_SHOWN:
         return
     dark = matplotlib.colormaps["cividis"]
     for (row, k), value in np.ndenumerate(value_RxK):

@@ -11,6 +11,7 @@ import numpy as np
 from analysis.activations.measure import ProbeSite, claim_site
 from analysis.diagnosis import Findings
 from analysis.report.event_files import CellRun, Chart, Series, Sweep
+from analysis.report.large_grid import has_cell_runs
 from analysis.report.wording import settings_text
 from analysis.results import Results, curve
 from analysis.stats import summaries
@@ -41,8 +42,9 @@ def sweep(findings: Findings, images: Mapping[str, bytes], texts: Mapping[str, s
     charts: list[Chart] = []
     for reading in sorted(_readings(results.study), key=lambda reading: not reading.claimed):
         for stratum in findings.strata:
-            new_series, new_charts = _group(results, stratum, reading)
-            if len(series) + len(new_series) <= MAX_TAGS:
+            tags = len(results.places(stratum).knob_K) * (3 if reading.claimed else 1)
+            if len(series) + tags <= MAX_TAGS:
+                new_series, new_charts = _group(results, stratum, reading)
                 series += new_series
                 charts += new_charts
     return Sweep(series, sorted(charts, key=lambda c: c.margin), images, texts, int(results.step[-1]))
@@ -89,12 +91,12 @@ def _group(results: Results, stratum: dict[str, Any], reading: _Reading) -> tupl
 
 
 def cells(findings: Findings) -> list[CellRun]:
-    """A row of the HParams page for each cell: its settings, and its final readings."""
+    """A row of the HParams page for each cell: its settings, and its final readings; none in a large grid."""
     study, results = findings.study, findings.results
     columns = {f"final/{u.label}/{s}": f"{u.label}/{s}/exact" for u in study.tasks for s in u.splits}
     columns |= {f"final/{site.label}/{metric}": f"{site}/{metric}" for site, metric in _claimed(study)}
     runs = []
-    for index, cell in enumerate(study.cells):
+    for index, cell in enumerate(study.cells if has_cell_runs(study) else ()):
         knobs = {axis.knob: cell[axis.knob] for axis in study.axes}
         name = " ".join(f"{knob}={exact(value)}" for knob, value in knobs.items())
         metrics = {tag: float(results.columns[column][index, -1]) for tag, column in columns.items()}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
-from analysis.plots.style import BLACK, GREY, knob_colours
+from analysis.plots.style import BLACK, GREY, knob_colours, picked
 from analysis.report.figures import COLUMNS, TRIVIAL, claimed, knob_axis, knob_legend, metric_label, setting_series
 from analysis.report.matched_compute import Matched
 from analysis.results import Results, curve, shared_evaluations
@@ -101,8 +101,8 @@ def _trajectory(
     iqm_ExK = np.stack([summaries.iqm(values_SxK) for values_SxK in curves])
     together, at_E = clock.together, clock.at_E
     start = max(together - 1, 0)  # each line begins where the shared one ends
-    for k, colour in enumerate(colours):
-        style: dict[str, Any] = dict(color=colour, linewidth=1.2, marker="o", markersize=2.5)
+    for k in picked(len(colours)):
+        style: dict[str, Any] = dict(color=colours[k], linewidth=1.2, marker="o", markersize=2.5)
         panel.line(setting_series(knob, knob_K[k]), step_E[start:], iqm_ExK[start:, k], at_E[start:], **style)
     if together:
         shared_SxE = np.stack([values_SxK[:, 0] for values_SxK in curves[:together]], axis=1)
@@ -126,8 +126,8 @@ def compute(findings: Findings, matched: Matched) -> Picture:
         curves = [curve(results, bound.stratum, column, e).values_SxK for e in range(len(results.step))]
         iqm_ExK = np.stack([summaries.iqm(values_SxK) for values_SxK in curves])
         panel = picture.panel(ax, f"{bound.label}/{bound.split}")
-        for k, colour in enumerate(colours):
-            style: dict[str, Any] = dict(color=colour, linewidth=1.2, marker="o", markersize=2.5)
+        for k in picked(len(colours)):
+            style: dict[str, Any] = dict(color=colours[k], linewidth=1.2, marker="o", markersize=2.5)
             panel.line(setting_series(knob, matched.knob_K[k]), spent_ExK[:, k], iqm_ExK[:, k], **style)
         ax.axvline(matched.budget, color=BLACK, linestyle=":", linewidth=1)
         panel.note("matched budget", x=matched.budget)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,6 +26,7 @@ from analysis.plots import style
 from analysis.report import (
     event_files,
     figure_list,
+    large_grid,
     matched_compute,
     repair_section,
     tables,
@@ -62,9 +63,9 @@ def write_views(
       embeddings: `projections.read(...)`; without them the report has no picture of hidden states.
     """
     results, tuning = findings.results, findings.records.tuning
-    shown = list(figure_list.shown(findings, embeddings))
-    elements = {one.key: style.svg(one.picture.figure, one.key, one.title) for one in shown}
-    content = _content(findings, plan, facts) | _pictured(shown, elements)
+    knob_values = {float(cell[findings.study.claim.knob]) for cell in findings.study.cells}
+    exported = [_exported(one, findings, knob_values) for one in figure_list.shown(findings, embeddings)]
+    content = _content(findings, plan, facts) | _pictured(exported, len(findings.strata))
     write_atomically(workdir / "report.html", _render("report.html", content, escape=True))
     write_atomically(workdir / "report.md", _render("report.md", content, escape=False))
     write_atomically(workdir / "verdicts.json", verdicts_json.text(findings))
@@ -73,11 +74,8 @@ def write_views(
         write_atomically(workdir / "tuning.csv", selection.to_csv(tuning, results.study.claim.knob))
     if results.density is not None:
         write_atomically(workdir / "density.csv", density.to_csv(results.study, results.density))
-    knob_values = {float(cell[findings.study.claim.knob]) for cell in findings.study.cells}
-    _write_files(workdir / "figures", shown, elements, knob_values)
-    settings = [*findings.strata, {}]
-    images = {figure_list.tag(one, settings[-1 if one.stratum is None else one.stratum]): style.png(one.picture.figure)
-              for one in shown}  # fmt: skip
+    _write_files(workdir / "figures", exported)
+    images = {one.tag: one.png for one in exported}
     texts = {"answer and verdicts": _render("verdicts.md", content, escape=False)}
     event_files.write(
         workdir / "tb",
@@ -88,25 +86,45 @@ def write_views(
     return workdir / "report.html"
 
 
-def _pictured(shown: list[Shown], elements: Mapping[str, str]) -> dict[str, Any]:
+class _Exported(NamedTuple):
+    """A picture as the views take it. The figure itself is not kept: hundreds of them are hundreds of megabytes."""
+
+    name: str
+    stratum: int | None
+    file: str
+    key: str
+    title: str
+    caption: str
+    tag: str
+    svg: str
+    png: bytes
+    csv: str
+
+
+def _exported(one: Shown, findings: Findings, knob_values: Collection[float]) -> _Exported:
+    figure, texts = one.picture.figure, (one.title, one.caption)
+    tag = figure_list.tag(one, {} if one.stratum is None else findings.strata[one.stratum])
+    svg, png = style.svg(figure, one.key, one.title), style.png(figure)
+    return _Exported(one.name, one.stratum, one.file, one.key, *texts, tag, svg, png, one.picture.to_csv(knob_values))
+
+
+def _pictured(exported: Sequence[_Exported], strata: int) -> dict[str, Any]:
     """The pictures as the templates print them: those of the whole study, and by stratum the others."""
     whole: list[dict[str, Any]] = []
-    by_section: dict[int, list[dict[str, Any]]] = {}
-    for one in shown:
+    by_section: dict[int, list[dict[str, Any]]] = {index: [] for index in range(strata)}
+    for one in exported:
         printed = {"name": one.name, "key": one.key, "title": one.title, "caption": one.caption}
-        printed |= {"svg": Markup(elements[one.key]), "file": f"figures/{one.file}"}
-        (whole if one.stratum is None else by_section.setdefault(one.stratum, [])).append(printed)
+        printed |= {"svg": Markup(one.svg), "file": f"figures/{one.file}"}
+        (whole if one.stratum is None else by_section[one.stratum]).append(printed)
     return {"whole": whole, "figures": by_section}
 
 
-def _write_files(
-    directory: Path, shown: list[Shown], elements: Mapping[str, str], knob_values: Collection[float]
-) -> None:
+def _write_files(directory: Path, exported: Sequence[_Exported]) -> None:
     """Every picture as an SVG file, and its numbers as CSV (docs/figures.md)."""
     directory.mkdir(exist_ok=True)
-    for one in shown:
-        write_atomically(directory / f"{one.file}.svg", style.svg_file(elements[one.key]))
-        write_atomically(directory / f"{one.file}.csv", one.picture.to_csv(knob_values))
+    for one in exported:
+        write_atomically(directory / f"{one.file}.svg", style.svg_file(one.svg))
+        write_atomically(directory / f"{one.file}.csv", one.csv)
 
 
 def _render(template: str, content: Mapping[str, Any], escape: bool) -> str:
@@ -201,4 +219,6 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any]) -> dict[s
         "run": {"device": "", "notes": [], **facts},
         "seconds": [(name, duration(value)) for name, value in seconds.items()],
         "programs": programs,
+        "cell_runs": large_grid.has_cell_runs(study),
+        "left_out": large_grid.notes(findings),
     }

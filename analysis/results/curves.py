@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from analysis.design import cells_in
 from analysis.results.table import Results
 
 
@@ -32,14 +31,9 @@ def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluat
       column: float64[cells, E].
       evaluation: which evaluation; the last by default.
     """
-    study, knob = results.study, results.study.claim.knob
-    inside = cells_in(study, stratum)
-    knob_K = np.asarray(sorted({float(study.cells[i][knob]) for i in inside}))
-    seed_S = np.asarray(sorted({int(study.cells[i]["seed"]) for i in inside}))
+    knob_K, seed_S, cell_C, row_C, column_C = results.places(stratum)
+    diverged_C = results.diverged_at[cell_C]
+    there_C = (diverged_C < 0) | (diverged_C >= results.step[evaluation])
     values = np.full((len(seed_S), len(knob_K)), np.nan)
-    for i in inside:
-        cell, step = study.cells[i], results.step[evaluation]
-        if results.diverged_at[i] < 0 or results.diverged_at[i] >= step:
-            at = np.searchsorted(seed_S, cell["seed"]), np.searchsorted(knob_K, float(cell[knob]))
-            values[at] = column[i, evaluation]
+    values[row_C[there_C], column_C[there_C]] = column[cell_C[there_C], evaluation]
     return Curve(knob_K, seed_S, values)

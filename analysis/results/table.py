@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.activations import linear_maps
 from analysis.activations.measure import Measurer, ProbeSite, probe_sites
-from analysis.design import in_stratum, matched_controls
+from analysis.design import cells_in, cells_of_strata, matched_controls
 from analysis.results import costs
 from analysis.results.costs import Costs
 from analysis.results.density import Density, count
@@ -21,6 +22,22 @@ from lab.mechanisms.knobs import active_knobs
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
 from lab.values import exact
+
+
+class Places(NamedTuple):
+    """Where the cells of a stratum stand in an array of seeds by settings of the claim's knob.
+
+    Attributes:
+      knob_K, seed_S: the settings and the seeds, ascending.
+      cell_C: indices of the stratum's cells, in the study's order.
+      row_C, column_C: of each cell, where its seed and its setting are.
+    """
+
+    knob_K: np.ndarray
+    seed_S: np.ndarray
+    cell_C: np.ndarray
+    row_C: np.ndarray
+    column_C: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,13 +76,34 @@ class Results:
         """A latent metric at a probe site: float64[cells, E]."""
         return self.columns[f"{site}/{metric}"]
 
+    def places(self, stratum: Mapping[str, Any]) -> Places:
+        """Where the cells of a stratum stand; every reading of a stratum is laid out alike."""
+        names, found = self._places_of_strata
+        known = found.get(tuple(stratum[name] for name in names)) if stratum.keys() == set(names) else None
+        return known or _places(self.study, cells_in(self.study, stratum))
+
+    @cached_property
+    def _places_of_strata(self) -> tuple[list[str], dict[tuple[Any, ...], Places]]:
+        """The names of the axes that strata are made of, and the places in each, from one pass over the cells."""
+        found = cells_of_strata(self.study)
+        places = {tuple(stratum.values()): _places(self.study, inside) for stratum, inside in found}
+        return list(found[0][0]), places
+
+
+def _places(study: Study, inside: Sequence[int]) -> Places:
+    knob_C = np.asarray([float(study.cells[i][study.claim.knob]) for i in inside], float)
+    seed_C = np.asarray([int(study.cells[i]["seed"]) for i in inside], int)
+    knob_K, column_C = np.unique(knob_C, return_inverse=True)
+    seed_S, row_C = np.unique(seed_C, return_inverse=True)
+    return Places(knob_K, seed_S, np.asarray(inside, int), row_C, column_C)
+
 
 def shared_evaluations(results: Results, stratum: dict[str, Any]) -> int:
     """How many of the first evaluations are the same numbers at every knob setting of the stratum."""
     keys: dict[int, list[tuple[str, ...]]] = {}
-    for cell, row in zip(results.study.cells, results.shared, strict=True):
-        if in_stratum(cell, stratum):
-            keys.setdefault(cell["seed"], []).append(row)
+    places = results.places(stratum)
+    for cell, seed in zip(places.cell_C.tolist(), places.row_C.tolist(), strict=True):
+        keys.setdefault(seed, []).append(results.shared[cell])
     same_E = [
         all(len({row[e] for row in rows}) == 1 < len(rows) for rows in keys.values()) for e in range(len(results.step))
     ]
@@ -171,8 +209,7 @@ def to_csv(results: Results) -> str:
     study, (cells, evaluations) = results.study, (len(results.study.cells), len(results.step))
     turned = {axis.knob for axis in study.axes}.union(*(active_knobs(cell) for cell in study.cells))
     knobs = [name for name in study.base if name in turned and name != "seed"]
-    last = len(study.stages) - 1
-    of_cell = {"cell": [study.key(cell, last) for cell in study.cells]}
+    of_cell = {"cell": list(study.cell_keys)}
     of_cell |= {name: [exact(cell[name]) for cell in study.cells] for name in knobs}
     of_cell |= {"seed": [cell["seed"] for cell in study.cells]}
     columns: dict[str, Any] = {name: np.repeat(values, evaluations) for name, values in of_cell.items()}
@@ -185,5 +222,13 @@ def to_csv(results: Results) -> str:
     columns["trained_as"] = [key for row in results.shared for key in row]
     if results.costs:
         columns |= {name: getattr(results.costs, name).ravel() for name in costs.COLUMNS}
-    columns |= {name: values.ravel() for name, values in results.columns.items()}
+    columns |= {name: _texts(values.ravel()) for name, values in results.columns.items()}
     return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n", float_format="%.7g")
+
+
+def _texts(values_R: np.ndarray) -> np.ndarray:
+    """Numbers to seven digits, empty where there is none; cells that share a prefix repeat most of them."""
+    bits_R = np.ascontiguousarray(values_R, float).view(np.int64)  # which tell -0 from 0
+    found, at_R = np.unique(bits_R, return_inverse=True)
+    texts = ["" if np.isnan(value) else f"{value:.7g}" for value in found.view(float).tolist()]
+    return np.asarray(texts, object)[at_R]

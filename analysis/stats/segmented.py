@@ -19,6 +19,7 @@ MAX_KNOTS = 3
 # About this many knot positions over the whole knob: 39 interior ones give 9,139 placements of three knots, which a
 # core searches for 200 resampled curves in a tenth of a second.
 GRID_INTERVALS = 40
+MOST_SETTINGS = 60  # fitted one by one: placements of three knots grow with their cube, 1.2 million at 200 settings
 _BLOCK = 2048  # placements searched at once, so that the working set stays in tens of megabytes
 
 
@@ -157,6 +158,15 @@ def fill_missing(ability_SxK: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "S 
     return np.where(present_SxK, filled_SxK, seed_Sx1 + setting_1xK)
 
 
+def _joined(
+    u_K: Float[np.ndarray, "K"], ability_SxK: Float[np.ndarray, "S K"]
+) -> tuple[Float[np.ndarray, "G"], Float[np.ndarray, "S G"]]:
+    """The means of neighbouring settings, in as many groups as the knot grid has positions."""
+    groups = np.array_split(np.arange(len(u_K)), GRID_INTERVALS + 1)
+    joined_SxG = np.stack([ability_SxK[:, group].mean(axis=1) for group in groups], axis=1)
+    return np.asarray([u_K[group].mean() for group in groups]), joined_SxG
+
+
 def locate(
     u_K: Float[np.ndarray, "K"],
     ability_SxK: Float[np.ndarray, "S K"],
@@ -169,7 +179,7 @@ def locate(
     """Locates a break that a test has already shown.
 
     Args:
-      u_K: scaled knob, ascending within [0, 1], K ≥ 5.
+      u_K: scaled knob, ascending within [0, 1], K ≥ 5; beyond `MOST_SETTINGS` neighbours are joined.
       ability_SxK: abilities, S ≥ 2 seeds; non-finite cells are filled by `fill_missing`.
       kind: 'reversal' (the slope turns negative) or 'stall' (the slope drops).
       draws: resamplings of the seeds for the interval.
@@ -190,6 +200,8 @@ def locate(
         raise ValueError(f"a break needs 2 seeds and 5 settings to be located, not {n_seeds} and {len(u_K)}")
     # A seed's own level says nothing about where its curve bends.
     ability_SxK = ability_SxK - ability_SxK.mean(axis=1, keepdims=True)
+    if len(u_K) > MOST_SETTINGS:
+        u_K, ability_SxK = _joined(u_K, ability_SxK)
     # A curve of J knots has J + 2 free values: leave at least one setting over.
     candidates = [_designs(tuple(u_K.tolist()), n, 2) for n in range(1, min(MAX_KNOTS, len(u_K) - 3) + 1)]
     candidates = [d for d in candidates if len(d.knots_DxJ)]

@@ -5,10 +5,11 @@ Missing readings (a diverged cell, a metric that is not defined) are NaN and are
 Shape letters: S seeds, K columns (knob settings, say), R bootstrap draws.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 TRIM = 0.25  # share cut from each end: what is left is the interquartile mean
@@ -18,9 +19,15 @@ DRAWS = 2000
 def iqm(values_SxK: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "K"]:
     """Interquartile mean over the first axis: float64[K], NaN where a column has no finite value."""
     values_SxK = np.asarray(values_SxK, float)
-    if np.isfinite(values_SxK).all() and len(values_SxK):
+    there_SxK = np.isfinite(values_SxK)
+    if there_SxK.all() and len(values_SxK):
         return np.asarray(stats.trim_mean(values_SxK, TRIM, axis=0))
-    return np.asarray([_trimmed(column) for column in _columns(values_SxK)])
+    iqm_K, whole_K = np.full(values_SxK.shape[1], np.nan), there_SxK.all(axis=0) & (len(values_SxK) > 0)
+    if whole_K.any():  # in one call: a column each takes a hundred times as long
+        iqm_K[whole_K] = stats.trim_mean(np.ascontiguousarray(values_SxK.T[whole_K]), TRIM, axis=1)
+    for k in np.flatnonzero(~whole_K):
+        iqm_K[k] = _trimmed(values_SxK[there_SxK[:, k], k])
+    return iqm_K
 
 
 def interval(
@@ -44,11 +51,26 @@ def interval(
     bounds = [(np.nan, np.nan)] * np.asarray(values_SxK).shape[1]
     for k, column in enumerate(_columns(values_SxK)):
         if len(column) > 1:
-            picks_RxS = np.random.default_rng(rng_seed).integers(len(column), size=(draws, len(column)))
-            means_R = stats.trim_mean(column[picks_RxS], TRIM, axis=1)
-            bounds[k] = tuple(np.quantile(means_R, (tail, 1 - tail)))
+            bounds[k] = _interval_of(column.tobytes(), tail, draws, rng_seed)
     low_K, high_K = np.asarray(bounds, float).reshape(-1, 2).T
     return low_K, high_K
+
+
+@functools.lru_cache(maxsize=2**14)
+def _interval_of(column: bytes, tail: float, draws: int, rng_seed: int) -> tuple[float, float]:
+    """`interval` of one column of float64: several figures and tables show the same readings."""
+    values_S = np.frombuffer(column)
+    means_R = stats.trim_mean(values_S[_picks(len(values_S), draws, rng_seed)], TRIM, axis=1)
+    low, high = np.quantile(means_R, (tail, 1 - tail))
+    return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=16)
+def _picks(count: int, draws: int, rng_seed: int) -> Int[np.ndarray, "R S"]:
+    """Which of so many readings each resample takes."""
+    picks_RxS = np.random.default_rng(rng_seed).integers(count, size=(draws, count))
+    picks_RxS.flags.writeable = False
+    return picks_RxS
 
 
 def quantiles(values_SxK: Float[np.ndarray, "S K"], at: Sequence[float]) -> Float[np.ndarray, "Q K"]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from analysis.activations.measure import ProbeSite, claim_site
-from analysis.design import cells_in, neutral_value, strata
+from analysis.design import cells_of_strata, neutral_value, strata
 from analysis.design.interim import InterimAnalyses
 from analysis.results import Curve, Results, curve
 from analysis.stats import break_test
@@ -91,10 +91,9 @@ def check(study: Study) -> None:
     Raises:
       UserError: where the knob's neutral value isn't at an end of its axis.
     """
-    knob = study.claim.knob
-    for stratum in strata(study):
-        values = sorted({float(study.cells[index][knob]) for index in cells_in(study, stratum)})
-        neutral = neutral_value(study)
+    knob, neutral = study.claim.knob, neutral_value(study)
+    for _, inside in cells_of_strata(study):
+        values = sorted({float(study.cells[index][knob]) for index in inside})
         if neutral not in (values[0], values[-1]):
             raise UserError(
                 f"sweep(): axis '{knob}' must begin or end at {exact(neutral)}, its neutral value or else the study's"

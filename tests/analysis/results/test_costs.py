@@ -4,9 +4,10 @@ import csv
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from analysis.results import Results, costs, density, to_csv
+from analysis.results import Results, costs, density, table, to_csv
 from lab.engine.plan import parameters
 from lab.study import axis, product
 from tests.lab.conftest import carry_out, study_of, tiny_config
@@ -91,3 +92,11 @@ def test_the_table_of_results_has_them(finished):
         assert int(row["active_parameters"]) == found.active_parameters[at]
         assert float(row["flops_per_example"]) == pytest.approx(found.flops_per_example[at])
         assert float(row["training_flops"]) == pytest.approx(found.training_flops[at])
+
+
+def test_readings_are_printed_as_pandas_prints_them():
+    """Each text is made once, however many cells share it."""
+    values = np.asarray([0.1, -0.0, 0.0, np.nan, np.inf, -np.inf, 1e-9, 123456789.0, 1 / 3, 0.1])
+    expected = pd.DataFrame({"seed": range(len(values)), "a": values}).to_csv(index=False, float_format="%.7g")
+    texts = pd.DataFrame({"seed": range(len(values)), "a": table._texts(values)}).to_csv(index=False)
+    assert texts == expected

@@ -68,3 +68,11 @@ def test_one_seed_has_no_interval():
     low, high = summaries.interval(np.ones((1, 2)))
     assert np.isnan(low).all()
     assert np.isnan(high).all()
+
+
+@pytest.mark.parametrize("seeds", [3, 9, 24])
+def test_whole_columns_next_to_a_broken_one_have_the_same_iqm_to_the_bit(seeds):
+    values_SxK = RNG.normal(size=(seeds, 5))
+    values_SxK[0, 2] = np.nan
+    expected = [stats.trim_mean(column[np.isfinite(column)], 0.25) for column in values_SxK.T]
+    np.testing.assert_array_equal(summaries.iqm(values_SxK), expected)

@@ -1,0 +1,70 @@
+"""A large grid's views leave out what can't be looked at, from a stated size on, and say so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from analysis.plots.style import MOST_SHOWN, KnobAxis, picked
+from analysis.report import figure_list, large_grid, tensorboard, write
+from tests.analysis import synthetic_study
+
+
+@pytest.fixture(scope="module")
+def small():
+    """(plan, findings) of few settings and seeds."""
+    return synthetic_study.everything(seeds=2, sparsities=(0.0, 0.4, 0.8))
+
+
+def page(plan, findings, template):
+    content = write._content(findings, plan, synthetic_study.FACTS)
+    return write._render(template, content | {"whole": [], "figures": {0: []}}, escape=template.endswith("html"))
+
+
+@pytest.mark.parametrize("template", ["report.html", "report.md"])
+def test_beyond_a_stated_size_no_cell_has_a_run_and_the_report_says_so(small, template, monkeypatch):
+    plan, findings = small
+    cells = len(plan.study.cells)
+    monkeypatch.setattr(large_grid, "MOST_CELLS", cells)
+    assert len(tensorboard.cells(findings)) == cells
+    assert "adds a row a cell under HParams" in page(plan, findings, template)
+    monkeypatch.setattr(large_grid, "MOST_CELLS", cells - 1)
+    assert tensorboard.cells(findings) == []
+    text = page(plan, findings, template)
+    assert "adds a row a cell" not in text
+    assert f"{cells} cells are more than {cells - 1}: only the sweep" in text
+
+
+def test_the_threshold_is_that_of_the_readme():
+    assert large_grid.MOST_CELLS == 200
+    assert large_grid.MOST_STRATA == 12
+
+
+def test_beyond_a_stated_number_strata_with_a_break_have_figures_first(small, monkeypatch):
+    _, findings = small
+    strata = [{"weight_decay.rate": float(rate)} for rate in range(5)]
+    broken = replace(findings.claims[0].verdict, break_at=0.4)
+    claims = [replace(findings.claims[0], stratum=stratum) for stratum in strata]
+    claims[3] = replace(claims[3], verdict=broken)
+    monkeypatch.setattr(type(findings), "strata", property(lambda self: strata))
+    findings = replace(findings, claims=tuple(claims))
+    assert large_grid.strata_with_figures(findings) == [0, 1, 2, 3, 4]
+    assert large_grid.notes(findings) == []
+    monkeypatch.setattr(large_grid, "MOST_STRATA", 2)
+    assert large_grid.strata_with_figures(findings) == [0, 3]
+    assert "5 settings of the other axes are more than 2" in large_grid.notes(findings)[0]
+    monkeypatch.setattr(figure_list, "_of_stratum", lambda findings, states: [("ranges", ("", ""), None)])
+    monkeypatch.setattr(figure_list.heatmaps, "phases", lambda findings: None)
+    assert [one.stratum for one in figure_list.shown(findings)] == [None, 0, 3]
+
+
+def test_hundreds_of_settings_have_few_ticks_and_both_ends():
+    assert picked(MOST_SHOWN) == list(range(MOST_SHOWN))
+    assert picked(1) == [0]
+    assert len(picked(2000)) == MOST_SHOWN
+    assert (picked(2000)[0], picked(2000)[-1]) == (0, 1999)
+    for count, ticks in ((MOST_SHOWN, MOST_SHOWN), (200, 6)):
+        ax = Figure().subplots()
+        KnobAxis("prune.sparsity", np.linspace(0, 1, count), 0.0).dress(ax)
+        assert len(ax.get_xticks()) == ticks
