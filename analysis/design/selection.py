@@ -102,7 +102,7 @@ def _scores(plan: Plan, store: Store) -> np.ndarray:
             continue
         final, index = store.final(row[last].key)
         if str(final.path) not in histories:
-            histories[str(final.path)] = checkpoint.load(final, "history")
+            histories[str(final.path)] = checkpoint.load_once(final, "history")
         names = final.meta["abilities"]
         ability = histories[str(final.path)]["ability"][index, -1, :, 1]
         found = np.asarray([ability[names.index(f"{label}/{TUNING}")] for label in labels], float)

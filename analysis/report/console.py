@@ -68,7 +68,7 @@ def show_plan(session: Session, plan: Plan, workdir: Workdir, shard: Shard | Non
         session.note(f"Would be refused: {error}")
     for note in notes:
         session.note(note)
-    store = open_store(workdir.path, plan.study, session.note)
+    store = open_store(workdir.path, plan.study, session.note, brief=True)
     session.say(plan_text(plan, store, workdir.path))
     if shard:
         session.say(shards.summary(plan, shards.part(plan, shard), shard, store.nodes))

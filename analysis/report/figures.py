@@ -278,8 +278,7 @@ def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: n
     """A legend of the settings' colours."""
     texts, listed = rounded(one.ability.knob_K), picked(len(colours))
     handles: list[Any] = [
-        Line2D([], [], color=colours[k], marker="o", markersize=5, linestyle="-", label=texts[k])
-        for k in listed
+        Line2D([], [], color=colours[k], marker="o", markersize=5, linestyle="-", label=texts[k]) for k in listed
     ]
     note += f"; {len(listed)} of {len(texts)} settings" if len(listed) < len(texts) else ""
     title = f"{study.claim.knob} ({note})"

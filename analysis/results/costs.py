@@ -64,7 +64,7 @@ def _read(plan: Plan, store: Store) -> dict[tuple[str, int], tuple[int, int, flo
     chunks = {saves[0].path: saves for saves, _ in (store.nodes[key] for key in nodes)}
     for saves in chunks.values():
         for saved in saves:
-            params = checkpoint.load(saved, "params")
+            params = checkpoint.load_once(saved, "params")
             for row, key in enumerate(saved.meta["cells"]):
                 if key in nodes:
                     one = jax.tree.map(lambda leaf, row=row: leaf[row], params)

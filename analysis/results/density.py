@@ -49,7 +49,7 @@ def count(plan: Plan, store: Store) -> Density | None:
     for row in plan.nodes_of_cells():
         saved, index = store.final(row[-1].key)
         if saved.path not in trees:
-            kernels = prunable(checkpoint.load(saved, "params"))
+            kernels = prunable(checkpoint.load_once(saved, "params"))
             trees[saved.path] = {path: np.asarray(kernel) for path, kernel in kernels.items()}
         counts.append([np.count_nonzero(kernel[index]) for kernel in trees[saved.path].values()])
     kernels = next(iter(trees.values()))

@@ -131,7 +131,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[
     saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
     knobs = plan.knobs
     readings = measurer.read(saved, knobs, on_progress)
-    histories = {path: checkpoint.load(chunk[-1], "history") for path, chunk in chunks.items()}
+    histories = {path: checkpoint.load_once(chunk[-1], "history") for path, chunk in chunks.items()}
 
     evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]
     columns: dict[str, np.ndarray] = {}

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import logging
 import os
 import shutil
@@ -23,7 +24,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from lab.storage.paths import plain
 ITEMS = index.ITEMS
 WASTE = ".waste"  # ends the name of a directory that is being deleted
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of a directory that Orbax is writing
+SMALL = 2**16  # bytes of an item that is kept once it was loaded
 # Orbax numbers its operations in one counter of the process: a read that starts while another thread saves takes over
 # the save's number, and the save waits for signals of that number. So there is one operation at a time, and no signals.
 ORBAX = threading.Lock()
@@ -57,12 +59,14 @@ class Saved:
       meta: the index: 'cells' (node keys, in row order), 'stage', 'capacity' (rows that the chunk was padded to),
         'layout', 'abilities' (names of the history's third axis), 'spare' and checksums.
       resumable: whether the full state is there, not only the parameters.
+      kept: small items that were loaded, see `load_once`.
     """
 
     path: Path
     step: int
     meta: dict[str, Any]
     resumable: bool = True
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def spare(self) -> bool:
@@ -133,6 +137,19 @@ def load(saved: Saved, item: str) -> Any:
     return tree
 
 
+def load_once(saved: Saved, item: str) -> Any:
+    """`load` for items that several readers of one store take; small ones are loaded from disk the first time only.
+
+    Orbax takes fifteen milliseconds for any item, and a grid of small cells has thousands. Raises as `load`.
+    """
+    if item in saved.kept:
+        return saved.kept[item]
+    tree = load(saved, item)
+    if sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) <= SMALL:
+        saved.kept[item] = tree
+    return tree
+
+
 def _kind(error: Exception) -> type[Exception]:
     """What a failed read becomes: a whole checkpoint that can't be read now is not passed over and trained again."""
     return UserError if isinstance(error, UserError) or refused_as(error) in NOT_DAMAGE else DamagedCheckpoint
@@ -168,14 +185,17 @@ def read_back(saved: Saved) -> None:
         )
 
 
-def _index(path: Path) -> dict[str, Any]:
-    """The index of cells that was saved with a checkpoint.
+def _index(path: Path, brief: bool = False) -> dict[str, Any]:
+    """The index of cells that was saved with a checkpoint; `brief`: read off its file, without a look at the items.
 
     Raises:
       Exception: of many types, if there is none.
     """
-    with ORBAX, plain(path) as place:
-        meta = ocp.metadata(place).custom_metadata
+    if brief:
+        meta = json.loads((path / "_CHECKPOINT_METADATA").read_text(encoding="utf-8"))["custom_metadata"]
+    else:
+        with ORBAX, plain(path) as place:
+            meta = ocp.metadata(place).custom_metadata
     return index.verified(meta, path)
 
 
@@ -233,8 +253,13 @@ def sweep_up(workdir: Path, chunk: str = "") -> None:
                 shutil.rmtree(leftover, ignore_errors=True)  # no name is used twice, and no reader takes it
 
 
-def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
+def scan(workdir: Path, brief: bool = False) -> tuple[dict[str, list[Saved]], list[str]]:
     """All checkpoints of a work directory. Those that another process deletes meanwhile are passed over.
+
+    Args:
+      workdir: the work directory.
+      brief: read nothing but each index: for a plan, which loads nothing. Orbax looks at every item, too, which takes
+        tens of milliseconds a checkpoint.
 
     Returns:
       {chunk directory name: its checkpoints, earliest first}, and the paths of damaged checkpoints, which are left out.
@@ -244,7 +269,7 @@ def scan(workdir: Path) -> tuple[dict[str, list[Saved]], list[str]]:
     for directory in _directories(workdir / "checkpoints"):
         for path in (p for p in _directories(directory) if p.name.isascii() and p.name.isdigit()):
             try:
-                meta = _index(path)
+                meta = _index(path, brief)
             except Exception as error:  # as in load
                 if _kind(error) is UserError and path.exists():
                     raise UserError(f"{path} can't be read: {refusal(error)}.") from None

@@ -46,7 +46,13 @@ class Store:
             self.nodes[key] = (chunk, row)
 
 
-def open_store(workdir: Path, study: Study, note: Callable[[str], None], only: Collection[str] | None = None) -> Store:
+def open_store(
+    workdir: Path,
+    study: Study,
+    note: Callable[[str], None],
+    only: Collection[str] | None = None,
+    brief: bool = False,
+) -> Store:
     """Read a work directory.
 
     Args:
@@ -54,8 +60,9 @@ def open_store(workdir: Path, study: Study, note: Callable[[str], None], only: C
       study: gives the steps at which each stage saves and ends.
       note: called with a sentence for each damaged checkpoint.
       only: keys of nodes; chunks that hold none of them are passed over, as other processes may be training them.
+      brief: take every index at its word and load nothing, for a plan: damage is found when items are used.
     """
-    found, damaged = checkpoint.scan(workdir)
+    found, damaged = checkpoint.scan(workdir, brief=True)
     for path in damaged:
         note(f"Damaged checkpoint {path} is ignored; the last whole one before it is used.")
     stages = {stage.name: stage for stage in study.stages}
@@ -64,7 +71,7 @@ def open_store(workdir: Path, study: Study, note: Callable[[str], None], only: C
         if only is not None and not any(key in only for key in saves[0].meta["cells"]):
             continue
         stage = stages.get(saves[0].meta["stage"])
-        chunk = _whole(saves, stage, note) if stage else []
+        chunk = _whole(saves, stage, note, brief) if stage else []
         if not stage or not chunk:
             continue
         if chunk[-1].step == stage.end:
@@ -99,7 +106,7 @@ def read_store(workdir: Path, study: Study) -> tuple[Store, list[str]]:
     return store, damaged
 
 
-def _whole(saves: Chunk, stage: Stage, note: Callable[[str], None]) -> Chunk:
+def _whole(saves: Chunk, stage: Stage, note: Callable[[str], None], brief: bool) -> Chunk:
     """The checkpoints up to the last one from which training can continue, before the first gap or damaged one."""
     kept = []
     for saved in saves:
@@ -107,15 +114,15 @@ def _whole(saves: Chunk, stage: Stage, note: Callable[[str], None]) -> Chunk:
         if [s.step for s in (*kept, saved) if not s.spare] != planned:
             break
         try:
-            for item in ("params", "history"):
-                checkpoint.load(saved, item)
+            for item in () if brief else ("params", "history"):
+                checkpoint.load_once(saved, item)
         except checkpoint.DamagedCheckpoint as error:
             note(f"Damaged checkpoint: {error}; the last whole one before it is used.")
             if saved.spare:  # the checkpoints after it don't depend on it
                 continue
             break
         try:
-            if saved.resumable:
+            if saved.resumable and not brief:
                 checkpoint.load(saved, "state")
         except checkpoint.DamagedCheckpoint as error:
             note(f"Damaged checkpoint: {error}; training can't continue from it.")
