@@ -261,7 +261,7 @@ def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, knob: str) -
     arms_Nx2x2 = arms.transpose(0, 3, 1, 2).reshape(-1, 2, 2)
     there_N = np.isfinite(arms_Nx2x2).all(axis=(1, 2))
     colours_Nx4 = np.tile(colours, (2, 1))[there_N]
-    arms_drawn = LineCollection(arms_Nx2x2[there_N].tolist(), colors=colours_Nx4, linewidths=1, zorder=3)
+    arms_drawn = LineCollection(arms_Nx2x2[there_N].tolist(), colors=colours_Nx4.tolist(), linewidths=1, zorder=3)
     arms_drawn.set_capstyle("projecting")
     panel.ax.add_collection(arms_drawn)
     for k in range(len(colours)):
