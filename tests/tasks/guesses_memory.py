@@ -41,7 +41,7 @@ def _(q):
 @of("mqar", "noisy_recall")
 def _(q):
     if q.task.name == "mqar":
-        values = q.tokens[1 : q.asked[0] : 2]
+        values = q.tokens[1 : 2 * int(q.task.splits[q.split].difficulty["pairs"]) : 2]
     else:
         values = [t for t in q.tokens[: q.asked[0]] if t <= q.task.values]
     return {"context_value": q.shuffled(values), "in_order": values}

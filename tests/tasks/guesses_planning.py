@@ -22,7 +22,9 @@ def _(q):
     paths = test_path_star.walks(edges, query[1] if forward else query[0])
     arms = [path[1:] if forward else path[-2::-1] for path in paths]
     first = next(head for tail, head in edges if tail == (query[1] if forward else query[0]))
-    return {"random_arm": q.choice(arms), "first_arm": next(arm for arm in arms if first in (arm[0], arm[-1]))}
+    # The node before the goal says nothing of where to begin, unless it ends the search.
+    blind = {"random_arm": q.choice(arms), "one_edge": q.choice(arms)}
+    return blind | {"first_arm": next(arm for arm in arms if first in arm)}
 
 
 @of("graph_search")
