@@ -22,9 +22,13 @@ def _(q):
     paths = test_path_star.walks(edges, query[1] if forward else query[0])
     arms = [path[1:] if forward else path[-2::-1] for path in paths]
     first = next(head for tail, head in edges if tail == (query[1] if forward else query[0]))
-    # The node before the goal says nothing of where to begin, unless it ends the search.
-    blind = {"random_arm": q.choice(arms), "one_edge": q.choice(arms)}
-    return blind | {"first_arm": next(arm for arm in arms if first in arm)}
+    before = next(tail for tail, head in edges if head == query[0 if forward else 1])  # the one edge into the goal
+    guess = q.choice([arm for arm in arms if forward and arm[0] == before] or arms)
+    return {
+        "random_arm": q.choice(arms),
+        "one_edge": guess if forward else [before, *guess[1:]],
+        "first_arm": next(arm for arm in arms if arm[0 if forward else -2] == first),
+    }
 
 
 @of("graph_search")
