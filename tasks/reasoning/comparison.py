@@ -91,7 +91,7 @@ class Comparison:
         Card(
             name="ood",
             sizes={"attributes": 1, "entities": 100, "ratio": 9.0},
-            expected={"atomic": (0.95, 1.0), "iid": (0.8, 1.0), "ood": (0.75, 1.0)},
+            expected={"atomic": (0.95, 1.0), "ood": (0.75, 1.0)},  # on iid additive scores reach .92
             about="comparing generalizes, also to entities never compared (with fewer pairs of each it doesn't)",
             source="Wang et al. 2024, arXiv 2405.15071",
             seconds=15,
