@@ -30,6 +30,11 @@ COMMANDS = {
         ["--config=x.py", "--workdir=nowhere", "--kills=0"],
         "--kills=0 must be 1 or more",
     ),
+    "lab.checks.fuzz": (
+        ("--kind", "--trials", "--first", "--seed", "--jobs", "--seconds", "--workdir", "--show"),
+        ["--trials=0"],
+        "--trials=0 must be 1 or more",
+    ),
     "lab.checks.known_results": (("NAME", "--all"), ["--al"], "unknown argument '--al'. Nearest: --all"),
     "lab.mechanisms.knob_table": ((), ["all"], "unknown argument 'all'"),
     "tasks": (("list", "show", "gallery", "shortcuts"), ["shw"], "argument COMMAND: invalid choice: 'shw'"),
