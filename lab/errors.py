@@ -232,7 +232,7 @@ def command(main: Callable[[Sequence[str]], int]) -> Callable[..., int]:
         try:
             return main(sys.argv[1:] if arguments is None else arguments)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
         except BrokenPipeError:
             return output_closed()
         except OSError as error:

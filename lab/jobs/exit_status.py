@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from absl import logging
 
-from lab.errors import UserError, output_closed, system_sentence
+from lab.errors import UserError, output_closed, printable, system_sentence
 from lab.stop import STOPPED, Stop, Stopped
 
 NO_MEMORY = (
@@ -29,7 +29,7 @@ def exit_status(run: Callable[[Stop], int]) -> int:
         with Stop().listening() as stop:
             return run(stop)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError as error:
         print(f"error: {system_sentence(error, resumes=True)}", file=sys.stderr)

@@ -26,6 +26,7 @@ def ended_by(error, capsys):
         (MemoryError(), 2, "no memory is left for this run. Nothing saved is lost"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"), 2, "--chunk"),
         (RuntimeError("std::bad_alloc"), 2, "no memory is left"),
+        (UserError("no field 'a\nb\x1b[31m'."), 2, "no field 'a b?[31m'."),
         (Stopped(), 75, "the same command continues"),
         (KeyboardInterrupt(), 130, "the same command continues"),
     ],
