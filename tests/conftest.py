@@ -84,9 +84,9 @@ def pytest_collection_finish():
 
 
 LONGEST = (
+    "test_conformance.py",
     "test_neutrality.py",
     "test_trainer.py",
-    "test_conformance.py",
     "test_study.py",
     "test_resume.py",
     "test_latent_computation.py",

@@ -240,8 +240,8 @@ def test_a_locked_directory_is_said_by_the_command(tmp_path, quick_command):
     assert_one_sentence(done, "in use by another process")
 
 
-def test_plan_trains_nothing(tmp_path):
-    done = command("--config=ablations/pruning.py", "--plan", f"--workdir={tmp_path / 'w'}")
+def test_plan_trains_nothing(tmp_path, quick_command):
+    done = quick_command("--config=ablations/pruning.py", "--plan", f"--workdir={tmp_path / 'w'}")
     assert done.returncode == 0, done.stderr
     assert "72 cells" in done.stdout
     assert not (tmp_path / "w").exists()

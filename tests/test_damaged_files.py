@@ -180,6 +180,7 @@ def test_no_flipped_bit_of_a_checkpoints_index_is_believed(one_chunk):
         assert checkpoints(root) in (found, ({}, [str(path)]))
 
 
+@pytest.mark.slow
 def test_another_checkpoint_in_its_place_is_damaged(one_chunk):
     """Another step's of the same chunk, and another chunk's of the same step."""
     root, (early, late) = one_chunk

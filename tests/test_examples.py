@@ -23,6 +23,10 @@ RUN_BY = {
     "docs/adding_a_mechanism.md": (
         "tests/lab/mechanisms/test_mechanisms.py::test_the_how_to_shows_the_mechanism_as_it_is",
     ),
+    "docs/adding_a_metric.md": (
+        "tests/analysis/metrics/test_registry.py::test_a_metric_of_any_file_is_found_and_a_name_is_taken_once",
+        "tests/analysis/metrics/test_registry.py::test_the_example_of_the_docs_is_a_metric_and_agrees_with_its_reference",
+    ),
     "docs/npz.md": ("tests/test_examples.py::test_the_arrays_of_the_npz_page_are_judged",),
 }
 

@@ -65,6 +65,7 @@ def solutions(numbers, target, signs="+-*/", largest=20):
     return list(dict.fromkeys(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", first_by_default([STEPS, POSTFIX]), ids=["steps", "postfix"])
 @given(
     operands=st.integers(2, 4),

@@ -258,10 +258,10 @@ def _carry_out(of: str, line: list[str], encoding: str) -> int:
     """In a child: a directory with a file, an empty directory and a broken record, then the command."""
     for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):  # as Python opens them
         stream.reconfigure(encoding=encoding, errors=errors)  # type: ignore[union-attr]
-    Path("file").write_text("text")
+    Path("file").write_text("text", encoding="utf-8")
     Path("empty").mkdir()
     Path("broken").mkdir()
-    Path("broken/study.json").write_text('{"config": {}}')
+    Path("broken/study.json").write_text('{"config": {}}', encoding="utf-8")
     if of == "run":
         _intercept("lab.engine.trainer:Trainer.run", works_on=False)
         _intercept("lab.jobs.hosts:_meeting", works_on=False)

@@ -222,7 +222,7 @@ def _enter(folder: Path, seconds: float) -> None:
 def _address_space() -> int:
     """Bytes of this process's address space; 0 where the system doesn't say (no Linux)."""
     status = Path("/proc/self/statm")
-    return int(status.read_text().split()[0]) * resource.getpagesize() if status.exists() else 0
+    return int(status.read_text(encoding="utf-8").split()[0]) * resource.getpagesize() if status.exists() else 0
 
 
 def finish(carry_out: Callable[[], int], seconds: float, folder: Path) -> Ended:

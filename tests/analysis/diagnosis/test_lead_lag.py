@@ -200,8 +200,8 @@ def test_a_study_without_a_shared_prefix_is_read_at_every_setting():
 
 def test_the_plateau_of_a_study_ends_where_the_ability_leaves_trivial():
     late, early = (found_in(planted(0, ability_at=at))[0].plateau for at in (500, 30))
-    assert 0.03 < late < 0.15
-    assert early < 0.01
+    assert 0.15 < late < 0.25  # the floor, .82, is reached after half of the ability at step 500 of 2560
+    assert early < 0.02
 
 
 def test_a_shared_prefix_is_evidence_once():

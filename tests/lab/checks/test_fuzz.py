@@ -29,6 +29,7 @@ def fuzz(*arguments, timeout=120):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
+@pytest.mark.slow
 def test_malformed_input_is_answered():
     done = fuzz("--kind=config", "--kind=command", "--trials=40", "--jobs=1")
     assert done.returncode == 0, done.stdout + done.stderr

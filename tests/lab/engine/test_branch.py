@@ -132,6 +132,7 @@ def test_rewound_cells_train_on_under_the_masks(rewound):
         assert np.any(np.asarray(kernel) != beside)
 
 
+@pytest.mark.slow
 def test_a_branch_that_changes_nothing_is_the_study_with_a_longer_stage(trained, tmp_path):
     """Under a constant rate: 12 + 6 + 6 steps end in the same bits as 12 + 12."""
     parent, store, _ = trained

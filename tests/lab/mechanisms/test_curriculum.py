@@ -285,6 +285,7 @@ def first_calls(all_orders, rate):
     return np.concatenate(losses, axis=1), jax.tree.map(np.asarray, fresh.params), jax.tree.map(np.asarray, state)
 
 
+@pytest.mark.slow
 def test_a_diverged_cell_leaves_its_neighbours_alone_and_goes_on_drawing(all_orders):
     (well_loss, _, well), (ill_loss, _, ill) = first_calls(all_orders, 2e-3), first_calls(all_orders, np.nan)
     cell = ORDERS.index("progress")

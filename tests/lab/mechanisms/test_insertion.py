@@ -25,6 +25,7 @@ def run(hook):
     return model.run(params, TOKENS_BxL, SPEC, hook=hook)[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed", first_by_default([{"stretch": 5.0, "write": 0.5}, {"stretch": 9.0}, {"write": 2.0}])
 )

@@ -16,6 +16,7 @@ from lab.mechanisms.pruning_masks import prunable
 from lab.training import step
 from tests.lab.conftest import initial_state, study_of
 from tests.lab.mechanisms.test_regularizers import knobs_of
+from tests.tasks.task_cases import first_by_default
 
 ZERO = jnp.int32(0)
 
@@ -46,7 +47,7 @@ def run():
     return jax.jit(states)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.75, 0.999])
+@pytest.mark.parametrize("share", first_by_default([0.3, 0.01, 0.75, 0.999]))
 def test_kernels_keep_their_rank_while_they_learn(run, share):
     """Each kernel its own; what isn't a block's kernel has the rank that it has."""
     fresh, state, after = run(knobs_of(low_rank__rank=share))

@@ -52,6 +52,7 @@ def strongest(weights, share):
     return sorted(set(range(len(weights))) - set(gone.tolist()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heads", "neurons", "layers"),
     first_by_default(

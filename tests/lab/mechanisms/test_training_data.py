@@ -251,6 +251,7 @@ def test_teacherless_answers_are_read_in_one_pass():
     assert logprob != fed[1]
 
 
+@pytest.mark.slow
 def test_answers_are_fed_back_unless_both_knobs_say_otherwise():
     params, *example = answers_to_read()
     call = jax.jit(lambda p, t, y, w: evaluate.answer(p, READ, t, y, w, 4))
