@@ -43,7 +43,7 @@ def get_config(variant: str = ""):
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
     config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
-    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
+    config.tasks.path_star = dict(task="path_star", direction="reverse", nodes=10, examples=32)
     config.stages = ("train", "penalize")
     config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3))
     config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate

@@ -30,7 +30,7 @@ def get_config(variant: str = ""):
     config.question = "Up to how many continuous thoughts does latent thinking become ability, and is it their content?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=32)
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
-    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=16)
+    config.tasks.path_star = dict(task="path_star", direction="reverse", nodes=10, examples=16)
     config.model.update(dict(width=32, mlp_width=128))
     config.knobs = dict(optimizer=dict(learning_rate=2e-3))
     config.stages = ("train", "read")  # the controls act where the model is read: a stage of one call is enough

@@ -33,7 +33,7 @@ def get_config(variant: str = ""):
     config.question = f"Up to how many {config.knob} does thinking without words become ability?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
-    config.tasks.path_star = dict(task="path_star", direction="reverse", examples=16)
+    config.tasks.path_star = dict(task="path_star", direction="reverse", nodes=10, examples=16)
     config.model.update(dict(width=32, mlp_width=128))
     config.knobs = dict(optimizer=dict(learning_rate=2e-3))
     config.steps, config.saves = dict(train=3000), dict(train=10)
