@@ -315,10 +315,16 @@ def test_baselines_lie_between_nothing_and_the_ceiling(sampled):
 
 @every_sampled
 def test_baselines_are_what_their_predictors_reach(sampled):
-    """Each is run; and no predictor that knows nothing beats them. On `iid` by default, on all splits when thorough."""
+    """Each is run; and no predictor that knows nothing beats them: on `iid`, when thorough on every evaluated split.
+
+    Not on `train`, where nothing is judged: what a rule reaches there depends on what was trained.
+    """
     if sampled.case in claims.FEW:
         pytest.skip("a half of so few strings is not what all of them are, over which the baselines are exact")
-    for split in sampled.task.splits if sampled.thorough else ("iid",):
+    if sampled.thorough and sampled.case in claims.OPEN:
+        pytest.xfail(claims.OPEN[sampled.case])
+    evaluated = [split for split in sampled.task.splits if split != "train"]
+    for split in evaluated if sampled.thorough else ("iid",):
         assert claims.faults(sampled.task, split, sampled.count // 2) == [], split
 
 
