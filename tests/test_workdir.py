@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from lab.checks import kill_test
 from lab.engine import Layout, local_layout
 from lab.errors import UserError
 from lab.jobs.shards import Shard
@@ -166,3 +167,13 @@ def test_another_fault_of_a_lock_is_no_lack_of_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refused)
     with pytest.raises(OSError, match="lock"), open_workdir(tmp_path).locked():
         pass
+
+
+def test_a_loop_of_kills_without_a_directory_is_one_sentence(capsys):
+    assert kill_test.main(["--config=tests/tiny_study.py", "--workdir=--"]) == 2
+    assert "names no directory" in capsys.readouterr().err
+
+
+def test_an_axis_of_several_names_is_refused():
+    with pytest.raises(UserError, match="must be named by one knob"):
+        axis(["prune.sparsity"], (0.0, 0.5))  # pyright: ignore[reportArgumentType]

@@ -55,6 +55,8 @@ def axis(knob: str, values: Iterable[Any], stage: str | None = None) -> Grid:
     Raises:
       UserError: if there is no value, one is no number or name, or one occurs twice.
     """
+    if not isinstance(knob, str):
+        raise UserError(f"sweep(): axis {shown(knob)} must be named by one knob, such as 'prune.sparsity'.")
     try:
         values = tuple(map(plain, itertools.islice(values, CELLS_MOST + 1)))
     except TypeError:
