@@ -14,6 +14,7 @@ from lab.engine import Layout, local_layout
 from lab.errors import UserError
 from lab.jobs.shards import Shard
 from lab.jobs.workdir import Workdir
+from lab.study import axis
 from tests.damage import sentence_of
 from tests.lab.conftest import study_of, tiny_config, tiny_sweep
 from tests.test_bad_input import changed

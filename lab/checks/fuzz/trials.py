@@ -182,8 +182,8 @@ def run(
 
 def ended(folder: Path, status: int) -> Ended:
     """What `os.waitpid` and the files of a child say."""
-    texts = [(folder / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr")]
-    return Ended(os.waitstatus_to_exitcode(status), *texts, folder)
+    out, error = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr"))
+    return Ended(os.waitstatus_to_exitcode(status), out, error, folder)
 
 
 def start(carry_out: Callable[[], int], folder: Path, seconds: float) -> int:
