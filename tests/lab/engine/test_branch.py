@@ -1,4 +1,4 @@
-"""A branch goes on from a study's checkpoints: nothing trained twice, equal where nothing changed, masks lifted."""
+"""A branch continues from a study's checkpoints: nothing trained twice, equal where nothing changed, masks lifted."""
 
 import jax
 import numpy as np
