@@ -13,13 +13,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
-
 from lab.checks.fuzz import small_study
 from lab.checks.fuzz.trials import Ended, Judged, Trial, answered, module
 from lab.errors import UserError
 from lab.mechanisms import knobs
 from lab.study import Grid, study_config
+from lab.values import plain
 from tasks import TASKS
 
 LARGEST = 2**31 - 1  # a whole number beyond it fits no counter of the program's
@@ -262,11 +261,6 @@ def _of_fields(found: Fields) -> Iterator[str]:
 
 def _same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and repr(value) == repr(other)
-
-
-def plain(value: Any) -> Any:
-    """A NumPy scalar as the number that it is."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _why(path: str, given: Any, standard: Any) -> str:
