@@ -21,7 +21,7 @@ from tests.tasks import (
     test_two_hop,
 )
 from tests.tasks.guesses import of
-from tests.tasks.task_cases import quick_jit
+from tests.tasks.task_cases import draw_split, one, quick_jit
 
 
 @of("modular")
@@ -64,9 +64,9 @@ def trained_commands(task):
     pairs = list(itertools.product(spoken, repeat=2))
     shared = np.array([(s[0], s[1], t[0], t[1]) for s, t in pairs], np.int32)
     after = np.asarray(quick_jit(jax.vmap(lambda words: hash_bit(words, np.ones(4, bool))))(shared))
-    for (one, two), turned in zip(pairs, after.tolist(), strict=True):
-        if permitted[one[0], 1 + two[0]]:
-            found.add((*one[2], "after" if turned else "and", *two[2]))
+    for (first, second), turned in zip(pairs, after.tolist(), strict=True):
+        if permitted[first[0], 1 + second[0]]:
+            found.add((*first[2], "after" if turned else "and", *second[2]))
     return found
 
 
@@ -205,7 +205,27 @@ def scores(task, world, attribute):
 
 @of("rule_deduction")
 def _(q):
-    return {n: float(r) for n, r in next(test_rule_deduction.predictions(q.task, alone(q.example))).items()}
+    statements, _, _, answer = test_rule_deduction.parse(q.task, q.example)
+    counted, recalled = met_in_training(q.task)
+    right = next(test_rule_deduction.predictions(q.task, alone(q.example)))
+    said = counted.get(len(statements))
+    return {
+        "last_rule": float(right["last_rule"]),
+        "rule_count": 0.5 if said is None else float(said == answer),
+        "memory": float(right["memory"]) if recalled else 0.5,
+    }
+
+
+@cache
+def met_in_training(task):
+    """{number of statements: the answer that most such questions have}, no coin among them; and whether memory helps."""
+    batch, answers, helped = draw_split(task, "train", 2048), {}, []
+    for index, right in enumerate(test_rule_deduction.predictions(task, batch)):
+        statements, _, _, answer = test_rule_deduction.parse(task, one(batch, index))
+        answers.setdefault(len(statements), []).append(answer)
+        helped.append(right["memory"])
+    share = {count: np.mean(found) for count, found in answers.items()}
+    return {c: bool(s > 0.5) for c, s in share.items() if abs(s - 0.5) > 0.05}, np.mean(helped) > 0.55
 
 
 @of("defaults")

@@ -321,7 +321,7 @@ def test_baselines_are_what_their_predictors_reach(sampled):
 
     Not on `train`, where nothing is judged: what a rule reaches there depends on what was trained.
     """
-    if sampled.case in claims.FEW:
+    if sampled.thorough and sampled.case in claims.FEW:
         pytest.skip("a half of so few strings is not what all of them are, over which the baselines are exact")
     if sampled.thorough and sampled.case in claims.OPEN:
         pytest.xfail(claims.OPEN[sampled.case])
