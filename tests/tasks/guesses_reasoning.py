@@ -218,7 +218,7 @@ def _(q):
 
 @cache
 def met_in_training(task):
-    """{number of statements: the answer that most such questions have}, no coin among them; and whether memory helps."""
+    """{number of statements: the answer of most such questions}, but where it is a coin; and whether memory helps."""
     batch, answers, helped = draw_split(task, "train", 2048), {}, []
     for index, right in enumerate(test_rule_deduction.predictions(task, batch)):
         statements, _, _, answer = test_rule_deduction.parse(task, one(batch, index))
