@@ -310,6 +310,11 @@ def exact_match(example: Example, answer: jax.Array) -> jax.Array:
     return jnp.all((answer == example.targets) | (example.weights < 1))
 
 
+def title(task: Task) -> str:
+    """What a report calls a task: its own `title` property where it has one ('256 facts'), else its name."""
+    return getattr(task, "title", "") or task.name.replace("_", " ")
+
+
 def trivial(task: Task, split: str) -> Baseline:
     """The best trivial baseline of a split, by exact accuracy and by log-probability separately."""
     baselines = task.baselines(split).values()

@@ -65,12 +65,11 @@ def _short(row: Row, value: float) -> str:
 
 
 def _verdicts(row: Row) -> list[str]:
-    """'reversal at 6 (75%) [3.66, 6.63]: participation_ratio ↓', gains that share a verdict together."""
+    """'gain, then loss between 4 (50%) and 6 (75%): participation_ratio ↓'; gains of one verdict together."""
     groups: dict[str, list[str]] = {}
     for gain in row.gains:
-        at = "" if gain.break_at is None else f" at {_placed(row, gain.break_at)}"
-        interval = "" if gain.interval is None else f" [{', '.join(_short(row, end) for end in gain.interval)}]"
-        verdict = f"{wording.MARKS[gain.kind][1]} {gain.kind}{at}{interval}"
+        between = "" if gain.interval is None else f" between {' and '.join(_placed(row, v) for v in gain.interval)}"
+        verdict = f"{wording.MARKS[gain.kind][1]} {gain.kind}{between}"
         groups.setdefault(verdict, []).append(f"{gain.metric} {'↑' if gain.sign > 0 else '↓'}")
     return [f"{verdict}: {', '.join(metrics)}" for verdict, metrics in groups.items()]
 

@@ -142,8 +142,7 @@ def _row(name: str, axis: KnobAxis, document: dict[str, Any], bound: dict[str, A
         return [one for one in document[field] if all(one[k] == bound[k] for k in ("ability", "stratum"))]
 
     claims, unlearned = of("claims"), ""
-    # A claim leaves out the cells that lack its metric: the fullest one knows the neutral cells best.
-    neutral = min(claims, key=lambda one: len(one["removed"]))["neutral_ability"]
+    neutral = claims[0]["neutral_ability"]
     if not _flag(bound["learned"]):
         few = len(document["seeds"]) < _number(document["least_seeds"]["bounds"])
         unlearned = "too few seeds" if few and (neutral is None or neutral > bound["trivial"]) else "not learned"

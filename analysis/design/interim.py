@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.stats.break_test import InterimLook
+from analysis.stats import InterimLook
 from lab.errors import UserError
 from lab.storage import DamagedFile, read_document, write_document
 from lab.storage.files import MALFORMED
@@ -54,7 +54,7 @@ class InterimAnalyses:
         return len(self.shares) - len(self.seeds)
 
     def options(self, knob_K: np.ndarray, seed_S: np.ndarray) -> dict[str, Any]:
-        """What `break_test.verdict` needs to know of a curve's settings and seeds."""
+        """What the tests of a claim need to know of a curve's settings and seeds."""
         spent = zip(self.seeds, self.shares, strict=False)
         looks = tuple(InterimLook(np.isin(seed_S, seeds), share) for seeds, share in spent)
         return {"looks": looks, "designed_K": np.isin(knob_K, self.designed)}

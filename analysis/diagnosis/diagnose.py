@@ -36,7 +36,8 @@ CAUSES = {
 }
 
 
-LEFT_BEHIND = ("stall", "scale-dependent", "never transferred")
+LEFT_BEHIND = "gain for nothing"  # the verdict of latents that gain while the ability does not follow
+STALLS = ("stall", "scale-dependent")  # shapes in which the ability stops following
 STATUSES = ("holds", "suspected", "refuted", "not shown", "not testable")
 
 
@@ -46,8 +47,8 @@ def diagnose(
     """Every cause of each primary ability that parts from its latents, and `unresolved` where no cause is shown.
 
     The split in which a planted cue says nothing counts as primary. An ability that is learned parts from its latents
-    where it is shown harmful from some setting on, or where a latent gain leaves it behind (a stall, scale-dependent or
-    not, or `never transferred`).
+    where it is shown harmful from some setting on, or where a latent gain leaves it behind (a gain for nothing, or a
+    stall over the whole range).
 
     Returns:
       for each such ability a diagnosis of each of `RULES` in their order, what a repair decided first, then perhaps
@@ -55,7 +56,8 @@ def diagnose(
     """
     claims_of, diagnoses = by_ability(claims), []
     for bound in bounds:
-        left_behind = any(one.verdict.kind in LEFT_BEHIND for one in claims_of.get(key_of(bound), ()))
+        mine = claims_of.get(key_of(bound), ())
+        left_behind = any(one.verdict.kind == LEFT_BEHIND or one.shape.kind in STALLS for one in mine)
         asked = bound.primary or bound.split == UNCUED
         if asked and bound.learned and (bound.harmful_from is not None or left_behind):
             diagnoses += _of_ability(BrokenAbility(results, bound, records))

@@ -15,16 +15,17 @@ import json
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from analysis.external import schema
-from analysis.report import verdicts_json, wording
+from analysis.report import map_wording, verdicts_json, wording
 from analysis.results import Curve
-from analysis.stats import break_test
+from analysis.stats import FINDS_NOTHING, MapVerdict, SettingMap, Verdict
 from analysis.verdicts import claims
 from lab.errors import NOT_DAMAGE, Parser, UserError, command, refusal, refused_as
 from lab.storage import write_atomically
@@ -35,13 +36,20 @@ NO_ARRAYS = "{} is no .npz file of plain arrays; write it with numpy.savez (docs
 
 @dataclass(frozen=True)
 class Gain:
-    """One claimed gain: the metric as it was read, the claimed sign, its verdict and the p-value adjusted for all."""
+    """One claimed gain: the metric as it was read, the claimed sign, its map, verdict, shape over the whole range, and
+    the p-value adjusted for all."""
 
     metric: str
     sign: int
     values: Curve
-    verdict: break_test.Verdict
+    map: SettingMap
+    verdict: MapVerdict
+    shape: Verdict
     adjusted_p: float
+
+    def document(self) -> dict[str, Any]:
+        """The verdict as plain JSON values."""
+        return verdicts_json.judged(self.map, self.verdict, self.shape, self.adjusted_p)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Arrays:
     def document(self) -> dict[str, Any]:
         """As plain JSON values, under the names of docs/verdicts.md."""
         gains = [
-            {"metric": one.metric, "sign": one.sign, "adjusted_p": one.adjusted_p, **asdict(one.verdict)}
+            {"metric": one.metric, "sign": one.sign, "sentence": _sentence(self, one), **one.document()}
             for one in self.gains
         ]
         bounds = {
@@ -98,23 +106,21 @@ def judge_arrays(arrays: Mapping[str, Any]) -> Arrays:
     ability = Curve(given.knob_K, given.seed_S, given.ability_SxK)
     options = {"neutral_index": given.neutral_index, "alpha": given.alpha, "delta_share": given.delta}
     metrics = schema.metrics(given)
-    verdicts = [
-        break_test.verdict(given.knob_K, metrics[name] * sign, given.ability_SxK, trivial=given.trivial, **options)
+    judged = [
+        partial(Gain, name, sign, Curve(given.knob_K, given.seed_S, metrics[name]))
         for name, sign in given.signs.items()
     ]
-    gains = tuple(
-        Gain(name, sign, Curve(given.knob_K, given.seed_S, metrics[name]), verdict, float(p))
-        for (name, sign), verdict, p in zip(given.signs.items(), verdicts, break_test.family(verdicts), strict=True)
-    )
-    bounds, learned = claims.bounds_verdict(ability, given.trivial, **options)
+    found = [claims.judge_curves(one.args[-1], one.args[1], ability, given.trivial, **options) for one in judged]
+    unfinished = [partial(one, *parts) for one, parts in zip(judged, found, strict=True)]
+    bounds = claims.ability_map(ability, given.trivial, **options)
     return Arrays(
         ability=ability,
         neutral=float(given.knob_K[given.neutral_index]),
         trivial=given.trivial,
-        gains=gains,
-        learned=learned,
-        free_until=bounds.shown_free_until,
-        harmful_from=bounds.shown_harmful_from,
+        gains=tuple(claims.with_family(unfinished, [verdict for _, verdict, _ in found])),
+        learned=bounds.learned,
+        free_until=bounds.free_until,
+        harmful_from=bounds.harmed_from,
         delta=bounds.delta,
     )
 
@@ -145,13 +151,9 @@ def text(judged: Arrays) -> str:
     lines = []
     for one in judged.gains:
         mark, verdict = wording.MARKS[one.verdict.kind][1], one.verdict
-        lines.append(f"{one.metric} {'↑' if one.sign > 0 else '↓'}  {mark} {verdict.kind}: {verdict.sentence}")
-        interval = verdict.break_interval
-        if verdict.break_at is not None:
-            between = f", 95% interval [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else ""
-            lines.append(f"  break at {verdict.break_at:.3g}{between}")
-        if verdict.kind != "underpowered":
-            lines.append(f"  p {wording.p_value(verdict.deciding_p)}, adjusted {wording.p_value(one.adjusted_p)}")
+        lines.append(f"{one.metric} {'↑' if one.sign > 0 else '↓'}  {mark} {verdict.kind}: {_sentence(judged, one)}")
+        if verdict.kind not in FINDS_NOTHING:
+            lines.append(f"  p {wording.p_value(verdict.p)}, adjusted {wording.p_value(one.adjusted_p)}")
     if not judged.learned:
         return "\n".join([*lines, "The neutral cells are not shown to beat the trivial baseline: no bounds."])
     neutral_only = judged.free_until == judged.neutral
@@ -160,6 +162,13 @@ def text(judged: Arrays) -> str:
     free = "cannot be tested" if until is None else f"{significant(until, digits)}{' (neutral only)' * neutral_only}"
     harmful = "nowhere" if judged.harmful_from is None else significant(judged.harmful_from, digits)
     return "\n".join([*lines, f"shown free until: {free}; shown harmful from: {harmful}; δ {judged.delta:.3g}"])
+
+
+def _sentence(judged: Arrays, one: Gain) -> str:
+    """The verdict of one claimed gain in a sentence."""
+    digits = digits_apart(judged.ability.knob_K)
+    words = map_wording.Words(one.metric, "the ability", lambda value: significant(value, digits), one.sign)
+    return map_wording.sentence(one.map, one.verdict, words)
 
 
 def _parser() -> Parser:

@@ -45,6 +45,7 @@ class LatentMetric:
         range: the values it can take.
         source: paper or definition.
         trap: the known way to misread it.
+        words: what a report calls it; the name with blanks by default.
     """
 
     name: str
@@ -55,10 +56,16 @@ class LatentMetric:
     range: str
     source: str
     trap: str
+    words: str = ""
+
+    @property
+    def title(self) -> str:
+        """What a report calls the metric."""
+        return self.words or self.name.replace("_", " ")
 
 
 def metric(
-    *, group: str, needs_labels: bool, meaning: str, range: str, source: str, trap: str
+    *, group: str, needs_labels: bool, meaning: str, range: str, source: str, trap: str, words: str = ""
 ) -> Callable[[Callable[[Shared], Array]], LatentMetric]:
     """Decorator: makes a function of `Shared` the latent metric of the function's name; see `LatentMetric`.
 
@@ -66,7 +73,7 @@ def metric(
     """
 
     def declared(read: Callable[[Shared], Array]) -> LatentMetric:
-        return LatentMetric(read.__name__, group, read, needs_labels, meaning, range, source, trap)
+        return LatentMetric(read.__name__, group, read, needs_labels, meaning, range, source, trap, words)
 
     return declared
 

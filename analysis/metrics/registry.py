@@ -72,6 +72,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="above 0, NaN with too few distinct points",
         source="Facco et al. 2017, 10.1038/s41598-017-11873-y",
         trap="biased low in high dimension at small N; noise of full dimension hides a low-dimensional shape",
+        words="intrinsic dimension (TwoNN)",
     ),
     LatentMetric(
         name="participation_ratio",
@@ -82,6 +83,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="1 to min(N−1, D)",
         source="definition; scikit-dimension lPCA(ver='participation_ratio')",
         trap="biased low at small N (31 of 64 at N=64); moves under linear maps that change no ability",
+        words="directions used (participation ratio)",
     ),
     LatentMetric(
         name="rank_me",
@@ -92,6 +94,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="1 to min(N, D)",
         source="Garrido et al. 2023, 2210.02885",
         trap="uncentred it measures the mean; moves under linear maps that change no ability",
+        words="effective rank (RankMe)",
     ),
     LatentMetric(
         name="von_neumann_entropy",
@@ -102,6 +105,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="0 to log min(N−1, D)",
         source="Giraldo et al. 2015, 1211.2459, α → 1",
         trap="biased low at small N; not the log of RankMe; moves under linear maps that change no ability",
+        words="spectral entropy (von Neumann)",
     ),
     LatentMetric(
         name="alpha_req",
@@ -112,6 +116,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="0 or more, NaN with fewer than about 8 dimensions",
         source="Agrawal et al. 2022, NeurIPS, α-ReQ",
         trap="depends on the fit range; no power law need hold; not monotone in quality",
+        words="decay of the spectrum (α-ReQ)",
     ),
     LatentMetric(
         name="silhouette",
@@ -122,6 +127,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="−1 to 1",
         source="Rousseeuw 1987, 10.1016/0377-0427(87)90125-7",
         trap="needs equal class counts; concentrates near 0 in high dimension; moves under linear maps",
+        words="class separation (silhouette)",
     ),
     LatentMetric(
         name="davies_bouldin",
@@ -132,6 +138,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="0 or more",
         source="Davies & Bouldin 1979, 10.1109/TPAMI.1979.4766909",
         trap="classes on the same mean make no pair and read as separated; one worst pair decides each class",
+        words="class overlap (Davies–Bouldin)",
     ),
     LatentMetric(
         name="calinski_harabasz",
@@ -142,6 +149,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="0 or more, about 1 without class signal",
         source="Caliński & Harabasz 1974, 10.1080/03610927408827101",
         trap="grows with N at a fixed separation: compare at equal N and class counts; moves under linear maps",
+        words="class separation (Caliński–Harabasz)",
     ),
     LatentMetric(
         name="class_separation",
@@ -152,6 +160,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="0 to 1",
         source="Kornblith et al. 2021, 2010.16402",
         trap="higher can hurt transfer; self-pairs count, so without class signal it reads 1/(examples a class)",
+        words="class separation (cosine)",
     ),
     LatentMetric(
         name="fisher_trace",
@@ -162,6 +171,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="0 to (C−1)·1e5; neutral to invertible linear maps",
         source="Fisher 1936; Fukunaga 1990, ch. 10",
         trap="without class signal it still reads about (C−1)·D/(N−C−D); dominated by the best-separated direction",
+        words="class separation (Fisher trace)",
     ),
     LatentMetric(
         name="probe_accuracy",
@@ -172,6 +182,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="0 to 1; neutral to invertible linear maps",
         source="Alain & Bengio 2016, 1610.01644; closed-form ridge",
         trap="inputs that occur in both halves can be memorized: read selectivity as well",
+        words="probe accuracy",
     ),
     LatentMetric(
         name="probe_selectivity",
@@ -182,6 +193,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="−1 to 1; neutral to invertible linear maps",
         source="Hewitt & Liang 2019, 1909.03368",
         trap="when every input is new the control is at chance, and it repeats the accuracy",
+        words="probe selectivity",
     ),
     LatentMetric(
         name="v_information",
@@ -192,6 +204,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="slightly below 0 to log C; neutral to invertible linear maps",
         source="Xu et al. 2020, 2002.10689",
         trap="inputs that occur in both halves count as known; estimated from few examples it reads low",
+        words="information for a linear reader (V-information)",
     ),
     *declared(),
 )

@@ -12,7 +12,7 @@ from rich.text import Text
 from analysis.design import neutral_value, undecidable
 from analysis.diagnosis import Findings
 from analysis.report import repair_section, wording
-from analysis.stats import break_test
+from analysis.stats import FINDS_NOTHING, break_test
 from lab.engine import Plan, flops
 from lab.errors import UserError, printable
 from lab.jobs import shards
@@ -110,19 +110,15 @@ def verdict_table(findings: Findings) -> Table:
     for one in findings.claims:
         bound = knob_bounds[one.label, one.split, str(one.stratum)]
         stratum = "".join(f" [{k}={v}]" for k, v in one.stratum.items())
-        located = "—"
-        if one.verdict.break_at is not None and one.verdict.break_interval is not None:
-            low, high = one.verdict.break_interval
-            located = f"{one.verdict.break_at:.2g} [{low:.2g}, {high:.2g}]"
         cells = (
             f"{one.label}/{one.split}{stratum}",
-            _number(one.verdict.neutral_ability, ".3f"),
+            _number(one.map.neutral_ability, ".3f"),
             f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
             one.verdict.kind,
             _free(bound.free_until if bound.learned else None, neutral),
             "—" if bound.harmful_from is None or not bound.learned else exact(bound.harmful_from),
-            located,
-            "—" if one.verdict.kind == "underpowered" else _number(one.verdict.deciding_p, ".3f"),
+            wording.break_text(wording.phrase(findings.study), one.verdict),
+            "—" if one.verdict.kind in FINDS_NOTHING else _number(one.verdict.p, ".3f"),
         )
         table.add_row(*map(Text, cells))  # brackets are no markup
     return table

@@ -10,9 +10,9 @@ import numpy as np
 
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings, lead_lag
-from analysis.report import wording
+from analysis.report import map_wording, names, wording
 from analysis.results import Curve, curve
-from analysis.stats import summaries
+from analysis.stats import FINDS_NOTHING, summaries
 from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan
 from lab.study.spec import Study, TaskUse, active_knobs
@@ -127,30 +127,36 @@ def _verdict_row(study: Study, one: Judged, primary: Sequence[Bounds]) -> dict[s
     """A primary claim; its bounds are the ability's own, which no missing metric makes narrower."""
     words, verdict = wording.phrase(study), one.verdict
     bound = next(b for b in primary if (b.label, b.split) == (one.label, one.split))
-    tested = verdict.kind != "underpowered"
+    tested = verdict.kind not in FINDS_NOTHING
     mark, symbol = wording.MARKS[verdict.kind]
     return {
-        "ability": f"{one.label}/{one.split}",
-        "metric": f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
-        "neutral": wording.number(verdict.neutral_ability, ".3f"),
+        "ability": names.ability(study, one.label, one.split),
+        "metric": f"{names.metric(one.metric)} {'↑' if one.sign > 0 else '↓'}",
+        "neutral": wording.number(one.map.neutral_ability, ".3f"),
         "trivial": wording.number(one.trivial, ".3f"),
         "kind": verdict.kind,
+        "stands": one.stands or not tested,
         "mark": mark,
         "symbol": symbol,
         "break": wording.break_text(words, verdict),
-        "p": f"{wording.p_value(verdict.deciding_p)}" if tested else "—",
+        "p": f"{wording.p_value(verdict.p)}" if tested else "—",
         "adjusted": wording.p_value(one.adjusted_p) if tested else "—",
-        "rule": verdict.alpha_rule,
         **_bounds_texts(study, bound),
     }
 
 
 def sentences(findings: Findings) -> list[tuple[str, str]]:
-    """(claims, sentence), claims about one ability that share a sentence together."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    """(claim, sentence): the verdict, then what slopes over the whole range add where they add something."""
+    found = []
     for one in findings.claims:
-        groups.setdefault((f"{one.label}/{one.split}", one.verdict.sentence), []).append(one.metric)
-    return [(f"{ability} with {wording.listed(metrics)}", text) for (ability, text), metrics in groups.items()]
+        text = map_wording.claim_sentence(findings.study, one)
+        shape = map_wording.shape_sentence(findings.study, one)
+        found.append((_claim_name(findings.study, one), f"{text} {shape}".rstrip()))
+    return found
+
+
+def _claim_name(study: Study, one: Judged) -> str:
+    return f"{names.ability(study, one.label, one.split)}, {names.metric(one.metric)}"
 
 
 def _bounds_texts(study: Study, bound: Bounds) -> dict[str, str]:

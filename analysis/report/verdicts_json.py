@@ -16,11 +16,13 @@ import numpy as np
 
 from analysis.design import interim, neutral_value, selection
 from analysis.diagnosis import Diagnosis, Findings, Trajectory
+from analysis.report import map_wording
 from analysis.results.recovery_record import Repairs, routes
-from analysis.stats import break_test
+from analysis.stats import MapVerdict, SettingMap, Verdict, break_test
+from analysis.stats.setting_map import STATEMENTS, least_seeds
 from analysis.verdicts import Bounds, Judged
 
-SCHEMA = 2  # raised when a field changes its meaning or goes away; new fields don't raise it
+SCHEMA = 3  # raised when a field changes its meaning or goes away; new fields don't raise it
 
 
 def document(findings: Findings) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def document(findings: Findings) -> dict[str, Any]:
             },
             "seeds": sorted({int(cell["seed"]) for cell in study.cells}),
             "step": int(results.step[-1]),
-            "least_seeds": break_test.least_seeds(claim.alpha),
+            "least_seeds": {**break_test.least_seeds(claim.alpha), "map": least_seeds(claim.alpha)},
             "cells": len(study.cells),
             "diverged": [
                 {"cell": key, "step": int(step)}
@@ -53,7 +55,7 @@ def document(findings: Findings) -> dict[str, Any]:
             ],
             "refinement": interim.document(records.looks, claim.alpha) if records.looks else None,
             "tuned": selection.document(records.tuning) if records.tuning else [],
-            "claims": [_claim(one) for one in findings.claims],
+            "claims": [_claim(findings, one) for one in findings.claims],
             "bounds": [_bounds(one) for one in findings.bounds],
             "repairs": list(_repairs(records.repairs, claim.alpha)) if records.repairs else [],
             "labels": [_diagnosis(one) for one in findings.diagnoses],
@@ -68,15 +70,51 @@ def text(findings: Findings) -> str:
     return json.dumps(document(findings), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _claim(one: Judged) -> dict[str, Any]:
+def _claim(findings: Findings, one: Judged) -> dict[str, Any]:
     return {
         "ability": f"{one.label}/{one.split}",
         "metric": one.metric,
         "sign": one.sign,
         "place": str(one.site),
         "stratum": one.stratum,
-        "adjusted_p": one.adjusted_p,
-        **asdict(one.verdict),
+        "sentence": map_wording.claim_sentence(findings.study, one),
+        **judged(one.map, one.verdict, one.shape, one.adjusted_p),
+    }
+
+
+def judged(found: SettingMap, verdict: MapVerdict, shape: Verdict, adjusted_p: float) -> dict[str, Any]:
+    """The verdict of a claim, its map setting by setting, and its shape over the whole range."""
+    shown = {name: found.shown(name) for name in STATEMENTS}
+    not_excluded_K = found.not_excluded_K()
+    settings = [
+        {
+            "value": found.knob_K[k],
+            "shown": [name for name in STATEMENTS if shown[name][k]],
+            "p": {name: found.p_K[name][k] for name in STATEMENTS},
+            "metric_change": found.metric_change_K[k],
+            "ability_change": found.ability_change_K[k],
+            "seeds": found.counted_K[k],
+            "lost_more_than_delta": found.lost_K[k],
+            "share_not_excluded": not_excluded_K[k],
+            "diverged": found.diverged_K[k],
+            "designed": found.designed_K[k],
+        }
+        for k in range(len(found.knob_K))
+    ]
+    return {
+        "kind": verdict.kind,
+        "p": verdict.p,
+        "adjusted_p": adjusted_p,
+        "reason": verdict.reason,
+        "break_at": verdict.break_at,
+        "break_interval": verdict.break_interval,
+        "neutral_ability": found.neutral_ability,
+        "trivial": found.trivial,
+        "delta": found.delta,
+        "p_learned": found.p_learned,
+        "n_seeds": found.n_seeds,
+        "settings": settings,
+        "shape": asdict(shape),
     }
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from analysis.design import interim, neutral_value, selection
 from analysis.diagnosis import Findings
 from analysis.metrics.registry import METRICS
-from analysis.stats import break_test
-from analysis.verdicts import Bounds, Judged
+from analysis.stats import MapVerdict, break_test
+from analysis.verdicts import Bounds
 from lab.engine import Plan
 from lab.errors import printable
 from lab.mechanisms import knobs as registry
@@ -46,26 +46,29 @@ PHRASES: dict[str, tuple[str, str, Callable[[float, int], str]]] = {
 # Marks in addition to the colours, so that a verdict can be recognized without seeing them.
 MARKS = {
     "transfers": ("good", "✓"),
-    "never transferred": ("flat", "="),
-    "stall": ("bad", "↷"),
-    "reversal": ("bad", "↘"),
-    "harms from the start": ("bad", "✗"),
-    "scale-dependent": ("open", "~"),
-    "no latent gain": ("open", "–"),
-    "underpowered": ("open", "?"),
+    "gain for nothing": ("flat", "="),
+    "gain, then loss": ("bad", "↘"),
+    "harmed from the start": ("bad", "✗"),
+    "gain only after the ability is lost": ("bad", "⚠"),
+    "gains, then loses the gain": ("flat", "∩"),
+    "moves against the claim": ("bad", "⇅"),
+    "no gain shown": ("open", "–"),
+    "undecided": ("open", "?"),
     "not learned": ("open", "∅"),
 }
 MEANING = {
     "not learned": "the neutral cells are not shown to beat the trivial baseline, so there is no ability to lose",
-    "underpowered": "there are too few seeds or settings, or too much noise, for any other verdict; it is not"
-    " evidence of absence",
-    "no latent gain": "the metric is not shown to move as claimed over the whole range",
-    "harms from the start": "ability falls by more than δ before the first break that can be tested",
-    "reversal": "up to the break ability loses less than δ, after it ability falls while the metric continues to gain",
-    "stall": "metric and ability rise together up to the break; after it the metric rises and ability hardly follows",
-    "scale-dependent": "a stall for the metric as given that does not survive its log or its ranks",
-    "never transferred": "the metric gains and ability is shown to change by less than δ over the whole range",
-    "transfers": "the metric gains, ability rises, and no break is shown",
+    "moves against the claim": "the metric is shown to move the other way at some setting, and as claimed nowhere",
+    "no gain shown": "the metric is at no setting shown to move, as claimed or against",
+    "gain, then loss": "the metric gains while the ability is kept; farther out it gains while the ability is lost",
+    "gain only after the ability is lost": "wherever the metric gains the ability is lost, and it was lost before",
+    "harmed from the start": "wherever the metric gains the ability is lost, from the gain's first setting on",
+    "gain for nothing": "wherever the metric gains the ability is kept, and nowhere shown better",
+    "transfers": "the metric gains and the ability gets better at one setting at least, and it never gains where the"
+    " ability is lost",
+    "gains, then loses the gain": "the metric gains while the ability is kept; where the ability is lost the gain is"
+    " lost as well",
+    "undecided": "none of these is shown; it is not evidence of absence",
 }
 
 
@@ -113,15 +116,6 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{knob} = {exact(value)}" for knob, value in settings.items())
 
 
-def answers(findings: Findings) -> list[str]:
-    """The answer of one stratum in a few sentences: the bounds of the primary abilities, then latents and breaks."""
-    study, groups = findings.study, {}
-    for bound in findings.primary:
-        groups.setdefault(_free_and_harmed(study, bound), []).append(f"{bound.label}/{bound.split}")
-    sentences = [text.replace("{abilities}", listed(names)) for text, names in groups.items()]
-    return [*sentences, *_latent_sentence(study, findings.claims), *_break_sentence(study, findings.claims)]
-
-
 def learned(study: Study, bound: Bounds) -> str:
     """'yes', 'not learned', or 'too few seeds' where learning looks real but so few seeds can't show it."""
     if bound.learned:
@@ -132,72 +126,11 @@ def learned(study: Study, bound: Bounds) -> str:
     return "too few seeds" if few and (not len(neutral_S) or neutral_S.mean() > bound.trivial) else "not learned"
 
 
-def _free_and_harmed(study: Study, bound: Bounds) -> str:
-    """The sentence about one ability, with a gap for the names of all that share it."""
-    words, neutral = phrase(study), neutral_value(study)
-    status = learned(study, bound)
-    if status == "not learned":
-        return (
-            "Not learned: {abilities}. The neutral cells are not shown to beat the trivial baseline: nothing is"
-            " concluded."
-        )
-    if status == "too few seeds" or bound.free_until is None:
-        least = break_test.least_seeds(study.claim.alpha)["bounds"]
-        return f"Underpowered: {{abilities}}. With fewer than {least} seeds nothing can be shown free or harmful."
-    values = bound.ability.knob_K
-    end = values[-1] if neutral == values[0] else values[0]
-    if bound.free_until == end:
-        return f"{words.act} is shown free for {{abilities}} at every setting tried, up to {words.setting(end)}."
-    if bound.free_until == neutral:
-        free = f"{words.act} is not shown free for {{abilities}} at any setting"
-    else:
-        free = f"{words.act} is shown free for {{abilities}} up to {words.setting(bound.free_until)}"
-    if bound.harmful_from is None:
-        return f"{free}, and nowhere shown harmful; beyond that nothing is known."
-    since = words.setting(bound.harmful_from) if bound.free_until == neutral else words.short(bound.harmful_from)
-    return f"{free} and shown harmful from {since}; between them nothing is known."
-
-
-def _latent_sentence(study: Study, claims: Sequence[Judged]) -> list[str]:
-    """Which claimed gains are shown, over the whole range of the knob."""
-    alpha, groups = study.claim.alpha, {}
-    for metric, sign in study.claim.gains:
-        mine = {j.label: j.verdict.p_values.get("latent gain") for j in claims if j.metric == metric}
-        shown = [label for label, p in mine.items() if p is not None and p <= alpha]
-        tested = [label for label, p in mine.items() if p is not None]
-        if tested:
-            where = f"{'' if shown == tested else 'only '}on {listed(shown)}" if shown else ""
-            groups.setdefault(where, []).append(f"{metric} {'rises' if sign > 0 else 'falls'}")
-    shown = [f"that {listed(metrics)} {where}" for where, metrics in groups.items() if where]
-    sentences = [f"Over the whole range it is shown {listed(shown)}."] if shown else []
-    return sentences + ([f"It is nowhere shown that {' or '.join(groups[''])}."] if "" in groups else [])
-
-
-def break_text(words: Phrase, verdict: break_test.Verdict) -> str:
-    """'40% [37%, 43%]', or a dash where no break is located."""
-    if verdict.break_at is None:
+def break_text(words: Phrase, verdict: MapVerdict) -> str:
+    """'48% to 60%', or a dash where there is no break."""
+    if verdict.break_between is None:
         return "—"
-    place = words.short(verdict.break_at)
-    if verdict.break_interval is None:
-        return place
-    return f"{place} [{words.short(verdict.break_interval[0])}, {words.short(verdict.break_interval[1])}]"
-
-
-def _break_sentence(study: Study, claims: Sequence[Judged]) -> list[str]:
-    """Where latent gain stops becoming ability, by ability, whatever the metric."""
-    words, found = phrase(study), {}
-    for one in claims:
-        if one.verdict.break_at is not None:
-            at = f"{one.label}/{one.split} at {break_text(words, one.verdict)} ({one.verdict.kind})"
-            found.setdefault(at, []).append(one.metric)
-    if found:
-        every = len(study.claim.gains)
-        breaks = [at if len(metrics) == every else f"{at} against {listed(metrics)}" for at, metrics in found.items()]
-        return [f"Latent gain stops becoming ability for {'; for '.join(breaks)}."]
-    kinds = {j.verdict.kind for j in claims}
-    if "underpowered" in kinds and kinds <= {"underpowered", "not learned"}:
-        return ["Every break test that could be made is underpowered: no break is shown, and none is excluded."]
-    return ["No break is shown."]
+    return " to ".join(words.short(value) for value in verdict.break_between)
 
 
 def limits(findings: Findings, plan: Plan) -> list[str]:
@@ -205,7 +138,6 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     study, claim, records = findings.study, findings.study.claim, findings.records
     seeds = len({cell["seed"] for cell in study.cells})
     least, error = break_test.least_seeds(claim.alpha), 0.5 / math.sqrt(study.eval_examples)
-    rules = sorted({one.verdict.alpha_rule for one in findings.claims})
     settings = len({float(cell[claim.knob]) for cell in study.cells})
     sentences = [*selection.sentences(records.tuning, claim.knob)]
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
@@ -216,20 +148,19 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         )
     sentences += [interim.sentence(records.looks, claim.alpha)] if records.looks else []
     sentences += [
-        f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}. Showing a bound takes at least"
-        f" {least['bounds']} seeds, a reversal {least['reversal']}, a stall {least['stall']}. More seeds narrow the"
-        " range between 'shown free' and 'shown harmful'.",
-        "A reversal joins two tests that can be in doubt and a stall four, so their strict levels are alpha/2 and"
-        f" alpha/4; the verdicts here used {listed(rules)}, alpha being {claim.alpha:g}.",
-        "Underpowered means that the data can show neither change nor its absence; it is not a finding of no effect.",
+        f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}, and {least['bounds']} seeds are the"
+        " least that can show anything. More seeds narrow the range between kept and lost.",
+        "Gain and loss are tested at half of alpha each, so that a false mismatch comes up in at most alpha ="
+        f" {claim.alpha:g} of studies; undecided means that neither is shown, not that nothing happens.",
         f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting."
         " That it carries over to large language models is not shown.",
         f"Abilities are measured on {study.eval_examples} examples a split: the standard error of one cell's accuracy"
         f" is up to {error:.3f}.",
         "The figures' intervals are percentile bootstraps of the interquartile mean; with few seeds they are somewhat"
         " too short. No verdict rests on them.",
-        f"Adjusted p-values control the false discovery rate over the {len(findings.claims)} primary claims"
-        " (Benjamini–Hochberg). Claims about one ability share its data, so they are not independent evidence.",
+        f"The {len(findings.claims)} primary claims are corrected for their number by the false discovery rate"
+        f" (Benjamini–Hochberg): of the verdicts that stand, at most {claim.alpha:.0%} are expected to be wrong. Claims"
+        " about one ability share its data, so they are not independent evidence.",
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
         f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
         f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the"
@@ -241,8 +172,11 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     sentences += [f"{name}: {METRICS[name].trap}." for name, _ in claim.gains]
     lost = int((findings.results.diverged_at >= 0).sum())
     if lost:
-        diverged = "diverged and is" if lost == 1 else "diverged and are"
-        sentences.append(f"{lost} of {len(study.cells)} cells {diverged} left out from that step on.")
+        counts = "counts" if lost == 1 else "count"
+        sentences.append(
+            f"{lost} of {len(study.cells)} cells diverged and {counts} as the trivial ability; latents are not read"
+            " there."
+        )
     layout = plan.layout
     sentences.append(
         f"The numbers repeat bit for bit on the same layout ({layout.devices} {layout.platform} devices,"

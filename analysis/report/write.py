@@ -24,6 +24,7 @@ from analysis.diagnosis import Findings, diagnose, lead_lag
 from analysis.metrics.registry import METRICS
 from analysis.plots import style
 from analysis.report import (
+    answer,
     event_files,
     figure_list,
     large_grid,
@@ -178,7 +179,7 @@ def _section(findings: Findings, index: int) -> dict[str, Any]:
     return {
         "index": index,
         "name": wording.settings_text(stratum),
-        "answers": [*wording.answers(findings), *repair_section.headline(findings)],
+        "answers": [*answer.answers(findings), *repair_section.headline(findings)],
         "sentences": tables.sentences(findings),
         "why": diagnose.paragraphs(findings.diagnoses, wording.phrase(study).setting),
         "repairs": repair_section.section(findings),

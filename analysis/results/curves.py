@@ -11,29 +11,57 @@ from typing import Any
 import numpy as np
 
 from analysis.results.table import Results
+from tasks.base import trivial
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One reading over the claim's knob within a stratum: values[S, K], NaN where a cell is missing or diverged."""
+    """One reading over the claim's knob within a stratum.
+
+    Attributes:
+      knob_K, seed_S: settings and seeds, ascending.
+      values_SxK: NaN where a cell is missing; where it diverged, NaN or (of an ability) the trivial baseline.
+      diverged_SxK: bool, which cells diverged; None: none did.
+    """
 
     knob_K: np.ndarray
     seed_S: np.ndarray
     values_SxK: np.ndarray
+    diverged_SxK: np.ndarray | None = None
 
 
-def curve(results: Results, stratum: dict[str, Any], column: np.ndarray, evaluation: int = -1) -> Curve:
-    """One column of the results over knob and seed; NaN where a cell had diverged.
+def curve(
+    results: Results,
+    stratum: dict[str, Any],
+    column: np.ndarray,
+    evaluation: int = -1,
+    diverged: float = np.nan,
+) -> Curve:
+    """One column of the results over knob and seed.
 
     Args:
       results: the study's results.
       stratum: values of the other axes.
       column: float64[cells, E].
       evaluation: which evaluation; the last by default.
+      diverged: the value of a cell that had diverged by then.
     """
     knob_K, seed_S, cell_C, row_C, column_C = results.places(stratum)
     diverged_C = results.diverged_at[cell_C]
     there_C = (diverged_C < 0) | (diverged_C >= results.step[evaluation])
-    values = np.full((len(seed_S), len(knob_K)), np.nan)
-    values[row_C[there_C], column_C[there_C]] = column[cell_C[there_C], evaluation]
-    return Curve(knob_K, seed_S, values)
+    values_SxK = np.full((len(seed_S), len(knob_K)), np.nan)
+    diverged_SxK = np.zeros(values_SxK.shape, bool)
+    for now_C in (~there_C, there_C):  # of several cells at one place, one that is there counts
+        place = row_C[now_C], column_C[now_C]
+        values_SxK[place] = np.where(there_C, column[cell_C, evaluation], diverged)[now_C]
+        diverged_SxK[place] = ~there_C[now_C]
+    return Curve(knob_K, seed_S, values_SxK, diverged_SxK)
+
+
+def ability_curve(
+    results: Results, stratum: dict[str, Any], label: str, split: str, reading: str = "exact", evaluation: int = -1
+) -> Curve:
+    """An ability over knob and seed. Divergence is a loss: such a cell has the ability of the trivial baseline."""
+    task = next(use.task for use in results.study.tasks if use.label == label)
+    floor = getattr(trivial(task, split), reading)
+    return curve(results, stratum, results.ability(label, split, reading), evaluation, floor)

@@ -126,7 +126,7 @@ def measure_bare(name: str, repetitions: int, n_seeds: int = 8, n_settings: int 
     rejected: dict[str, float] = {"reversal": 0.0, "stall": 0.0}
     for metric_SxK, ability_SxK in zip(metrics, abilities, strict=True):
         contrasts = Contrasts.of(u_K, metric_SxK, ability_SxK)
-        bare = ("ability falls after", "metric rises after")
+        bare = ("ability falls by more than delta after", "metric rises after")
         parts = contrasts.reversal_parts(0.0)
         rejected["reversal"] += (intersection_union({x: parts[x] for x in bare})[0] <= 0.05) / repetitions
         rejected["stall"] += (intersection_union(contrasts.stall_parts(0.25))[0] <= 0.05) / repetitions

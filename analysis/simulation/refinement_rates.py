@@ -16,13 +16,12 @@ from analysis.design.interim import InterimAnalyses, first
 from analysis.results import Curve
 from analysis.simulation.scenarios import RIGHT, SILENT, too_often
 from analysis.simulation.simulator import TRIVIAL, TRUTHS, Truth
-from analysis.stats import Verdict, verdict
-from analysis.verdicts import Bounds, Judged, bounds_verdict
+from analysis.stats import MapVerdict
+from analysis.verdicts import Bounds, Judged, ability_map, judge_curves
 from analysis.verdicts.refinement import grow
 from lab.mechanisms.knobs import KNOBS
 
 KNOB = KNOBS["prune.sparsity"]  # any traced knob from 0 to 1
-DRAWS = 100  # resamplings for the break's interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Study:
 
 def refined(
     truth: Truth, rng: np.random.Generator, n_seeds: int, n_settings: int, count: int, precision: float
-) -> tuple[InterimAnalyses, tuple[Verdict, Bounds], tuple[Verdict, Bounds]]:
+) -> tuple[InterimAnalyses, tuple[MapVerdict, Bounds], tuple[MapVerdict, Bounds]]:
     """One study from its first look to its last.
 
     Returns:
@@ -109,13 +108,13 @@ def _judged(study: Study, looks: InterimAnalyses) -> tuple[Judged, Bounds]:
     )
     gain, ability = Curve(knob_K, seed_S, metric_SxK), Curve(knob_K, seed_S, ability_SxK)
     options = {"neutral_index": 0, "alpha": 0.05, "delta_share": 0.05} | looks.options(knob_K, seed_S)
-    judged = verdict(knob_K, metric_SxK, ability_SxK, trivial=TRIVIAL, draws=DRAWS, **options)
+    found, judged, shape = judge_curves(gain, 1, ability, TRIVIAL, **options)
     place = ProbeSite("task", 0, "answer")
-    one = Judged("metric", 1, place, "task", "iid", {}, gain, ability, ability, TRIVIAL, judged, judged.deciding_p)
-    free, learned = bounds_verdict(ability, TRIVIAL, **options)
+    one = Judged("metric", 1, place, "task", "iid", {}, gain, ability, ability, TRIVIAL, found, judged, shape, judged.p)
+    free = ability_map(ability, TRIVIAL, **options)
     bound = Bounds(
-        "task", "iid", {}, True, ability, ability, TRIVIAL, learned,
-        free.shown_free_until, free.shown_harmful_from, free.delta, 0.0,
+        "task", "iid", {}, True, ability, ability, TRIVIAL, free.learned,
+        free.free_until, free.harmed_from, free.delta, 0.0, free,
     )  # fmt: skip
     return one, bound
 
@@ -159,7 +158,7 @@ def measure(
     )
 
 
-def _share(judged: list[tuple[Verdict, Bounds]], kinds: Collection[str]) -> float:
+def _share(judged: list[tuple[MapVerdict, Bounds]], kinds: Collection[str]) -> float:
     return float(np.mean([v.kind in kinds for v, _ in judged]))
 
 

@@ -17,11 +17,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Real
-from scipy import stats
+from jaxtyping import Bool, Real
 
 from analysis.stats import segmented
-from analysis.stats.claim_data import ClaimData, bounds, prepare, tests_over
+from analysis.stats.claim_data import ClaimData, InterimLook, bounds, prepare, tests_over
 from analysis.stats.sign_flip import ROUNDING, SIDE, Contrasts
 
 VERDICTS = (
@@ -98,34 +97,6 @@ def least_seeds(alpha: float = 0.05, strict: bool = False) -> dict[str, int]:
     levels["bounds"] = alpha
     seeds = {name: next(s for s in range(1, 1100) if 2.0**-s <= level) for name, level in levels.items()}
     return {**seeds, "all": max(seeds.values())}
-
-
-def family(verdicts: Sequence[Verdict], method: str = "bh") -> Float[np.ndarray, "V"]:
-    """Adjusts the primary claims' deciding p-values for their number (false discovery rate).
-
-    Args:
-      verdicts: the verdicts of the study's primary claims.
-      method: 'bh' (Benjamini–Hochberg 1995) or 'by' (Benjamini–Yekutieli 2001, any dependence).
-
-    Returns:
-      Adjusted p-values, in the same order; a claim stands at rate q where its value is at most q.
-    """
-    if not verdicts:
-        return np.zeros(0)
-    return stats.false_discovery_control([v.deciding_p for v in verdicts], method=method)
-
-
-@dataclasses.dataclass(frozen=True)
-class InterimLook:
-    """One look at a study that grows.
-
-    Attributes:
-      seeds_S: bool[S], the seeds there were.
-      share: of α, spent at this look; the shares of all looks planned add up to 1.
-    """
-
-    seeds_S: Bool[np.ndarray, "S"]
-    share: float
 
 
 def _decide(

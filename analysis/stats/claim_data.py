@@ -6,11 +6,13 @@
 Words: S seeds, K settings, B candidate breaks; u is the knob scaled to [0, 1] with neutral at 0.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from analysis.stats.sign_flip import (
@@ -24,27 +26,55 @@ from analysis.stats.sign_flip import (
 
 
 @dataclasses.dataclass(frozen=True)
+class InterimLook:
+    """One look at a study that grows.
+
+    Attributes:
+      seeds_S: bool[S], the seeds there were.
+      share: of α, spent at this look; the shares of all looks planned add up to 1.
+    """
+
+    seeds_S: Bool[np.ndarray, S]
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ClaimData:
     """The data of one claim, neutral first, metric and ability each divided by their largest size.
 
     The division changes no test (all are free of units) and keeps squares of extreme inputs finite. `delta` and
-    `trivial` are in the divided units; `unit` turns them back.
+    `trivial` are in the divided units; `unit` and `metric_unit` turn them back.
     """
 
-    knob_K: Float[np.ndarray, "K"]
-    u_K: Float[np.ndarray, "K"]
+    knob_K: Float[np.ndarray, K]
+    u_K: Float[np.ndarray, K]
     metric_SxK: Float[np.ndarray, "S K"]
     ability_SxK: Float[np.ndarray, "S K"]
     trivial: float
     delta: float
     neutral: float
     unit: float
+    metric_unit: float
     removed: tuple[tuple[int, int], ...]
 
     @property
     def contrasts(self) -> Contrasts:
         """Per-seed slopes before and after every candidate break."""
         return Contrasts.of(self.u_K, self.metric_SxK, self.ability_SxK)
+
+    def of_seeds(self, seeds_S: Bool[np.ndarray, S], delta_share: float, delta: float | None) -> ClaimData:
+        """The claim's data of some seeds, with their own neutral ability and δ (a share of it, unless given)."""
+        ability_SxK = self.ability_SxK[seeds_S]
+        neutral = _mean_neutral(ability_SxK)
+        margin = delta_share * (neutral - self.trivial) if delta is None else delta / self.unit
+        part = dict(metric_SxK=self.metric_SxK[seeds_S], ability_SxK=ability_SxK, neutral=neutral, delta=margin)
+        return dataclasses.replace(self, **part)
+
+
+def _mean_neutral(ability_SxK: Float[np.ndarray, "S K"]) -> float:
+    """Mean ability of the neutral cells, NaN where there is none."""
+    there_S = np.isfinite(ability_SxK[:, 0])
+    return float(ability_SxK[there_S, 0].mean()) if there_S.any() else float("nan")
 
 
 def prepare(
@@ -83,14 +113,15 @@ def prepare(
     removed = tuple((int(s), int(k)) for s, k in np.argwhere(lost_SxK))
     if neutral_index != 0:
         knob_K, metric_SxK, ability_SxK = knob_K[::-1], metric_SxK[:, ::-1], ability_SxK[:, ::-1]
-    metric_SxK, _ = _divided(metric_SxK)
+    metric_SxK, metric_unit = _divided(metric_SxK)
     ability_SxK, unit = _divided(ability_SxK, floor=abs(trivial))
     scaled_K = knob_K / (np.abs(knob_K).max() or 1.0)
     u_K = (scaled_K - scaled_K[0]) / ((scaled_K[-1] - scaled_K[0]) or 1.0)
-    there_S = np.isfinite(ability_SxK[:, 0])
-    neutral = float(ability_SxK[there_S, 0].mean()) if there_S.any() else float("nan")
+    neutral = _mean_neutral(ability_SxK)
     margin = delta_share * (neutral - trivial / unit) if delta is None else delta / unit
-    return ClaimData(knob_K, u_K, metric_SxK, ability_SxK, trivial / unit, float(margin), neutral, unit, removed)
+    return ClaimData(
+        knob_K, u_K, metric_SxK, ability_SxK, trivial / unit, float(margin), neutral, unit, metric_unit, removed
+    )
 
 
 def _divided(values_SxK: Float[np.ndarray, "S K"], floor: float = 0.0) -> tuple[Float[np.ndarray, "S K"], float]:

@@ -17,6 +17,7 @@ from scipy import stats
 SIDE = 3  # settings on each side of a candidate break, itself included
 ALL_FLIPS_UP_TO = 14  # seeds; beyond, RANDOM_FLIPS random ones
 RANDOM_FLIPS = 10_000
+TIE = 1e-9  # statistics that differ by less are equal
 ROUNDING = 1e-12  # relative to the largest value: smaller contrasts are rounding, not evidence
 
 
@@ -43,20 +44,49 @@ def sign_flip_p(
 
     Args:
       contrasts_SxB: a value for each seed and contrast; NaN where a seed lacks it.
-      corrected: compare with the largest statistic over the contrasts (Westfall–Young), else each with its own.
+      corrected: compare with the largest statistic over the contrasts (Westfall–Young), else each with its own. A rival
+        of negative mean is moved to mean 0 first: flipping all signs of one strong loss would outdo every gain.
       rng_seed: fixes the random flips used above 14 seeds.
 
     Returns:
       p[B]: the share of flips that reach the statistic of the data; 1 for a contrast that is 0 in every seed.
     """
-    filled_SxB = np.where(np.isfinite(contrasts_SxB), contrasts_SxB, 0.0)
-    if not filled_SxB.size:
-        return np.ones(filled_SxB.shape[1])
+    observed_B, rival_FxB, there_B = _flipped(contrasts_SxB, corrected, rng_seed)
+    if not observed_B.size:
+        return np.ones(0)
+    rival_FxB = rival_FxB.max(axis=1, keepdims=True) if corrected else rival_FxB
+    return np.where(there_B, (rival_FxB >= observed_B - TIE).mean(axis=0), 1.0)
+
+
+def step_down_p(contrasts_SxB: Float[np.ndarray, "S B"], *, rng_seed: int = 0) -> Float[np.ndarray, "B"]:
+    """`sign_flip_p`, corrected step by step: a contrast's rivals are those with no larger statistic.
+
+    Westfall & Young (1993), algorithm 2.8. Never above the single-step p-values; the same error over the family.
+    """
+    observed_B, rival_FxB, there_B = _flipped(contrasts_SxB, True, rng_seed)
+    if not observed_B.size:
+        return np.ones(0)
+    order = np.argsort(-observed_B, kind="stable")
+    largest_FxB = np.maximum.accumulate(rival_FxB[:, order[::-1]], axis=1)[:, ::-1]
+    p_B = np.empty(len(order))
+    p_B[order] = np.maximum.accumulate((largest_FxB >= observed_B[order] - TIE).mean(axis=0))
+    return np.where(there_B, p_B, 1.0)
+
+
+def _flipped(
+    contrasts_SxB: Float[np.ndarray, "S B"], recentred: bool, rng_seed: int
+) -> tuple[Float[np.ndarray, "B"], Float[np.ndarray, "F B"], Bool[np.ndarray, "B"]]:
+    """The statistic of the data, of every flip (of rivals moved to mean 0 if `recentred`), and where it has a value."""
+    present_SxB = np.isfinite(contrasts_SxB)
+    filled_SxB = np.where(present_SxB, contrasts_SxB, 0.0)
     norm_B = np.sqrt((filled_SxB**2).sum(axis=0))
-    statistic_FxB = sign_flips(len(filled_SxB), rng_seed) @ (filled_SxB / np.where(norm_B > 0, norm_B, 1.0))
-    rival_FxB = statistic_FxB.max(axis=1, keepdims=True) if corrected else statistic_FxB
-    reaches_FxB = rival_FxB >= statistic_FxB[0] - 1e-9
-    return np.where(norm_B > 0, reaches_FxB.mean(axis=0), 1.0)
+    observed_B = filled_SxB.sum(axis=0) / np.where(norm_B > 0, norm_B, 1.0)
+    if recentred:
+        mean_B = filled_SxB.sum(axis=0) / np.maximum(present_SxB.sum(axis=0), 1)
+        filled_SxB = np.where(present_SxB, filled_SxB - np.minimum(mean_B, 0.0), 0.0)
+    size_B = np.sqrt((filled_SxB**2).sum(axis=0))
+    flips_FxS = sign_flips(len(filled_SxB), rng_seed)
+    return observed_B, flips_FxS @ (filled_SxB / np.where(size_B > 0, size_B, 1.0)), norm_B > 0
 
 
 def without_rounding(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -109,7 +139,8 @@ def seed_slopes(
 class Contrasts:
     """Per-seed slopes of metric and ability, S×B over the B candidate breaks (S×1 over the full range).
 
-    `breaks` are the candidate settings; `reach_B` the distance in u from neutral to each.
+    `breaks` are the candidate settings; `reach_B` the distance in u from neutral to each; `metric_inner_SxB` the
+    metric's slope after the break without the last setting.
     """
 
     breaks: tuple[int, ...]
@@ -118,6 +149,7 @@ class Contrasts:
     metric_after_SxB: Float[np.ndarray, "S B"]
     ability_before_SxB: Float[np.ndarray, "S B"]
     ability_after_SxB: Float[np.ndarray, "S B"]
+    metric_inner_SxB: Float[np.ndarray, "S B"]
     metric_full_Sx1: Float[np.ndarray, "S 1"]
     ability_full_Sx1: Float[np.ndarray, "S 1"]
 
@@ -125,20 +157,22 @@ class Contrasts:
     def of(
         cls, u_K: Float[np.ndarray, "K"], metric_SxK: Float[np.ndarray, "S K"], ability_SxK: Float[np.ndarray, "S K"]
     ) -> "Contrasts":
-        """Slopes from the cells where metric and ability are both finite (no gain without its ability, nor reverse)."""
-        both_SxK = np.isfinite(metric_SxK) & np.isfinite(ability_SxK)
-        used = np.flatnonzero(both_SxK.any(axis=0))
+        """The metric's slopes from the cells that have both readings, the ability's from all that have an ability.
+
+        A diverged cell has lost its ability and has no metric: it counts for the ability.
+        """
+        there_SxK = np.isfinite(ability_SxK)
+        both_SxK = np.isfinite(metric_SxK) & there_SxK
+        used = np.flatnonzero(there_SxK.any(axis=0))
         breaks = tuple(used[SIDE - 1 : max(len(used) - SIDE + 1, 0)].tolist())
         settings_K, breaks_Bx1 = np.arange(len(u_K)), np.array(breaks, int)[:, None]
         before_BxK, after_BxK = settings_K <= breaks_Bx1, settings_K >= breaks_Bx1
+        inner_BxK = after_BxK & (settings_K < used.max(initial=0))
         full_1xK = np.ones((1, len(u_K)), bool)
-        slopes = [
-            seed_slopes(u_K, np.where(both_SxK, values_SxK, np.nan), segments)
-            for segments in (before_BxK, after_BxK, full_1xK)
-            for values_SxK in (metric_SxK, ability_SxK)
-        ]
-        m_before, a_before, m_after, a_after, m_full, a_full = slopes
-        return cls(breaks, u_K[list(breaks)], m_before, m_after, a_before, a_after, m_full, a_full)
+        metric_SxK = np.where(both_SxK, metric_SxK, np.nan)
+        metric = [seed_slopes(u_K, metric_SxK, part) for part in (before_BxK, after_BxK, inner_BxK, full_1xK)]
+        ability = [seed_slopes(u_K, ability_SxK, part) for part in (before_BxK, after_BxK, full_1xK)]
+        return cls(breaks, u_K[list(breaks)], *metric[:2], *ability[:2], metric[2], metric[3], ability[2])
 
     def efficiency_loss_SxB(self, rho: float) -> Float[np.ndarray, "S B"]:
         """c_s = ρ·a⁻_s/m̄⁻ − a⁺_s/m̄⁺, NaN where a mean metric slope is not positive and efficiency has no meaning."""
@@ -150,9 +184,10 @@ class Contrasts:
         """The contrasts that must all be positive for a reversal, S×B each; `delta` in units of the ability."""
         return {
             "ability non-inferior up to the break": self.ability_before_SxB * self.reach_B + delta,
-            "ability falls after": -self.ability_after_SxB,
+            "ability falls by more than delta after": -self.ability_after_SxB * (1.0 - self.reach_B) - delta,
             "ability's slope drops": self.ability_before_SxB - self.ability_after_SxB,
             "metric rises after": self.metric_after_SxB,
+            "metric rises after, without the last setting": self.metric_inner_SxB,
         }
 
     def stall_parts(self, rho: float, scale: str = "") -> dict[str, Float[np.ndarray, "S B"]]:
@@ -161,6 +196,7 @@ class Contrasts:
             f"{scale}metric rises before": self.metric_before_SxB,
             "ability rises before": self.ability_before_SxB,
             f"{scale}metric rises after": self.metric_after_SxB,
+            f"{scale}metric rises after, without the last setting": self.metric_inner_SxB,
             f"{scale}efficiency falls": self.efficiency_loss_SxB(rho),
         }
 

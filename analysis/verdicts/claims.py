@@ -1,27 +1,32 @@
-"""The study's primary claims judged: every gain with every ability, at the last step, by the break test.
+"""The study's primary claims judged: every gain with every ability, at the last step, by the map of its settings.
 
 Claims that a study fixed before training are primary; every other split is judged for its bounds only and printed as
-exploratory. Axes other than the claim's knob and the seed become strata: the claims are judged within each of them.
+exploratory. The break test over the whole range stands next to the map, for what slopes alone can show. Axes other than
+the claim's knob and the seed become strata: the claims are judged within each of them.
 
 Shape letters: S seeds, K settings of the claim's knob.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from analysis.activations.measure import ProbeSite, claim_site
 from analysis.design import cells_of_strata, neutral_value, strata
 from analysis.design.interim import InterimAnalyses
-from analysis.results import Curve, Results, curve
-from analysis.stats import break_test
+from analysis.results import Curve, Results, ability_curve, curve
+from analysis.stats import MapVerdict, SettingMap, break_test, family, map_verdict, setting_map
 from lab.errors import UserError
 from lab.study.spec import Study
 from lab.values import exact
 from tasks.base import trivial
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,13 @@ class Judged:
       label, split: the ability.
       stratum: values of the grid's other axes; empty if there are none.
       gain: the metric as it was read (not signed).
-      ability: exact accuracy.
+      ability: exact accuracy; of a diverged cell, that of the trivial baseline.
       logprob: mean log-probability of the answer, in nats.
       trivial: the best trivial baseline's exact accuracy.
-      verdict: the break test's outcome.
-      adjusted_p: the deciding p-value adjusted for the number of primary claims (false discovery rate).
+      map: what is shown at each setting.
+      verdict: what the map says of the claim.
+      shape: the break test over the whole range of the knob.
+      adjusted_p: the verdict's p-value adjusted for the number of primary claims (false discovery rate).
     """
 
     metric: str
@@ -51,8 +58,15 @@ class Judged:
     ability: Curve
     logprob: Curve
     trivial: float
-    verdict: break_test.Verdict
+    map: SettingMap
+    verdict: MapVerdict
+    shape: break_test.Verdict
     adjusted_p: float
+
+    @property
+    def stands(self) -> bool:
+        """Whether what the verdict says is shown stays so after correction for the number of primary claims."""
+        return self.adjusted_p <= self.map.alpha
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,7 @@ class Bounds:
       harmful_from: the first knob value from which it is shown harmful, or None.
       delta: the change that counts, in units of exact accuracy.
       neutral: the knob value that the others are compared with, an end of the ability's settings.
+      map: what is shown of the ability at each setting; its metric is the knob itself.
     """
 
     label: str
@@ -83,6 +98,7 @@ class Bounds:
     harmful_from: float | None
     delta: float
     neutral: float
+    map: SettingMap
 
 
 def check(study: Study) -> None:
@@ -115,19 +131,34 @@ def judge(results: Results, looks: InterimAnalyses | None = None) -> list[Judged
         for label, split in claim.abilities:
             floor = trivial(uses[label].task, split).exact
             ability, logprob = _ability(results, stratum, label, split)
+            options = _options(study, ability, looks)
             for metric, sign in claim.gains:
                 site = claim_site(study, label)
                 gain = curve(results, stratum, results.latent(site, metric))
-                verdict = break_test.verdict(
-                    ability.knob_K,
-                    gain.values_SxK * sign,
-                    ability.values_SxK,
-                    trivial=floor,
-                    **_options(study, ability, looks),
-                )
-                found.append((metric, sign, site, label, split, stratum, gain, ability, logprob, floor, verdict))
-    adjusted = break_test.family([row[-1] for row in found])
-    return [Judged(*row, adjusted_p=float(p)) for row, p in zip(found, adjusted, strict=True)]
+                row = (metric, sign, site, label, split, stratum, gain, ability, logprob, floor)
+                found.append((*row, *judge_curves(gain, sign, ability, floor, **options)))
+    return with_family([partial(Judged, *row) for row in found], [row[-2] for row in found])
+
+
+def judge_curves(
+    gain: Curve, sign: int, ability: Curve, floor: float, **options: Any
+) -> tuple[SettingMap, MapVerdict, break_test.Verdict]:
+    """The map of one claim, its verdict, and the break test over the whole range.
+
+    Args:
+      gain, sign: the metric, and +1 where larger is the claimed gain.
+      ability, floor: the ability, and that of the trivial baseline.
+      **options: of both tests: `neutral_index`, `alpha`, `delta_share`, `looks`, `designed_K`.
+    """
+    data = (ability.knob_K, gain.values_SxK * sign, ability.values_SxK)
+    found = setting_map(*data, trivial=floor, diverged_SxK=ability.diverged_SxK, **options)
+    return found, map_verdict(found), break_test.verdict(*data, trivial=floor, **options)
+
+
+def with_family(unfinished: Sequence[Callable[..., T]], verdicts: Sequence[MapVerdict]) -> list[T]:
+    """Claims with their `adjusted_p`, which needs the verdicts of all."""
+    adjusted = family(verdicts)
+    return [finish(adjusted_p=float(p)) for finish, p in zip(unfinished, adjusted, strict=True)]
 
 
 def bounds(results: Results, looks: InterimAnalyses | None = None) -> list[Bounds]:
@@ -141,7 +172,7 @@ def bounds(results: Results, looks: InterimAnalyses | None = None) -> list[Bound
         for label, split in pairs:
             floor = trivial(uses[label].task, split).exact
             ability, logprob = _ability(results, stratum, label, split)
-            verdict, learned = bounds_verdict(ability, floor, **_options(study, ability, looks))
+            mapped = ability_map(ability, floor, **_options(study, ability, looks))
             found.append(
                 Bounds(
                     label,
@@ -151,19 +182,27 @@ def bounds(results: Results, looks: InterimAnalyses | None = None) -> list[Bound
                     ability,
                     logprob,
                     floor,
-                    learned,
-                    verdict.shown_free_until,
-                    verdict.shown_harmful_from,
-                    verdict.delta,
+                    mapped.learned,
+                    mapped.free_until,
+                    mapped.harmed_from,
+                    mapped.delta,
                     neutral_value(study),
+                    mapped,
                 )
             )
     return found
 
 
+def ability_map(ability: Curve, floor: float, **options: Any) -> SettingMap:
+    """What is shown of an ability at each setting, whatever the metric: the knob itself stands in for one."""
+    stand_in_SxK = np.broadcast_to(np.arange(len(ability.knob_K), dtype=float), ability.values_SxK.shape)
+    data = (ability.knob_K, stand_in_SxK, ability.values_SxK)
+    return setting_map(*data, trivial=floor, diverged_SxK=ability.diverged_SxK, **options)
+
+
 def _ability(results: Results, stratum: dict[str, Any], label: str, split: str) -> tuple[Curve, Curve]:
-    exact = curve(results, stratum, results.ability(label, split))
-    return exact, curve(results, stratum, results.ability(label, split, "logprob"))
+    exact, logprob = (ability_curve(results, stratum, label, split, name) for name in ("exact", "logprob"))
+    return exact, logprob
 
 
 def _options(study: Study, ability: Curve, looks: InterimAnalyses | None) -> dict[str, Any]:
@@ -171,15 +210,3 @@ def _options(study: Study, ability: Curve, looks: InterimAnalyses | None) -> dic
     neutral_index = 0 if neutral_value(study) == knob_K[0] else len(knob_K) - 1
     options = {"neutral_index": neutral_index, "alpha": study.claim.alpha, "delta_share": study.claim.delta}
     return options | (looks.options(knob_K, ability.seed_S) if looks else {})
-
-
-def bounds_verdict(ability: Curve, floor: float, *, alpha: float, **options: Any) -> tuple[break_test.Verdict, bool]:
-    """A verdict that holds an ability's bounds, and whether its neutral cells are shown to beat the trivial baseline.
-
-    The bounds don't depend on a metric; the knob itself stands in for it.
-    """
-    stand_in = np.broadcast_to(np.arange(len(ability.knob_K), dtype=float), ability.values_SxK.shape)
-    values_SxK = ability.values_SxK
-    options |= {"draws": 1}  # of a break, which a bound does not have
-    verdict = break_test.verdict(ability.knob_K, stand_in, values_SxK, trivial=floor, alpha=alpha, **options)
-    return verdict, verdict.kind != "not learned" and verdict.p_values.get("learned", 1.0) <= alpha

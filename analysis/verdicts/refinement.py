@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,15 +29,6 @@ from lab.values import exact
 
 PRECISION = 0.05  # of the knob's range: a gap up to this is narrow enough
 LOOKS = 4  # planned where no other number is asked for
-# The tests of a verdict's ordered list; one that leans towards rejection leaves every verdict after it open.
-ORDER = {
-    "not learned": ("learned",),
-    "no latent gain": ("latent gain",),
-    "stall": ("reversal",),
-    "scale-dependent": ("reversal", "stall"),
-    "never transferred": ("reversal", "stall, metric as given"),
-    "transfers": ("reversal", "stall, metric as given"),
-}
 
 
 @dataclass(frozen=True)
@@ -175,12 +167,10 @@ def why_over(study: Study, looks: InterimAnalyses, judged: Sequence[Judged], bou
 
 
 def is_open(one: Judged) -> bool:
-    """Whether more seeds could decide a claim: it is underpowered, or an earlier test leans to rejection."""
-    verdict = one.verdict
-    if verdict.kind == "underpowered":
-        return True
-    leaning = (verdict.p_values.get(name, 1.0) for name in ORDER.get(verdict.kind, ()))
-    return any(verdict.alpha < p < 1.0 for p in leaning)
+    """Whether more seeds could decide a claim: it is undecided, or learning is likely and not shown."""
+    if one.verdict.kind == "not learned":
+        return one.map.neutral_ability > one.map.trivial and one.map.p_learned < 1.0
+    return one.verdict.kind == "undecided"
 
 
 def undetermined(bound: Bounds) -> bool:
@@ -218,14 +208,17 @@ def _wanted(
         if gap is not None:
             yield from _middle(knob, bound.stratum, *gap, bound.ability.knob_K, precision)
     for one in judged:
-        at, knob_K = one.verdict.break_at, one.ability.knob_K
-        if at is not None and one.verdict.break_interval is not None:
-            low, high = one.verdict.break_interval
-            if high - low > precision * np.ptp(knob_K):
-                near = np.isclose(knob_K, at, rtol=0, atol=1e-9 * np.ptp(knob_K))
-                for left in range(len(knob_K) - 1):  # a break on a setting lies in the gaps on both its sides
-                    if knob_K[left] < at < knob_K[left + 1] or near[left] or near[left + 1]:
-                        yield from _middle(knob, one.stratum, knob_K[left], knob_K[left + 1], knob_K, precision)
+        if one.verdict.break_between is not None:
+            knob_K = one.ability.knob_K
+            yield from _middle(knob, one.stratum, *_widest_gap(one), knob_K, precision)
+
+
+def _widest_gap(one: Judged) -> tuple[float, float]:
+    """The neighbouring settings farthest apart, among those between which the break lies."""
+    assert one.verdict.break_interval is not None, "there is no break"
+    low, high = one.verdict.break_interval
+    inside = [float(value) for value in one.ability.knob_K if low <= value <= high]
+    return max(pairwise(inside), key=lambda pair: pair[1] - pair[0])
 
 
 def _crossing(bound: Bounds) -> tuple[float, float] | None:

@@ -132,6 +132,11 @@ class Facts:
         return {}
 
     @property
+    def title(self) -> str:
+        """What a report calls the task."""
+        return f"{self.facts} facts"
+
+    @property
     def factor_sizes(self) -> Mapping[str, int]:
         """`value`; `frequency`, the quarter of the ranks that the key is in (0: commonest); `template`, if several."""
         return {"value": self.values, "frequency": BUCKETS} | ({"template": self.templates} if self._asked else {})

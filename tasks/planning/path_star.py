@@ -203,6 +203,11 @@ class PathStar:
         return {"degree": 2, "length": 3}
 
     @property
+    def title(self) -> str:
+        """What a report calls the task."""
+        return "path-star"
+
+    @property
     def factor_sizes(self) -> Mapping[str, int]:
         """Node labels: the `first_hop`, which a forward answer must plan, the node `before_goal`, `goal` and `start`.
 

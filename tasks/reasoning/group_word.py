@@ -189,6 +189,11 @@ class GroupWord:
         return {"length": 1}
 
     @property
+    def title(self) -> str:
+        """What a report calls the task."""
+        return f"products in {self.group}"
+
+    @property
     def factor_sizes(self) -> Mapping[str, int]:
         """`state` after the last element, `previous_state` before it.
 

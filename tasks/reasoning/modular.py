@@ -134,6 +134,12 @@ class ModularArithmetic:
         return {}
 
     @property
+    def title(self) -> str:
+        """What a report calls the task."""
+        names = {"add": "addition", "sub": "subtraction", "mul": "multiplication", "div": "division"}
+        return f"{names.get(self.operation, self.operation)} mod {self.p}"
+
+    @property
     def factor_sizes(self) -> Mapping[str, int]:
         """`result`, and the operands `a` and `b`."""
         return dict.fromkeys(("result", "a", "b"), self.p)

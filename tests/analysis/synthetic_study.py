@@ -78,7 +78,7 @@ def _check(name, latents, count):
 
 
 def results(one=None, rng_seed=0, diverged=True):
-    """Planted readings of every cell at every save; two cells diverge, one metric is missing at the last setting."""
+    """Planted readings of every cell at every save; two cells diverge (or those named), one metric lacks a setting."""
     one = one or study()
     rng = np.random.default_rng(rng_seed)
     evaluations = [(i, step) for i, stage in enumerate(one.stages) for step in stage.saves]
@@ -115,8 +115,9 @@ def results(one=None, rng_seed=0, diverged=True):
         if site.label == "path_star":
             columns[f"{site}/fisher_trace"][missing, -1] = np.nan
     at = np.full(len(one.cells), -1)
-    if diverged:
-        for cell in {min(3, len(one.cells) - 1), len(one.cells) - 1}:
+    if diverged:  # True, or indices of cells
+        past = np.flatnonzero(u_C > 0.6).tolist()
+        for cell in {past[min(3, len(past) - 1)], len(one.cells) - 1} if diverged is True else {*diverged}:
             at[cell] = one.stages[last].start + 40
             for values in columns.values():
                 values[cell, -1] = np.nan

@@ -53,4 +53,4 @@ def test_looks_set_the_level_of_every_verdict_and_bound(findings):
     strict = find(findings.results, Records(looks=looks))
     assert any(bound.learned for bound in findings.bounds)
     assert not any(bound.learned for bound in strict.bounds)
-    assert {one.verdict.kind for one in strict.claims} == {"underpowered"}
+    assert {(one.verdict.kind, one.verdict.reason) for one in strict.claims} == {("undecided", "too few seeds")}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from analysis.simulation.simulator import TRIVIAL, TRUTHS, simulate
-from analysis.stats.break_test import VERDICTS, Verdict, family, least_seeds, verdict
+from analysis.stats.break_test import VERDICTS, Verdict, least_seeds, verdict
 from analysis.stats.sign_flip import Contrasts, log_metric, rank_metric, seed_slopes, sign_flip_p, sign_flips
 
 
@@ -280,13 +280,6 @@ def test_equal_numbers_are_not_evidence():
     at_the_margin = judged(exact(U), np.tile(np.append(0.3, np.full(8, 0.29)), (8, 1)), delta=0.01)
     assert at_the_margin.shown_free_until == 0.0
     assert at_the_margin.shown_harmful_from is None
-
-
-def test_family_is_benjamini_hochberg_on_the_deciding_values():
-    clear = judged(*(exact(c) for c in CURVES["reversal"]))
-    unclear = judged(exact(U, 3), exact(U, 3))
-    assert family([]).shape == (0,)
-    np.testing.assert_allclose(family([clear, unclear, clear]), [1.5 / 256, 1.0, 1.5 / 256])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from analysis.design import controls
 from analysis.results import Results, collect, to_csv
 from analysis.verdicts import claims
 from lab.study import axis, product, zipped
+from tasks.base import trivial
 from tests.lab.conftest import PROGRAMS, study_of, tiny_config
 
 SPARSITIES = tuple(round(0.1 * k, 1) for k in range(9))
@@ -45,35 +46,41 @@ def cliff(cell):
 
 
 def test_a_falling_metric_that_is_claimed_to_fall_is_a_gain():
-    """participation_ratio has sign -1: it falls along the knob, the ability falls off a cliff: a reversal."""
+    """participation_ratio has sign -1: it falls along the knob, the ability falls off a cliff: gain, then loss."""
     study = pruning_study()
     results = results_for(study, cliff, lambda cell: 9 - 5 * cell["prune.sparsity"] + noise(cell))
     (judged,) = claims.judge(results)
     assert (judged.metric, judged.sign) == ("participation_ratio", -1)
-    assert judged.verdict.kind == "reversal"
-    assert 0.3 <= judged.verdict.break_at <= 0.5
+    assert (judged.verdict.kind, judged.shape.kind) == ("gain, then loss", "reversal")
+    assert judged.verdict.break_between == (0.4, 0.5)
+    assert 0.3 <= judged.shape.break_at <= 0.5
+    assert judged.stands
     assert judged.gain.values_SxK.shape == (8, 9)
     assert judged.gain.values_SxK[0, 0] > judged.gain.values_SxK[0, -1]  # as it was read, not signed
     bounds = {(b.label, b.split): b for b in claims.bounds(results)}
     assert bounds["facts", "iid"].free_until == 0.4
-    assert bounds["facts", "iid"].harmful_from == pytest.approx(0.5)
+    assert bounds["facts", "iid"].harmful_from == 0.5
+    np.testing.assert_array_equal(bounds["facts", "iid"].map.p_K["harmed"], judged.map.p_K["harmed"])
     assert [b.primary for b in bounds.values()] == [True] + [False] * (len(bounds) - 1)
 
 
 def test_a_rising_metric_that_is_claimed_to_fall_is_no_gain():
     results = results_for(pruning_study(), cliff, lambda cell: 9 + 5 * cell["prune.sparsity"] + noise(cell))
     (judged,) = claims.judge(results)
-    assert judged.verdict.kind == "no latent gain"
+    assert judged.verdict.kind == "moves against the claim"
 
 
-def test_diverged_cells_are_missing():
+def test_diverged_cells_have_lost_their_ability_and_have_no_metric():
     study = pruning_study()
     index = 5 * 8 + 2  # sparsity 0.5, seed 2
     results = results_for(study, cliff, lambda cell: 9 - 5 * cell["prune.sparsity"], diverged=[index])
     (judged,) = claims.judge(results)
-    assert np.isnan(judged.ability.values_SxK[2, 5])
-    assert np.isnan(judged.ability.values_SxK).sum() == 1
-    assert judged.verdict.removed == ((2, 5),)
+    assert judged.ability.values_SxK[2, 5] == judged.trivial
+    assert np.isnan(judged.gain.values_SxK).nonzero() == ((2,), (5,))
+    assert np.isfinite(judged.ability.values_SxK).all()
+    assert judged.map.diverged_K.tolist() == [0] * 5 + [1] + [0] * 3
+    assert judged.map.counted_K.tolist() == [8] * 9
+    assert judged.logprob.values_SxK[2, 5] == trivial(study.tasks[0].task, "iid").logprob
 
 
 def test_other_axes_are_strata():
@@ -81,8 +88,7 @@ def test_other_axes_are_strata():
     flat = lambda cell: cliff(cell) if cell["weight_decay.rate"] else 0.9 + noise(cell)  # noqa: E731
     judged = claims.judge(results_for(study, flat, lambda cell: 9 - 5 * cell["prune.sparsity"] + noise(cell)))
     kinds = {one.stratum["weight_decay.rate"]: one.verdict.kind for one in judged}
-    assert kinds[0.1] == "reversal"
-    assert kinds[0.0] != "reversal"
+    assert kinds == {0.1: "gain, then loss", 0.0: "gain for nothing"}
 
 
 def test_a_neutral_value_at_the_far_end_is_compared_with():
@@ -98,12 +104,12 @@ def test_a_neutral_value_at_the_far_end_is_compared_with():
     def ability(cell):  # flat from 0.8 down to 0.5, then off a cliff
         return 0.95 - 0.9 * np.clip((0.5 - cell["optimizer.learning_rate"]) / 0.2, 0, 1) + 0.001 * cell["seed"]
 
-    for slope, kind in ((5, "reversal"), (-5, "no latent gain")):
+    for slope, kind in ((5, "gain, then loss"), (-5, "moves against the claim")):
         gain = lambda cell, slope=slope: 9 + slope * cell["optimizer.learning_rate"] + 0.001 * cell["seed"]  # noqa: E731
         results = results_for(study, ability, gain)
         (judged,) = claims.judge(results)
         assert judged.verdict.kind == kind
-        assert judged.verdict.neutral_ability == pytest.approx(0.95, abs=0.01)
+        assert judged.map.neutral_ability == pytest.approx(0.95, abs=0.01)
     bound = claims.bounds(results)[0]
     assert bound.free_until == 0.5
     assert bound.harmful_from == 0.4

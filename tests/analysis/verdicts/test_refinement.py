@@ -12,7 +12,7 @@ from analysis.design.interim import InterimAnalyses, first
 from analysis.metrics.registry import METRICS
 from analysis.results import Curve
 from analysis.simulation.refinement_rates import KNOB, measure
-from analysis.stats.break_test import InterimLook, verdict
+from analysis.stats import InterimLook, MapVerdict, setting_map, verdict
 from analysis.verdicts import Bounds, Judged, bounds, judge, refinement
 from lab.errors import UserError
 from lab.mechanisms.knobs import KNOBS
@@ -156,7 +156,8 @@ def test_looks_that_a_killed_study_did_not_come_to_are_not_counted():
 def bound(free, harmful, ability_K=None, knob_K=U, neutral=0.0):
     ability = np.broadcast_to(1 - knob_K if ability_K is None else ability_K, (8, len(knob_K)))
     curve = Curve(knob_K, np.arange(8), ability)
-    return Bounds("facts", "iid", {}, True, curve, curve, 0.1, True, free, harmful, 0.05, neutral)
+    found = setting_map(knob_K, ability, ability, trivial=0.1, neutral_index=0 if neutral == knob_K[0] else -1)
+    return Bounds("facts", "iid", {}, True, curve, curve, 0.1, True, free, harmful, 0.05, neutral, found)
 
 
 NEW = first(tuple(U), tuple(range(8)), 4)
@@ -218,14 +219,31 @@ def test_a_setting_that_cant_be_had_or_was_added_is_not_asked_for():
     assert not refinement._admits(study, {}, 0.5)  # 4.5 dimensions a head
 
 
-def test_a_break_on_a_setting_is_looked_for_on_both_sides():
-    found = verdict(U, *claim(8), trivial=0.1)
-    found = replace(found, kind="reversal", break_at=0.5, break_interval=(0.3, 0.7))
-    curve = Curve(U, np.arange(8), claim(8)[1])
-    site = ProbeSite("facts", 0, "answer")
-    one = Judged("two_nn", 1, site, "facts", "iid", {}, curve, curve, curve, 0.1, found, 0.01)
-    more = refinement.grow(KNOB, NEW, [one], [bound(1.0, None, 0 * U + 0.9)], 0.05)
-    assert [value for _, value in more.settings] == [0.4375, 0.5625]
+def test_the_widest_gap_in_which_a_break_lies_is_halved():
+    knob_K = np.asarray([0.0, 0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 0.9, 1.0])
+    metric, ability = claim(8)
+    found = setting_map(knob_K, metric, ability, trivial=0.1)
+    curve = Curve(knob_K, np.arange(8), ability)
+    site, shape = ProbeSite("facts", 0, "answer"), verdict(knob_K, metric, ability, trivial=0.1)
+    broken = MapVerdict("gain, then loss", 0.01, (0.3, 0.8))
+    one = Judged("two_nn", 1, site, "facts", "iid", {}, curve, curve, curve, 0.1, found, broken, shape, 0.01)
+    more = refinement.grow(KNOB, NEW, [one], [bound(1.0, None, 0 * knob_K + 0.9, knob_K)], 0.05)
+    assert [value for _, value in more.settings] == [0.55]
+
+
+@pytest.mark.parametrize(
+    ("kind", "p_learned", "is_open"),
+    [
+        ("undecided", 0.01, True),
+        ("gain for nothing", 0.01, False),
+        ("not learned", 0.2, True),
+        ("not learned", 1.0, False),
+    ],
+)
+def test_what_more_seeds_could_decide_is_open(kind, p_learned, is_open):
+    (one,) = [one for one in judge(synthetic_study.results()) if (one.label, one.metric) == ("facts", "two_nn")]
+    one = replace(one, map=replace(one.map, p_learned=p_learned), verdict=MapVerdict(kind, 1.0))
+    assert refinement.is_open(one) == is_open
 
 
 def test_what_cant_be_refined_is_said_at_once():

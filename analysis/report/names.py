@@ -1,0 +1,24 @@
+"""What metrics, tasks and abilities are called in prose: no raw name of a config where a reader has to understand."""
+
+from __future__ import annotations
+
+from analysis.metrics.registry import METRICS
+from lab.study.spec import Study
+from tasks.base import title
+
+
+def metric(name: str) -> str:
+    """A latent metric in words: 'class separation (Fisher trace)'."""
+    return METRICS[name].title if name in METRICS else name.replace("_", " ")
+
+
+def task(study: Study, label: str) -> str:
+    """A task in words: '256 facts'; with its label where two of the study would read alike."""
+    titles = {use.label: title(use.task) for use in study.tasks}
+    found = titles[label]
+    return f"{found} ({label})" if list(titles.values()).count(found) > 1 else found
+
+
+def ability(study: Study, label: str, split: str) -> str:
+    """An ability in words: the task, and the split unless it is `iid`."""
+    return task(study, label) if split == "iid" else f"{task(study, label)}, {split.replace('_', ' ')}"
