@@ -39,7 +39,8 @@ def get_config(variant: str = ""):
     config.question = f"Up to which {config.knob} is a regularizer free, and does it make latents better?"
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
-    config.tasks.addition = dict(task="modular", p=31, operation="add", fraction=0.9, examples=16, probe="seen")
+    pairs = dict(fraction=0.9, unordered=True)  # or the answer to b + a, nine times in ten trained, would do for a + b
+    config.tasks.addition = dict(task="modular", p=31, operation="add", **pairs, examples=16, probe="seen")
     config.tasks.path_star = dict(task="path_star", direction="reverse", nodes=10, examples=32)
     config.stages = ("train", "regularize")
     config.knobs = dict(optimizer=dict(learning_rate=1.5e-3), weight_decay=dict(rate=0.3))

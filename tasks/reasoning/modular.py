@@ -44,7 +44,8 @@ class ModularArithmetic:
 
     The p² ordered pairs (p·(p - 1) for division, where b ≠ 0) fall in three parts, at random by seed: all pairs whose a
     is one of `reserved_rows` reserved values; of the others, round(fraction · count) training pairs; and the rest.
-    (a, b) and (b, a) are different pairs, as in the field, also where the operation commutes.
+    (a, b) and (b, a) are different pairs, as in the field, also where the operation commutes: then the answer to a
+    held-out pair can be looked up under its swapped pair. `unordered` keeps both in one part, so that it can't.
 
     Splits: `train` and `seen` draw from the training pairs, `iid` from the rest: the field's held-out pairs. (At
     fraction 1 nothing is left over, `iid` then draws training pairs and isn't `disjoint`.) `rows` draws the reserved
@@ -57,12 +58,14 @@ class ModularArithmetic:
       operation: one of `OPERATIONS`.
       fraction: share of the unreserved pairs that is trained on. Traced in `sample`.
       reserved_rows: how many values of a are never combined in training.
+      unordered: whether (a, b) and (b, a), both unreserved, are trained on or held out together; not for division.
     """
 
     p: int = 31
     operation: str = "add"
     fraction: float = 0.6
     reserved_rows: int = 2
+    unordered: bool = False
 
     name: ClassVar[str] = "modular"
     family: ClassVar[str] = "reasoning"
@@ -73,6 +76,7 @@ class ModularArithmetic:
     small: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"p": 7, "reserved_rows": 1},
         {"p": 5, "operation": "div", "reserved_rows": 1, "fraction": 0.5},
+        {"p": 7, "reserved_rows": 1, "unordered": True},
     )
     cards: ClassVar[tuple[Card, ...]] = (
         Card(
@@ -98,6 +102,9 @@ class ModularArithmetic:
         require_range(self, "fraction", 1 / self._open_pairs, 1.0)
         if self.operation == "div" and any(self.p % d == 0 for d in range(2, int(self.p**0.5) + 1)):
             raise TaskError(f"modular: p must be a prime for division, not {self.p}.")
+
+        if self.operation == "div" and self.unordered:
+            raise TaskError("modular: unordered must be False for division, where a may be 0 and b may not.")
 
     @property
     def _columns(self) -> int:
@@ -153,6 +160,10 @@ class ModularArithmetic:
         """Draw the order of the pairs and the reserved rows."""
         key_pair, key_row = jax.random.split(key)
         pair_N = jax.random.permutation(key_pair, jnp.arange(self.p * self._columns, dtype=jnp.int32))
+        if self.unordered:  # next to each other, by the rank of the smaller index
+            rank_N = jnp.argsort(pair_N)
+            pair_N = jnp.argsort(jnp.minimum(rank_N, rank_N[self._swapped(jnp.arange(len(rank_N)))]), stable=True)
+            pair_N = pair_N.astype(jnp.int32)
         rank_of_row = jax.random.permutation(key_row, jnp.arange(self.p, dtype=jnp.int32))
         reserved_N = rank_of_row[pair_N // self._columns] < self.reserved_rows
         return PairWorld(pair_N[jnp.argsort(reserved_N, stable=True)])
@@ -161,6 +172,9 @@ class ModularArithmetic:
         """One pair. Difficulty: `fraction` in (0, 1], `part` 0 training, 1 held-out, 2 reserved rows."""
         fraction, part = jnp.asarray(difficulty["fraction"], jnp.float32), jnp.asarray(difficulty["part"], jnp.int32)
         seen = jnp.clip(jnp.round(fraction * self._open_pairs).astype(jnp.int32), 1, self._open_pairs)
+        if self.unordered:  # a cut between the two moves by one
+            cut = (seen < self._open_pairs) & (self._swapped(world.pairs[seen - 1]) == world.pairs[seen])
+            seen += jnp.where(cut, jnp.where(seen + 1 < self._open_pairs, 1, -1), 0)
         held_out = jnp.where(seen < self._open_pairs, seen, 0)
         first = jnp.where(part == ROWS, self._open_pairs, jnp.where(part == HELD_OUT, held_out, 0))
         last = jnp.where(part == ROWS, self.p * self._columns, jnp.where(part == HELD_OUT, self._open_pairs, seen))
@@ -176,6 +190,10 @@ class ModularArithmetic:
             factors={"result": result, "a": a, "b": b},
             read=jnp.full((1,), 2, jnp.int32),
         )
+
+    def _swapped(self, pair: jax.Array) -> jax.Array:
+        """The index of (b, a)."""
+        return pair % self.p * self.p + pair // self.p
 
     def _combine(self, a: jax.Array, b: jax.Array) -> jax.Array:
         if self.operation == "div":
@@ -215,7 +233,8 @@ class ModularArithmetic:
             "majority": Baseline(float(share.max()), -entropy),
             "operand": Baseline(copied, copied * np.log(copied) + (1 - copied) * np.log((1 - copied) / (self.p - 1))),
         }
-        if self.operation in COMMUTATIVE and self.splits[split].disjoint:
+        known_nowhere = self.unordered and split == "iid"
+        if self.operation in COMMUTATIVE and self.splits[split].disjoint and not known_nowhere:
             known = (a != b) * self._swapped_is_trained(int(self.splits[split].difficulty["part"]))
             lucky = results == share.argmax()
             found["swapped"] = Baseline(float(np.mean(known + (1 - known) * lucky)), -entropy * float(1 - known.mean()))

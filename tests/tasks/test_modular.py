@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import make
+from tasks import TaskError, make
 from tasks.reasoning.modular import OPERATIONS
 from tests.tasks.task_cases import draw, draw_split, first_by_default, one, quick_jit, world
 
@@ -140,3 +140,31 @@ def test_operand_baseline_matches_counting(operation):
     assert task.baselines("iid")["operand"].exact == pytest.approx(share)
     nats = share * math.log(share) + (1 - share) * math.log((1 - share) / 6)
     assert task.baselines("iid")["operand"].logprob == pytest.approx(nats)
+
+
+@pytest.mark.parametrize(
+    "sizes", [dict(p=31, fraction=0.9), dict(p=7, reserved_rows=1), dict(p=3, reserved_rows=1, fraction=0.83)]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_unordered_pair_is_held_out_with_its_swapped_pair(sizes, seed):
+    """So that no answer to a held-out pair can be looked up; as many pairs are trained as before, one more or less."""
+    task, ordered = make("modular", unordered=True, **sizes), make("modular", **sizes)
+    world = task.world(jax.random.key(seed))
+
+    def pairs(split):
+        keys, difficulty = jax.random.split(jax.random.key(1), 12_000), dict(task.splits[split].difficulty)
+        tokens = jax.jit(jax.vmap(lambda key: task.sample(key, world, difficulty, 3).tokens))(keys)
+        return {(a, b) for a, b, _ in np.asarray(tokens).tolist()}
+
+    trained, held_out, rows = pairs("train"), pairs("iid"), pairs("rows")
+    assert not {(b, a) for a, b in held_out} & trained
+    assert len(trained) + len(held_out) == ordered._open_pairs
+    assert abs(len(trained) - round(task.fraction * ordered._open_pairs)) <= 1
+    assert len(rows) == task.reserved_rows * task.p
+    assert "swapped" not in task.baselines("iid")
+    assert "swapped" in task.baselines("rows")
+
+
+def test_division_has_no_unordered_pairs():
+    with pytest.raises(TaskError, match="unordered must be False"):
+        make("modular", operation="div", unordered=True)
