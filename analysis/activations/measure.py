@@ -35,7 +35,7 @@ from lab.study.spec import Study, TaskUse, digest
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import RENAMED, Example, World, fed_back
 
-VERSION = 4  # raised whenever the same checkpoint would read differently
+VERSION = 5  # raised whenever the same checkpoint would read differently
 PROBE_SEED = 0x5EED
 KEPT = "readings"  # the field of a kept file, next to the file's own name; earlier versions kept the bare list
 Shown = Callable[[jax.Array, jax.Array], jax.Array]

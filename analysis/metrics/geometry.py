@@ -120,15 +120,16 @@ def spectrum(points_NxD: Float[Array, "N D"]) -> Spectrum:
 
 
 def whitening(spec: Spectrum, n: int, resolution: Float[Array, ""]) -> Float[Array, "D K"]:
-    """The D×K map that gives centred points unit variance in every direction that float32 resolves.
+    """The D×K map that gives centred points unit variance in every direction that float32 resolves, 0 in the others.
 
-    Directions of standard deviation s are scaled by s/(s²+resolution²), so those that hold only rounding noise fade
-    out instead of being blown up. In these coordinates any rotation-invariant fit reads the same for Z and Z·R, for
-    every invertible R.
+    Directions of standard deviation s are scaled by s/(s²+resolution²), and dropped where s is not above the
+    resolution: they hold only rounding noise of these points. Of points that the map was not fitted to they may hold
+    much (an input that the train half lacks), which a factor of up to 1/(2·resolution) would blow up to anything. In
+    these coordinates any rotation-invariant fit reads the same for Z and Z·R, for every invertible R.
     """
     deviation_K = spec.singular_K / jnp.sqrt(jnp.float32(n))
     scale_K = deviation_K / jnp.maximum(jnp.square(deviation_K) + jnp.square(resolution), jnp.float32(1e-30))
-    return spec.axes_KxD.T * scale_K[None, :]
+    return spec.axes_KxD.T * jnp.where(deviation_K > resolution, scale_K, jnp.float32(0))[None, :]
 
 
 def or_nan(valid: Bool[Array, ""], reading: Float[Array, "..."]) -> Float[Array, "..."]:

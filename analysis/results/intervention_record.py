@@ -19,7 +19,7 @@ from lab.storage.files import MALFORMED, number
 from lab.study.spec import Study
 
 FILE = "interventions.json"
-VERSION = 1  # raised whenever the same checkpoint would read differently
+VERSION = 2  # raised whenever the same checkpoint would read differently
 
 
 def save(

@@ -166,6 +166,20 @@ def test_repeated_inputs_in_both_halves():
     assert V_INFORMATION(facts[drawn], values[drawn], 16) > 0.3
 
 
+@pytest.mark.parametrize(("power", "seed"), [(1.5, 3), (2.0, 0)])
+def test_inputs_that_the_train_half_lacks_are_not_blown_up(power, seed):
+    """40 inputs at Zipf frequencies, evaluated to seven digits: a linear reader names nearly all held-out labels."""
+    rng = np.random.default_rng(seed)
+    states, share = rng.normal(size=(40, 64)), 1 / np.arange(1, 41) ** power
+    drawn = rng.choice(40, 1024, p=share / share.sum())
+    values = rng.integers(0, 16, 40)[drawn].astype(np.int32)
+    z = (states[drawn] * (1 + 1e-7 * rng.normal(size=(1024, 64)))).astype(np.float32)
+    assert {*drawn[512:]} - {*drawn[:512]}, "some input occurs in the held-out half only"
+    frequency = np.bincount(values[512:]) / 512
+    entropy = -np.sum(frequency[frequency > 0] * np.log(frequency[frequency > 0]))
+    assert 0.75 * entropy < V_INFORMATION(z, values, 16) < entropy  # −2.3 and −5.6 nats before
+
+
 def test_undefined_readings_are_nan():
     z, labels = groups(12, n=20)
     assert np.isnan(V_INFORMATION(z, np.zeros_like(labels), 8))
