@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-PURPOSES = ("init", "world", "batch", "evaluation", "curriculum", "mechanism")
+PURPOSES = ("init", "world", "batch", "evaluation", "curriculum", "mechanism", "probe")
 
 
 def derive_key(seed: jax.Array, purpose: str, index: jax.Array | int = 0) -> jax.Array:

@@ -1,8 +1,8 @@
-"""From checkpoints to latent readings: a checkpoint's parameters on one fixed probe set, measured on the device.
+"""From checkpoints to latent readings: a checkpoint's parameters on its seed's probe set, measured on the device.
 
-The probe set is addressed by a constant, never by a knob, so all cells of a seed see the same inputs in the same order.
-Between seeds it differs only as far as their worlds do (which pairs are held out, which fact is common). Hidden states
-never leave the device.
+The probe set is drawn from the seed's own key, never from a knob: all cells of a seed see the same inputs in the same
+order, each seed has inputs of its own, and latents vary over inputs as abilities do. Hidden states never leave the
+device.
 
 Shape letters: M places (task × layer × read position), N probe examples, D width, G cells.
 """
@@ -36,7 +36,6 @@ from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import RENAMED, Example, World, fed_back
 
 VERSION = 5  # raised whenever the same checkpoint would read differently
-PROBE_SEED = 0x5EED
 KEPT = "readings"  # the field of a kept file, next to the file's own name; earlier versions kept the bare list
 Shown = Callable[[jax.Array, jax.Array], jax.Array]
 """(tokens[N, L], which of them are answers fed back) -> what the model sees in their place; see `Mechanism.shown`."""
@@ -80,14 +79,17 @@ def claim_site(study: Study, label: str) -> ProbeSite:
     return ProbeSite(label, study.claim.layer, task.read_names[0])
 
 
-def probe_set(study: Study, use: TaskUse, world: World, renaming_N: jax.Array | None = None) -> Example:
+def probe_set(
+    study: Study, use: TaskUse, seed: jax.Array, world: World, renaming_N: jax.Array | None = None
+) -> Example:
     """The N examples that a task's latents are read on, in their order, padded to the training length.
 
     Args:
-      study, use, world: the study, the task in it, and the task's world in the cell.
+      study, use: the study, and the task in it.
+      seed, world: the cell's seed, and the task's world in it.
       renaming_N: uint32, which renaming of its symbols each example shows (`tasks.base.RENAMED`); as they are if None.
     """
-    key = jax.random.fold_in(jax.random.key(PROBE_SEED), zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
+    key = derive_key(seed, "probe", zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
     split = use.probe if renaming_N is None else {**use.task.splits[use.probe].difficulty, RENAMED: renaming_N}
     return study.mixture.sample(key, use.label, world, split, study.probe_examples, length=study.train_length)
 
@@ -130,7 +132,7 @@ def hidden_states(
     worlds = study.mixture.worlds(derive_key(seed, "world"))
     states, labels, controls = [], [], []
     for use in study.tasks:
-        examples = probe_set(study, use, worlds[use.label])
+        examples = probe_set(study, use, seed, worlds[use.label])
         whole = forward(use, examples, params, spec or study.spec, hook, shown)
         label_N = examples.factors[use.factor]
         control_N = control_labels(examples.tokens, label_N)

@@ -24,7 +24,7 @@ from lab.study.spec import Study, TaskUse
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import Example, interchangeable
 
-RENAMING_SEED = 0x11DA
+RENAMING = 0x11DA  # the index of its renamings among the keys of a seed's probe set
 NOISE_SEED = 0x5EED
 DEFAULTS = {"context": None, "views": 4, "from_layer": 0}
 """Option -> default, of the options that say which arrays are read."""
@@ -125,7 +125,7 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
         def forward(examples: Example) -> model.Forward:
             return measure.forward(use, examples, params, inference.spec, active.hook, active.shown)
 
-        examples = measure.probe_set(study, use, world)
+        examples = measure.probe_set(study, use, seed, world)
         whole, at_N = forward(examples), examples.read[:, position]
         label_N = examples.factors[use.factor]
         found = {"states": _at(whole.hidden[place.layer], at_N), "labels": label_N}
@@ -139,10 +139,10 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
 
             def view(key: jax.Array) -> jax.Array:
                 renaming_N = jnp.maximum(jax.random.bits(key, (study.probe_examples,)), 1)
-                renamed = measure.probe_set(study, use, world, renaming_N)
+                renamed = measure.probe_set(study, use, seed, world, renaming_N)
                 return _at(forward(renamed).hidden[place.layer], renamed.read[:, position])
 
-            keys_V = jax.random.split(jax.random.key(RENAMING_SEED), int(wanted.options["views"]))
+            keys_V = jax.random.split(derive_key(seed, "probe", RENAMING), int(wanted.options["views"]))
             found["views"] = jnp.moveaxis(jax.lax.map(view, keys_V), 0, 1)
         if "readout" in names or "decisions" in names:
             token_C, is_decided = _answers(examples, position, label_N, use.task.factor_sizes[use.factor])

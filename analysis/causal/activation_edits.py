@@ -216,7 +216,7 @@ def _unedited(
     study: Study, cut: Cut, inference: InferenceModel, active: ActiveMechanisms, seed: Array, params: Any
 ) -> _Unedited:
     use, world = cut.use, study.mixture.worlds(derive_key(seed, "world"))[cut.use.label]
-    examples = probe_set(study, use, world)
+    examples = probe_set(study, use, seed, world)
     feeds = use.task.splits[use.probe].decode_steps > 1
     cell = _CellExamples(params, inference.spec, active, examples, examples.read[:, cut.read], feeds)
     forward = cell.run(active.hook)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.activations.measure import Measurer, ProbeSite, claim_site, hidden_states, probe_sites
+from analysis.activations.measure import Measurer, ProbeSite, claim_site, hidden_states, probe_set, probe_sites
 from analysis.metrics.registry import METRICS
 from lab.nn import model
 from lab.prng import derive_key
@@ -51,6 +51,14 @@ def test_all_cells_of_a_seed_see_the_same_inputs(study):
     np.testing.assert_array_equal(first[2], other[2])
     assert (np.asarray(first[0]) != np.asarray(other[0])).any()
     assert (np.asarray(first[1]) != np.asarray(another_seed[1])).any()
+
+
+def test_each_seed_has_probe_inputs_of_its_own(study):
+    """So that latents vary over inputs as abilities do; `word` has no world that would tell its seeds apart."""
+    use = next(use for use in study.tasks if use.label == "word")
+    draw = jax.jit(lambda s: probe_set(study, use, s, study.mixture.worlds(derive_key(s, "world"))["word"]).tokens)
+    first, second = (np.asarray(draw(jnp.int32(seed))) for seed in (0, 1))
+    assert (first != second).any(axis=1).mean() > 0.9
 
 
 def test_claims_are_read_where_the_first_answer_is_still_to_be_made(study):

@@ -41,7 +41,7 @@ def probe_examples(study, renaming_N=None):
 
     def drawn(renaming_N):
         world = study.mixture.worlds(derive_key(jnp.int32(0), "world"))["word"]
-        return measure.probe_set(study, study.tasks[1], world, renaming_N)
+        return measure.probe_set(study, study.tasks[1], jnp.int32(0), world, renaming_N)
 
     return jax.jit(drawn)(renaming_N)
 

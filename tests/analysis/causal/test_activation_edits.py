@@ -109,7 +109,7 @@ def test_edits_against_numpy(study, by_hand):
     """What a head of its own reads off the edited states, one example at a time in float64."""
     cut = cut_of(study)
     world = study.mixture.worlds(derive_key(jnp.int32(0), "world"))["facts"]
-    examples = jax.jit(lambda world: activation_edits.probe_set(study, cut.use, world))(world)
+    examples = jax.jit(lambda world: activation_edits.probe_set(study, cut.use, jnp.int32(0), world))(world)
     rng = np.random.default_rng(1)
     change, towards = rng.normal(size=(16, 16)).astype(np.float32) / 4, rng.normal(size=(1024, 16)).astype(np.float32)
     hook = activation_edits.edited(model.no_hook, 1, examples.read[:, 0], jnp.asarray(change), jnp.asarray(towards))

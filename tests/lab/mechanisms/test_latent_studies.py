@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.activations.measure import PROBE_SEED, Measurer, hidden_states, probe_sites
+from analysis.activations.measure import Measurer, hidden_states, probe_sites
 from lab.engine import evaluate
 from lab.engine.plan import arguments_of
 from lab.prng import derive_key
@@ -67,7 +67,7 @@ def sampled(study, seed):
     worlds = study.mixture.worlds(derive_key(seed, "world"))
     evaluation = evaluate.evaluations(study)[0]
     asked = evaluate.examples_of(evaluation, seed, worlds, "word", "iid")
-    key = jax.random.fold_in(jax.random.key(PROBE_SEED), zlib.crc32(b"word") & 0x7FFFFFFF)
+    key = derive_key(seed, "probe", zlib.crc32(b"word") & 0x7FFFFFFF)
     probe = study.mixture.sample(key, "word", worlds["word"], "iid", study.probe_examples, length=study.train_length)
     return jax.tree.map(np.asarray, asked), jax.tree.map(lambda x: np.asarray(x)[:16], probe)
 
