@@ -65,6 +65,7 @@ def test_checkpoints_of_another_version_are_reported_and_its_layouts_kept(tmp_pa
     )
     (note,) = open_workdir(tmp_path).claim()  # none on layouts: what was trained there isn't used
     assert "checkpoints of an earlier version of the lab" in note
+    assert "so that the study trains again" in note
     assert open_workdir(tmp_path).claim() == [note]
     record = json.loads(file.read_text())
     assert record["layouts"] == [record["layout"]]

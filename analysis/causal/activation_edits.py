@@ -113,8 +113,8 @@ def edit_effects(
 ) -> dict[str, Array]:
     """Removal and interchange in one cell at one place: name -> float32[].
 
-    Names: `dimension` of what is removed; `remove/<one of REMOVED>/<reading>` with the readings exact and logprob (as
-    `lab.engine.evaluate.Ability`, of the second half), `probe` (held-out accuracy of a new probe behind the edit) and
+    Names: `dimension` of what is removed; `remove/<one of REMOVED>/<reading>` with the readings of
+    `lab.engine.evaluate.Ability` (of the second half), `probe` (held-out accuracy of a new probe behind the edit) and
     `variance` (share removed); `swap/<one of SWAPPED>/<follows or stays>` and `swap/pairs`.
 
     A swap is between two examples of different answers, both answered right when nothing is edited; NaN below
@@ -239,20 +239,20 @@ def _by_kind(values_E: Array, kinds: tuple[str, ...]) -> dict[str, Array]:
 
 
 def _removal(study: Study, cut: Cut, cell: _CellExamples, edits: Edits) -> dict[str, Array]:
-    """float32[E] exact accuracy and log-probability of the answers."""
+    """float32[E]: the fields of `evaluate.Ability`, of the answers."""
     tokens, targets, weights = cell.examples[:3]
     steps = cut.use.task.splits[cut.use.probe].decode_steps
 
-    def ability(map_DxD: Array) -> tuple[Array, Array]:
+    def ability(map_DxD: Array) -> evaluate.Ability:
         hook = edited(cell.active.hook, cut.place.layer, cell.at_N, map_DxD, edits.towards_MxD)
         answers, logprob = evaluate.answer(
             cell.params, cell.spec, tokens, targets, weights, steps, hook, cell.active.shown
         )
         right_M = jax.vmap(lambda e, a: study.mixture.score(cut.use.label, e, a))(cell.examples, answers)
-        return jnp.mean(right_M.astype(jnp.float32)), logprob
+        by_token = evaluate.token_accuracy(right_M, answers, targets, weights)
+        return evaluate.Ability(jnp.mean(right_M.astype(jnp.float32)), logprob, by_token)
 
-    exact_E, logprob_E = lax.map(ability, edits.map_ExDxD)
-    return {"exact": exact_E, "logprob": logprob_E}
+    return lax.map(ability, edits.map_ExDxD)._asdict()
 
 
 def _probes(states_MxD: Array, labels_M: Array, n_classes: int, map_ExDxD: Array) -> Array:

@@ -34,8 +34,8 @@ FIGURES = {
     ),
     "trajectories": ("Training", "Abilities and latents at every kept checkpoint (IQM over seeds)."),
     "log_probabilities": (
-        "Log-probability next to exact accuracy",
-        "A fall that shows in exact accuracy alone may be the doing of an all-or-nothing score.",
+        "Exact accuracy, accuracy by token and log-probability",
+        "A fall that shows in exact accuracy and not by token is the doing of an all-or-nothing score.",
     ),
 }
 # Only where the states were read.

@@ -289,22 +289,26 @@ def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: n
 
 @styled
 def log_probabilities(findings: Findings) -> Picture:
-    """Exact accuracy above, log-probability of the answer below: a fall in the first only is the metric's doing."""
-    study, bounds = findings.study, findings.primary
-    picture, axes = panels(2, len(bounds), 1.75, sharex="col")
+    """Exact accuracy, accuracy by token and log-probability: a fall in the first only is the score's doing."""
+    study, results, bounds = findings.study, findings.results, findings.primary
+    picture, axes = panels(3, len(bounds), 1.6, sharex="col")
     tasks = {use.label: use.task for use in study.tasks}
     for column, bound in enumerate(bounds):
         axis, floor = knob_axis(study, bound), trivial(tasks[bound.label], bound.split)
-        readings = zip(axes[:, column], ("exact", "logprob"), (bound.ability, bound.logprob), floor, strict=True)
-        for ax, reading, values, level in readings:
+        by_token = curve(results, bound.stratum, results.ability(bound.label, bound.split, "token_accuracy"))
+        curves = {"exact": bound.ability, "token_accuracy": by_token, "logprob": bound.logprob}
+        for ax, (reading, values) in zip(axes[:, column], curves.items(), strict=True):
             panel = picture.panel(ax, f"{bound.label}/{bound.split}/{reading}")
             panel.curve(axis, values, seeds=False)
-            panel.level(TRIVIAL, level, color=GREY, linestyle="--", linewidth=1)
-            axis.dress(ax, label=ax is axes[1, column])
-        axes[0, column].set_ylim(-0.02, 1.05)
+            if reading in floor._fields:
+                panel.level(TRIVIAL, getattr(floor, reading), color=GREY, linestyle="--", linewidth=1)
+            axis.dress(ax, label=ax is axes[2, column])
+        for ax in axes[:2, column]:
+            ax.set_ylim(-0.02, 1.05)
         axes[0, column].set_title(f"{bound.label}/{bound.split}")
     axes[0, 0].set_ylabel("exact accuracy\n(share right)")
-    axes[1, 0].set_ylabel("log-probability\n(nats an answer token)")
+    axes[1, 0].set_ylabel("by token\n(share right)")
+    axes[2, 0].set_ylabel("log-probability\n(nats an answer token)")
     handles = [
         Line2D([], [], color=BLACK, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
         Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="trivial baseline"),

@@ -15,6 +15,7 @@ from analysis.report.large_grid import has_cell_runs
 from analysis.report.wording import settings_text
 from analysis.results import Results, curve
 from analysis.stats import summaries
+from lab.storage.history import READINGS
 from lab.study.spec import Study
 from lab.values import exact, file_name
 
@@ -56,7 +57,8 @@ def _readings(study: Study) -> Iterator[_Reading]:
         for split in use.splits:
             primary = (use.label, split) in claim.abilities
             yield _Reading(f"ability {use.label} {split} accuracy", f"{use.label}/{split}/exact", primary)
-            yield _Reading(f"ability {use.label} {split} logprob", f"{use.label}/{split}/logprob", False)
+            for other in READINGS[1:]:
+                yield _Reading(f"ability {use.label} {split} {other}", f"{use.label}/{split}/{other}", False)
     yield from (_Reading(f"latent {site.label} {metric}", f"{site}/{metric}", True) for site, metric in _claimed(study))
     yield _Reading("training loss", "train/loss", False)
 

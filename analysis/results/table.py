@@ -20,6 +20,7 @@ from analysis.results.density import Density, count
 from lab.engine import Node, Plan
 from lab.mechanisms.knobs import active_knobs
 from lab.storage import Store, checkpoint
+from lab.storage.history import READINGS
 from lab.study.spec import Study
 from lab.values import exact
 
@@ -48,10 +49,11 @@ class Results:
       study: the study.
       step: int[E], the absolute steps of the evaluations, earliest first; the last one ends the study.
       stage: the stage's name of each evaluation.
-      columns: name -> float64[cells, E]; abilities are '<task>/<split>/exact' and '/logprob', latents
-        '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the mean loss of the call that ended at the step. Where
-        claims are read, '<site>/image_r2' at the last evaluation: how far a cell's states and those of the neutral
-        cell of its seed are linear images of each other (see `analysis.activations.linear_maps`).
+      columns: name -> float64[cells, E]; abilities are '<task>/<split>/<one of READINGS>' (exact accuracy,
+        log-probability, accuracy per answer token), latents '<task>/layer<l>/<read>/<metric>', and 'train/loss' is the
+        mean loss of the call that ended at the step. Where claims are read, '<site>/image_r2' at the last evaluation:
+        how far a cell's states and those of the neutral cell of its seed are linear images of each other (see
+        `analysis.activations.linear_maps`).
       diverged_at: int[cells], the step at which a cell's loss was first not finite; -1 for the others.
       shared: [cells][E], the key of the node that a row's numbers come from; equal for cells that share a prefix, ''
         where there are none yet.
@@ -188,7 +190,8 @@ def _recorded(history: dict[str, np.ndarray], row: int, step: int, names: list[s
     call = int(np.flatnonzero(history["call_end"][row] == step)[0])
     values = {"train/loss": float(history["loss"][row, call])}
     for index, name in enumerate(names):
-        values[f"{name}/exact"], values[f"{name}/logprob"] = map(float, history["ability"][row, at, index])
+        readings = history["ability"][row, at, index].tolist()
+        values |= {f"{name}/{reading}": value for reading, value in zip(READINGS, readings, strict=True)}
     return values
 
 

@@ -1,4 +1,4 @@
-"""Abilities: per task and split, exact accuracy of the free-running answer and its teacher-forced log-probability.
+"""Abilities: per task and split, accuracy of the free-running answer, whole and by token, and its log-probability.
 
 Every cell of a seed has the same examples: their key is derived from the seed and the split, never from a knob. Splits
 no longer than training run in one compiled program, all longer ones in a second, so training never pays for padding.
@@ -30,10 +30,17 @@ Shown = Callable[[jax.Array, jax.Array], jax.Array]  # (tokens, where answers ar
 
 
 class Ability(NamedTuple):
-    """Both readings of one split: exact accuracy in [0, 1]; mean over examples of the mean answer-token log-prob."""
+    """The readings of one split.
+
+    Attributes:
+      exact: share of the free-running answers that are right as a whole, 0 to 1.
+      logprob: teacher-forced log-probability of an answer token, in nats: mean over examples of the mean over tokens.
+      token_accuracy: share of the tokens of the free-running answers that are right; see `token_accuracy`.
+    """
 
     exact: jax.Array
     logprob: jax.Array
+    token_accuracy: jax.Array
 
 
 @dataclass(frozen=True)
@@ -124,10 +131,32 @@ def evaluate(
                 examples[label, split], answers[index]
             )
             exact = jnp.mean(right.astype(jnp.float32))
+            tokens = token_accuracy(right, answers[index], stacked[1][index], stacked[2][index])
             # A diverged model predicts token 0 everywhere, which some split may call right: it has no ability.
             finite = jnp.isfinite(logprobs[index])
-            results[f"{label}/{split}"] = Ability(jnp.where(finite, exact, jnp.nan), logprobs[index])
+            exact, tokens = (jnp.where(finite, share, jnp.nan) for share in (exact, tokens))
+            results[f"{label}/{split}"] = Ability(exact, logprobs[index], tokens)
     return results
+
+
+def token_accuracy(
+    right_N: jax.Array, answers_NxL: jax.Array, targets_NxL: jax.Array, weights_NxL: jax.Array
+) -> jax.Array:
+    """Mean over examples of the share of answer tokens that are right: float32[], 0 to 1, never below exact accuracy.
+
+    The score that an all-or-nothing one is compared with (Schaeffer et al. 2023, arXiv 2304.15004). Of an answer that
+    is right as a whole all tokens are, also where `targets` is another right answer; of an answer of one token the two
+    readings are the same.
+
+    Args:
+      right_N: bool, whether the whole answer is right.
+      answers_NxL: int32, as of `answer`.
+      targets_NxL, weights_NxL: of the examples; a scratchpad is not judged.
+    """
+    judged_NxL = weights_NxL >= 1
+    hits_N = jnp.sum((answers_NxL == targets_NxL) & judged_NxL, axis=1).astype(jnp.float32)
+    share_N = hits_N / jnp.sum(judged_NxL, axis=1).astype(jnp.float32)
+    return jnp.mean(jnp.where(right_N, jnp.float32(1), share_N))
 
 
 def answer(

@@ -308,7 +308,7 @@ class Trainer:
     def _abilities(
         self, group: ProgramGroup, device_round: DeviceRound, step: int, seeds: Any, params: Any
     ) -> np.ndarray:
-        """float32[G, S, 2]: exact accuracy and log-probability, splits in the order of evaluate.names.
+        """float32[G, S, 3]: the fields of `evaluate.Ability`, splits in the order of evaluate.names.
 
         Groups without a mechanism that is active at inference share one program, of seeds and parameters only.
         """

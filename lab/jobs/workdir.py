@@ -174,8 +174,9 @@ class Workdir:
             )
         if self._earlier(known):
             notes.append(
-                f"{self.path} holds checkpoints of an earlier version of the lab, too, which trained to other numbers:"
-                " they are not used here, and stay. That version reads them."
+                f"{self.path} holds checkpoints of an earlier version of the lab, too, which trained to other numbers"
+                " or read other ones off its cells: they are not used here, so that the study trains again, and stay."
+                " That version reads them."
             )
         layouts = self._layouts(known)
         if len({layout.rounding() for layout in layouts}) > 1:

@@ -34,6 +34,7 @@ from orbax.checkpoint import v1 as ocp
 
 from lab.errors import NOT_DAMAGE, PASSING, UserError, cause, refusal, refused_as
 from lab.storage import index
+from lab.storage.history import READINGS
 from lab.storage.paths import plain
 
 ITEMS = index.ITEMS
@@ -156,11 +157,11 @@ def _kind(error: Exception) -> type[Exception]:
 
 
 def _is_of(saved: Saved, tree: Any) -> bool:
-    """Whether a tree has a row for each cell of the index, and each row a column for each ability."""
+    """Whether a tree has a row for each cell of the index, and each row the readings of each ability."""
     cells, abilities = len(saved.meta["cells"]), len(saved.meta["abilities"])
     measured = tree.get("ability") if isinstance(tree, dict) else None
     rows = all(np.shape(leaf)[:1] == (cells,) for leaf in jax.tree.leaves(tree))
-    return rows and (measured is None or np.shape(measured)[2:3] == (abilities,))
+    return rows and (measured is None or np.shape(measured)[2:] == (abilities, len(READINGS)))
 
 
 def read_back(saved: Saved) -> None:

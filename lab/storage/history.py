@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+READINGS = ("exact", "logprob", "token_accuracy")  # of an ability, in the order of the last axis of `History.ability`
+
 
 @dataclass(frozen=True)
 class History:
@@ -17,7 +19,7 @@ class History:
       call_end: int32[G, C], absolute step after each call.
       diverged_at: int32[G, 1], the absolute step whose loss was first not finite; -1 if none was.
       step: int32[G, E], absolute step of each of E evaluations.
-      ability: float32[G, E, S, 2], exact accuracy and log-probability of each of S splits.
+      ability: float32[G, E, S, 3], the `READINGS` of each of S splits.
     """
 
     loss: np.ndarray
@@ -34,7 +36,7 @@ class History:
             call_end=np.zeros((cells, 0), np.int32),
             diverged_at=np.full((cells, 1), -1, np.int32),
             step=np.zeros((cells, 0), np.int32),
-            ability=np.zeros((cells, 0, splits, 2), np.float32),
+            ability=np.zeros((cells, 0, splits, len(READINGS)), np.float32),
         )
 
     def trained(self, first_step: int, loss_GxT: np.ndarray) -> History:
@@ -50,7 +52,7 @@ class History:
             ability=self.ability,
         )
 
-    def evaluated(self, step: int, ability_GxSx2: np.ndarray) -> History:
+    def evaluated(self, step: int, ability_GxSx3: np.ndarray) -> History:
         """One more evaluation, after `step`."""
         steps = np.full((len(self.step), 1), step, np.int32)
         return History(
@@ -58,7 +60,7 @@ class History:
             call_end=self.call_end,
             diverged_at=self.diverged_at,
             step=np.concatenate([self.step, steps], axis=1),
-            ability=np.concatenate([self.ability, ability_GxSx2[:, None]], axis=1),
+            ability=np.concatenate([self.ability, ability_GxSx3[:, None]], axis=1),
         )
 
     def tree(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tasks import sizes_of
 from tasks.base import Split, Task
 from tasks.mixture import Mixture
 
-FORMAT = 4  # raised whenever the same config would train to other numbers
+FORMAT = 5  # raised whenever the same config would train to other numbers, or to other readings of abilities
 THEN = "then"  # in a cell of a branch, next to its knobs: {knob: value that replaces the cell's in the last stage}
 WEIGHTS = "weights"  # in such a cell, too: the step of the first stage whose weights the last stage starts from
 

@@ -103,6 +103,8 @@ def results(one=None, rng_seed=0, diverged=True):
                 np.round(np.clip(exact, 0, 1) * one.eval_examples) / one.eval_examples
             )
             columns[f"{use.label}/{split}/logprob"] = floor.logprob * (1.02 - np.clip(exact, 0, 1))
+            tokens = use.task.splits[split].answer_tokens  # as if each were right or wrong on its own
+            columns[f"{use.label}/{split}/token_accuracy"] = columns[f"{use.label}/{split}/exact"] ** (1 / tokens)
     for site in probe_sites(one):
         latents = {name: noisy(_latent(name, u_CxE, progress_CxE), *_noise(name)) for name in METRICS}
         for name in (*METRICS, *CHECKS, *BALANCE):

@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
 
 
 def readings(plan, store, cell):
-    """{ability: (exact, logprob)} of a cell at the end."""
+    """{ability: (exact, logprob, token accuracy)} of a cell at the end."""
     final, row = store.final(plan.nodes_of_cells()[cell][-1].key)
     ability = checkpoint.load(final, "history")["ability"][row, -1]
     return dict(zip(final.meta["abilities"], map(tuple, ability.tolist()), strict=True))

@@ -12,6 +12,7 @@ from analysis.diagnosis import Findings
 from analysis.report import figure_list, matched_compute, write
 from analysis.results import Results
 from analysis.results.costs import Costs
+from lab.storage.history import READINGS
 from lab.study import axis, product
 from lab.training.step import Schedule
 from tests.analysis import synthetic_study
@@ -33,7 +34,7 @@ def planted(ability, spent_a_step=lambda turns: 100.0 * turns, knob="loop.turns"
     spent_CxE = np.asarray([spent_a_step(value) for value in value_C])[:, None] * step
     columns = {
         f"{use.label}/{split}/{reading}": ability(step[None], spent_CxE, value_C[:, None], seed_C[:, None])
-        for use, reading in itertools.product(study.tasks, ("exact", "logprob"))
+        for use, reading in itertools.product(study.tasks, READINGS)
         for split in use.splits
     }
     whole = np.ones(spent_CxE.shape, int)

@@ -27,6 +27,7 @@ def results_for(study, ability, gain, diverged=()):
         for split in use.splits:
             columns[f"{use.label}/{split}/exact"] = np.asarray([[ability(cell)] for cell in study.cells])
             columns[f"{use.label}/{split}/logprob"] = np.log(columns[f"{use.label}/{split}/exact"] + 1e-9)
+            columns[f"{use.label}/{split}/token_accuracy"] = columns[f"{use.label}/{split}/exact"]
     at = np.full(len(study.cells), -1)
     at[list(diverged)] = 3
     return Results(study, np.asarray([18]), ("prune",), columns, at, (("x",),) * len(study.cells))
@@ -139,6 +140,8 @@ def test_the_table_has_every_cell_and_evaluation_with_what_the_checkpoints_hold(
     for row in rows:
         assert 0 <= float(row["facts/iid/exact"]) <= 1
         assert float(row["facts/iid/logprob"]) < 0
+        assert row["facts/iid/token_accuracy"] == row["facts/iid/exact"]  # its answers are one token
+        assert 0 <= float(row["word/iid/exact"]) <= float(row["word/iid/token_accuracy"]) <= 1
         pruned = row["stage"] == "prune" and float(row["prune.sparsity"]) > 0
         assert (int(row["active_parameters"]) < int(row["parameters"])) == pruned
         assert float(row["training_flops"]) > float(row["flops_per_example"]) > 0

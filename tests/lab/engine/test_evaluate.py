@@ -10,6 +10,7 @@ import pytest
 from lab.engine import evaluate
 from lab.nn import model
 from lab.prng import derive_key
+from lab.storage.history import READINGS
 from tasks.base import NO_ANSWER
 from tests.lab.conftest import initial_params, study_of, tiny_config
 
@@ -63,6 +64,19 @@ def test_logprob_is_the_mean_over_examples_of_the_mean_over_answer_tokens():
     np.testing.assert_allclose(logprob, np.mean(rows), rtol=1e-5)
 
 
+def test_token_accuracy_is_the_share_of_right_tokens_of_each_answer():
+    targets = jnp.asarray([[7, 1, 2, 3], [7, 1, 2, 3], [7, 1, 2, 3], [7, 1, 0, 0]], jnp.int32)
+    answers = jnp.asarray([[8, 1, 2, 3], [8, 1, 0, 3], [8, 3, 2, 1], [8, 0, 0, 0]], jnp.int32)
+    weights = jnp.asarray([[0.5, 1, 1, 1], [0.5, 1, 1, 1], [0.5, 1, 1, 1], [0.5, 1, 0, 0]], jnp.float32)
+    right = jnp.asarray([True, False, True, False])  # the third is another right answer than the targets' one
+    found = evaluate.token_accuracy(right, answers, targets, weights)  # the first column is a scratchpad
+    assert float(found) == pytest.approx(np.mean([1, 2 / 3, 1, 0]))
+
+
+def test_the_history_records_every_reading_of_an_ability():
+    assert evaluate.Ability._fields == READINGS
+
+
 @pytest.fixture(scope="module")
 def study():
     config = tiny_config()
@@ -99,12 +113,15 @@ def test_scores_agree_with_the_tasks_own_checkers(study):
                 for i in range(study.eval_examples)
             ]
             assert float(found[f"{label}/{split}"].exact) == pytest.approx(np.mean(right))
+            judged, hits = host.weights >= 1, np.asarray(answers) == host.targets
+            shares = [1.0 if ok else hits[i][judged[i]].mean() for i, ok in enumerate(right)]
+            assert float(found[f"{label}/{split}"].token_accuracy) == pytest.approx(np.mean(shares))
 
 
 def test_a_diverged_model_has_no_ability(study):
     params = jax.tree.map(lambda p: p * jnp.nan, initial_params(jax.random.key(0), study.spec))
     abilities = EVALUATE(evaluate.evaluations(study)[0], jnp.int32(0), params)
-    assert all(np.isnan(a.exact) and np.isnan(a.logprob) for a in abilities.values())
+    assert all(np.isnan(reading) for ability in abilities.values() for reading in ability)
 
 
 def test_examples_depend_on_the_seed_and_not_on_the_parameters(study):
