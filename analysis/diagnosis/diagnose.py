@@ -18,20 +18,22 @@ from analysis.results import NO_RECORDS, Records, Results
 from analysis.verdicts import Bounds, Judged
 
 CAUSES = {
-    "metric artefact": "exact accuracy breaks and the log-probability of the answers doesn't, there (arXiv 2304.15004)",
+    "metric artefact": "exact accuracy breaks and the accuracy per answer token doesn't, there (arXiv 2304.15004)",
     "latent artefact": "the latents and neutral's are linear images of each other, and what no such map moves stays:"
     " the claimed gain is in how the latents are written down, not in what they hold",
     "ceiling": "the neutral cells leave less than δ of room above them: no gain in ability could be shown",
-    "undertrained": "the neutral cells are still rising by more than δ at the last interval between checkpoints, or"
-    " what is lost comes back with further training at the same setting",
-    "collapse": "the effective dimension and what a linear reader extracts about the factor both fall",
+    "undertrained": "the harmed cells still rise by more than δ at the last interval between checkpoints, where the"
+    " neutral ones are at rest, or what is lost comes back with further training at the same setting",
+    "collapse": "the effective dimension falls, and what a linear reader extracts about the factor with it, by"
+    " V-information and by the probe's accuracy",
     "compression": "the effective dimension falls and what a linear reader extracts stays: not a fault by itself",
     "shortcut": "the split in which the planted cue helps falls by less than δ, the one in which it says nothing by"
     " more",
     "elicitation gap": "what a linear reader extracts about the factor stays, and the model's own readout has lost it",
     "over-pruning": "what pruning took comes back under the masks, fine-tuned or from early weights (optimization), or"
     " only by regrowth (capacity); where facts have frequencies, rare ones fall further than common ones",
-    "over-regularization": "the task's own loss on the batches trained on rises with the knob",
+    "over-regularization": "the task's own loss on the batches trained on rises with the knob, and relaxing the knob"
+    " brings back at least half of what is lost",
     "unresolved": "none of the above is shown",
 }
 

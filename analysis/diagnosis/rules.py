@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis
+from analysis.results import shared_evaluations
 from analysis.results.recovery_record import UNCHANGED
 from lab.mechanisms import MECHANISMS
 from tasks.base import trivial
@@ -20,6 +21,7 @@ UNCUED = "uncued"  # the split of a task with a planted cue in which the cue say
 IMAGE_R2 = 0.95  # from here on, states count as linear images of one another
 INVARIANT = ("v_information", "fisher_trace", "probe_accuracy")  # readings that no invertible linear map moves
 PRUNING = ("prune", "structured")
+TOKENS = "token_accuracy"  # the reading that an all-or-nothing score is compared with
 
 
 def _mean(values_S: np.ndarray) -> float:
@@ -28,27 +30,41 @@ def _mean(values_S: np.ndarray) -> float:
 
 
 def metric_artefact(broken: BrokenAbility) -> Diagnosis:
-    """Log-probability is shown not to fall by δ of its own range where exact accuracy is shown to.
+    """Accuracy per answer token is shown not to fall by δ of its own range where exact accuracy is shown to.
 
-    Where many answers must all be right, that may be true of the onset of any break: the evidence says from which
-    setting on log-probability is shown to fall as well.
+    An answer of one token is its token, so such a task can have no such artefact. Log-probability is reported and
+    decides nothing: its range reaches far down, and a true loss of one answer in ten may be little of it. Where many
+    tokens must all be right, the onset of any break looks like an artefact: the evidence says from which setting on
+    either reading is shown to fall as well.
     """
-    name = broken.column(broken.bound.split, "logprob")
-    use = next(use for use in broken.study.tasks if use.label == broken.bound.label)
-    floor = trivial(use.task, broken.bound.split).logprob
-    margin = broken.study.claim.delta * (_mean(broken.neutral(name)) - floor)
-    change_S = broken.change(name)
+    if broken.splits[broken.bound.split].answer_tokens == 1:
+        return broken.diagnosis("metric artefact", "refuted", answer_tokens=1.0)
+    margin, change_S = _ability_margin(broken, TOKENS), broken.ability_change(TOKENS)
+    numbers = dict(change=_mean(change_S), margin=margin, logprob=_mean(broken.ability_change("logprob")))
     if not margin > 0:
-        return broken.diagnosis("metric artefact", "not testable", change=_mean(change_S))
+        return broken.diagnosis("metric artefact", "not testable", **numbers)
     stays, p_stays = broken.shown(change_S + margin)
     falls, p_falls = broken.shown(-change_S - margin)
     status, further = "holds" if stays else "refuted" if falls else "not shown", {}
-    for setting in broken.farther if stays else ():  # from the farthest inwards, as far as it is shown
-        if not broken.shown(broken.neutral(name) - broken.values(name, setting) - margin)[0]:
+    for reading in (TOKENS, "logprob") if stays else ():
+        if (setting := _falls_from(broken, reading)) is not None:
+            further[f"{reading}_falls_from"] = setting
+    return broken.diagnosis("metric artefact", status, **numbers, p_stays=p_stays, p_falls=p_falls, **further)
+
+
+def _ability_margin(broken: BrokenAbility, reading: str) -> float:
+    """δ of the range of a reading of the ability: of what the neutral cells have above the trivial predictor."""
+    return broken.study.claim.delta * (_mean(broken.ability(broken.bound.neutral, reading)) - broken.floor(reading))
+
+
+def _falls_from(broken: BrokenAbility, reading: str) -> float | None:
+    """The setting from which on a reading is shown to fall by δ of its range, from the farthest inwards; or None."""
+    found, neutral_S = None, broken.ability(broken.bound.neutral, reading)
+    for setting in broken.farther:
+        if not broken.shown(neutral_S - broken.ability(setting, reading) - _ability_margin(broken, reading))[0]:
             break
-        further = {"logprob_falls_from": setting}
-    numbers = dict(change=_mean(change_S), margin=margin, p_stays=p_stays, p_falls=p_falls)
-    return broken.diagnosis("metric artefact", status, **numbers, **further)
+        found = setting
+    return found
 
 
 def latent_artefact(broken: BrokenAbility) -> Diagnosis:
@@ -60,7 +76,7 @@ def latent_artefact(broken: BrokenAbility) -> Diagnosis:
     gains = [(name, sign) for name, sign in broken.study.claim.gains if name not in INVARIANT]
     if not np.isfinite(image_S).any() or not gains:
         return broken.diagnosis("latent artefact", "not testable")
-    changes = {name: broken.change(broken.latent(name)) for name in INVARIANT}
+    changes = {name: _change(broken, name) for name in INVARIANT}
     margins = {name: _margin(broken, name) for name in INVARIANT}
     stays, p_stays = broken.shown(*(sign * changes[name] + margins[name] for name in INVARIANT for sign in (1, -1)))
     images, p_image = broken.shown(image_S - IMAGE_R2)
@@ -70,7 +86,7 @@ def latent_artefact(broken: BrokenAbility) -> Diagnosis:
         1.0, len(gains) * min(broken.shown(sign * broken.change(broken.latent(name)))[1] for name, sign in gains)
     )
     gained = p_gain <= broken.study.claim.alpha
-    holds = gained and images and stays and min(margins.values()) > 0
+    holds = gained and images and stays and all(margin > 0 for margin in margins.values())
     status = "holds" if holds else "refuted" if bent else "not shown"
     return broken.diagnosis(
         "latent artefact",
@@ -94,7 +110,10 @@ def ceiling(broken: BrokenAbility) -> Diagnosis:
 
 
 def undertrained(broken: BrokenAbility) -> Diagnosis:
-    """The neutral cells' rise between the last two kept checkpoints, against δ.
+    """The harmed cells still rise by more than δ between the last two kept checkpoints, and the neutral ones don't.
+
+    That neutral cells rise says nothing about why others are below them. The knob must act before the first of the two
+    checkpoints, or the interval holds the loss itself.
 
     Or what was lost comes back, at least by half, with further training at the same setting (of a pruned cell that
     counts as over-pruning).
@@ -102,29 +121,52 @@ def undertrained(broken: BrokenAbility) -> Diagnosis:
     arm, recovered, tried = broken.recovery([UNCHANGED])
     if recovered and not prunes(broken.study.claim.knob):
         return broken.decided("undertrained", "holds", "", arm, tried)
-    if len(broken.results.step) < 2:
+    if len(broken.results.step) - shared_evaluations(broken.results, broken.bound.stratum) < 2:
         return broken.diagnosis("undertrained", "not testable")
-    name = broken.column(broken.bound.split)
-    rise_S = broken.neutral(name) - broken.neutral(name, -2)
-    rises, p_rises = broken.shown(rise_S - broken.bound.delta)
-    rests, p_rests = broken.shown(broken.bound.delta - rise_S)
+    delta = broken.bound.delta
+    ends = broken.at, broken.bound.neutral
+    rise_S, neutral_S = (broken.ability(setting) - broken.ability(setting, evaluation=-2) for setting in ends)
+    rises, p_rises = broken.shown(rise_S - delta, delta - neutral_S)
+    rests, p_rests = broken.shown(delta - rise_S)
     status = "holds" if rises else "refuted" if rests else "not shown"
+    numbers = dict(rise=_mean(rise_S), neutral_rise=_mean(neutral_S), p_rises=p_rises, p_rests=p_rests)
     steps = float(broken.results.step[-1] - broken.results.step[-2])
-    return broken.diagnosis("undertrained", status, rise=_mean(rise_S), steps=steps, p_rises=p_rises, p_rests=p_rests)
+    return broken.diagnosis("undertrained", status, steps=steps, **numbers)
+
+
+def _at_neutral(broken: BrokenAbility, metric: str) -> np.ndarray:
+    """A latent metric of the neutral cells, float64[S]; NaN where V-information is below 0 and can't be trusted."""
+    values_S = broken.neutral(broken.latent(metric))
+    return np.where(values_S < 0, np.nan, values_S) if metric == "v_information" else values_S
 
 
 def _margin(broken: BrokenAbility, metric: str) -> float:
     """δ of what the neutral cells have of a metric."""
-    return broken.study.claim.delta * max(_mean(broken.neutral(broken.latent(metric))), 0.0)
+    return broken.study.claim.delta * max(_mean(_at_neutral(broken, metric)), 0.0)
+
+
+def _change(broken: BrokenAbility, metric: str) -> np.ndarray:
+    """The paired change of a latent metric from neutral to the break, float64[S].
+
+    No reader does worse than to ignore the states, so V-information below 0 is the estimate's error and no information:
+    within δ of 0 it counts as 0, as it is read off states that say nothing; farther below it isn't trusted (NaN).
+    """
+    there_S = broken.values(broken.latent(metric), broken.at)
+    if metric == "v_information":
+        there_S = np.where(there_S < -_margin(broken, metric), np.nan, np.maximum(there_S, 0.0))
+    return there_S - _at_neutral(broken, metric)
 
 
 def _information(broken: BrokenAbility) -> tuple[np.ndarray, float]:
     """V-information's change at the break, and δ of what the neutral cells have."""
-    return broken.change(broken.latent("v_information")), _margin(broken, "v_information")
+    return _change(broken, "v_information"), _margin(broken, "v_information")
 
 
 def collapse(broken: BrokenAbility) -> Diagnosis:
-    """Participation ratio and V-information both fall, the latter by more than δ of what it was.
+    """Participation ratio, V-information and probe accuracy fall, the last two by more than δ of what they were.
+
+    Both, for each alone has its errors: V-information is read off a held-out log-loss, which a few confident errors
+    carry; accuracy doesn't see answers that become less sure.
 
     At the first setting shown harmful, where little is lost by construction; where it isn't shown there, from the
     farthest setting inwards as far as it is. That walk is a fixed sequence and needs no correction, but it is a second
@@ -142,12 +184,12 @@ def collapse(broken: BrokenAbility) -> Diagnosis:
 
 def _collapse_at(broken: BrokenAbility) -> Diagnosis:
     rank_S, (information_S, margin) = broken.change(broken.latent("participation_ratio")), _information(broken)
-    both, p = broken.shown(-rank_S, -information_S - margin)
+    probe_S = _change(broken, "probe_accuracy")
+    all_fall, p = broken.shown(-rank_S, -information_S - margin, -probe_S - _margin(broken, "probe_accuracy"))
     holds_on, p_stays = broken.shown(information_S + margin)
-    status = "holds" if both else "refuted" if holds_on and margin > 0 else "not shown"
-    return broken.diagnosis(
-        "collapse", status, rank=_mean(rank_S), information=_mean(information_S), p=p, p_information_stays=p_stays
-    )
+    status = "holds" if all_fall else "refuted" if holds_on and margin > 0 else "not shown"
+    numbers = dict(rank=_mean(rank_S), information=_mean(information_S), probe=_mean(probe_S))
+    return broken.diagnosis("collapse", status, **numbers, p=p, p_information_stays=p_stays)
 
 
 def compression(broken: BrokenAbility) -> Diagnosis:
@@ -165,7 +207,7 @@ def shortcut(broken: BrokenAbility) -> Diagnosis:
     """
     if not {"iid", UNCUED} <= set(broken.splits):
         return broken.diagnosis("shortcut", "not testable", "a task with spurious > 0")
-    cued_S, uncued_S = (broken.change(broken.column(split)) for split in ("iid", UNCUED))
+    cued_S, uncued_S = (broken.ability_change(split=split) for split in ("iid", UNCUED))
     both, p = broken.shown(cued_S + broken.bound.delta, -uncued_S - broken.bound.delta)
     numbers = dict(cued=_mean(cued_S), uncued=_mean(uncued_S), p=p)
     if f"{broken.bound.label}/remove/factor/exact" not in broken.records.activation_edits:
@@ -223,7 +265,7 @@ def over_pruning(broken: BrokenAbility) -> Diagnosis:
         return broken.diagnosis("over-pruning", "not testable")
     evidence, further = {}, True
     if {"head", "tail"} <= set(broken.splits):
-        head_S, tail_S = (broken.change(broken.column(split)) for split in ("head", "tail"))
+        head_S, tail_S = (broken.ability_change(split=split) for split in ("head", "tail"))
         further, p = broken.shown(head_S - tail_S)
         evidence = {"head": _mean(head_S), "tail": _mean(tail_S), "p": p}
     arm, recovered, tried = broken.recovery([UNCHANGED, "rewind", "relax"])
@@ -248,7 +290,8 @@ def regularizes(knob: str) -> bool:
 def over_regularization(broken: BrokenAbility) -> Diagnosis:
     """Under a regularizer, the task's loss on the batches of the last call is shown to be above neutral's.
 
-    And relaxing it recovers half of what was lost.
+    And relaxing it recovers half of what was lost. Never suspected before that is tried: on fresh data the loss rises
+    wherever the ability falls, whatever made it fall.
     """
     if not regularizes(broken.study.claim.knob):
         return broken.diagnosis("over-regularization", "not testable")
@@ -256,7 +299,7 @@ def over_regularization(broken: BrokenAbility) -> Diagnosis:
     rises, p = broken.shown(rise_S)
     arm, recovered, tried = broken.recovery(["relax", "anneal"])
     needs = "" if arm or recovered is False else "relaxing the penalty from the checkpoint (`--repair`)"
-    status = {True: "holds", False: "refuted", None: "not shown" if tried else "suspected"}[recovered]
+    status = {True: "holds", False: "refuted", None: "not shown"}[recovered]
     evidence = {"rise": _mean(rise_S), "p": p} | tried
     if not rises:
         return broken.decided("over-regularization", "not shown", "", "", evidence)
@@ -276,4 +319,4 @@ RULES = (
     over_regularization,
 )
 
-OF_ANY = (latent_artefact, ceiling, undertrained, compression)  # also where nothing is harmed
+OF_ANY = (latent_artefact, ceiling, compression)  # also where nothing is harmed

@@ -24,11 +24,15 @@ FACTS = {
 
 
 def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
-    """Facts, Z6, addition and path-star under one-shot pruning; `strata` adds a further axis, `further` others."""
+    """Facts, Z6, addition and path-star under one-shot pruning; `strata` adds a further axis, `further` others.
+
+    `facts` puts another task in the place of the facts, under their label.
+    """
     config = study_config()
     config.name = changes.get("name", "synthetic")
     config.question = "Up to which sparsity is one-shot magnitude pruning free, and does it make latents better?"
-    config.tasks.facts = dict(task="facts", facts=128, examples=16, spurious=changes.get("spurious", 0.0))
+    facts = dict(task="facts", facts=128, spurious=changes.get("spurious", 0.0))
+    config.tasks.facts = dict(changes.get("facts", facts), examples=16)
     config.tasks.z6 = dict(task="group_word", group="Z6", examples=16)
     config.tasks.addition = dict(task="modular", p=31, operation="add", examples=16)
     config.tasks.path_star = dict(task="path_star", direction="reverse", examples=32)
@@ -103,8 +107,7 @@ def results(one=None, rng_seed=0, diverged=True):
                 np.round(np.clip(exact, 0, 1) * one.eval_examples) / one.eval_examples
             )
             columns[f"{use.label}/{split}/logprob"] = floor.logprob * (1.02 - np.clip(exact, 0, 1))
-            tokens = use.task.splits[split].answer_tokens  # as if each were right or wrong on its own
-            columns[f"{use.label}/{split}/token_accuracy"] = columns[f"{use.label}/{split}/exact"] ** (1 / tokens)
+            columns[f"{use.label}/{split}/token_accuracy"] = columns[f"{use.label}/{split}/exact"].copy()
     for site in probe_sites(one):
         latents = {name: noisy(_latent(name, u_CxE, progress_CxE), *_noise(name)) for name in METRICS}
         for name in (*METRICS, *CHECKS, *BALANCE):

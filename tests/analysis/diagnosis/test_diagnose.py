@@ -1,5 +1,6 @@
 """Each cause is found in the results in which it was planted, and not in those in which it wasn't."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -8,15 +9,19 @@ import pytest
 
 from analysis.activations.measure import claim_site
 from analysis.diagnosis import CAUSES, STATUSES, diagnose, find, rules
+from analysis.diagnosis.broken_ability import BrokenAbility
 from analysis.metrics.geometry import participation_ratio
 from analysis.metrics.probes import probe_accuracy
 from analysis.metrics.separation import fisher_trace
 from analysis.metrics.similarity import linear_image
 from analysis.metrics.v_information import v_information
 from analysis.results import Records
+from analysis.verdicts import bounds
 from lab.mechanisms import MECHANISMS
 from tests.analysis import synthetic_study
 from tests.tasks.task_cases import first_by_default
+
+CARDS = dict(task="n_back", n=2, least_n=2, larger_n=3, length=26, longer=28, symbols=16)  # 24 answers, all or nothing
 
 
 def planted(change=None, edits=None, **options):
@@ -44,6 +49,21 @@ def blur_information(columns, far):
             columns[name][far] += 0.3 * np.sin(np.arange(far.sum()))[:, None]
 
 
+@functools.cache
+def judged(cards):
+    """(results, the bounds of the facts' ability) of the synthetic study; `cards`: 24 answers in place of one."""
+    results = synthetic_study.results(synthetic_study.study(**({"facts": CARDS} if cards else {})), diverged=False)
+    return results, next(each for each in bounds(results) if (each.label, each.split) == ("facts", "iid"))
+
+
+def broken(change, cards=False):
+    """The facts' ability, which falls behind a half of the settings, after `change(columns, far)`."""
+    results, bound = judged(cards)
+    columns = {name: values.copy() for name, values in results.columns.items()}
+    change(columns, np.asarray([cell[results.study.claim.knob] > 0 for cell in results.study.cells]))
+    return BrokenAbility(replace(results, columns=columns), bound)
+
+
 def test_where_nothing_is_planted_a_fall_stays_unresolved_and_what_held_is_refuted():
     found = planted(blur_information)
     assert found["facts/iid", "unresolved"].status == "holds"
@@ -68,32 +88,73 @@ def test_where_the_dimension_falls_and_the_information_does_not_it_is_compressio
         assert found[ability, "elicitation gap"].status == "suspected"
 
 
-def test_a_break_of_exact_accuracy_alone_is_an_artefact_of_the_metric():
-    def keep_logprob(columns, far):
-        columns["facts/iid/logprob"][far] = columns["facts/iid/logprob"][~far].mean(axis=0)
+def keep_logprob(columns, far):
+    columns["facts/iid/logprob"][far] = columns["facts/iid/logprob"][~far].mean(axis=0)
 
-    found = planted(keep_logprob)
-    assert found["facts/iid", "metric artefact"].status == "holds"
-    assert "logprob_falls_from" not in found["facts/iid", "metric artefact"].evidence
+
+def lose_some_tokens(columns, far):
+    """Each of the 24 answers is right or wrong on its own, and log-probability stays."""
+    keep_logprob(columns, far)
+    columns["facts/iid/token_accuracy"][:] = columns["facts/iid/exact"] ** (1 / 24)
+
+
+def test_a_break_of_exact_accuracy_alone_is_an_artefact_of_the_metric():
+    found = planted(lose_some_tokens, facts=CARDS)
+    artefact = found["facts/iid", "metric artefact"]
+    assert artefact.status == "holds"
+    assert not [name for name in artefact.evidence if name.endswith("falls_from")]
     assert found["z6/iid", "metric artefact"].status == "refuted"
-    assert "logprob_falls_from" not in found["z6/iid", "metric artefact"].evidence
+    assert not [name for name in found["z6/iid", "metric artefact"].evidence if name.endswith("falls_from")]
     assert ("facts/iid", "unresolved") not in found
 
 
-def test_an_artefact_of_the_metric_says_from_where_on_log_probability_falls_as_well():
-    one = synthetic_study.study()
-    knob_C = np.asarray([cell[one.claim.knob] for cell in one.cells])
+def test_an_answer_of_one_token_has_no_artefact_however_little_its_log_probability_falls():
+    assert rules.metric_artefact(broken(keep_logprob)).status == "refuted"
+
+
+@pytest.mark.parametrize(("whole", "status"), [(True, "refuted"), (False, "holds")])
+def test_token_accuracy_and_not_log_probability_decides_on_an_artefact(whole, status):
+    """Answers that are lost as a whole are lost, however little log-probability falls; and the reverse."""
+
+    def lose(columns, far):
+        if whole:
+            keep_logprob(columns, far)
+        else:
+            lose_some_tokens(columns, far)
+            columns["facts/iid/logprob"][far] -= 2.0
+
+    artefact = rules.metric_artefact(broken(lose, cards=True))
+    assert artefact.status == status
+    assert ("logprob_falls_from" in artefact.evidence) == (not whole)
+    assert artefact.evidence["logprob"] == pytest.approx(0 if whole else -2, abs=0.1)
+
+
+def test_an_artefact_of_the_metric_says_from_where_on_other_readings_fall_as_well():
+    results, bound = judged(True)
+    knob_C = np.asarray([cell[results.study.claim.knob] for cell in results.study.cells])
     but_one = sorted({*knob_C})[-2]
 
     def lose_it_at_the_end(columns, far):
-        logprob = columns["facts/iid/logprob"]
-        logprob[far] = logprob[~far].mean(axis=0)
-        logprob[knob_C >= but_one] -= 2.0
+        lose_some_tokens(columns, far)
+        columns["facts/iid/logprob"][knob_C >= but_one] -= 2.0
+        columns["facts/iid/token_accuracy"][knob_C > but_one] -= 0.2
 
-    artefact = planted(lose_it_at_the_end)["facts/iid", "metric artefact"]
+    artefact = rules.metric_artefact(broken(lose_it_at_the_end, cards=True))
     assert artefact.status == "holds"
-    assert artefact.at < but_one
+    assert artefact.at == bound.harmful_from < but_one
     assert artefact.evidence["logprob_falls_from"] == but_one
+    assert artefact.evidence["token_accuracy_falls_from"] == max(knob_C)
+
+
+def test_cells_that_diverged_have_lost_their_tokens():
+    """Where most cells are gone, the tokens of the others are no evidence that only exact accuracy fell."""
+    one = broken(lose_some_tokens, cards=True)
+    assert rules.metric_artefact(one).status == "holds"
+    gone = np.asarray([cell[one.study.claim.knob] == one.at and cell["seed"] >= 2 for cell in one.study.cells])
+    last = np.arange(len(one.results.step)) == len(one.results.step) - 1
+    columns = {n: np.where(gone[:, None] & last, np.nan, values) for n, values in one.results.columns.items()}
+    results = replace(one.results, columns=columns, diverged_at=np.where(gone, one.results.step[-2] + 1, -1))
+    assert rules.metric_artefact(replace(one, results=results)).status == "refuted"
 
 
 @jax.jit
@@ -155,16 +216,40 @@ def test_states_that_lose_information_or_say_too_little_are_no_artefact():
     assert found["z6/iid", "latent artefact"].status == "not testable"
 
 
-def test_a_fall_of_dimension_and_information_is_a_collapse():
-    def lose_information(columns, far):
-        for name in columns:
-            if name.startswith("facts/") and name.endswith("/v_information"):
-                columns[name][far] *= 0.5
+def scale(columns, where, label, **factors):
+    """Latent readings of a task, times a factor in some cells."""
+    for name in columns:
+        task, _, reading = name.split("/")[0], *name.rpartition("/")[1:]
+        if task == label and reading in factors:
+            columns[name][where] *= factors[reading]
 
-    found = planted(lose_information)
+
+def test_a_fall_of_dimension_information_and_probe_accuracy_is_a_collapse():
+    found = planted(lambda columns, far: scale(columns, far, "facts", v_information=0.5, probe_accuracy=0.5))
     assert found["facts/iid", "collapse"].status == "holds"
     assert found["facts/iid", "compression"].status == "not shown"
     assert found["z6/iid", "collapse"].status == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("information", "probe", "status"),
+    [
+        (0.5, 1.0, "not shown"),  # the probe reads all that it read
+        (-8.0, 0.5, "not shown"),  # an estimate below 0 says nothing
+        (-0.01, 0.5, "holds"),  # what is read off states that say nothing
+    ],
+)
+def test_a_collapse_needs_a_probe_that_agrees_and_information_that_can_be_trusted(information, probe, status):
+    one = broken(lambda *study: scale(*study, "facts", v_information=information, probe_accuracy=probe))
+    assert rules.collapse(one).status == status
+    assert rules.compression(one).status == "not shown"
+    assert rules.elicitation_gap(one).status != "suspected"
+
+
+def test_neutral_cells_without_information_have_none_to_lose_or_to_keep():
+    one = broken(lambda columns, far: scale(columns, slice(None), "facts", v_information=-2.0))
+    for rule in (rules.collapse, rules.compression, rules.elicitation_gap):
+        assert rule(one).status == "not shown", rule
 
 
 @pytest.mark.parametrize(("intact", "status", "at"), [((), "holds", 0.7), ((0.8,), "refuted", None)])
@@ -174,9 +259,7 @@ def test_a_collapse_that_comes_after_the_first_harm_names_where_it_starts(intact
     results = synthetic_study.results(one, diverged=False)
     sparsity_C = np.asarray([cell["prune.sparsity"] for cell in one.cells])
     lost = (sparsity_C > 0.65) & ~np.isin(np.round(sparsity_C, 6), intact)
-    for name, column in results.columns.items():
-        if name.startswith("z6/") and name.endswith("/v_information"):
-            column[lost] *= 0.5
+    scale(results.columns, lost, "z6", v_information=0.5, probe_accuracy=0.5)
     findings = find(results)
     (bound,) = [each for each in findings.bounds if (each.label, each.split) == ("z6", "iid")]
     assert bound.harmful_from < 0.5
@@ -200,12 +283,37 @@ def test_a_fall_of_information_without_dimension_is_none():
     assert planted(lose_information_alone)["facts/iid", "collapse"].status == "not shown"
 
 
-@pytest.mark.parametrize(("before", "status"), [(0.2, "holds"), (0.0, "refuted")])
-def test_neutral_cells_that_still_rise_are_undertrained(before, status):
+@pytest.mark.parametrize(
+    ("harmed", "neutral", "status"),
+    [
+        (0.2, 0.0, "holds"),
+        (0.0, 0.2, "refuted"),  # that neutral cells still rise says nothing about why others are below them
+        (0.2, 0.2, "not shown"),
+        (0.0, 0.0, "refuted"),
+    ],
+)
+def test_harmed_cells_that_still_rise_where_neutral_ones_rest_are_undertrained(harmed, neutral, status):
     def rise(columns, far):
-        columns["facts/iid/exact"][:, -2] = columns["facts/iid/exact"][:, -1] - before
+        exact = columns["facts/iid/exact"]
+        exact[:, -2] = exact[:, -1] - np.where(far, harmed, neutral)
 
-    assert planted(rise)["facts/iid", "undertrained"].status == status
+    found = rules.undertrained(broken(rise))
+    assert found.status == status
+    assert found.evidence["rise"] == pytest.approx(harmed)
+    assert found.evidence["neutral_rise"] == pytest.approx(neutral)
+
+
+def test_an_interval_in_which_the_knob_begins_to_act_shows_no_rest():
+    """With one checkpoint behind the knob's onset the last interval holds the loss itself."""
+    one = broken(lambda columns, far: None)
+    assert rules.undertrained(one).status == "refuted"
+    cut = replace(
+        one.results,
+        step=np.delete(one.results.step, -2),
+        shared=tuple((*row[:-2], row[-1]) for row in one.results.shared),
+        columns={name: np.delete(values, -2, axis=1) for name, values in one.results.columns.items()},
+    )
+    assert rules.undertrained(replace(one, results=cut)).status == "not testable"
 
 
 @pytest.mark.parametrize(("level", "status"), [(0.995, "holds"), (0.9, "not shown")])
@@ -227,13 +335,14 @@ def test_where_the_tail_falls_first_over_pruning_is_suspected():
     assert one.needs
 
 
-@pytest.mark.parametrize(("rise", "status"), [(0.5, "suspected"), (0.0, "not shown")])
-def test_where_the_tasks_loss_rises_over_regularization_is_suspected(rise, status):
+@pytest.mark.parametrize(("rise", "needs"), [(0.5, True), (0.0, False)])
+def test_that_the_tasks_loss_rises_with_what_is_lost_raises_no_suspicion_of_over_regularization(rise, needs):
     def pull(columns, far):
         columns["train/loss"][far] = columns["train/loss"][~far].mean(axis=0) + rise
 
     found = planted(pull, knob="label_smoothing.rate")
-    assert found["facts/iid", "over-regularization"].status == status
+    assert found["facts/iid", "over-regularization"].status == "not shown"
+    assert bool(found["facts/iid", "over-regularization"].needs) == needs  # relaxing it would show it
     assert found["facts/iid", "over-pruning"].status == "not testable"
 
 
