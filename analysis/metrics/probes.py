@@ -6,7 +6,7 @@ inputs: accuracy then measures how separably the inputs are stored, not generali
 for memorization. That is inherent in such tasks, and the same for every cell of a grid.
 
 Features are whitened on the train half, a stronger standardization than dividing each column by its deviation: the
-probe then reads the same for Z and Z·R for every invertible R, which the `metric artefact` label relies on. The price,
+probe then reads the same for Z and Z·R for every invertible R, which the `latent artefact` label relies on. The price,
 measured on 16 classes that differ in the 8 leading of 64 steeply decaying components, with 512 train examples: accuracy
 .66 where a tuned, basis-dependent ridge has .75.
 
