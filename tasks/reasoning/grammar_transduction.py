@@ -314,8 +314,8 @@ class GrammarTransduction:
         `rewriting`: look up a trained command that tells the actions, if there is one: `b after a` for `a and b`, left
         for right, or both.
 
-        `rewriting` is a guess at commands that are not in training. How many of them have one is counted over all
-        commands, each hash bit as a fair coin.
+        `rewriting` is a guess at commands that are not in training. How many of them have one is measured on commands
+        of a fixed seed, so good to about .01.
         """
         difficulty = self.splits[split].difficulty
         verbs_S, table, guesses = self._verbs(), phrases(), math.log(self.primitives)

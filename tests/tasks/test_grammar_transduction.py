@@ -206,17 +206,9 @@ def rewritings(command):
     return found
 
 
-@pytest.mark.parametrize(
-    "split",
-    [
-        *first_by_default(["iid", "primitive", "length"]),
-        pytest.param(
-            "template", marks=[pytest.mark.slow, pytest.mark.xfail(reason="open: .633 reached, .716 claimed")]
-        ),
-    ],
-)
+@pytest.mark.parametrize("split", first_by_default(["iid", "primitive", "length", "template"]))
 def test_rewriting_baseline_matches_a_search_among_trained_commands(split):
-    """Of which enough are drawn that hardly one is missing."""
+    """Of which enough are drawn that hardly one is missing. `template` has 44 commands, whose coins fell unevenly."""
     task, trained = make("grammar_transduction", primitives=2, actions=8, longer=10), set()
     for seed in range(4):
         batch = draw_split(task, "train", 4096, seed)
