@@ -323,8 +323,6 @@ def test_baselines_are_what_their_predictors_reach(sampled):
     """
     if sampled.thorough and sampled.case in claims.FEW:
         pytest.skip("a half of so few strings is not what all of them are, over which the baselines are exact")
-    if sampled.thorough and sampled.case in claims.OPEN:
-        pytest.xfail(claims.OPEN[sampled.case])
     evaluated = [split for split in sampled.task.splits if split != "train"]
     for split in evaluated if sampled.thorough else ("iid",):
         assert claims.faults(sampled.task, split, sampled.count // 2) == [], split
