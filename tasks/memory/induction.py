@@ -74,8 +74,8 @@ class Induction(InContext):
     source: ClassVar[str] = "Olsson et al. 2022, arXiv 2209.11895; Gu & Dao 2023, arXiv 2312.00752"
     known: ClassVar[str] = "Two layers form induction heads in one sudden drop of the loss; one layer cannot."
     small: ClassVar[tuple[Mapping[str, Any], ...]] = (
-        {"length": 5, "longer": 6, "symbols": 4, "margin": 1, "leak": 0.5},
-        {"length": 5, "longer": 7, "symbols": 4, "margin": 1, "trigger": "special"},
+        {"length": 6, "longer": 7, "symbols": 4, "margin": 1, "leak": 0.5},
+        {"length": 6, "longer": 8, "symbols": 4, "margin": 1, "trigger": "special"},
     )
     cards: ClassVar[tuple[Card, ...]] = (
         Card(
@@ -114,10 +114,10 @@ class Induction(InContext):
 
     def __post_init__(self):
         require_choice(self, "trigger", TRIGGERS)
-        require_range(self, "length", 5, 1024)
+        require_range(self, "length", 6, 1024)
         require_range(self, "longer", self.length + 1, 4096)
         require_couples(self, "symbols", 4, 4096)
-        require_range(self, "margin", 1, (self.length - 3) // 2)
+        require_range(self, "margin", 1, (self.length - 4) // 2)  # three places: without the fixed one, two are left
         require_range(self, "leak", 0.0, 1.0)
 
     @property

@@ -67,8 +67,8 @@ def test_places_are_uniform_where_the_split_says(split, places):
 
 @pytest.mark.parametrize("trigger", first_by_default(["any", "special"]))
 def test_train_and_iid_halve_the_contexts(trigger):
-    task = make("induction", trigger=trigger, length=5, longer=6, symbols=4, margin=1)
-    difficulty = task.splits["iid"].difficulty
+    task = make("induction", trigger=trigger, length=6, longer=7, symbols=4, margin=1)
+    difficulty = {**task.splits["iid"].difficulty, "length": 5}
     train, iid = halves(task, difficulty, 6, lambda e: tuple(read_and_answered(e)[0]), seeds=2)
     triggers, others = (4, 3) if trigger == "any" else (1, 4)
     everything = 2 * triggers * others**4
@@ -121,6 +121,14 @@ def test_baselines_match_a_simulation(trigger, split):
     assert agrees(measured, baselines["fixed_place"], 4096)
 
 
+@pytest.mark.parametrize("sizes", [{"length": 6, "margin": 1}, {"length": 16, "margin": 6}])
+def test_no_trivial_rule_solves_a_split_at_the_fewest_places(sizes):
+    """With two places, `counterfactual` has one: whoever reads what follows it is always right."""
+    task = make("induction", **sizes, leak=0.5)
+    for split in task.splits:
+        assert all(baseline.exact < 0.9 for baseline in task.baselines(split).values()), split
+
+
 @pytest.mark.parametrize(
     ("split", "trigger"), first_by_default([("iid", "any"), ("position", "special"), ("length", "any")])
 )
@@ -146,6 +154,7 @@ def test_commonest_middle_baseline_matches_a_simulation(split, trigger):
     [
         ({"symbols": 5}, "even"),
         ({"margin": 7}, r"margin must be a whole number in \[1, 6\]"),
+        ({"length": 7, "margin": 2}, r"margin must be a whole number in \[1, 1\]"),
         ({"leak": 1.5}, "leak must be"),
         ({"longer": 16}, "longer must be"),
         ({"trigger": "none"}, "one of any, special"),
