@@ -91,6 +91,7 @@ def _(q):
     rows = [q.shuffled(sorted({1, 2, 3, 4} - set(puzzle[4 * row : 4 * row + 4]))) for row in range(4)]
     options = [sorted(test_sudoku4._options(puzzle, cell)) for cell in blanks]
     said = {"row": [*itertools.chain(*rows)], "candidates": [*map(q.choice, options)]}
+    said["in_turn"] = test_sudoku4.in_turn(puzzle, blanks, q.generator)
     if q.task.order == "solver":  # in any order of the cells
         said = {name: [*itertools.chain(*zip(cells_of(blanks), digits, strict=True))] for name, digits in said.items()}
     return said

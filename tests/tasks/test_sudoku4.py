@@ -143,10 +143,19 @@ def test_puzzles_are_uniform():
     assert within(blank[:, 0].mean(), 11 / 16, 4096)
 
 
+def in_turn(puzzle, blanks, generator):
+    """For one blank after the other a random digit that nothing before excludes; 0 where none is left."""
+    filled, said = [*puzzle], []
+    for cell in blanks:
+        filled[cell] = int(generator.choice(sorted(_options(filled, cell)) or [0]))
+        said.append(filled[cell])
+    return said
+
+
 @pytest.mark.parametrize("split", first_by_default(["iid", "rounds"]))
 def test_guesses_reach_their_baselines(split):
     batch, generator, count = draw_split(READING, split), np.random.default_rng(0), 1500
-    right = {"row": 0, "candidates": 0}
+    right = {"row": 0, "candidates": 0, "in_turn": 0}
     for index in range(count):
         example = one(batch, index)
         puzzle = [t if t != BLANK else 0 for t in example.tokens[:16].tolist()]
@@ -154,16 +163,24 @@ def test_guesses_reach_their_baselines(split):
         blanks = [c for c in range(16) if puzzle[c] == 0]
         guess = [generator.choice(sorted(_options(puzzle, c))) for c in blanks]
         right["candidates"] += guess == wanted
+        right["in_turn"] += in_turn(puzzle, blanks, generator) == wanted
         rows = [generator.permutation(sorted({1, 2, 3, 4} - set(puzzle[4 * r : 4 * r + 4]))) for r in range(4)]
         right["row"] += np.concatenate(rows).tolist() == wanted
     for name, number in right.items():
         assert within(number / count, READING.baselines(split)[name].exact, count), name
 
 
+def test_answers_given_before_exclude_digits_which_is_most_of_the_way():
+    reading, solver = (task.baselines("iid") for task in (READING, SOLVER))
+    assert reading["in_turn"].exact == solver["in_turn"].exact == pytest.approx(0.71, abs=0.01)
+    assert reading["candidates"].exact == pytest.approx(0.19, abs=0.01)
+    assert solver["candidates"].logprob < solver["in_turn"].logprob < 0
+
+
 def test_candidates_that_solve_everything_are_no_baseline():
     task = make("sudoku4", clues=12, fewer_clues=10, rounds=1)
-    assert "candidates" not in task.baselines("train")
-    assert "candidates" in task.baselines("rounds")
+    assert not {"candidates", "in_turn"} & set(task.baselines("train"))
+    assert {"candidates", "in_turn"} <= set(task.baselines("rounds"))
     assert candidates(np.array([0]), grids()[0]).tolist() == [[4] * 16]
 
 
