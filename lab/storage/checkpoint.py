@@ -13,15 +13,11 @@ the index a digest (`lab.storage.index`).
 
 from __future__ import annotations
 
-import gc
 import itertools
 import json
-import logging
 import os
 import shutil
-import sys
 import threading
-import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -36,6 +32,7 @@ from lab.errors import NOT_DAMAGE, PASSING, UserError, cause, refusal, refused_a
 from lab.storage import index
 from lab.storage.history import READINGS
 from lab.storage.paths import plain
+from lab.storage.unfinished import forget
 
 ITEMS = index.ITEMS
 WASTE = ".waste"  # ends the name of a directory that is being deleted
@@ -104,7 +101,7 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
         problem += "; the same command then continues." if refused_as(error) in PASSING else "."
         failed.append(error)
     if problem:
-        _forget(failed)
+        forget(failed)
         raise UserError(f"could not save {path}: {problem}")
     return Saved(path, int(path.name), meta)
 
@@ -131,7 +128,7 @@ def load(saved: Saved, item: str) -> Any:
         problem = refusal(error) if kind is UserError else cause(error)
         failed.append(error)
     if problem:
-        _forget(failed)
+        forget(failed)
         raise kind(f"{saved.path}/{item} can't be read: {problem}")
     if checksum(tree) != saved.meta["checksums"][item] or not _is_of(saved, tree):
         raise DamagedCheckpoint(f"{saved.path}/{item} holds other bytes than were written")
@@ -170,7 +167,7 @@ def read_back(saved: Saved) -> None:
     Raises:
       UserError: if it isn't, so that nothing can be kept in its directory.
     """
-    problem = ""
+    problem, failed = "", []
     try:
         if _index(saved.path)["checksums"] != saved.meta["checksums"]:
             raise DamagedCheckpoint(f"{saved.path} holds another index than was written")
@@ -180,7 +177,9 @@ def read_back(saved: Saved) -> None:
         problem = str(error)
     except Exception as error:  # as in load
         problem = f"{saved.path} can't be read: {cause(error)}"
+        failed.append(error)
     if problem:
+        forget(failed)
         raise UserError(
             f"{problem}, right after it was saved: nothing can be kept there; name a --workdir on another file system."
         )
@@ -198,24 +197,6 @@ def _index(path: Path, brief: bool = False) -> dict[str, Any]:
         with ORBAX, plain(path) as place:
             meta = ocp.metadata(place).custom_metadata
     return index.verified(meta, path)
-
-
-def _forget(failed: list[Exception]) -> None:
-    """Drop errors of reads and saves, and silently what they hold: tasks that Orbax leaves unfinished in a closed loop.
-
-    The garbage collector would find them at some other moment, and asyncio, the interpreter and the warnings would then
-    print pages. What is still under way is not caught.
-    """
-    logger = logging.getLogger("asyncio")
-    before, logger.disabled = (logger.disabled, sys.unraisablehook), True
-    sys.unraisablehook = lambda _: None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine was never awaited
-            failed.clear()
-            gc.collect()
-    finally:
-        logger.disabled, sys.unraisablehook = before
 
 
 def drop_state(saved: Saved) -> Saved:
@@ -269,11 +250,17 @@ def scan(workdir: Path, brief: bool = False) -> tuple[dict[str, list[Saved]], li
     damaged = []
     for directory in _directories(workdir / "checkpoints"):
         for path in (p for p in _directories(directory) if p.name.isascii() and p.name.isdigit()):
+            meta, kind, why, failed = {}, DamagedCheckpoint, "", []
             try:
                 meta = _index(path, brief)
             except Exception as error:  # as in load
-                if _kind(error) is UserError and path.exists():
-                    raise UserError(f"{path} can't be read: {refusal(error)}.") from None
+                kind, why = _kind(error), refusal(error)
+                failed.append(error)
+            if failed:
+                if not brief:  # Orbax read it
+                    forget(failed)
+                if kind is UserError and path.exists():
+                    raise UserError(f"{path} can't be read: {why}.")
                 damaged += [str(path)] if path.exists() else []
                 continue
             saved = Saved(path, int(path.name), meta, (path / "state").is_dir())

@@ -35,9 +35,6 @@ def test_malformed_input_is_answered():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.xfail(
-    reason="open: Orbax prints 'Event loop is closed' after the sentence, depending on load", strict=False
-)
 @pytest.mark.slow
 def test_damaged_files_are_named_or_change_nothing():
     done = fuzz("--kind=files", "--trials=60", timeout=900)
