@@ -15,7 +15,8 @@ Shape letters: R rows (cell × evaluation), C cells, N probe examples, D width.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,9 +31,10 @@ from analysis.diagnosis import Findings, find
 from analysis.metrics.registry import METRICS
 from analysis.report import verdicts_json
 from analysis.results import Records, Results, collect, records
-from lab.engine import Plan, Programs, device_grid, make_plan
+from lab.engine import Layout, Plan, Programs, device_grid, make_plan
 from lab.errors import UserError, nearest
-from lab.jobs.workdir import read_study
+from lab.jobs.layouts import described, read_layouts
+from lab.jobs.workdir import FILE, read_study
 from lab.mechanisms.knobs import KNOBS, active_knobs
 from lab.storage import DamagedCheckpoint, Store, read_store
 from lab.study.spec import Study
@@ -70,9 +72,9 @@ class OpenStudy:
       damaged: paths of checkpoints that could not be read and are left out.
     """
 
-    def __init__(self, path: Path, study: Study, store: Store, damaged: list[str]):
+    def __init__(self, path: Path, study: Study, store: Store, damaged: list[str], layouts: Sequence[Layout] = ()):
         self.path, self.study, self.damaged = path, study, tuple(damaged)
-        self._store = store
+        self._store, self._layouts = store, layouts
 
     @cached_property
     def cells(self) -> tuple[dict[str, Any], ...]:
@@ -284,9 +286,18 @@ class OpenStudy:
         measurer = measure.Measurer(self.study, self._programs, self.path, keep=False)
         try:
             with device_grid.lapack_on_one_thread():
-                return collect(plan, self._store, measurer, lambda done, total: None)
+                found = collect(plan, self._store, measurer, lambda done, total: None)
         except DamagedCheckpoint as error:
             raise UserError(_repair(error)) from None
+        here = self._plan.layout
+        if measurer.measured and {layout.rounding() for layout in self._layouts} - {here.rounding()}:
+            warnings.warn(
+                f"{self.path}: latent readings that it does not keep are measured on another device layout"
+                f" ({described([here])}) than the study was on ({described(self._layouts)}): they may differ from its"
+                " own in the last digits.",
+                stacklevel=2,
+            )
+        return found
 
     def _values(self, knob: str, value: Any) -> tuple[Any, ...]:
         if knob not in KNOBS:
@@ -337,12 +348,18 @@ class OpenStudy:
 def open_study(path: str | Path) -> OpenStudy:
     """Open a work directory to read it, wherever it was trained and whether or not it is finished.
 
+    What is measured rounds as in the study where JAX has not been used yet: it gets as many CPU devices as the study's
+    command (one, or every core).
+
     Raises:
       UserError: if it is no work directory, or not one that this version can read.
     """
     path = Path(path)
+    layouts = read_layouts(path / FILE)
+    for layout in layouts[:1]:
+        device_grid.round_as(layout)
     study = read_study(path, METRICS)
-    return OpenStudy(path, study, *read_store(path, study))
+    return OpenStudy(path, study, *read_store(path, study), layouts)
 
 
 def _repair(error: DamagedCheckpoint) -> str:

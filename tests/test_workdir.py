@@ -51,7 +51,7 @@ def test_a_study_that_moved_says_on_which_layouts_it_has_been(tmp_path):
     assert claim(chunk=2) == []  # rounds as before
     assert claim(devices=3) == []
     (note,) = claim(devices=1)
-    assert "8 cpu devices, chunk 4, width 1; 1 cpu devices, chunk 4, width 1" in note
+    assert "8 cpu devices, chunk 4, width 1; 1 cpu device, chunk 4, width 1" in note
     assert claim(chunk=2) == [note]  # back again: it has been elsewhere all the same
 
 

@@ -233,6 +233,9 @@ class Measurer:
 
     Readings are a pure function of a checkpoint; the file that keeps them can be deleted. A damaged one is noted and
     measured again. With keep=False what was kept before is used and nothing is written.
+
+    Attributes:
+      measured: how many files of readings were measured, because they were not kept or damaged.
     """
 
     def __init__(
@@ -244,7 +247,7 @@ class Measurer:
         note: Callable[[str], None] = warnings.warn,
     ):
         self.study, self.programs, self.directory, self.keep = study, programs, workdir / "readings", keep
-        self._note = note
+        self._note, self.measured = note, 0
 
     def read(
         self, saved: Iterable[Saved], knobs: Mapping[str, Mapping[str, Any]], on_progress: Callable[[int, int], None]
@@ -356,6 +359,7 @@ class Measurer:
 
     def put(self, path: Path, readings: Any) -> None:
         """Keep readings for the next time, unless nothing is to be written."""
+        self.measured += 1
         if not self.keep:
             return
         self.directory.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ changes rounding, the number of cells does not, so the width is a fixed rule for
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable
@@ -72,8 +73,23 @@ def use_every_core() -> None:
     sets it; an accelerator's devices stay as they are, too.
     """
     lapack_on_one_thread()
+    _make_cpu_devices(cores())
+
+
+def round_as(layout: Layout) -> None:
+    """Make CPU devices that round as those of a layout: for a reader of a study, before anything runs on a device.
+
+    One device rounds differently from several, see `Layout.rounding`. The number of devices stays as it is where JAX
+    has them already, XLA_FLAGS sets it, or the layout is of another platform.
+    """
+    if layout.platform == "cpu":
+        with contextlib.suppress(RuntimeError):  # JAX's, once it has devices
+            _make_cpu_devices(1 if layout.devices == 1 else max(cores(), 2))
+
+
+def _make_cpu_devices(count: int) -> None:
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cores())
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def lapack_on_one_thread() -> threadpool_limits:

@@ -8,12 +8,13 @@ import fcntl
 import json
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from lab.engine import Layout
 from lab.errors import UserError, refusal
+from lab.jobs.layouts import described, is_layout
 from lab.jobs.shards import Shard, locks
 from lab.mechanisms.knobs import KNOBS
 from lab.storage import DamagedFile, checkpoint, read_document, write_document
@@ -180,10 +181,9 @@ class Workdir:
             )
         layouts = self._layouts(known)
         if len({layout.rounding() for layout in layouts}) > 1:
-            listed = "; ".join(_described(layout) for layout in layouts)
             notes.append(
-                f"This study has been on more than one device layout ({listed}): its numbers may differ from an"
-                " uninterrupted run on the first in the last bits, which training amplifies."
+                f"This study has been on more than one device layout ({described(layouts)}): its numbers may differ"
+                " from an uninterrupted run on the first in the last bits, which training amplifies."
             )
         return notes
 
@@ -282,21 +282,12 @@ class Workdir:
         return (
             all(isinstance(known[name], kind) for name, kind in KINDS.items() if name in known)
             and all(isinstance(cell, dict) for cell in known["cells"])
-            and all(_is_layout(one) for one in [known["layout"], *layouts])
+            and all(is_layout(one) for one in [known["layout"], *layouts])
             and isinstance(known.get("format"), int | None)
             and isinstance(known.get("earlier"), dict | None)
             and isinstance(others, list)
             and all(isinstance(one, str) for one in others)
         )
-
-
-def _is_layout(value: Any) -> bool:
-    """Whether a JSON value is a layout: its platform's name, and whole numbers above 0."""
-    names = {each.name for each in fields(Layout)}
-    if not isinstance(value, dict) or value.keys() != names or not isinstance(value["platform"], str):
-        return False
-    numbers = [value[name] for name in names - {"platform"}]
-    return all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in numbers)
 
 
 def _filled(known: Any, standard: dict[str, Any]) -> Any:
@@ -322,10 +313,6 @@ def _held(lock: IO[str], kind: int) -> bool:
             raise
         raise NoLocks(error.strerror) from None
     return True
-
-
-def _described(layout: Layout) -> str:
-    return f"{layout.devices} {layout.platform} devices, chunk {layout.chunk}, width {layout.width}"
 
 
 def _differences(there: Any, here: Any, field: str) -> Iterator[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import jax
@@ -24,6 +27,7 @@ from analysis.diagnosis import find
 from analysis.metrics.registry import METRICS
 from analysis.report import projections, verdicts_json
 from analysis.results import collect, to_csv
+from analysis.study import OpenStudy
 from lab.errors import UserError
 from lab.jobs.workdir import Workdir, read_study
 from lab.storage import Store, checkpoint
@@ -308,9 +312,10 @@ def test_no_work_directory_and_another_versions_checkpoints(whole, tmp_path):
 
 @pytest.mark.slow
 def test_on_another_number_of_devices(whole, opened):
-    """The five lines of the README, in a process with one device."""
+    """The five lines of the README, in a process that has used one device before."""
     code = (
         "import sys, analysis; assert 'jax' not in sys.modules\n"
+        "import jax; jax.devices()\n"
         f"study = analysis.open_study({str(whole[2])!r})\n"
         "block = next(study.hidden({'seed': 1, 'prune.sparsity': 0.5}, label='word'))\n"
         "import jax; assert jax.device_count() == 1\n"
@@ -322,6 +327,43 @@ def test_on_another_number_of_devices(whole, opened):
     assert done.stdout.startswith("(4,)"), done.stderr
     assert float(done.stdout.split()[1]) == pytest.approx(float(np.abs(here.states_CxNxD).sum()), rel=1e-4)
     assert int(done.stdout.split()[2]) == here.labels_CxN.sum()
+
+
+@pytest.mark.slow
+def test_what_is_measured_again_has_the_studys_bits(whole):
+    """A library in a process of its own rounds as the command, which makes every core a device; or else it says so."""
+    code = (
+        "import sys, jax, analysis\n"
+        "if sys.argv[1]: jax.config.update('jax_num_cpu_devices', int(sys.argv[1])); jax.devices()\n"
+        f"results = analysis.open_study({str(whole[2])!r}).results\n"
+        "print({name: column.tobytes() for name, column in results.items() if '/' in name})"
+    )
+    cache = os.environ["JAX_COMPILATION_CACHE_DIR"]  # the two that should agree share their programs
+    env = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PATH": "", "JAX_COMPILATION_CACHE_DIR": cache}
+    library, command, other = (
+        subprocess.run([sys.executable, "-c", code, n], capture_output=True, text=True, env=env, timeout=120)
+        for n in ("", "2", "1")
+    )
+    assert library.stderr == command.stderr == ""
+    assert library.stdout == command.stdout != ""
+    assert "are measured on another device layout (1 cpu device, chunk 4, width 1)" in other.stderr
+
+
+@pytest.mark.parametrize(("here", "said"), [(LAYOUT, False), (dataclasses.replace(LAYOUT, devices=1), True)])
+def test_readings_of_another_layout_are_named(here, said, whole, opened, monkeypatch):
+    """Only those that are measured: kept ones are the study's own."""
+    plan, store, root = whole
+    reader = OpenStudy(root, plan.study, store, [], [LAYOUT])
+    vars(reader)["_plan"] = dataclasses.replace(plan, layout=here)
+    measured = []
+    monkeypatch.setattr("analysis.study.collect", lambda plan, store, measurer, _: measured.append(measurer))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        reader._collect(plan)
+        assert not warned
+        monkeypatch.setattr("analysis.study.collect", lambda plan, store, measurer, _: measurer.put(root / "no", []))
+        reader._collect(plan)
+    assert ["on another device layout" in str(one.message) for one in warned] == [True] * said
 
 
 def test_the_notebook_runs(opened, monkeypatch, capsys):

@@ -178,3 +178,24 @@ def test_lapack_stays_on_the_thread_of_its_device():
         assert blas_threads() == before  # a notebook's own threads are given back
         device_grid.use_every_core()
         assert set(blas_threads().values()) <= {1}
+
+
+@pytest.mark.parametrize(
+    ("platform", "devices", "flags", "cores", "asked"),
+    [("cpu", 8, "", 4, [4]), ("cpu", 2, "", 1, [2]), ("cpu", 1, "", 4, [1]), ("gpu", 1, "", 4, []),
+     ("cpu", 8, "--xla_force_host_platform_device_count=3", 4, [])],
+)  # fmt: skip
+def test_a_reader_gets_devices_that_round_as_the_studys(platform, devices, flags, cores, asked, monkeypatch):
+    found = []
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(device_grid, "cores", lambda: cores)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: found.append(value))
+    device_grid.round_as(Layout(platform, devices, 1, 4))
+    assert found == asked
+
+
+def test_a_reader_leaves_devices_that_are_in_use(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    count = jax.device_count()
+    device_grid.round_as(Layout("cpu", 1, 1, 4))
+    assert jax.device_count() == count
