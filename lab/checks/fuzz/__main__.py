@@ -2,6 +2,7 @@
 
     python -m lab.checks.fuzz                                    1,000 trials of all kinds, ten minutes at most
     python -m lab.checks.fuzz --kind=files --trials=400          damaged files only
+    python -m lab.checks.fuzz --kind=flips --trials=400          one flipped bit in each, over every kind of file
     python -m lab.checks.fuzz --kind=config --first=17 --trials=1       one trial again
 
 Every trial runs the program in a process of its own, with a limit on its time. It should end in one *sentence* (status
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -25,7 +27,7 @@ from lab.checks.fuzz import command_lines, configs, files
 from lab.checks.fuzz.trials import FAILED, OUTCOMES, Judged, Trial, module, run
 from lab.errors import Parser, UserError, command
 
-SHARES = {"config": 0.6, "command": 0.25, "files": 0.15}  # of the trials that a kind gets
+SHARES = {"config": 0.6, "command": 0.25, "files": 0.1, "flips": 0.05}  # of the trials that a kind gets
 PROGRAM = ("run", "analysis.report.write", "analysis.study", "lab.engine.trainer")  # imported once, before any trial
 JOBS = os.cpu_count() or 1
 PROGRESS = 100  # trials after which a line says how many are done
@@ -57,10 +59,10 @@ def _draws(kinds: Sequence[str], folder: Path, whole: Path) -> dict[str, Draw]:
     """How trials of these kinds are drawn; for damaged files a study is trained first."""
     simple: dict[str, Draw] = {"config": configs.draw, "command": command_lines.draw}
     draws = {kind: simple[kind] for kind in kinds if kind in simple}
-    if "files" in kinds:
+    if damaged := [kind for kind in kinds if kind not in simple]:
         started, numbers = time.perf_counter(), files.prepare(folder, whole)
         print(f"files: the study to damage is there after {time.perf_counter() - started:.0f} s", flush=True)
-        draws["files"] = lambda random, name: files.draw(random, name, whole, numbers)
+        draws |= {kind: partial(files.draw, whole=whole, numbers=numbers, flips=kind == "flips") for kind in damaged}
     return draws
 
 

@@ -33,8 +33,8 @@ KINDS: Mapping[str, str] = {
     "repair.json": "repair/repair.json",
     "reading": "readings/[!i]*.json",
     "images": "readings/images-*.json",
-    "index": "checkpoints/*/*/*.json",
-    "index of arrays": "checkpoints/*/*/*/*.json",
+    "index": "checkpoints/*/*/_CHECKPOINT_METADATA",
+    "index of arrays": "checkpoints/*/*/*/_METADATA",
     "parameters": "checkpoints/*/*/params/**/*",
     "history": "checkpoints/*/*/history/**/*",
     "state": "checkpoints/*/*/state/**/*",
@@ -169,10 +169,10 @@ def _read(whole: Path, reader: str, damage: Callable[[Path], None]) -> int:
 # --- damage
 
 
-def draw(random: Random, name: str, whole: Path, numbers: Numbers) -> Trial:
-    """One trial: a kind of file, one file of it, one way to damage it, one reader."""
+def draw(random: Random, name: str, whole: Path, numbers: Numbers, flips: bool = False) -> Trial:
+    """One trial: a kind of file, one file of it, one way to damage it (or one flipped bit), one reader."""
     reader = random.choice(("command", "command", "library"))
-    text, place, damage = _damage(random, whole)
+    text, place, damage = _flip(random, whole) if flips else _damage(random, whole)
     _, _, other = text.partition(": swapped with ")
 
     def judge(ended: Ended) -> Judged:
@@ -197,12 +197,21 @@ def _damage(random: Random, whole: Path) -> tuple[str, Path, Callable[[Path], No
         return f"{place}: written as {content!r}", place, partial(_replace, place=place, content=content)
     if random.random() < 0.12:
         return _moved_step(random, whole)
+    place, files = _file(random, whole)
+    way = random.choice([_flipped, _flipped, _flipped, _digit, _truncated, _contents, _field, _swapped, _gone])
+    return way(random, whole, place, (whole / place).read_bytes(), files)
+
+
+def _flip(random: Random, whole: Path) -> tuple[str, Path, Callable[[Path], None]]:
+    place, files = _file(random, whole)
+    return _flipped(random, whole, place, (whole / place).read_bytes(), files)
+
+
+def _file(random: Random, whole: Path) -> tuple[Path, list[Path]]:
+    """A file of some kind, and all of that kind; every kind is as likely as any other."""
     kinds = {kind: _files(whole, pattern) for kind, pattern in KINDS.items()}
     files = kinds[random.choice([kind for kind, found in kinds.items() if found])]
-    place = random.choice(files)
-    content = (whole / place).read_bytes()
-    way = random.choice([_flipped, _flipped, _flipped, _digit, _truncated, _contents, _field, _swapped, _gone])
-    return way(random, whole, place, content, files)
+    return random.choice(files), files
 
 
 def _files(whole: Path, pattern: str) -> list[Path]:

@@ -146,12 +146,19 @@ def test_why_an_accepted_grid_is_harmless(settings, harmless):
     assert bool(configs.harmless(study_text(sweep=sweep), "")) == harmless
 
 
+def test_every_kind_of_a_checkpoints_files_is_found(recorded):
+    """Orbax names its files; a pattern that finds none would leave a kind undamaged."""
+    kinds = {kind: pattern for kind, pattern in files.KINDS.items() if pattern.startswith("checkpoints")}
+    assert len(kinds) == 5
+    assert [kind for kind, pattern in kinds.items() if not files._files(recorded[2], pattern)] == []
+
+
 def test_damage_touches_the_copy_only(tmp_path):
     """A copy's files are links: what is damaged gets a file of its own."""
     whole = tmp_path / "whole"
     for name in (
         "study.json",
-        "checkpoints/train-a/5/_CHECKPOINT_METADATA.json",
+        "checkpoints/train-a/5/_CHECKPOINT_METADATA",
         "checkpoints/train-a/5/params/d/array",
     ):
         (whole / name).parent.mkdir(parents=True, exist_ok=True)
