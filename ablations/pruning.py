@@ -17,6 +17,11 @@ fine-tunes every sparsity at three learning rates and judges each at its best (2
 Source: Han et al. 2015 (arXiv 1506.02626); that facts go before in-context ability: arXiv 2310.04680. Of the variants:
 Wanda 2306.11695, cubic schedule 1710.01878, rewinding 1912.05671, SET 1707.04780, RigL 1911.11134, SNIP 1810.02340.
 
+Predicted before the first run that the map judges, with path-star of four nodes and addition's swapped pairs held out
+together (2026-11-30): free up to 60% for Z6, addition and path-star, up to 84% for facts; separation moves against the
+claim on all four tasks from 24% on at the latest; participation ratio and TwoNN fall only where the ability is already
+lost (addition, path-star), so that no claim is a gain, then a loss, and none transfers.
+
 What came out (2026-11-20, two CPU cores, path-star at its default of then, three nodes and 8 labels, where one edge
 answers. With four nodes no grid was run yet; of two dense seeds, both learn it with 10 labels, 1.000, and neither with
 the default 16, .07 and .12, 2026-11-30): free up to 60% sparsity for products in Z6 and for addition mod 31, 72% for
