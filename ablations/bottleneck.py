@@ -9,7 +9,7 @@ report's table has the entropy of the code in nats, or the rate.
     python run.py --config=ablations/bottleneck.py:vib      the variational bottleneck, beta from 0 to 0.08
     python run.py --config=ablations/bottleneck.py:rank     rank of every kernel, from full down to 1/9
     python run.py --config=ablations/bottleneck.py:heads    dimensions of queries and keys, from 9 a head down to 1
-    python run.py --config=ablations/bottleneck.py:quick    3 code sizes x 3 seeds; its verdicts say `underpowered`
+    python run.py --config=ablations/bottleneck.py:quick    3 code sizes x 3 seeds; too few seeds for a verdict
 
 Sources: Mentzer et al. 2023 (arXiv 2309.15505), Alemi et al. 2016 (arXiv 1612.00410), Bhojanapalli et al. 2020 (arXiv
 2002.07028).

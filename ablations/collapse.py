@@ -8,7 +8,7 @@ A trained model is trained further under a penalty on its last layer's hidden ve
     python run.py --config=ablations/collapse.py:covariance  VICReg's decorrelation. Claim: higher rank helps
     python run.py --config=ablations/collapse.py:cure        under a planted collapse, VICReg's decorrelation at nine
                                                              strengths. Claim: giving rank back gives ability back
-    python run.py --config=ablations/collapse.py:quick       3 strengths x 3 seeds; its verdicts say `underpowered`
+    python run.py --config=ablations/collapse.py:quick       3 strengths x 3 seeds; too few seeds for a verdict
 
 Sources: Bardes et al. 2022 (arXiv 2105.04906), Rudman & Eickhoff 2024 (arXiv 2305.19358); that effective rank and
 ability part: arXiv 2207.02099, arXiv 2602.20433.

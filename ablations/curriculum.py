@@ -5,7 +5,7 @@ the answer (probe accuracy, V-information) and the better the model is. `anti` (
 levels equally often, each in its own section of the report: an effect that they share is not due to the order.
 
     python run.py --config=ablations/curriculum.py        9 shares x 3 orders x 8 seeds
-    python run.py --config=ablations/curriculum.py:quick  3 shares x 3 orders x 3 seeds; its verdicts say `underpowered`
+    python run.py --config=ablations/curriculum.py:quick  3 shares x 3 orders x 3 seeds; too few seeds for a verdict
 
 Source: Wu et al. 2021 (arXiv 2012.03107), who find little benefit at standard budgets.
 

@@ -6,8 +6,8 @@ example's own thoughts, with the next example's, and with noise of the same leng
 three sections of the report, the thoughts' content isn't used, whatever the latents show.
 
     python run.py --config=ablations/latent_thoughts.py          0 to 8 thoughts x 8 seeds x 3 controls
-    python run.py --config=ablations/latent_thoughts.py:quick    3 numbers of thoughts x 3 seeds x 3 controls; its
-                                                                 verdicts say `underpowered`
+    python run.py --config=ablations/latent_thoughts.py:quick    3 numbers of thoughts x 3 seeds x 3 controls;
+                                                                 too few seeds for a verdict
 
 Thoughts are learned from answers alone. The report compares settings at matched steps and at matched compute; the
 learning rate stays constant, so that both are read off the same runs.

@@ -5,8 +5,7 @@ accuracy) and the model is better at tasks that take steps (products in Z6), whi
 turns.
 
     python run.py --config=ablations/looped_depth.py          1 to 9 turns of one block x 8 seeds
-    python run.py --config=ablations/looped_depth.py:quick    3 numbers of turns x 3 seeds; its verdicts say
-                                                              `underpowered`
+    python run.py --config=ablations/looped_depth.py:quick    3 numbers of turns x 3 seeds; too few seeds for a verdict
 
 The report compares settings at matched steps and, as a turn costs what a block costs, at matched compute; the learning
 rate stays constant, so that both are read off the same runs.

@@ -7,8 +7,7 @@ at no cost in ability.
     python run.py --config=ablations/memory_tokens.py:beside 0 to 8 memories next to the question. Claim: with more of
                                                              them the latents hold more information about the
                                                              answer and the model is better
-    python run.py --config=ablations/memory_tokens.py:quick  3 numbers of memories x 3 seeds; its verdicts say
-                                                             `underpowered`
+    python run.py --config=ablations/memory_tokens.py:quick  3 numbers of memories x 3 seeds; too few seeds to say
 
 Sources: Burtsev et al. 2020 (arXiv 2006.11527); gist tokens: Mu et al. 2023 (arXiv 2304.08467); compression into one
 token: Poli et al. 2024 (arXiv 2403.17844).

@@ -6,8 +6,7 @@ the answer (V-information, probe accuracy), and the model is better.
     python run.py --config=ablations/pause_tokens.py            0 to 8 pauses x 8 seeds
     python run.py --config=ablations/pause_tokens.py:registers  learned vectors in front, which see nothing of the
                                                                 question: the control for mere parameters
-    python run.py --config=ablations/pause_tokens.py:quick      3 numbers of pauses x 3 seeds; its verdicts say
-                                                                `underpowered`
+    python run.py --config=ablations/pause_tokens.py:quick      3 numbers of pauses x 3 seeds; too few to say
 
 The report compares settings at matched steps and at matched compute (a pause costs a position); the learning rate stays
 constant, so that both are read off the same runs.

@@ -1,7 +1,7 @@
 """Studies with a known answer: does the diagnosis find what was planted, and nothing where nothing was?
 
     python run.py --config=ablations/planted.py:over_pruning --repair
-    python run.py --config=ablations/planted.py:quick    3 sparsities x 3 seeds of it; its verdicts say `underpowered`
+    python run.py --config=ablations/planted.py:quick    3 sparsities x 3 seeds of it; too few seeds for a verdict
     python -m analysis.simulation.planted_causes    all of them with their repairs: see docs/calibration.md
 
 Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cause is known because it was planted:

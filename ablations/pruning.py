@@ -6,7 +6,7 @@ better separated (higher Fisher trace), at no cost in ability.
     python run.py --config=ablations/pruning.py          9 sparsities x 8 seeds; 5 to 6 minutes on two CPU cores when
                                                          path-star had three nodes (12 tokens a step, now 17)
     python run.py --config=ablations/pruning.py:quick    3 sparsities x 3 seeds; little more than a minute, and its
-                                                         verdicts say `underpowered`
+                                                         too few seeds for a verdict
 
 The same sparsities another way, each as `pruning.py:<variant>`, 72 cells like the first: `layerwise`, `random` and
 `wanda` choose other weights; `gradual` cuts along a cubic schedule; `rewind` returns to the weights of step 500

@@ -8,7 +8,7 @@ more compact (lower participation ratio), at no cost in reasoning, planning or m
     python run.py --config=ablations/regularization.py:dropout    dropout of what blocks write
     python run.py --config=ablations/regularization.py:noise      noise on hidden states
     python run.py --config=ablations/regularization.py:confidence the confidence penalty
-    python run.py --config=ablations/regularization.py:quick      3 strengths x 3 seeds; its verdicts say `underpowered`
+    python run.py --config=ablations/regularization.py:quick      3 strengths x 3 seeds; too few seeds for a verdict
 
 Source: Kornblith et al. 2021 (arXiv 2010.16402) for losses that separate classes better and transfer worse.
 

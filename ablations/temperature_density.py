@@ -5,8 +5,7 @@ does so at every temperature. The learning rate is the temperature; there is a s
 
     python run.py --config=ablations/temperature_density.py        9 sparsities x 3 rates x 8 seeds
     python run.py --config=ablations/temperature_density.py:noise  the temperature is noise on the gradient instead
-    python run.py --config=ablations/temperature_density.py:quick  3 sparsities x 2 rates x 3 seeds; its verdicts say
-                                                                   `underpowered`
+    python run.py --config=ablations/temperature_density.py:quick  3 sparsities x 2 rates x 3 seeds; too few to say
 
 Source: Yang et al. 2023 (arXiv 2305.18383): the best temperature depends on the density.
 

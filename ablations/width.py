@@ -4,7 +4,7 @@ Claim (fixed before training): a narrower stream makes latents more compact (low
 cost in ability. All widths are trained in one compiled program; each computes what a truly narrow model computes.
 
     python run.py --config=ablations/width.py          9 widths x 8 seeds
-    python run.py --config=ablations/width.py:quick    3 widths x 3 seeds; its verdicts say `underpowered`
+    python run.py --config=ablations/width.py:quick    3 widths x 3 seeds; too few seeds for a verdict
 
 Source: Kaplan et al. 2020 (arXiv 2001.08361); that facts take about two bits a parameter: Allen-Zhu & Li 2024 (arXiv
 2404.05405).

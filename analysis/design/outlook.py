@@ -30,13 +30,22 @@ def _too_few(study: Study) -> Iterator[str]:
     seeds = min(len({cell["seed"] for cell in cells}) for cells in places)
     if settings < MIN_SETTINGS:
         yield (
-            f"{settings} {'settings' if settings > 1 else 'setting'} of {knob} can show no break, so that claims stay"
-            f" `underpowered`: {MIN_SETTINGS} are the least; add values to its axis."
+            f"{settings} {'settings' if settings > 1 else 'setting'} of {knob} leave a break somewhere in wide gaps,"
+            f" and no shape over the whole range can be tested: {MIN_SETTINGS} are the least; add values to its axis."
         )
     if seeds < least:
         yield (
             f"{seeds} {'seeds' if seeds > 1 else 'seed'} can never reject at alpha={study.claim.alpha:g}, so that"
-            f" claims and bounds stay `underpowered`: {least} are the least; add seeds."
+            f" every claim stays `undecided`: {least} are the least; add seeds."
+        )
+    claims, alpha = len(study.claim.gains) * len(study.claim.abilities), study.claim.alpha
+    # A gain is tested at half of alpha where so few seeds can reach it (`analysis.stats.setting_map`).
+    smallest = ((n, 2.0**-n * (2 if 2.0**-n <= alpha / 2 else 1)) for n in range(least, 1100))
+    alone = next(n for n, p in smallest if claims * p <= alpha)
+    if least <= seeds < alone:
+        yield (
+            f"With {seeds} seeds a single finding among {claims} claims can't stand after the correction for their"
+            f" number (several together can): {alone} seeds are the least; add seeds, or claim less."
         )
 
 

@@ -19,7 +19,6 @@ import numpy as np
 
 from analysis.design import controls, interim
 from analysis.design.interim import InterimAnalyses, Settings
-from analysis.stats.break_test import MIN_SETTINGS
 from analysis.verdicts.claims import Bounds, Judged, check
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
@@ -27,6 +26,7 @@ from lab.mechanisms.base import Knob, StageSetup
 from lab.study.spec import Study
 from lab.values import exact
 
+LEAST_SETTINGS = 3  # neutral, one near it and one far out
 PRECISION = 0.05  # of the knob's range: a gap up to this is narrow enough
 LOOKS = 4  # planned where no other number is asked for
 
@@ -58,10 +58,10 @@ def check_refinable(study: Study, count: int) -> None:
     if "seed" not in {axis.knob for axis in study.axes}:
         raise UserError('--refine adds seeds: give sweep() an axis("seed", range(config.seeds)).')
     settings = {float(cell[study.claim.knob]) for cell in study.cells}
-    if len(settings) < MIN_SETTINGS:
+    if len(settings) < LEAST_SETTINGS:
         raise UserError(
-            f"--refine: sweep() has {len(settings)} settings of {study.claim.knob}, and no verdict can be reached with"
-            f" fewer than {MIN_SETTINGS}; add settings to the axis first."
+            f"--refine: sweep() has {len(settings)} settings of {study.claim.knob}, and a break can't be looked for"
+            f" between fewer than {LEAST_SETTINGS}; add settings to the axis first."
         )
     if not _even(study):
         raise UserError(

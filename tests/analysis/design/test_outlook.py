@@ -28,7 +28,7 @@ def test_nine_settings_and_five_seeds_are_enough(tmp_path):
 @pytest.mark.parametrize(
     ("config", "grid", "expected"),
     [
-        (None, sweep(NINE[:8]), ["8 settings of prune.sparsity can show no break"]),
+        (None, sweep(NINE[:8]), ["8 settings of prune.sparsity leave a break somewhere"]),
         (None, sweep(seeds=4), ["4 seeds can never reject at alpha=0.05"]),
         (None, sweep(NINE[:1], 1), ["1 setting of", "1 seed can", "The axis prune.sparsity has one value, 0.0"][:2]),
         (None, sweep(NINE, 5, axis("weight_decay.rate", (0.1,))), ["The axis weight_decay.rate has one value, 0.1"]),
@@ -42,6 +42,16 @@ def test_what_a_design_leaves_open_is_said(config, grid, expected, tmp_path):
     assert len(found) == len(expected)
     for sentence, beginning in zip(found, expected, strict=True):
         assert sentence.startswith(beginning)
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(5, True), (6, True), (7, False)])
+def test_too_few_seeds_for_one_finding_among_several_claims_are_said(seeds, said, tmp_path):
+    config = tiny_config()
+    config.claim.gains = dict(participation_ratio=-1, two_nn=-1)
+    found = undecidable(study_of(config, sweep(seeds=seeds)), tmp_path)
+    assert [sentence.endswith("7 seeds are the least; add seeds, or claim less.") for sentence in found] == [
+        True
+    ] * said
 
 
 @pytest.mark.parametrize(("neutral", "said"), [(0.999, True), (0.9, False), (None, False)])
