@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 6  # a child that waits and doesn't compute ends after so many times its seconds of CPU
+PATIENCE = 30  # a child that waits ends after so many times its seconds of CPU; one that a busy machine starves doesn't
 ROOM = 8 * 2**30  # bytes of address space that a child may add
 
 SENTENCE, ACCEPTED, SAME = "sentence", "accepted", "same"

@@ -178,7 +178,9 @@ def test_damage_touches_the_copy_only(tmp_path):
 
 TOY = """
 import sys, time
+from lab.checks.fuzz import trials as settings
 from lab.checks.fuzz.trials import Trial, answered, run
+settings.PATIENCE = 6
 def loop():
     while True: pass
 acts = dict(says=lambda: print('error: no', file=sys.stderr) or 2, fails=lambda: 1 / 0, loops=loop, takes=lambda: 0,
