@@ -15,7 +15,7 @@ Each variant is a small study (9 settings x 8 seeds, width 32 or less) whose cau
                           al. 2016, arXiv 1511.06349): rank and information fall together, and without it they come back
     elicitation_gap       only the readout is trained, towards ever smoother labels: the hidden states are untouched to
                           the bit, so all that is lost is the readout; training it again brings it back
-    undertrained          learning rates down to a seventeenth: neutral cells are at rest when training ends, the others
+    undertrained          learning rates down to a sixtieth: neutral cells are at rest when training ends, the others
                           still rise
     bottleneck            one of 16 values must pass through a code of n bits; below 4 bits no network can
                           name more than 2^n of 16, so the break lies at 4 (arXiv 2309.15505)
@@ -43,7 +43,7 @@ PLANTED = {
     "collapse": ("weight_decay.rate", (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 60.0, 100.0), "spoil"),
     "posterior_collapse": ("vib.beta", (0.0, 0.1, 0.3, 0.5, 0.7, 1.0, 2.0, 4.0, 8.0), "spoil"),
     "elicitation_gap": ("label_smoothing.rate", (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 0.99, 1.0), "spoil"),
-    "undertrained": ("optimizer.learning_rate", (3e-3, 2e-3, 1.4e-3, 1e-3, 7e-4, 5e-4, 3.5e-4, 2.5e-4, 1.8e-4), None),
+    "undertrained": ("optimizer.learning_rate", (3e-3, 1e-3, 5e-4, 3e-4, 2e-4, 1.4e-4, 1e-4, 7e-5, 5e-5), None),
     "bottleneck": ("fsq.coordinates", (9, 8, 7, 6, 5, 4, 3, 2, 1), None),
     "linear_image": ("insertion.stretch", tuple(1.0 + step for step in range(9)), "spoil"),
     "write_only": ("insertion.write", tuple(0.25 * step for step in range(9)), "spoil"),
