@@ -3,14 +3,14 @@
 At every setting other than neutral, by paired sign flips over the seeds (Fisher 1935):
 
 * *gain*: the metric is above neutral's; *against*: below. Step-down maximum statistic over the settings (Westfall &
-  Young 1993), rivals with a negative mean moved to mean 0 first.
+  Young 1993), rivals with a negative mean moved to mean 0 first, variances moderated (Smyth 2004).
 * *better*: the ability is above neutral's; step-down maximum statistic likewise.
 * *free*: the ability has lost less than δ; fixed sequence from neutral outwards. *harmed*: it has lost more than δ;
   fixed sequence from the last setting inwards (Maurer, Hothorn & Lehmacher 1995).
 
-Gain and harm are tested at α/2 each, so that a false mismatch (gain and harm at one setting), which takes a false gain
-or a false harm, comes up in at most α of all studies; at α where so few seeds can't reach α/2. `python -m
-analysis.simulation --table=map` measures the rates.
+Metric and ability share α (`level_divisors`), so that a false mismatch (gain and harm at one setting), which takes a
+false gain or a false harm, comes up in at most α of all studies; each is tested at α where so few seeds can't reach
+α/2. `python -m analysis.simulation --table=map` measures the rates.
 
 Words: S seeds, K settings of the knob, neutral first.
 """
@@ -25,9 +25,10 @@ from jaxtyping import Bool, Float, Int, Real
 from scipy import stats
 
 from analysis.stats.claim_data import ClaimData, InterimLook, learns, prepare
-from analysis.stats.sign_flip import sign_flip_p, step_down_p, without_rounding
+from analysis.stats.sign_flip import ALL_FLIPS_UP_TO, sign_flip_p, step_down_p, without_rounding
 
 STATEMENTS = ("gain", "against", "better", "free", "harmed", "gain lost")
+OF_THE_METRIC = ("gain", "against", "gain lost")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +98,16 @@ class SettingMap:
         return np.where(self.lost_K < self.counted_K, upper_K, 1.0)
 
 
-def level_divisor(n_seeds: int, alpha: float) -> int:
-    """2 where `n_seeds` can reach α/2, which keeps a false mismatch at α; 1 for fewer seeds."""
-    return 2 if 2.0**-n_seeds <= alpha / 2 else 1
+def level_divisors(n_seeds: int, alpha: float) -> tuple[float, float]:
+    """Divisors of α for statements on the metric and on the ability, whose levels add up to α.
+
+    The metric has α/2. Its p-values are multiples of 2^−S: what they can't use of α/2 is the ability's, too (with six
+    seeds 1/64 for the metric, so 2/64 for the ability). Both have α where `n_seeds` can't reach α/2.
+    """
+    if 2.0**-n_seeds > alpha / 2:
+        return 1.0, 1.0
+    used = np.floor(alpha / 2 * 2.0**n_seeds) / 2.0**n_seeds if n_seeds <= ALL_FLIPS_UP_TO else alpha / 2
+    return 2.0, float(alpha / (alpha - used))
 
 
 def least_seeds(alpha: float) -> int:
@@ -188,20 +196,21 @@ def _look(
     claim: ClaimData, designed_K: Bool[np.ndarray, K], alpha: float, rng_seed: int
 ) -> tuple[dict[str, Float[np.ndarray, K]], float]:
     """p-values of every statement at one look, times the divisor of its level; and of learning."""
-    divisor = level_divisor(int(np.isfinite(claim.ability_SxK[:, 0]).sum()), alpha)
+    of_metric, of_ability = level_divisors(int(np.isfinite(claim.ability_SxK[:, 0]).sum()), alpha)
     p_K = {name: np.ones(len(designed_K)) for name in STATEMENTS}
     every_K = np.ones_like(designed_K)
     for settings_K, wanted_K in ((every_K, ~designed_K), (designed_K, designed_K)):
         if wanted_K.any():
-            found = _among(claim, np.flatnonzero(settings_K), divisor, alpha, rng_seed)
+            found = _among(claim, np.flatnonzero(settings_K), alpha / of_metric, rng_seed)
             for name in STATEMENTS:
+                divisor = of_metric if name in OF_THE_METRIC else of_ability
                 p_K[name][wanted_K] = np.minimum(1.0, divisor * found[name])[wanted_K]
     learned = sign_flip_p(without_rounding(claim.ability_SxK[:, :1] - claim.trivial), rng_seed=rng_seed)
     return p_K, float(learned[0])
 
 
 def _among(
-    claim: ClaimData, settings: Int[np.ndarray, _], divisor: int, alpha: float, rng_seed: int
+    claim: ClaimData, settings: Int[np.ndarray, _], metric_level: float, rng_seed: int
 ) -> dict[str, Float[np.ndarray, K]]:
     """p-values of every statement, tested among some settings (neutral the first of them); 1 at the others."""
     n_settings = len(claim.knob_K)
@@ -210,12 +219,12 @@ def _among(
     if not len(far):
         return p_K
     gained = without_rounding(claim.metric_SxK[:, far] - claim.metric_SxK[:, :1])
-    p_K["gain"][far] = step_down_p(gained, rng_seed=rng_seed)
-    p_K["against"][far] = step_down_p(-gained, rng_seed=rng_seed)
-    p_K["gain lost"] = _gain_lost(claim, far, divisor * p_K["gain"] <= alpha, rng_seed)
+    p_K["gain"][far] = step_down_p(gained, moderated=True, rng_seed=rng_seed)
+    p_K["against"][far] = step_down_p(-gained, moderated=True, rng_seed=rng_seed)
+    p_K["gain lost"] = _gain_lost(claim, far, p_K["gain"] <= metric_level, rng_seed)
     if learns(claim):
         change = claim.ability_SxK[:, far] - claim.ability_SxK[:, :1]
-        p_K["better"][far] = step_down_p(without_rounding(change), rng_seed=rng_seed)
+        p_K["better"][far] = step_down_p(without_rounding(change), moderated=True, rng_seed=rng_seed)
         there = np.isfinite(change).any(axis=0)  # a setting without any cell ends no walk
         for name, contrast, order in (("free", change + claim.delta, 1), ("harmed", -change - claim.delta, -1)):
             p = sign_flip_p(without_rounding(contrast[:, there]), corrected=False, rng_seed=rng_seed)
@@ -233,7 +242,7 @@ def _gain_lost(
         return p_K
     earlier, later = np.array(pairs).T
     fallen = without_rounding(claim.metric_SxK[:, earlier] - claim.metric_SxK[:, later])
-    for (one, at), p in zip(pairs, step_down_p(fallen, rng_seed=rng_seed), strict=True):
+    for (one, at), p in zip(pairs, step_down_p(fallen, moderated=True, rng_seed=rng_seed), strict=True):
         if gain_K[one]:
             p_K[at] = min(p_K[at], p)
     return p_K

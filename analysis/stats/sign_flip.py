@@ -1,7 +1,7 @@
 """Paired contrasts along a knob and their sign-flip p-values: what the break test is made of.
 
 Sign flips: Fisher (1935); the maximum over candidate breaks: Westfall & Young (1993); all components of a verdict at
-once: the intersection–union test of Berger (1982).
+once: the intersection–union test of Berger (1982); variances that borrow from each other: Smyth (2004).
 
 Words: u is the knob scaled to [0, 1] with neutral at 0, S seeds, K settings, B candidate breaks, F sign flips. Before
 and after are the settings up to and from a candidate break, which belongs to both sides.
@@ -12,12 +12,13 @@ import functools
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
+from scipy import special, stats
 
 SIDE = 3  # settings on each side of a candidate break, itself included
 ALL_FLIPS_UP_TO = 14  # seeds; beyond, RANDOM_FLIPS random ones
 RANDOM_FLIPS = 10_000
 TIE = 1e-9  # statistics that differ by less are equal
+MOST_BORROWED = 0.5  # of a variance that is moderated: more inflates the error where tails are heavy (measured)
 ROUNDING = 1e-12  # relative to the largest value: smaller contrasts are rounding, not evidence
 
 
@@ -51,19 +52,27 @@ def sign_flip_p(
     Returns:
       p[B]: the share of flips that reach the statistic of the data; 1 for a contrast that is 0 in every seed.
     """
-    observed_B, rival_FxB, there_B = _flipped(contrasts_SxB, corrected, rng_seed)
+    observed_B, rival_FxB, there_B = _flipped(contrasts_SxB, corrected, False, rng_seed)
     if not observed_B.size:
         return np.ones(0)
     rival_FxB = rival_FxB.max(axis=1, keepdims=True) if corrected else rival_FxB
     return np.where(there_B, (rival_FxB >= observed_B - TIE).mean(axis=0), 1.0)
 
 
-def step_down_p(contrasts_SxB: Float[np.ndarray, "S B"], *, rng_seed: int = 0) -> Float[np.ndarray, "B"]:
+def step_down_p(
+    contrasts_SxB: Float[np.ndarray, "S B"], *, moderated: bool = False, rng_seed: int = 0
+) -> Float[np.ndarray, "B"]:
     """`sign_flip_p`, corrected step by step: a contrast's rivals are those with no larger statistic.
 
     Westfall & Young (1993), algorithm 2.8. Never above the single-step p-values; the same error over the family.
+
+    Args:
+      contrasts_SxB: a value for each seed and contrast; NaN where a seed lacks it.
+      moderated: divide by sizes that borrow from each other (`_borrowed`), so that a contrast whose few seeds agree by
+        chance does not outdo a large one. It changes how contrasts compare, not how one compares with its own flips.
+      rng_seed: fixes the random flips used above 14 seeds.
     """
-    observed_B, rival_FxB, there_B = _flipped(contrasts_SxB, True, rng_seed)
+    observed_B, rival_FxB, there_B = _flipped(contrasts_SxB, True, moderated, rng_seed)
     if not observed_B.size:
         return np.ones(0)
     order = np.argsort(-observed_B, kind="stable")
@@ -74,19 +83,62 @@ def step_down_p(contrasts_SxB: Float[np.ndarray, "S B"], *, rng_seed: int = 0) -
 
 
 def _flipped(
-    contrasts_SxB: Float[np.ndarray, "S B"], recentred: bool, rng_seed: int
+    contrasts_SxB: Float[np.ndarray, "S B"], recentred: bool, moderated: bool, rng_seed: int
 ) -> tuple[Float[np.ndarray, "B"], Float[np.ndarray, "F B"], Bool[np.ndarray, "B"]]:
     """The statistic of the data, of every flip (of rivals moved to mean 0 if `recentred`), and where it has a value."""
     present_SxB = np.isfinite(contrasts_SxB)
     filled_SxB = np.where(present_SxB, contrasts_SxB, 0.0)
-    norm_B = np.sqrt((filled_SxB**2).sum(axis=0))
-    observed_B = filled_SxB.sum(axis=0) / np.where(norm_B > 0, norm_B, 1.0)
+    own_B, count_B = (filled_SxB**2).sum(axis=0), np.maximum(present_SxB.sum(axis=0), 1)
+    weight_B, prior = _borrowed(filled_SxB, present_SxB) if moderated else (np.zeros(len(own_B)), 0.0)
+
+    def size_B(squares_B: Float[np.ndarray, "B"]) -> Float[np.ndarray, "B"]:
+        norm_B = np.sqrt((1 - weight_B) * squares_B + weight_B * count_B * prior)
+        return np.where(norm_B > 0, norm_B, 1.0)
+
+    total_B = filled_SxB.sum(axis=0)
+    observed_B = total_B / size_B(own_B)
     if recentred:
-        mean_B = filled_SxB.sum(axis=0) / np.maximum(present_SxB.sum(axis=0), 1)
-        filled_SxB = np.where(present_SxB, filled_SxB - np.minimum(mean_B, 0.0), 0.0)
-    size_B = np.sqrt((filled_SxB**2).sum(axis=0))
+        filled_SxB = np.where(present_SxB, filled_SxB - np.minimum(total_B / count_B, 0.0), 0.0)
     flips_FxS = sign_flips(len(filled_SxB), rng_seed)
-    return observed_B, flips_FxS @ (filled_SxB / np.where(size_B > 0, size_B, 1.0)), norm_B > 0
+    return observed_B, flips_FxS @ (filled_SxB / size_B((filled_SxB**2).sum(axis=0))), own_B > 0
+
+
+def _borrowed(
+    filled_SxB: Float[np.ndarray, "S B"], present_SxB: Bool[np.ndarray, "S B"]
+) -> tuple[Float[np.ndarray, "B"], float]:
+    """How far each contrast's variance moves to a common one, and that one: empirical Bayes (Smyth 2004, as in limma).
+
+    The logarithms of the variances are matched by moments to a scaled F distribution with d₀ degrees of freedom for the
+    common variance: the more the variances differ, the smaller d₀, and the less is borrowed.
+
+    Returns:
+      (weight of the common variance for each contrast, from 0 to `MOST_BORROWED`; the common variance).
+    """
+    count_B = present_SxB.sum(axis=0)
+    mean_B = filled_SxB.sum(axis=0) / np.maximum(count_B, 1)
+    squares_B = (np.where(present_SxB, filled_SxB - mean_B, 0.0) ** 2).sum(axis=0)
+    variance_B = squares_B / np.maximum(count_B - 1, 1)
+    usable_B = (count_B > 1) & (variance_B > ROUNDING**2)
+    if usable_B.sum() < 2:
+        return np.zeros(len(count_B)), 0.0
+    half_U = (count_B[usable_B] - 1) / 2
+    log_U = np.log(variance_B[usable_B]) - special.digamma(half_U) + np.log(half_U)
+    excess = log_U.var(ddof=1) - special.polygamma(1, half_U).mean()
+    half_prior = _inverse_trigamma(excess) if excess > 1e-6 else 1e6
+    prior = float(np.exp(log_U.mean() + special.digamma(half_prior) - np.log(half_prior)))
+    return np.minimum(half_prior / (half_prior + np.maximum(count_B - 1, 1) / 2), MOST_BORROWED), prior
+
+
+def _inverse_trigamma(value: float) -> float:
+    """The x > 0 with trigamma(x) = `value`: Newton's method, monotone from this start (Smyth 2004, appendix)."""
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        slope = special.polygamma(1, x)
+        step = slope * (1 - slope / value) / special.polygamma(2, x)
+        x += step
+        if -step < 1e-8 * x:
+            break
+    return float(x)
 
 
 def without_rounding(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

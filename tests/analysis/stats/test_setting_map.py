@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, special, stats
 
 from analysis.stats import InterimLook, SettingMap, setting_map, sign_flip_p, step_down_p
-from analysis.stats.setting_map import STATEMENTS, level_divisor
+from analysis.stats.setting_map import STATEMENTS, level_divisors
 
 K, TRIVIAL = 9, 0.1
 U = np.linspace(0, 1, K)
@@ -33,27 +33,31 @@ def settings_of(found: SettingMap, name: str) -> list[float]:
     return found.knob_K[found.shown(name)].tolist()
 
 
-def naive_step_down(contrasts):
+def naive_step_down(contrasts, weights=None, common=0.0):
     """Step-down maximum statistics, rivals of negative mean moved to mean 0: plain loops."""
     columns = [[x for x in column] for column in np.asarray(contrasts, float).T]
+    weights = [0.0] * len(columns) if weights is None else weights
 
-    def statistic(values):
-        size = sum(x * x for x in values if np.isfinite(x)) ** 0.5
-        return sum(x for x in values if np.isfinite(x)) / size if size else 0.0
+    def statistic(values, weight):
+        there = [x for x in values if np.isfinite(x)]
+        size = ((1 - weight) * sum(x * x for x in there) + weight * len(there) * common) ** 0.5
+        return sum(there) / size if size else 0.0
 
     rivals = []
     for column in columns:
         there = [x for x in column if np.isfinite(x)]
         mean = sum(there) / len(there) if there else 0.0
         rivals.append([x - min(mean, 0.0) for x in column])
-    observed = [statistic(column) for column in columns]
+    observed = [statistic(column, weight) for column, weight in zip(columns, weights, strict=True)]
     order = sorted(range(len(columns)), key=lambda b: -observed[b])
     p, largest = [1.0] * len(columns), 0.0
     flips = list(itertools.product((1, -1), repeat=len(contrasts)))
     for place, b in enumerate(order):
         reached = 0
         for flip in flips:
-            best = max(statistic([s * x for s, x in zip(flip, rivals[c], strict=True)]) for c in order[place:])
+            best = max(
+                statistic([s * x for s, x in zip(flip, rivals[c], strict=True)], weights[c]) for c in order[place:]
+            )
             reached += best >= observed[b] - 1e-9
         largest = max(largest, reached / len(flips))
         p[b] = largest
@@ -66,6 +70,37 @@ def test_step_down_p_is_the_enumerated_one(n_seeds):
     contrasts = rng.normal([1.0, 0.4, 0.0, -1.0, -3.0], 1.0, (n_seeds, 5))
     contrasts[0, 1] = np.nan
     np.testing.assert_allclose(step_down_p(contrasts), naive_step_down(contrasts))
+
+
+@pytest.mark.parametrize("spread", [1.0, 3.0])
+def test_moderated_sizes_are_limmas(spread):
+    """Smyth (2004): log variances matched by moments to a scaled F; the common one has at most half the weight."""
+    rng = np.random.default_rng(3)
+    contrasts = rng.normal([1.0, 0.4, 0.0, -1.0, 0.2], [1.0, 0.3 * spread, 1.0, spread, 0.2], (6, 5))
+    contrasts[0, 1] = np.nan
+    degrees = np.isfinite(contrasts).sum(axis=0) - 1.0
+    logs = np.log(np.nanvar(contrasts, axis=0, ddof=1)) - special.digamma(degrees / 2) + np.log(degrees / 2)
+    excess = logs.var(ddof=1) - special.polygamma(1, degrees / 2).mean()
+    assert excess > 0
+    prior = 2 * optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e6)
+    common = np.exp(logs.mean() + special.digamma(prior / 2) - np.log(prior / 2))
+    weights = np.minimum(prior / (prior + degrees), 0.5)
+    np.testing.assert_allclose(step_down_p(contrasts, moderated=True), naive_step_down(contrasts, weights, common))
+
+
+def test_a_large_gain_is_not_outdone_by_a_small_one_whose_seeds_agree_by_chance():
+    rng = np.random.default_rng(7)
+    contrasts = rng.normal([0.2, 0.0, 0.0, 0.0], 0.1, (60, 6, 4))
+    plain, moderated = (
+        np.mean([step_down_p(one, moderated=each)[0] <= 1 / 64 for one in contrasts]) for each in (False, True)
+    )
+    assert moderated > plain + 0.1
+    assert np.mean([(step_down_p(one, moderated=True)[1:] <= 1 / 64).any() for one in contrasts]) < 0.06
+
+
+def test_one_contrast_and_equal_numbers_are_moderated_by_nothing():
+    for contrasts in (np.ones((6, 1)), np.ones((6, 3)), np.zeros((6, 3)), np.full((6, 2), np.nan)):
+        np.testing.assert_array_equal(step_down_p(contrasts, moderated=True), step_down_p(contrasts))
 
 
 def test_step_down_is_never_above_the_single_step():
@@ -128,13 +163,24 @@ def test_the_share_not_excluded_is_clopper_pearsons():
     assert found.not_excluded_K()[-1] == 1.0
 
 
-@pytest.mark.parametrize(("n_seeds", "divisor"), [(4, 1), (5, 1), (6, 2), (8, 2)])
-def test_the_level_is_halved_where_the_seeds_can_reach_it(n_seeds, divisor):
-    assert level_divisor(n_seeds, 0.05) == divisor
+@pytest.mark.parametrize(
+    ("n_seeds", "metric_flips", "ability_flips"), [(4, 0, 0), (5, 1, 1), (6, 1, 2), (7, 3, 3), (8, 6, 6), (10, 25, 26)]
+)
+def test_metric_and_ability_share_alpha_in_whole_flips(n_seeds, metric_flips, ability_flips):
+    divisors = level_divisors(n_seeds, 0.05)
+    for divisor, flips in zip(divisors, (metric_flips, ability_flips), strict=True):
+        assert flips * divisor <= 0.05 * 2**n_seeds < (flips + 1) * divisor
+    if n_seeds >= 6:  # below, neither can be halved
+        assert metric_flips + ability_flips <= 0.05 * 2**n_seeds
     found = mapped(*claim(U, np.where(U < 0.55, 0.9, 0.2), n_seeds))
     assert found.testable == (n_seeds >= 5)
-    assert found.p_K["harmed"][-1] == pytest.approx(divisor * 2.0**-n_seeds)
+    assert found.p_K["harmed"][-1] == pytest.approx(divisors[1] * 2.0**-n_seeds)
+    assert found.p_K["gain"][-1] == pytest.approx(divisors[0] * 2.0**-n_seeds)
     assert (found.free_until is not None) == (n_seeds >= 5)
+
+
+def test_random_flips_halve_alpha():
+    assert level_divisors(20, 0.05) == (2.0, 2.0)
 
 
 def test_a_knob_swept_downwards_has_the_same_map():
