@@ -1,4 +1,8 @@
-"""Measures the break test on simulated truths: `python -m analysis.simulation [--repetitions N] [--table 1|2|3|4] …`.
+"""Measures map and slope test on simulated truths: `python -m analysis.simulation [--table map|1|2|3|4|5] …`.
+
+Table map: what is found at each setting, next to the slope test and to the rates expected (`analysis.simulation
+.map_rates`), false zones and false verdicts of truths without one, "free" where seeds collapse, whole studies with
+nothing planted; S is 5, 6, 8 and 12 there. Tables 1 to 5 are of the slope test and of `run.py --refine`.
 
 Table 2 judges with the verdicts as they are defined, table 1 with their bare components (reversal without the
 non-inferiority condition and the comparison of slopes, stall without the rescaling condition). Each rate stands next
@@ -20,7 +24,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.simulation import cliff_coverage, refinement_rates, scenarios
+from analysis.simulation import cliff_coverage, map_rates, map_truths, refinement_rates, scenarios
+from analysis.simulation.scenarios import errors_apart
 from analysis.simulation.simulator import CONDITIONS, TRIVIAL, TRUTHS, simulate
 from analysis.stats import verdict
 from analysis.stats.sign_flip import Contrasts, intersection_union
@@ -133,13 +138,6 @@ def measure_bare(name: str, repetitions: int, n_seeds: int = 8, n_settings: int 
     return Rates(rejected, (), 0.0, 0.0, [], collections.Counter())
 
 
-def errors_apart(measured: float, repetitions: int, expected: float, expected_repetitions: int) -> float:
-    """Difference of two measured rates in standard errors, each rate shrunk towards ½ so that 0 and 1 have an error."""
-    pooled = (measured * repetitions + expected * expected_repetitions + 1) / (repetitions + expected_repetitions + 2)
-    variance = pooled * (1 - pooled) * (1 / repetitions + 1 / expected_repetitions)
-    return (measured - expected) / float(np.sqrt(variance))
-
-
 def _rate_cells(rates: Rates, columns: Sequence[str], expected: Sequence[float], n: int, n_expected: int) -> str:
     """measured (expected, difference in standard errors) of each column."""
     cells = []
@@ -176,7 +174,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--repetitions", type=int, default=300, metavar="N", help="simulated studies of each truth (%(default)s)"
     )
-    parser.add_argument("--table", type=int, choices=(1, 2, 3, 4, 5), help="which table (1 and 2)")
+    parser.add_argument("--table", choices=("map", *"12345"), help="which table, see above (1 and 2)")
     parser.add_argument(
         "--looks", type=int, default=refinement.LOOKS, metavar="N", help="table 4: looks at most (%(default)s)"
     )
@@ -208,32 +206,37 @@ def main(arguments: Sequence[str]) -> int:
 
 def _print_tables(args: argparse.Namespace) -> None:
     n, size = args.repetitions, (args.repetitions, args.seeds, args.settings, args.rng_seed)
+    if args.table == "map":
+        print(f"K={args.settings}, {n} repetitions, alpha .05", flush=True)
+        for each in map_rates.lines(n, args.settings, args.rng_seed):
+            print(each, flush=True)
+        return
     print(f"S={args.seeds}, K={args.settings}, {n} repetitions, alpha .05 before the union factor")
-    if args.table == 3:
+    if args.table == "3":
         print(f"an exclamation mark: above .05 by more than Monte Carlo error\n\n{scenarios.HEADER}")
         for condition in [args.condition] if args.condition else CONDITIONS:
             for name in scenarios.RIGHT:
                 print(scenarios.line(scenarios.measure(name, condition, *size)), flush=True)
         return
-    if args.table == 5:
+    if args.table == "5":
         print("\n".join(cliff_coverage.lines(*size)))
         return
-    if args.table == 4:
+    if args.table == "4":
         print(
             f"refined: at most {args.looks} looks; before: the first look at the whole alpha\n\n"
             + refinement_rates.HEADER
         )
-        for name in scenarios.RIGHT:
+        for name in map_truths.RIGHT:
             rates = refinement_rates.measure(name, *size, count=args.looks, precision=args.precision)
             print(refinement_rates.line(rates), flush=True)
         return
     print("cells: measured (expected at S=8, K=9; difference in Monte Carlo standard errors)\n")
-    if args.table != 2:
+    if args.table != "2":
         print(f"{'table 1: bare components':30s} " + "  ".join(f"{c:>19s}" for c in COLUMNS_1))
         for name, expected in EXPECTED_1.items():
             print(f"{name:30s} {_rate_cells(measure_bare(name, *size), COLUMNS_1, expected, n, 1500)}", flush=True)
         print()
-    if args.table == 1:
+    if args.table == "1":
         return
     print(f"{'table 2: full definitions':30s} " + "  ".join(f"{c[:19]:>19s}" for c in COLUMNS_2) + "  free 5/50/95%")
     measured = {}

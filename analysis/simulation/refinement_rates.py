@@ -14,7 +14,8 @@ import numpy as np
 from analysis.activations import ProbeSite
 from analysis.design.interim import InterimAnalyses, first
 from analysis.results import Curve
-from analysis.simulation.scenarios import RIGHT, SILENT, too_often
+from analysis.simulation.map_truths import RIGHT, SILENT, loss_at
+from analysis.simulation.scenarios import too_often
 from analysis.simulation.simulator import TRIVIAL, TRUTHS, Truth
 from analysis.stats import MapVerdict
 from analysis.verdicts import Bounds, Judged, ability_map, judge_curves
@@ -31,12 +32,13 @@ class Row:
     Attributes:
       truth: its name.
       repetitions: simulated studies.
-      right, right_before: share of studies that get the verdict hoped for, refined and at the first look's whole α.
+      right, right_before: share of studies that get the verdict hoped for, the first of `map_truths.RIGHT`, refined and
+        at the first look's whole α.
       false, false_before: share with a false verdict.
       free_wrong, harmful_wrong: share whose bound contradicts the truth.
       gap, gap_before: mean distance in u between shown free and shown harmful (1 where none is shown harmful), in
         truths with harm.
-      covered: share of the located breaks whose interval holds the truth, and their number.
+      covered: share of the breaks between whose settings the ability truly comes to have lost δ, and their number.
       seeds, cells: means at the end.
       verdicts: how often each verdict was given.
     """
@@ -138,8 +140,8 @@ def measure(
         sizes.append((len(looks.seeds[-1]), len(looks.seeds[-1]) * (len(looks.designed) + len(looks.added))))
         wrong += _contradicts(truth, bound)
     seeds, cells = np.mean(sizes, axis=0)
-    located = [v for v, _ in ends if v.break_interval is not None and truth.break_at is not None]
-    held = [v.break_interval[0] <= truth.break_at <= v.break_interval[1] for v in located]
+    located = [v.break_interval for v, _ in ends if v.break_interval is not None and np.isfinite(loss_at(truth))]
+    held = [low <= loss_at(truth) <= high for low, high in located]
     return Row(
         truth=name,
         repetitions=repetitions,

@@ -103,6 +103,13 @@ def too_often(share: float, repetitions: int, alpha: float = 0.05) -> bool:
     return bool(stats.binom.sf(round(share * repetitions) - 1, repetitions, alpha) < 0.005)
 
 
+def errors_apart(measured: float, repetitions: int, expected: float, expected_repetitions: int) -> float:
+    """Difference of two measured rates in standard errors, each rate shrunk towards ½ so that 0 and 1 have an error."""
+    pooled = (measured * repetitions + expected * expected_repetitions + 1) / (repetitions + expected_repetitions + 2)
+    variance = pooled * (1 - pooled) * (1 / repetitions + 1 / expected_repetitions)
+    return (measured - expected) / float(np.sqrt(variance))
+
+
 def line(row: Row) -> str:
     """The row as text; what errs too often has an exclamation mark."""
 

@@ -1,4 +1,4 @@
-"""Simulated claims with a known truth, on which the break test's error rates and power are measured.
+"""Simulated claims with a known truth, on which the error rates and power of the map and the slope test are measured.
 
 A metric is m(u) + N(0, .1) a seed + N(0, .08) a cell. An ability is a share of correct answers out of 1,000, with
 probability p(u) + N(0, .05) a seed + N(0, .04)·(u − ½) a seed + N(0, .03) a cell, clipped to [.01, .99]; the cliffs
@@ -12,6 +12,7 @@ import numpy as np
 
 TRIVIAL = 0.1
 TRIALS = 1000
+COLLAPSE = 0.7  # of the probability of a right answer
 Curve = Callable[[np.ndarray], np.ndarray]
 
 
@@ -46,11 +47,15 @@ class Condition:
       freedom: degrees of freedom of Student's t for every noise, scaled to the same standard deviation; above 2.
       lost: expected share of cells that are lost (NaN in metric and ability), the likelier the farther from neutral.
       geometric: settings at distances that grow by a constant factor, 16 over the range, instead of equal ones.
+      collapsing: share of cells, neutral ones among them, whose ability collapses by `COLLAPSE`.
+      diverging: share of the cells past the middle that diverge: NaN in metric and ability.
     """
 
     freedom: float = np.inf
     lost: float = 0.0
     geometric: bool = False
+    collapsing: float = 0.0
+    diverging: float = 0.0
 
 
 PLAIN = Condition()
@@ -136,7 +141,7 @@ def simulate(
       condition: spacing of the settings, tails of the noise, lost cells.
 
     Returns:
-      (u [K], metric [R, S, K], ability [R, S, K]); lost cells are NaN.
+      (u [K], metric [R, S, K], ability [R, S, K]); lost and diverged cells are NaN.
     """
     u_K = settings(n_settings, condition)
     a_seed, a_cell = (repetitions, n_seeds, 1), (repetitions, n_seeds, n_settings)
@@ -149,6 +154,8 @@ def simulate(
     metric_RxSxK = truth.metric(u_K) + noise(truth.metric_seed_sd, a_seed) + noise(truth.metric_cell_sd, a_cell)
     probability = truth.ability(u_K) + noise(truth.seed_sd, a_seed)
     probability = probability + noise(truth.slope_sd, a_seed) * (u_K - 0.5) + noise(truth.cell_sd, a_cell)
+    if condition.collapsing:
+        probability = probability - COLLAPSE * (rng.random(a_cell) < condition.collapsing)
     if truth.trials is None:
         ability_RxSxK = np.clip(probability, 0.0, 1.0)
     else:
@@ -156,4 +163,7 @@ def simulate(
     if condition.lost:
         lost_RxSxK = rng.random(a_cell) < condition.lost * u_K / u_K.mean()
         metric_RxSxK[lost_RxSxK] = ability_RxSxK[lost_RxSxK] = np.nan
+    if condition.diverging:
+        diverged_RxSxK = (rng.random(a_cell) < condition.diverging) & (u_K > 0.5)
+        metric_RxSxK[diverged_RxSxK] = ability_RxSxK[diverged_RxSxK] = np.nan
     return u_K, metric_RxSxK, ability_RxSxK

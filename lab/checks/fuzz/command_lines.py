@@ -179,7 +179,7 @@ COMMANDS: Mapping[str, Command] = {
         (Option("--share", ("0.2",), number(0, 1)), Option("--of", ("work",)), OUT, DIRECTORIES), (DIRECTORIES,)
     ),
     "analysis.simulation": Command(
-        (Option("--table", ("1", "3", "4", "5")), Option("--looks", ("2",), whole(2, 9)), RNG_SEED,
+        (Option("--table", ("map", "1", "3", "4", "5")), Option("--looks", ("2",), whole(2, 9)), RNG_SEED,
          Option("--precision", ("0.05",), number(0.001, 1)), Option("--seeds", ("5",), whole(2, 1000)),
          Option("--settings", ("9",), whole(2, 1000)), Option("--condition", ("plain",))),
         (REPETITIONS,), ("analysis.simulation.__main__:_print_tables",), works_on=True,

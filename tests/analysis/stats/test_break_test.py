@@ -38,8 +38,13 @@ def naive_t(values) -> float:
 
 
 def naive_flip_p(columns) -> list[float]:
-    """Westfall–Young by the book: Student's t, every flip written out, columns of one length."""
+    """Westfall–Young by the book: Student's t, every flip written out, columns of one length; rivals recentred.
+
+    A rival of negative mean is moved to mean 0, where there is another column that it could outdo.
+    """
     seen = [naive_t(c) for c in columns]
+    if len(columns) > 1:
+        columns = [[v - min(sum(c) / len(c), 0.0) for v in c] for c in columns]
     reached = [0] * len(columns)
     flips = list(itertools.product([1, -1], repeat=len(columns[0])))
     for flip in flips:
@@ -102,16 +107,20 @@ def test_reversal_p_is_the_enumerated_intersection_union():
     metric, ability = claim("fall of .06 after a rise", n_seeds=6)
     u = np.linspace(0, 1, 9)
     delta = 0.05 * (ability[:, 0].mean() - TRIVIAL)
-    columns = {"non-inferior": [], "falls": [], "drops": [], "rises": []}
+    columns = {"non-inferior": [], "falls": [], "drops": [], "rises": [], "rises without the last": []}
     for b in range(2, 7):
         lines = [
-            (np.polyfit(u[: b + 1], a[: b + 1], 1)[0], np.polyfit(u[b:], a[b:], 1)[0], np.polyfit(u[b:], m[b:], 1)[0])
+            (
+                *(np.polyfit(u[part], a[part], 1)[0] for part in (slice(b + 1), slice(b, None))),
+                *(np.polyfit(u[part], m[part], 1)[0] for part in (slice(b, None), slice(b, -1))),
+            )
             for m, a in zip(metric, ability, strict=True)
         ]
-        columns["non-inferior"].append([before * u[b] + delta for before, _, _ in lines])
-        columns["falls"].append([-after for _, after, _ in lines])
-        columns["drops"].append([before - after for before, after, _ in lines])
-        columns["rises"].append([m for _, _, m in lines])
+        columns["non-inferior"].append([before * u[b] + delta for before, _, _, _ in lines])
+        columns["falls"].append([-after * (1 - u[b]) - delta for _, after, _, _ in lines])
+        columns["drops"].append([before - after for before, after, _, _ in lines])
+        columns["rises"].append([rise for _, _, rise, _ in lines])
+        columns["rises without the last"].append([inner for _, _, _, inner in lines])
     p_parts = [naive_flip_p(c) for c in columns.values()]
     expected = min(max(p) for p in zip(*p_parts, strict=True))
     assert judged(metric, ability).p_values["reversal"] == pytest.approx(expected)
@@ -169,6 +178,40 @@ def test_verdicts_do_not_depend_on_units_or_order(kind, change):
     if base.shown_free_until is not None:
         back = {"knob": lambda x: (x - 3) / 20, "descending": lambda x: (8 - x) / 6, "neutral last": lambda x: -x}
         assert back.get(change, lambda x: x)(other.shown_free_until) == pytest.approx(base.shown_free_until)
+
+
+def test_a_fall_within_delta_is_no_reversal():
+    """Without a margin on the fall, a loss of .003 at a δ of .04 was a reversal."""
+    fall = 0.9 - 0.003 * np.clip(U - 0.5, 0, None) / 0.5
+    found = judged(exact(U), exact(fall, spread=1e-4), delta=0.04)
+    assert found.kind == "never transferred"
+    assert found.p_values["reversal"] > 0.5
+
+
+def test_one_dead_setting_at_the_far_end_carries_no_reversal():
+    """The whole gain lies at the last setting, where the ability is gone: the metric does not keep rising."""
+    metric, ability = np.append(np.zeros(8), 5.0), [0.9, 0.9, 0.9, 0.9, 0.9, 0.8, 0.6, 0.4, 0.1]
+    found = judged(exact(metric, spread=0.05), exact(ability, spread=0.01))
+    assert found.p_values["latent gain"] <= 0.05
+    assert found.components["reversal"]["metric rises after"] <= 0.05
+    assert found.p_values["reversal"] > 0.05
+    assert found.kind == "underpowered"
+
+
+def test_five_seeds_find_a_cliff():
+    """At breaks past the cliff non-inferiority is strongly negative, and the flip of all its signs outdid the rest."""
+    found = judged(*claim("cliff at .50", n_seeds=5))
+    assert (found.kind, found.p_values["reversal"]) == ("reversal", 2.0**-5)
+
+
+def test_diverged_abilities_count_where_the_metric_is_missing():
+    metric, ability = (exact(c, 8) for c in CURVES["transfers"])
+    metric[:5, 6:], ability[:5, 6:] = np.nan, 0.1  # five of eight seeds diverge at the far end
+    lost = judged(metric, ability)
+    ability[:5, 6:] = np.nan
+    survivors = judged(metric, ability)
+    assert survivors.kind == "transfers"
+    assert lost.kind != "transfers"
 
 
 def test_a_monotone_rescaling_of_the_metric_leaves_a_reversal_and_rescaled_stalls():

@@ -11,9 +11,11 @@ from analysis.design import interim
 from analysis.design.interim import InterimAnalyses, first
 from analysis.metrics.registry import METRICS
 from analysis.results import Curve
+from analysis.simulation.map_rates import measure_looks
+from analysis.simulation.map_truths import WORST
 from analysis.simulation.refinement_rates import KNOB, measure
-from analysis.stats import InterimLook, MapVerdict, setting_map, verdict
-from analysis.verdicts import Bounds, Judged, bounds, judge, refinement
+from analysis.stats import InterimLook, MapVerdict, verdict
+from analysis.verdicts import Bounds, Judged, ability_map, bounds, judge, judge_curves, refinement
 from lab.errors import UserError
 from lab.mechanisms.knobs import KNOBS
 from lab.study import axis, chain, grown, product
@@ -156,8 +158,8 @@ def test_looks_that_a_killed_study_did_not_come_to_are_not_counted():
 def bound(free, harmful, ability_K=None, knob_K=U, neutral=0.0):
     ability = np.broadcast_to(1 - knob_K if ability_K is None else ability_K, (8, len(knob_K)))
     curve = Curve(knob_K, np.arange(8), ability)
-    found = setting_map(knob_K, ability, ability, trivial=0.1, neutral_index=0 if neutral == knob_K[0] else -1)
-    return Bounds("facts", "iid", {}, True, curve, curve, 0.1, True, free, harmful, 0.05, neutral, found)
+    mapped = ability_map(curve, 0.1, neutral_index=0 if neutral == knob_K[0] else len(knob_K) - 1)
+    return Bounds("facts", "iid", {}, True, curve, curve, 0.1, True, free, harmful, 0.05, neutral, mapped)
 
 
 NEW = first(tuple(U), tuple(range(8)), 4)
@@ -219,16 +221,20 @@ def test_a_setting_that_cant_be_had_or_was_added_is_not_asked_for():
     assert not refinement._admits(study, {}, 0.5)  # 4.5 dimensions a head
 
 
-def test_the_widest_gap_in_which_a_break_lies_is_halved():
-    knob_K = np.asarray([0.0, 0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 0.9, 1.0])
-    metric, ability = claim(8)
-    found = setting_map(knob_K, metric, ability, trivial=0.1)
-    curve = Curve(knob_K, np.arange(8), ability)
-    site, shape = ProbeSite("facts", 0, "answer"), verdict(knob_K, metric, ability, trivial=0.1)
-    broken = MapVerdict("gain, then loss", 0.01, (0.3, 0.8))
-    one = Judged("two_nn", 1, site, "facts", "iid", {}, curve, curve, curve, 0.1, found, broken, shape, 0.01)
-    more = refinement.grow(KNOB, NEW, [one], [bound(1.0, None, 0 * knob_K + 0.9, knob_K)], 0.05)
-    assert [value for _, value in more.settings] == [0.55]
+@pytest.mark.parametrize(("between", "wanted"), [(None, 0.5625), ((0.375, 1.0), 0.875), ((1.0, 0.375), 0.875)])
+def test_a_break_is_looked_for_in_the_widest_gap_between_its_settings(between, wanted):
+    """From the last setting of gain for nothing to the first of gain and harm; the map's own is from .5 to .625."""
+    knob_K = np.delete(U, 7)  # .75 and 1 are farther apart than the others
+    metric, _ = claim(8, settings=knob_K)
+    ability = np.where(knob_K < 0.55, 0.9, 0.2) + np.random.default_rng(1).normal(0, 0.01, (8, 8))
+    gain, curve = Curve(knob_K, np.arange(8), metric), Curve(knob_K, np.arange(8), ability)
+    mapped, found, shape = judge_curves(gain, 1, curve, 0.1, neutral_index=0)
+    assert found.break_between == (0.5, 0.625)
+    found = replace(found, break_between=between or found.break_between)
+    site = ProbeSite("facts", 0, "answer")
+    one = Judged("two_nn", 1, site, "facts", "iid", {}, gain, curve, curve, 0.1, mapped, found, shape, 0.01)
+    more = refinement.grow(KNOB, NEW, [one], [bound(1.0, None, 0 * U + 0.9)], 0.05)
+    assert [value for _, value in more.settings] == [wanted]
 
 
 @pytest.mark.parametrize(
@@ -257,9 +263,22 @@ def test_what_cant_be_refined_is_said_at_once():
     refinement.check_refinable(synthetic_study.study(), 4)
 
 
-def test_a_clear_cliff_is_found_sooner_and_finer_and_a_flat_curve_is_not_made_one():
-    cliff, flat = (measure(name, 3, precision=0.1) for name in ("cliff at .50", "both flat"))
-    assert cliff.right == 1
+def test_a_clear_cliff_is_found_finer_at_once():
+    cliff = measure("cliff at .50", 1, precision=0.1)
+    assert cliff.right == cliff.right_before == cliff.covered[0] == 1
     assert cliff.gap < cliff.gap_before
-    assert cliff.seeds < flat.seeds == 20
-    assert flat.false == cliff.false == 0
+    assert cliff.seeds == 8
+    assert cliff.false == 0
+
+
+@pytest.mark.slow
+def test_a_flat_curve_is_not_made_a_cliff_by_looking_often():
+    flat = measure("both flat", 3, precision=0.1)
+    assert flat.seeds <= 20
+    assert flat.false == 0
+
+
+@pytest.mark.slow
+def test_looks_keep_the_error_of_the_map_where_it_is_largest():
+    wrong, repetitions = measure_looks(WORST, 200, 8, 4, 9, 0), 200
+    assert wrong <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / repetitions)
