@@ -101,7 +101,9 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
     if options.only == "analyze" and not (session.root / "study.json").exists():
         raise UserError(f"--only=analyze: there is no study in {session.root}; name its directory with --workdir.")
     if options.plan:
-        return show_plan(session, plan, workdir, shard)
+        from analysis.simulation import plan_power
+
+        return show_plan(session, plan, workdir, shard, plan_power.lines(plan.study, session.root))
     with workdir.locked() as notes:
         known = (session.root / "study.json").exists()
         session.keep_notes([*plan.study.notes, *notes, *workdir.claim()])

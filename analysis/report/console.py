@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,11 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     return "\n".join(lines)
 
 
-def show_plan(session: Session, plan: Plan, workdir: Workdir, shard: Shard | None) -> int:
-    """Print the plan of a study, or of a part of it, and what would be noted or refused. Returns exit status 0."""
+def show_plan(session: Session, plan: Plan, workdir: Workdir, shard: Shard | None, power: Sequence[str] = ()) -> int:
+    """Print the plan of a study, or of a part of it, and what would be noted or refused. Returns exit status 0.
+
+    `power` says what the design could find: sentences of the simulation, which is a room above.
+    """
     notes = [*plan.study.notes, *undecidable(plan.study, workdir.path)]
     try:
         notes += workdir.check()
@@ -69,7 +73,7 @@ def show_plan(session: Session, plan: Plan, workdir: Workdir, shard: Shard | Non
     for note in notes:
         session.note(note)
     store = open_store(workdir.path, plan.study, session.note, brief=True)
-    session.say(plan_text(plan, store, workdir.path))
+    session.say("\n".join([plan_text(plan, store, workdir.path), *(f"power       {line}" for line in power)]))
     if shard:
         session.say(shards.summary(plan, shards.part(plan, shard), shard, store.nodes))
     return 0

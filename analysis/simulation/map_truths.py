@@ -149,9 +149,9 @@ def zone_K(truth: Truth, u_K: np.ndarray, condition: Condition) -> np.ndarray:
     return (truth.metric(u_K) > truth.metric(u_K[:1]) + 1e-12) & (change_K < -delta - 1e-9)
 
 
-def loss_at(truth: Truth) -> float:
-    """The least u at which the ability has lost more than δ, without collapse or divergence; NaN where it never has."""
+def loss_at(truth: Truth, trivial: float = TRIVIAL, share: float = DELTA) -> float:
+    """The least u at which the ability has lost δ, `share` of (neutral − `trivial`); NaN where it never has."""
     u_K = np.linspace(0, 1, 2001)
-    change_K, delta = ability_change_K(truth, u_K, Condition())
-    lost = np.flatnonzero(change_K < -delta - 1e-9)
+    ability_K = truth.ability(u_K)
+    lost = np.flatnonzero(ability_K - ability_K[0] < -share * (ability_K[0] - trivial) - 1e-9)
     return float(u_K[lost[0]]) if len(lost) else float("nan")

@@ -36,7 +36,7 @@ class Reading:
       ability, metric: the names of what was read.
       noise: of the ability.
       metric_noise: of the metric, in units of its gain over the whole knob.
-      neutral, trivial: mean neutral ability and the trivial baseline.
+      neutral, trivial: mean neutral ability of the seeds read, and the trivial baseline.
       alpha, delta_share: as the study's claim had them.
       n_seeds, n_settings: the seeds and settings without a missing cell that the noise was read from.
     """
@@ -116,7 +116,7 @@ def _read(
         metric=one["metric"],
         noise=estimate(u_K, ability_SxK[:, order]),
         metric_noise=estimate(u_K, metric_SxK / gain),
-        neutral=one["neutral_ability"],
+        neutral=float(ability_SxK[:, order[0]].mean()),  # of the cells that the noise is of: none of them diverged
         trivial=one["trivial"],
         alpha=document["alpha"],
         delta_share=document["delta"],

@@ -1,7 +1,8 @@
-"""Power of the break test for a feared truth: what `python -m analysis.simulation.power_cli` counts.
+"""Power for a feared truth: what `python -m analysis.simulation.power_cli` counts.
 
-Claims with the feared truth are drawn (`analysis.simulation.simulator`) and judged (`analysis.stats.break_test`); a
-share of them is the power, with Wilson's (1927) interval as its Monte Carlo error. u is the knob scaled to [0, 1] with
+Claims with the feared truth are drawn (`analysis.simulation.simulator`) and judged, by the map of the settings or,
+where slopes over the whole range alone can speak (a fall after a rise, a stall), by the slope test (`analysis.stats`).
+A share of them is the power, with Wilson's (1927) interval as its Monte Carlo error. u is the knob scaled to [0, 1],
 neutral at 0.
 """
 
@@ -12,24 +13,29 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from analysis.simulation.map_truths import loss_at
 from analysis.simulation.simulator import Curve, Truth, simulate
-from analysis.stats import verdict
+from analysis.stats import MISMATCHES, map_verdict, setting_map, verdict
 from lab.errors import UserError
 
-# The verdict that each feared truth deserves.
+MISMATCH = "gain and harm at one setting"  # any of the map's verdicts that say so
+# What each feared truth should be found as; 'reversal' and 'stall' by the slope test, the others by the map.
 EXPECTED = {
+    "loss": MISMATCH,
+    "cliff": MISMATCH,
+    "harm": MISMATCH,
+    "flat": "gain for nothing",
     "fall": "reversal",
-    "free": "reversal",
-    "cliff": "reversal",
     "plateau": "stall",
-    "flat": "never transferred",
 }
+BY_SLOPE = ("reversal", "stall")
 ABOUT = {
-    "fall": "rises by --rise up to --at, then falls by --fall to the end",
-    "free": "level up to --at, then falls by --fall to the end",
+    "loss": "level up to --at, then falls by --fall to the end",
     "cliff": "level up to --at, then falls by --fall within --width, then a floor",
-    "plateau": "rises by --rise up to --at, then level",
+    "harm": "falls by --fall from the first setting on",
     "flat": "level everywhere, while the metric gains",
+    "fall": "rises by --rise up to --at, then falls by --fall to the end",
+    "plateau": "rises by --rise up to --at, then level",
 }
 ENOUGH = 0.8
 
@@ -40,10 +46,10 @@ class PowerPlan:
 
     Attributes:
       truth: curves and noise.
-      expected: the verdict that the truth deserves.
+      expected: what should be found, one of `EXPECTED`'s values.
       reach: where the bound should get to, in u: the last setting up to the break.
       n_settings: K, equal steps.
-      trivial, alpha, delta_share: as in `break_test.verdict`.
+      trivial, alpha, delta_share: as in `setting_map`.
     """
 
     truth: Truth
@@ -61,11 +67,11 @@ class Power:
 
     Attributes:
       n_seeds, repetitions: S and the number of simulated claims.
-      verdict, bound: shares of claims that get the expected verdict, and whose `shown free until` reaches the break.
+      verdict, bound: shares of claims in which it is found, and whose `shown free until` reaches the break.
       instead: the most frequent other verdict and its share ('' and 0 if there is none).
-      error_50, error_90: median and 90th percentile of |break − truth| in u where the verdict was given; NaN if it
-        never was or the truth has no break.
-      covered: share of those whose 95% interval holds the break.
+      error_50, error_90: median and 90th percentile of |break − truth| in u where it was found; NaN if it never was or
+        the truth has no break. The map's break is the middle of its interval, and the truth where δ is truly lost.
+      covered: share of those whose interval holds the break.
     """
 
     n_seeds: int
@@ -94,7 +100,8 @@ def ability_curve(kind: str, base: float, at: float, rise: float, fall: float, w
             raise UserError(f"{flag}={value:g} must be above 0.")
     knots = {
         "fall": ([0, at, 1], [0, rise, rise - fall]),
-        "free": ([0, at, 1], [0, 0, -fall]),
+        "loss": ([0, at, 1], [0, 0, -fall]),
+        "harm": ([0, 1], [0, -fall]),
         "cliff": ([0, at, min(at + width, 1.0)], [0, 0, -fall]),
         "plateau": ([0, at, 1], [0, rise, rise]),
         "flat": ([0, 1], [0, 0]),
@@ -115,21 +122,18 @@ def measure(plan: PowerPlan, n_seeds: int, repetitions: int, rng_seed: int = 0) 
     u_K, metrics, abilities = simulate(
         plan.truth, rng, repetitions=repetitions, n_seeds=n_seeds, n_settings=plan.n_settings
     )
-    verdicts = [
-        verdict(u_K, m, a, trivial=plan.trivial, alpha=plan.alpha, delta_share=plan.delta_share, draws=100)
-        for m, a in zip(metrics, abilities, strict=True)
-    ]
-    kinds = collections.Counter(v.kind for v in verdicts)
+    judged = [_judged(plan, u_K, m, a) for m, a in zip(metrics, abilities, strict=True)]
+    kinds = collections.Counter(one.kind for one in judged)
     hits = kinds.pop(plan.expected, 0)
     instead, times = kinds.most_common(1)[0] if kinds else ("", 0)
-    reached = [v.shown_free_until is not None and v.shown_free_until >= plan.reach - 1e-9 for v in verdicts]
-    true_at = plan.truth.break_at
-    located = [
-        (abs(v.break_at - true_at), v.break_interval[0] <= true_at <= v.break_interval[1])
-        for v in verdicts
-        if v.kind == plan.expected and v.break_at is not None and v.break_interval and true_at is not None
-    ]
-    errors, covered = np.array(located or [(np.nan, np.nan)], float).T
+    reached = [one.free_until is not None and one.free_until >= plan.reach - 1e-9 for one in judged]
+    by_slope = plan.expected in BY_SLOPE
+    true_at = plan.truth.break_at if by_slope else loss_at(plan.truth, plan.trivial, plan.delta_share)
+    errors, covered = [np.nan], [np.nan]
+    if true_at is not None and np.isfinite(true_at):
+        located = [one for one in judged if one.kind == plan.expected and one.at is not None and one.between]
+        errors = [abs(one.at - true_at) for one in located] or errors
+        covered = [one.between[0] - 1e-9 <= true_at <= one.between[1] + 1e-9 for one in located] or covered
     return Power(
         n_seeds=n_seeds,
         repetitions=repetitions,
@@ -141,6 +145,27 @@ def measure(plan: PowerPlan, n_seeds: int, repetitions: int, rng_seed: int = 0) 
         error_90=float(np.quantile(errors, 0.9)),
         covered=float(np.mean(covered)),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """One claim: what was found, the last setting shown free, the break and its interval."""
+
+    kind: str
+    free_until: float | None
+    at: float | None
+    between: tuple[float, float] | None
+
+
+def _judged(plan: PowerPlan, u_K: np.ndarray, metric_SxK: np.ndarray, ability_SxK: np.ndarray) -> _Judged:
+    options = dict(trivial=plan.trivial, alpha=plan.alpha, delta_share=plan.delta_share)
+    if plan.expected in BY_SLOPE:
+        slope = verdict(u_K, metric_SxK, ability_SxK, **options, draws=100)
+        return _Judged(slope.kind, slope.shown_free_until, slope.break_at, slope.break_interval)
+    mapped = setting_map(u_K, metric_SxK, ability_SxK, **options)
+    found = map_verdict(mapped)
+    kind = MISMATCH if found.kind in MISMATCHES else found.kind
+    return _Judged(kind, mapped.free_until, found.break_at, found.break_interval)
 
 
 def interval(share: float, repetitions: int) -> tuple[float, float]:
@@ -167,7 +192,7 @@ def sentence(plan: PowerPlan, powers: Sequence[Power]) -> str:
         f"not even {most} seeds do" if seeds is None else f"{seeds} seeds do" for seeds in (verdict_seeds, bound_seeds)
     ]
     return (
-        f"To reach power {ENOUGH:g}: for the verdict '{plan.expected}' {said[0]};"
+        f"To reach power {ENOUGH:g}: for '{plan.expected}' {said[0]};"
         f" for 'shown free until' to reach {plan.reach:.3g} of the knob {said[1]}"
         f" (of {', '.join(str(p.n_seeds) for p in powers)} seeds, {powers[0].repetitions} simulated studies each)."
     )

@@ -1,10 +1,11 @@
 """How many seeds a study needs, before anything is trained.
 
-    python -m analysis.simulation.power_cli --truth=fall --fall=.1
+    python -m analysis.simulation.power_cli --truth=loss --fall=.1
 
-Say the truth you fear. Claims with that truth are simulated (`analysis.simulation.simulator`) and judged by the break
-test. For every number of seeds three things are shown: how often its verdict is given, how often `shown free until`
-reaches the break, and how far off the break is located. u is the knob scaled to [0, 1] with neutral at 0.
+Say the truth you fear. Claims with that truth are simulated (`analysis.simulation.simulator`) and judged, by the map of
+the settings or by the slope test. For every number of seeds three things are shown: how often the truth is found, how
+often `shown free until` reaches the break, and how far off the break is located. u is the knob scaled to [0, 1] with
+neutral at 0. `run.py --plan` prints the power of a study's own design.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import pandas as pd
 
 from analysis.plots import Picture, panels, style, styled
 from analysis.simulation import pilot_noise
+from analysis.simulation.map_truths import loss_at
 from analysis.simulation.power import (
     ABOUT,
     ENOUGH,
@@ -34,8 +36,8 @@ from analysis.stats import MIN_SETTINGS
 from lab.errors import Parser, UserError, command
 from lab.storage import write_atomically
 
-BASE = {"fall": 0.4, "free": 0.8, "cliff": 0.97, "plateau": 0.4, "flat": 0.4}
-FALL = {"fall": 0.1, "free": 0.2, "cliff": 0.9}
+BASE = {"loss": 0.8, "cliff": 0.97, "harm": 0.8, "flat": 0.4, "fall": 0.4, "plateau": 0.4}
+FALL = {"loss": 0.2, "cliff": 0.9, "harm": 0.2, "fall": 0.1}
 SEEDS = (5, 6, 8, 10, 12, 16)
 MOST_SETTINGS = 1000
 
@@ -60,7 +62,7 @@ def figure(plan: PowerPlan, powers: Sequence[Power]) -> Picture:
     left, right = axes[0]
     seeds = [p.n_seeds for p in powers]
     lines = (
-        ("verdict", f"verdict '{plan.expected}'", style.BLUE, "o"),
+        ("verdict", plan.expected, style.BLUE, "o"),
         ("bound", f"shown free until reaches {plan.reach:.3g}", style.VERMILLION, "s"),
     )
     for field, label, colour, marker in lines:
@@ -71,7 +73,7 @@ def figure(plan: PowerPlan, powers: Sequence[Power]) -> Picture:
     left.axhline(ENOUGH, color=style.GREY, linestyle=":", linewidth=1)
     left.set(ylim=(-0.02, 1.02), ylabel="share of simulated studies", title="Power")
     left.legend(loc="best")
-    right.set(ylabel="|break − truth| in u", title="Location, where the verdict was given")
+    right.set(ylabel="|break − truth| in u", title="Location, where it was found")
     if np.isfinite([p.error_50 for p in powers]).any():
         right.plot(seeds, [p.error_50 for p in powers], color=style.BLUE, marker="o", markersize=4, label="median")
         right.plot(seeds, [p.error_90 for p in powers], color=style.GREY, marker="s", markersize=4, label="90%")
@@ -87,7 +89,7 @@ def figure(plan: PowerPlan, powers: Sequence[Power]) -> Picture:
 
 
 def _table(powers: Sequence[Power]) -> str:
-    lines = ["seeds  verdict  95% interval  bound  95% interval  |break − truth| 50/90%  covered  most frequent other"]
+    lines = ["seeds  found    95% interval  bound  95% interval  |break − truth| 50/90%  covered  most frequent other"]
     for p in powers:
         (a, b), (c, d) = (interval(share, p.repetitions) for share in (p.verdict, p.bound))
         other = f"{p.instead} {p.instead_share:.2f}" if p.instead else "-"
@@ -102,13 +104,19 @@ def _table(powers: Sequence[Power]) -> str:
 
 def _parser() -> Parser:
     about = "\n".join(f"  {name:8s} {text} ({EXPECTED[name]})" for name, text in ABOUT.items())
-    parser = Parser("analysis.simulation.power_cli", __doc__, f"truths, and the verdict that each deserves:\n{about}")
-    parser.add_argument("--truth", choices=tuple(EXPECTED), default="fall", help="what the ability does; see below")
+    parser = Parser("analysis.simulation.power_cli", __doc__, f"truths, and what each should be found as:\n{about}")
+    parser.add_argument(
+        "--truth", choices=tuple(EXPECTED), default="loss", help="what the ability does (%(default)s); see below"
+    )
     parser.add_argument("--at", type=float, default=0.5, help="the break, on the knob scaled to 0 to 1 (.5)")
     parser.add_argument("--rise", type=float, default=0.2, help="rise of the ability up to the break (.2)")
-    parser.add_argument("--fall", type=float, help="fall after it (.1; cliff .9; free .2)")
+    parser.add_argument("--fall", type=float, help="how far it falls (loss, harm .2; cliff .9; fall .1)")
     parser.add_argument("--width", type=float, default=0.25, help="over how much of the knob a cliff falls (.25)")
-    parser.add_argument("--base", type=float, help="neutral ability (the study's with --workdir; else .4, .8, .97)")
+    parser.add_argument(
+        "--base",
+        type=float,
+        help="neutral ability (the study's with --workdir; else .8; cliff .97; fall, plateau, flat .4)",
+    )
     parser.add_argument("--seed_sd", type=float, help="noise of a seed's level (.05; cliff .02)")
     parser.add_argument("--slope_sd", type=float, help="noise of a seed's slope (.04; cliff 0)")
     parser.add_argument("--cell_sd", type=float, help="noise of a cell (.03; cliff .01)")
@@ -130,9 +138,7 @@ def plan_of(args: argparse.Namespace) -> tuple[PowerPlan, str]:
       UserError: a value is out of its range, or the study cannot be read.
     """
     if args.settings < MIN_SETTINGS:
-        raise UserError(
-            f"--settings={args.settings}: the break test needs {MIN_SETTINGS} at least; below, it says underpowered."
-        )
+        raise UserError(f"--settings={args.settings} must be {MIN_SETTINGS} or more, as the slope test needs them.")
     kind = args.truth
     reading = pilot_noise.read(args.workdir, args.ability, args.metric) if args.workdir else None
     usual = pilot_noise.Noise(0.02, 0.0, 0.01) if kind == "cliff" else pilot_noise.Noise(0.05, 0.04, 0.03)
@@ -146,12 +152,14 @@ def plan_of(args: argparse.Namespace) -> tuple[PowerPlan, str]:
     base = args.base if args.base is not None else reading.neutral if reading else BASE[kind]
     fall = FALL.get(kind, 0.1) if args.fall is None else args.fall
     curve = ability_curve(kind, base, args.at, args.rise, fall, args.width)
-    truth = Truth(lambda u: u, curve, None if kind == "flat" else args.at, **dataclasses.asdict(sds))
+    truth = Truth(lambda u: u, curve, None if kind in ("flat", "harm") else args.at, **dataclasses.asdict(sds))
     if reading:  # the cells' noise of a study holds the answers' sampling noise already
         seen = reading.metric_noise
         truth = dataclasses.replace(truth, metric_seed_sd=seen.seed_sd, metric_cell_sd=seen.cell_sd, trials=None)
     u_K = settings(args.settings)
-    reach = 1.0 if kind == "flat" else float(u_K[u_K <= args.at + 1e-9].max())
+    lossless = loss_at(truth, *((reading.trivial, reading.delta_share) if reading else ()))
+    kept_K = u_K < lossless - 1e-9 if kind in ("loss", "cliff", "harm") else u_K <= args.at + 1e-9
+    reach = 1.0 if kind == "flat" else float(u_K[kept_K].max())
     source = (
         "the simulator's"
         if reading is None

@@ -18,7 +18,7 @@ Words: S seeds, K settings of the knob, neutral first.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
@@ -129,6 +129,7 @@ def setting_map(
     rng_seed: int = 0,
     looks: Sequence[InterimLook] = (),
     designed_K: Bool[np.ndarray, K] | Sequence[bool] | None = None,
+    statements: Collection[str] = STATEMENTS,
 ) -> SettingMap:
     """Tests every statement of the map at every setting.
 
@@ -147,6 +148,7 @@ def setting_map(
       looks: of a study that grew, each with its share of α; p-values are then of all looks, comparable with α.
       designed_K: the settings that were chosen before anything was seen; all by default. They are tested among
         themselves, the others among all settings.
+      statements: those to be tested; the others are shown nowhere. Power needs few of them, and quickly.
 
     Raises:
       ValueError: shapes disagree, the knob is out of order, or a number is out of its range.
@@ -169,7 +171,7 @@ def setting_map(
     p_learned = 1.0
     for look in looks:
         now = claim.of_seeds(look.seeds_S, delta_share, delta)
-        spent_K, spent_learned = _look(now, known_K, alpha * look.share, rng_seed)
+        spent_K, spent_learned = _look(now, known_K, alpha * look.share, rng_seed, statements)
         p_K = {name: np.minimum(p_K[name], spent_K[name] / look.share) for name in STATEMENTS}
         p_learned = min(p_learned, spent_learned / look.share)
     change_SxK = claim.ability_SxK - claim.ability_SxK[:, :1]
@@ -193,7 +195,7 @@ def setting_map(
 
 
 def _look(
-    claim: ClaimData, designed_K: Bool[np.ndarray, K], alpha: float, rng_seed: int
+    claim: ClaimData, designed_K: Bool[np.ndarray, K], alpha: float, rng_seed: int, statements: Collection[str]
 ) -> tuple[dict[str, Float[np.ndarray, K]], float]:
     """p-values of every statement at one look, times the divisor of its level; and of learning."""
     of_metric, of_ability = level_divisors(int(np.isfinite(claim.ability_SxK[:, 0]).sum()), alpha)
@@ -201,7 +203,7 @@ def _look(
     every_K = np.ones_like(designed_K)
     for settings_K, wanted_K in ((every_K, ~designed_K), (designed_K, designed_K)):
         if wanted_K.any():
-            found = _among(claim, np.flatnonzero(settings_K), alpha / of_metric, rng_seed)
+            found = _among(claim, np.flatnonzero(settings_K), alpha / of_metric, rng_seed, statements)
             for name in STATEMENTS:
                 divisor = of_metric if name in OF_THE_METRIC else of_ability
                 p_K[name][wanted_K] = np.minimum(1.0, divisor * found[name])[wanted_K]
@@ -210,7 +212,11 @@ def _look(
 
 
 def _among(
-    claim: ClaimData, settings: Int[np.ndarray, _], metric_level: float, rng_seed: int
+    claim: ClaimData,
+    settings: Int[np.ndarray, _],
+    metric_level: float,
+    rng_seed: int,
+    statements: Collection[str],
 ) -> dict[str, Float[np.ndarray, K]]:
     """p-values of every statement, tested among some settings (neutral the first of them); 1 at the others."""
     n_settings = len(claim.knob_K)
@@ -220,13 +226,18 @@ def _among(
         return p_K
     gained = without_rounding(claim.metric_SxK[:, far] - claim.metric_SxK[:, :1])
     p_K["gain"][far] = step_down_p(gained, moderated=True, rng_seed=rng_seed)
-    p_K["against"][far] = step_down_p(-gained, moderated=True, rng_seed=rng_seed)
-    p_K["gain lost"] = _gain_lost(claim, far, p_K["gain"] <= metric_level, rng_seed)
+    if "against" in statements:
+        p_K["against"][far] = step_down_p(-gained, moderated=True, rng_seed=rng_seed)
+    if "gain lost" in statements:
+        p_K["gain lost"] = _gain_lost(claim, far, p_K["gain"] <= metric_level, rng_seed)
     if learns(claim):
         change = claim.ability_SxK[:, far] - claim.ability_SxK[:, :1]
-        p_K["better"][far] = step_down_p(without_rounding(change), moderated=True, rng_seed=rng_seed)
+        if "better" in statements:
+            p_K["better"][far] = step_down_p(without_rounding(change), moderated=True, rng_seed=rng_seed)
         there = np.isfinite(change).any(axis=0)  # a setting without any cell ends no walk
         for name, contrast, order in (("free", change + claim.delta, 1), ("harmed", -change - claim.delta, -1)):
+            if name not in statements:
+                continue
             p = sign_flip_p(without_rounding(contrast[:, there]), corrected=False, rng_seed=rng_seed)
             p_K[name][far[there]] = np.maximum.accumulate(p[::order])[::order]
     return p_K

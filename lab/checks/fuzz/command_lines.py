@@ -185,7 +185,7 @@ COMMANDS: Mapping[str, Command] = {
         (REPETITIONS,), ("analysis.simulation.__main__:_print_tables",), works_on=True,
     ),
     "analysis.simulation.power_cli": Command(
-        (Option("--truth", ("fall", "cliff", "free", "flat")), Option("--seeds", ("5", "2,3"), whole(2, 200)), RNG_SEED,
+        (Option("--truth", ("fall", "cliff", "loss", "flat")), Option("--seeds", ("5", "2,3"), whole(2, 200)), RNG_SEED,
          Option("--settings", ("9",), whole(9, 1000)), Option("--workdir", ("work", "broken", "empty")),
          Option("--ability", ("facts/iid",)), Option("--metric", ("participation_ratio",)),
          Option("--out", ("a.svg", "a.pdf", "deep/a.png", "file/a.svg")),

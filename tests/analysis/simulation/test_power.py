@@ -10,8 +10,8 @@ from scipy import stats
 
 from analysis.report.verdicts_json import text
 from analysis.results import to_csv
-from analysis.simulation import pilot_noise
-from analysis.simulation.power import Power, PowerPlan, ability_curve, enough, interval, measure, sentence
+from analysis.simulation import pilot_noise, plan_power
+from analysis.simulation.power import MISMATCH, Power, PowerPlan, ability_curve, enough, interval, measure, sentence
 from analysis.simulation.power_cli import main
 from analysis.simulation.simulator import Truth
 from lab.errors import UserError
@@ -32,7 +32,8 @@ def power(n_seeds: int, verdict: float) -> Power:
     ("kind", "at_0_25_50_75_100"),
     [
         ("fall", [0.4, 0.5, 0.6, 0.55, 0.5]),
-        ("free", [0.4, 0.4, 0.4, 0.35, 0.3]),
+        ("loss", [0.4, 0.4, 0.4, 0.35, 0.3]),
+        ("harm", [0.4, 0.375, 0.35, 0.325, 0.3]),
         ("cliff", [0.4, 0.4, 0.4, 0.3, 0.3]),
         ("plateau", [0.4, 0.5, 0.6, 0.6, 0.6]),
         ("flat", [0.4, 0.4, 0.4, 0.4, 0.4]),
@@ -55,12 +56,22 @@ def test_power_grows_with_seeds_and_nothing_is_shown_with_four():
     assert 0.8 <= found[-1].covered <= 1
 
 
+def test_the_map_finds_a_loss_with_few_seeds_and_says_where():
+    curve = ability_curve("loss", **FALL | dict(base=0.8, fall=0.2))
+    plan = PowerPlan(Truth(lambda u: u, curve, 0.5), MISMATCH, reach=0.5, n_settings=9, trivial=0.1)
+    few, found = measure(plan, 4, 4), measure(plan, 6, 20)
+    assert (few.verdict, few.bound) == (0, 0)  # 2^-4 is above alpha
+    assert found.verdict >= 0.9
+    assert found.covered >= 0.8
+    assert found.error_50 < 0.3
+
+
 @pytest.mark.slow
-def test_with_less_noise_a_flat_ability_is_shown_never_to_transfer():
+def test_with_less_noise_a_flat_ability_is_shown_to_gain_for_nothing():
     curve = ability_curve("flat", **FALL)
     quiet = Truth(lambda u: u, curve, seed_sd=0.01, slope_sd=0.005, cell_sd=0.002, trials=None)
     loud = Truth(lambda u: u, curve)
-    plans = [PowerPlan(t, "never transferred", reach=1.0, n_settings=9, trivial=0.1) for t in (quiet, loud)]
+    plans = [PowerPlan(t, "gain for nothing", reach=1.0, n_settings=9, trivial=0.1) for t in (quiet, loud)]
     shares = [measure(plan, 8, 30).verdict for plan in plans]
     assert shares[0] > 0.8
     assert shares[1] < 0.3
@@ -124,12 +135,25 @@ def test_a_studys_noise_is_read_as_planted_without_its_diverged_seeds(workdir):
     assert (reading.alpha, reading.delta_share) == (0.05, 0.05)
 
 
+def test_a_plan_takes_a_pilots_noise_and_leaves_a_damaged_one(workdir, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_power, "REPETITIONS", 10)
+    for name in ("verdicts.json", "results.csv"):
+        (tmp_path / name).write_bytes((workdir / name).read_bytes())
+    study = synthetic_study.study()
+    (said,) = plan_power.lines(study, tmp_path)
+    assert "the noise of" in said
+    assert "at once in 100%" in said
+    for content in ("{", "[]", '{"claims": [1]}', '{"claims": []}'):
+        (tmp_path / "verdicts.json").write_text(content)
+        assert plan_power._pilot(tmp_path) is None
+
+
 def test_the_command_writes_figure_and_table(workdir, tmp_path, capsys):
     out = tmp_path / "new" / "power.svg"
     given = [f"--workdir={workdir}", "--ability=addition/iid", "--truth=cliff", "--at=.4", "--fall=.5"]
     assert main([*given, "--seeds=8,6", "--repetitions=10", f"--out={out}"]) == 0
     printed = capsys.readouterr().out
-    assert "To reach power 0.8: for the verdict 'reversal'" in printed
+    assert "To reach power 0.8: for 'gain and harm at one setting'" in printed
     assert "addition/iid" in printed
     assert "level up to 0.4, then falls by 0.5 within 0.25" in printed
     assert "<svg" in out.read_text()
@@ -143,7 +167,7 @@ def test_the_command_writes_figure_and_table(workdir, tmp_path, capsys):
     [
         (["--at=1.2"], "--at=1.2"),
         (["--truth=cliff", "--at=.9"], "--width=0.25"),
-        (["--rise=.9"], "--rise"),
+        (["--truth=fall", "--rise=.9"], "--rise"),
         (["--fall=-1"], "--fall=-1"),
         (["--settings=7"], "--settings=7"),
         (["--seeds=a"], "--seeds=a"),
