@@ -6,8 +6,6 @@
 Words: S seeds, K settings, B candidate breaks; u is the knob scaled to [0, 1] with neutral at 0.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 
@@ -34,7 +32,7 @@ class InterimLook:
       share: of α, spent at this look; the shares of all looks planned add up to 1.
     """
 
-    seeds_S: Bool[np.ndarray, S]
+    seeds_S: Bool[np.ndarray, "S"]
     share: float
 
 
@@ -46,8 +44,8 @@ class ClaimData:
     `trivial` are in the divided units; `unit` and `metric_unit` turn them back.
     """
 
-    knob_K: Float[np.ndarray, K]
-    u_K: Float[np.ndarray, K]
+    knob_K: Float[np.ndarray, "K"]
+    u_K: Float[np.ndarray, "K"]
     metric_SxK: Float[np.ndarray, "S K"]
     ability_SxK: Float[np.ndarray, "S K"]
     trivial: float
@@ -62,7 +60,7 @@ class ClaimData:
         """Per-seed slopes before and after every candidate break."""
         return Contrasts.of(self.u_K, self.metric_SxK, self.ability_SxK)
 
-    def of_seeds(self, seeds_S: Bool[np.ndarray, S], delta_share: float, delta: float | None) -> ClaimData:
+    def of_seeds(self, seeds_S: Bool[np.ndarray, "S"], delta_share: float, delta: float | None) -> "ClaimData":
         """The claim's data of some seeds, with their own neutral ability and δ (a share of it, unless given)."""
         ability_SxK = self.ability_SxK[seeds_S]
         neutral = _mean_neutral(ability_SxK)

@@ -14,8 +14,6 @@
 | undecided | none of these: more seeds or settings would decide |
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 
@@ -139,7 +137,7 @@ def _p(found: SettingMap, *statements: str) -> float:
     return float(joint_K[found.designed_K].min(initial=1.0))
 
 
-def family(verdicts: Sequence[MapVerdict], method: str = "bh") -> Float[np.ndarray, V]:
+def family(verdicts: Sequence[MapVerdict], method: str = "bh") -> Float[np.ndarray, "V"]:
     """Adjusts the primary claims' p-values for their number (false discovery rate).
 
     Args:

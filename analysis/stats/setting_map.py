@@ -15,8 +15,6 @@ false gain or a false harm, comes up in at most α of all studies; each is teste
 Words: S seeds, K settings of the knob, neutral first.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection, Sequence
 
@@ -49,14 +47,14 @@ class SettingMap:
       alpha: the level.
     """
 
-    knob_K: Float[np.ndarray, K]
-    p_K: dict[str, Float[np.ndarray, K]]
-    metric_change_K: Float[np.ndarray, K]
-    ability_change_K: Float[np.ndarray, K]
-    lost_K: Int[np.ndarray, K]
-    counted_K: Int[np.ndarray, K]
-    diverged_K: Int[np.ndarray, K]
-    designed_K: Bool[np.ndarray, K]
+    knob_K: Float[np.ndarray, "K"]
+    p_K: dict[str, Float[np.ndarray, "K"]]
+    metric_change_K: Float[np.ndarray, "K"]
+    ability_change_K: Float[np.ndarray, "K"]
+    lost_K: Int[np.ndarray, "K"]
+    counted_K: Int[np.ndarray, "K"]
+    diverged_K: Int[np.ndarray, "K"]
+    designed_K: Bool[np.ndarray, "K"]
     neutral_ability: float
     trivial: float
     delta: float
@@ -65,7 +63,7 @@ class SettingMap:
     least_seeds: int
     alpha: float
 
-    def shown(self, statement: str) -> Bool[np.ndarray, K]:
+    def shown(self, statement: str) -> Bool[np.ndarray, "K"]:
         """Where a statement is shown."""
         return self.p_K[statement] <= self.alpha
 
@@ -92,7 +90,7 @@ class SettingMap:
         harmed = np.flatnonzero(self.shown("harmed"))
         return float(self.knob_K[harmed[0]]) if len(harmed) else None
 
-    def not_excluded_K(self, level: float = 0.95) -> Float[np.ndarray, K]:
+    def not_excluded_K(self, level: float = 0.95) -> Float[np.ndarray, "K"]:
         """The largest share of all seeds that may lose more than δ: one-sided Clopper–Pearson bound, 1 without data."""
         upper_K = stats.beta.ppf(level, self.lost_K + 1, np.maximum(self.counted_K - self.lost_K, 0))
         return np.where(self.lost_K < self.counted_K, upper_K, 1.0)
@@ -116,7 +114,7 @@ def least_seeds(alpha: float) -> int:
 
 
 def setting_map(
-    knob_K: Real[np.ndarray, K] | Sequence[float],
+    knob_K: Real[np.ndarray, "K"] | Sequence[float],
     metric_SxK: Real[np.ndarray, "S K"] | Sequence[Sequence[float]],
     ability_SxK: Real[np.ndarray, "S K"] | Sequence[Sequence[float]],
     *,
@@ -128,7 +126,7 @@ def setting_map(
     delta: float | None = None,
     rng_seed: int = 0,
     looks: Sequence[InterimLook] = (),
-    designed_K: Bool[np.ndarray, K] | Sequence[bool] | None = None,
+    designed_K: Bool[np.ndarray, "K"] | Sequence[bool] | None = None,
     statements: Collection[str] = STATEMENTS,
 ) -> SettingMap:
     """Tests every statement of the map at every setting.
@@ -195,8 +193,8 @@ def setting_map(
 
 
 def _look(
-    claim: ClaimData, designed_K: Bool[np.ndarray, K], alpha: float, rng_seed: int, statements: Collection[str]
-) -> tuple[dict[str, Float[np.ndarray, K]], float]:
+    claim: ClaimData, designed_K: Bool[np.ndarray, "K"], alpha: float, rng_seed: int, statements: Collection[str]
+) -> tuple[dict[str, Float[np.ndarray, "K"]], float]:
     """p-values of every statement at one look, times the divisor of its level; and of learning."""
     of_metric, of_ability = level_divisors(int(np.isfinite(claim.ability_SxK[:, 0]).sum()), alpha)
     p_K = {name: np.ones(len(designed_K)) for name in STATEMENTS}
@@ -213,11 +211,11 @@ def _look(
 
 def _among(
     claim: ClaimData,
-    settings: Int[np.ndarray, _],
+    settings: Int[np.ndarray, "_"],
     metric_level: float,
     rng_seed: int,
     statements: Collection[str],
-) -> dict[str, Float[np.ndarray, K]]:
+) -> dict[str, Float[np.ndarray, "K"]]:
     """p-values of every statement, tested among some settings (neutral the first of them); 1 at the others."""
     n_settings = len(claim.knob_K)
     p_K = {name: np.ones(n_settings) for name in STATEMENTS}
@@ -244,8 +242,8 @@ def _among(
 
 
 def _gain_lost(
-    claim: ClaimData, far: Int[np.ndarray, _], gain_K: Bool[np.ndarray, K], rng_seed: int
-) -> Float[np.ndarray, K]:
+    claim: ClaimData, far: Int[np.ndarray, "_"], gain_K: Bool[np.ndarray, "K"], rng_seed: int
+) -> Float[np.ndarray, "K"]:
     """p-values that the metric is below that of an earlier setting with a gain, over all pairs of settings."""
     p_K = np.ones(len(claim.knob_K))
     pairs = [(one, later) for one in far for later in far if later > one]
@@ -259,7 +257,7 @@ def _gain_lost(
     return p_K
 
 
-def _mean(values_SxK: Float[np.ndarray, "S K"]) -> Float[np.ndarray, K]:
+def _mean(values_SxK: Float[np.ndarray, "S K"]) -> Float[np.ndarray, "K"]:
     """Mean over the seeds that have a value, NaN where none has."""
     there_SxK = np.isfinite(values_SxK)
     total_K, count_K = np.where(there_SxK, values_SxK, 0.0).sum(axis=0), there_SxK.sum(axis=0)
