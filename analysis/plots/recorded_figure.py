@@ -125,9 +125,10 @@ def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
             picture = draw(*args, **kwargs)
-            # Lay out once and keep the positions: every export would do it again, and it is half of its time.
+            # Lay out once and keep the positions: every export would do it again. None is no engine: with "none", which
+            # holds a place for one, every export would draw twice.
             picture.figure.draw_without_rendering()
-            picture.figure.set_layout_engine("none")
+            picture.figure.set_layout_engine(None)
             return picture
 
     wrapper.__doc__, wrapper.__name__ = draw.__doc__, draw.__name__
