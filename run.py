@@ -12,6 +12,7 @@ python run.py --config=... --chunk=8                   cells a device trains in 
 python run.py --config=... --save_minutes=2            what a kill costs at most (default 10)
 python run.py --config=... --shard=2/8                 train the second of eight parts, for array jobs
 python run.py --config=... --only=analyze              judge what is trained; --only=train: don't judge
+python run.py --config=... --full_views                leave nothing out of a large grid's figures and TensorBoard runs
 python run.py --config=... --distributed               one process a host, of one job: train a part each, then judge
 python run.py --list=tasks|knobs|metrics|studies       what there is
 """
@@ -231,12 +232,15 @@ def report(session: Session, plan: Plan, store: Store, findings: Findings, argv:
 
     if findings.records.repairs:
         session.console.print(console.repair_table(findings))
-    for note in large_grid.notes(findings):
+    whole = session.options.full_views
+    for note in large_grid.notes(findings, whole):
         session.note(note)
-    embeddings = projections.read(findings, plan, store, session.programs)
+    embeddings = projections.read(findings, plan, store, session.programs, whole)
     seconds = session.seconds | {"compile": session.programs.seconds, "total": time.perf_counter() - started}
-    path = write_views(session.root, plan, findings, run_facts(seconds, argv, session.notes), embeddings)
+    facts = run_facts(seconds, argv, session.notes, session.root)
+    path = write_views(session.root, plan, findings, facts, embeddings, whole)
     session.console.print(Text(f"report: {path}"), soft_wrap=True)
+    session.console.print(Text(f"curves: {facts['tensorboard']}"), soft_wrap=True)
     session.say(f"done in {time.perf_counter() - started:.0f} s")
 
 

@@ -136,14 +136,14 @@ def test_views_are_rebuilt_and_nothing_is_trained(uninterrupted):
     checkpoints = sorted(p.stat().st_mtime_ns for p in (uninterrupted / "checkpoints").rglob("*"))
     for view in ("results.csv", "verdicts.json", "report.html", "report.md"):
         (uninterrupted / view).unlink()
-    for folder in ("tb", "figures"):
+    for folder in ("tb", "tb_cells", "figures"):
         shutil.rmtree(uninterrupted / folder)
     out = finish(COMMAND, uninterrupted)
     assert "Everything is trained" in out
     assert numbers(uninterrupted) == before
     assert (uninterrupted / "report.html").exists()
     assert (uninterrupted / "report.md").exists()
-    assert any((uninterrupted / "tb" / "sweep").iterdir())
+    assert any((uninterrupted / "tb" / "figures").iterdir())
     assert sorted(p.stat().st_mtime_ns for p in (uninterrupted / "checkpoints").rglob("*")) == checkpoints
 
 

@@ -3,7 +3,7 @@
 The files are a view: `write` builds them again next to the old ones and then swaps the two. tensorboardX gives the
 protocol buffers and the record format; its SummaryWriter isn't used, because a thread and a queue for each of a hundred
 runs is slow, and because its file names and wall times would differ at every rebuild. Here the same data gives the same
-bytes, so wall times are zero and TensorBoard's "relative time" axis means nothing: read the step axis.
+bytes: no history keeps wall-clock times, so all are zero and only TensorBoard's step axis means anything.
 """
 
 # Protocol buffer classes are made at run time, so a type checker cannot see them.
@@ -15,7 +15,7 @@ import contextlib
 import math
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,92 +39,85 @@ Value = str | float | int
 
 @dataclass(frozen=True)
 class Series:
-    """One scalar chart: value over step. Values that are not finite are left out."""
+    """One scalar chart: value over step, steps ascending; `about` explains it under the chart's mark for information.
+
+    Values that are not finite are left out, but for one at the end: without it, HParams would show an earlier value.
+    """
 
     tag: str
     steps: Iterable[int]
     values: Iterable[float]
+    about: str = ""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart of the Custom Scalars page.
+    """One chart of the Custom Scalars page: a value with a band.
 
     Attributes:
       category: the heading it is under.
       title: of the chart.
-      tags: the series in it; with `margin` exactly three: the value, its lower and its upper bound.
-      margin: draw the bounds as a band.
+      value, lower, upper: the tags of the three series.
     """
 
     category: str
     title: str
-    tags: tuple[str, ...]
-    margin: bool = False
+    value: str
+    lower: str
+    upper: str
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """The one run that summarises a grid.
+class Run:
+    """One run of TensorBoard: what it ticks and colours as one.
 
     Attributes:
+      name: of its directory.
       series: scalar charts.
+      hparams: settings, which make it a row of the HParams page.
       charts: the Custom Scalars page.
       images: tag -> PNG file.
       texts: tag -> Markdown.
       step: the step of images and texts.
     """
 
-    series: list[Series] = field(default_factory=list)
-    charts: list[Chart] = field(default_factory=list)
+    name: str
+    series: Sequence[Series] = ()
+    hparams: Mapping[str, Value] = field(default_factory=dict)
+    charts: Sequence[Chart] = ()
     images: Mapping[str, bytes] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     step: int = 0
 
 
-@dataclass(frozen=True)
-class CellRun:
-    """One row of the HParams page.
-
-    Attributes:
-      name: of the run.
-      hparams: settings.
-      metrics: final readings; those that are not finite are left out.
-    """
-
-    name: str
-    hparams: Mapping[str, Value]
-    metrics: Mapping[str, float]
-
-
-def write(directory: Path, sweep: Sweep, cells: list[CellRun], step: int) -> None:
-    """Build `directory` again from nothing: sweep/ with the grid's charts, cells/<name>/ with one HParams file a cell.
+def write(directory: Path, runs: Sequence[Run], metrics: Sequence[str] = ()) -> None:
+    """Build `directory` again from nothing: <name>/ with one file a run; without runs there is none.
 
     Args:
       directory: made, or replaced whole; a symbolic link is replaced, too, and what it points to stays as it is.
-      sweep: the summary of the grid.
-      cells: the cells.
-      step: the step of the cells' final readings.
+      runs: names differ. The first one's file also holds the columns of the HParams page.
+      metrics: tags that are columns of the HParams page, after the settings.
     """
     partial, old = (directory.with_name(f"{directory.name}.{state}") for state in ("partial", "old"))
     for leftover in (partial, old):
         remove(leftover)
-    _write_run(partial / "sweep", _sweep_events(sweep, _experiment(cells)))
-    for cell in cells:
-        _write_run(partial / "cells" / cell.name, _cell_events(cell, step))
+    for index, run in enumerate(runs):
+        columns = _columns(runs, metrics) if index == 0 else None
+        _write_run(partial / run.name, run, columns)
     if os.path.lexists(directory):
         directory.rename(old)
-    partial.rename(directory)
+    if runs:
+        partial.rename(directory)
     with contextlib.suppress(OSError):  # the next time removes what is left of it
         remove(old)
 
 
-def _write_run(directory: Path, events: Iterable[Event]) -> None:
+def _write_run(directory: Path, run: Run, columns: Summary.Value | None) -> None:
     directory.mkdir(parents=True)
     writer = RecordWriter(str(directory / FILE))
     try:
         writer.write(Event(file_version="brain.Event:2").SerializeToString())
-        for event in events:
+        for event in _events(run, columns):
             writer.write(event.SerializeToString())
     finally:
         writer.close()
@@ -134,43 +127,59 @@ def _event(value: Summary.Value, step: int) -> Event:
     return Event(step=step, summary=Summary(value=[value]))
 
 
-def _sweep_events(sweep: Sweep, experiment: Summary.Value | None) -> Iterable[Event]:
-    if experiment is not None:
-        yield _event(experiment, 0)
-    if sweep.charts:
-        yield _event(_layout(sweep.charts), 0)
-    for tag, text in sweep.texts.items():
-        yield _event(_text(tag, text), sweep.step)
-    for tag, image in sweep.images.items():
-        yield _event(_image(tag, image), sweep.step)
-    for series in sweep.series:
-        for step, value in zip(series.steps, series.values, strict=True):
-            if math.isfinite(value):
-                yield _event(Summary.Value(tag=series.tag, simple_value=float(value)), int(step))
+def _events(run: Run, columns: Summary.Value | None) -> Iterator[Event]:
+    if columns is not None:
+        yield _event(columns, 0)
+    if run.charts:
+        yield _event(_layout(run.charts), 0)
+    if run.hparams:
+        start, end = _session(run.hparams)
+        yield _event(start, 0)
+        yield _event(end, 0)
+    for tag, text in run.texts.items():
+        yield _event(_text(tag, text), run.step)
+    for tag, image in run.images.items():
+        yield _event(_image(tag, image), run.step)
+    yield from _scalar_events(run.series)
 
 
-def _cell_events(cell: CellRun, step: int) -> Iterable[Event]:
+def _scalar_events(series: Sequence[Series]) -> Iterator[Event]:
+    """All series of a run, one event a step: its records are few, which is most of the time that writing takes."""
+    found: dict[int, list[Summary.Value]] = {}
+    for one in series:
+        points = [(int(step), float(value)) for step, value in zip(one.steps, one.values, strict=True)]
+        kept = [point for point in points if math.isfinite(point[1])]
+        if kept and kept[-1] != points[-1]:
+            kept.append(points[-1])
+        for index, (step, number) in enumerate(kept):
+            value = Summary.Value(tag=one.tag, simple_value=number)
+            if index == 0:
+                value.metadata.summary_description = one.about
+            found.setdefault(step, []).append(value)
+    for step, values in sorted(found.items()):
+        yield Event(step=step, summary=Summary(value=values))
+
+
+def _session(hparams: Mapping[str, Value]) -> tuple[Summary.Value, Summary.Value]:
+    """The begin and the end of a row of the HParams page."""
     start, end = HParamsPluginData(), HParamsPluginData()
-    for name, value in cell.hparams.items():
+    for name, value in hparams.items():
         if isinstance(value, str):
             start.session_start_info.hparams[name].string_value = value
         else:
             start.session_start_info.hparams[name].number_value = float(value)
     end.session_end_info.status = STATUS_SUCCESS
-    yield _event(_hparams("session_start_info", start), 0)
-    yield _event(_hparams("session_end_info", end), 0)
-    for tag, value in cell.metrics.items():
-        if math.isfinite(value):
-            yield _event(Summary.Value(tag=tag, simple_value=float(value)), step)
+    return _hparams("session_start_info", start), _hparams("session_end_info", end)
 
 
-def _experiment(cells: list[CellRun]) -> Summary.Value | None:
+def _columns(runs: Sequence[Run], metrics: Sequence[str]) -> Summary.Value | None:
     """The columns of the HParams page: every setting with the values that occur (so that they can be ticked)."""
-    if not cells:
+    rows = [run.hparams for run in runs if run.hparams]
+    if not rows:
         return None
     data = HParamsPluginData()
-    for name in dict.fromkeys(name for cell in cells for name in cell.hparams):
-        values = list(dict.fromkeys(cell.hparams[name] for cell in cells if name in cell.hparams))
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = list(dict.fromkeys(row[name] for row in rows if name in row))
         info = data.experiment.hparam_infos.add(name=name)
         texts = any(isinstance(value, str) for value in values)
         info.type = DATA_TYPE_STRING if texts else DATA_TYPE_FLOAT64
@@ -180,7 +189,7 @@ def _experiment(cells: list[CellRun]) -> Summary.Value | None:
                 one.string_value = str(value)
             else:
                 one.number_value = float(value)
-    for tag in dict.fromkeys(tag for cell in cells for tag in cell.metrics):
+    for tag in metrics:
         data.experiment.metric_infos.add().name.tag = tag
     return _hparams("experiment", data)
 
@@ -189,24 +198,14 @@ def _hparams(kind: str, data: HParamsPluginData) -> Summary.Value:
     return _plugin(Summary.Value(tag=f"_hparams_/{kind}"), "hparams", data.SerializeToString())
 
 
-def _layout(charts: list[Chart]) -> Summary.Value:
+def _layout(charts: Sequence[Chart]) -> Summary.Value:
     layout = layout_pb2.Layout()
     for name in dict.fromkeys(chart.category for chart in charts):
         category = layout.category.add(title=name)
         for chart in (c for c in charts if c.category == name):
-            shown = category.chart.add(title=chart.title)
-            if chart.margin:
-                value, lower, upper = chart.tags
-                shown.margin.series.add(value=value, lower=lower, upper=upper)
-            else:
-                # Each is a regular expression here; whole tags are meant.
-                shown.multiline.tag.extend(f"^{_escaped(tag)}$" for tag in chart.tags)
+            band = category.chart.add(title=chart.title).margin
+            band.series.add(value=chart.value, lower=chart.lower, upper=chart.upper)
     return _plugin(_strings("custom_scalars__config__", layout.SerializeToString(), ()), "custom_scalars")
-
-
-def _escaped(tag: str) -> str:
-    """The tag as a regular expression of JavaScript and Python alike (re.escape also escapes what neither needs to)."""
-    return "".join(f"\\{c}" if c in r"\^$.|?*+()[]{}" else c for c in tag)
 
 
 def _text(tag: str, text: str) -> Summary.Value:

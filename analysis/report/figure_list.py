@@ -85,15 +85,15 @@ class Shown:
         return self.name if self.stratum is None else f"{self.name}-{self.stratum}"
 
 
-def shown(findings: Findings, embeddings: Sequence[Embedding] = ()) -> Iterator[Shown]:
-    """Draw every picture: those of the whole study, then each stratum's, in a large grid those of some strata."""
+def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool = False) -> Iterator[Shown]:
+    """Draw every picture: those of the whole study, then each stratum's; of many strata some, unless `whole`."""
     study = findings.study
     facts = {"knob": study.claim.knob, "layer": study.claim.layer}
     if len(findings.strata) > 1:
         title, caption = (text.format(**facts) for text in PHASES)
         yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))
     strata = findings.strata
-    for index in strata_with_figures(findings):
+    for index in strata_with_figures(findings, whole):
         stratum = strata[index]
         where = "".join(f"-{knob}={exact(value)}" for knob, value in stratum.items())
         states = [one for one in embeddings if one.stratum == stratum]
@@ -124,4 +124,4 @@ def _of_stratum(findings: Findings, states: Sequence[Embedding]) -> Iterator[tup
 
 def tag(one: Shown, stratum: dict[str, Any]) -> str:
     """The picture's name in TensorBoard."""
-    return f"figures/{one.name} {wording.settings_text(stratum)}".strip()
+    return f"{one.name} {wording.settings_text(stratum)}".strip()

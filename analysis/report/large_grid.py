@@ -5,39 +5,70 @@ Nothing measured is left out: `results.csv` has every cell, `verdicts.json` ever
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from analysis.diagnosis import Findings
 from lab.study.spec import Study
 
 MOST_CELLS = 200  # that have a run of their own for TensorBoard, a directory with a file each
-MOST_STRATA = (
-    12  # that have figures of their own: seven pictures each, which take seconds to draw and megabytes to read
+MOST_SETTINGS = (
+    20  # with a run in `tb/`: nobody tells more lines apart, and of more than 40 runs none is ticked at first
 )
+MOST_STRATA = 4  # that have figures of their own: some seven pictures each, which take seconds to draw
+OPTION = "--full_views"  # of run.py: what `whole` stands for here
 
 
-def has_cell_runs(study: Study) -> bool:
-    """Whether every cell has a run of its own for TensorBoard, a row of its HParams page."""
-    return len(study.cells) <= MOST_CELLS
+def has_cell_runs(study: Study, whole: bool = False) -> bool:
+    """Whether every cell has a run of its own for TensorBoard, a row of an HParams page; with `whole` it has."""
+    return whole or len(study.cells) <= MOST_CELLS
 
 
-def strata_with_figures(findings: Findings) -> list[int]:
+def strata_with_figures(findings: Findings, whole: bool = False) -> list[int]:
     """Indices of the strata that have figures of their own: all, or those with a break and then the first ones."""
-    strata = findings.strata
+    return sorted(_broken_first(findings)[: None if whole else MOST_STRATA])
+
+
+def settings_with_runs(findings: Findings) -> list[tuple[dict[str, Any], list[int]]]:
+    """(stratum, indices of its settings of the claim's knob) that have a run for TensorBoard, at most `MOST_SETTINGS`.
+
+    As many whole strata as have room, those with a break first; of one alone with more settings, some at even
+    distances with both ends.
+    """
+    chosen, room = [], MOST_SETTINGS
+    for index in _broken_first(findings):
+        count = len(findings.results.places(findings.strata[index]).knob_K)
+        if count <= room or not chosen:
+            chosen.append((index, np.linspace(0, count - 1, min(count, room)).round().astype(int).tolist()))
+            room -= len(chosen[-1][1])
+    return [(findings.strata[index], picked) for index, picked in sorted(chosen)]
+
+
+def _broken_first(findings: Findings) -> list[int]:
+    """Indices of all strata, those with a break first."""
     broken = {str(one.stratum) for one in findings.claims if one.verdict.break_at is not None}
-    chosen = sorted(range(len(strata)), key=lambda index: str(strata[index]) not in broken)
-    return sorted(chosen[:MOST_STRATA])
+    return sorted(range(len(findings.strata)), key=lambda index: str(findings.strata[index]) not in broken)
 
 
-def notes(findings: Findings) -> list[str]:
+def notes(findings: Findings, whole: bool = False) -> list[str]:
     """A sentence for each thing that is left out."""
     cells, strata, found = len(findings.study.cells), len(findings.strata), []
-    if not has_cell_runs(findings.study):
+    with_runs = sum(len(picked) for _, picked in settings_with_runs(findings))
+    settings = sum(len(findings.results.places(stratum).knob_K) for stratum in findings.strata)
+    if with_runs < settings:
         found.append(
-            f"{cells:,} cells are more than {MOST_CELLS}: only the sweep's own run is written for TensorBoard, no row a"
-            " cell under HParams; `results.csv` has every cell."
+            f"TensorBoard shows {with_runs} of {settings:,} settings in `tb/`, whole strata with a break first, or"
+            " settings at even distances; `results.csv` and the tables have all of them."
         )
-    if strata > MOST_STRATA:
+    if not has_cell_runs(findings.study, whole):
+        found.append(
+            f"{cells:,} cells are more than {MOST_CELLS}: no cell has a run of its own in `tb_cells/` ({OPTION} writes"
+            " them); `results.csv` has every cell."
+        )
+    if strata > MOST_STRATA and not whole:
         found.append(
             f"{strata:,} settings of the other axes are more than {MOST_STRATA}: so many have figures of their own,"
-            " those with a break first; the tables and `results.csv` have all of them."
+            f" those with a break first ({OPTION} draws all); the tables and `results.csv` have all of them."
         )
     return found

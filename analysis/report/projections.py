@@ -132,7 +132,7 @@ def settings(bound: Bounds, claims: Sequence[Judged], neutral: float) -> list[tu
     return [(", ".join(roles[value]), value) for value in sorted(roles, key=values.index)]
 
 
-def read(findings: Findings, plan: Plan, store: Store, programs: Programs) -> list[Embedding]:
+def read(findings: Findings, plan: Plan, store: Store, programs: Programs, whole: bool = False) -> list[Embedding]:
     """The embeddings of every primary task in the strata that have figures, at the claim's site after the last step.
 
     The seed is the first one that has no diverged cell among the settings shown, or else the first.
@@ -141,9 +141,10 @@ def read(findings: Findings, plan: Plan, store: Store, programs: Programs) -> li
       findings: of all strata.
       plan, store: of the cells that are judged, and their checkpoints.
       programs: compiled ones.
+      whole: in all strata, however many there are.
     """
     study = plan.study
-    strata = [findings.strata[index] for index in strata_with_figures(findings)]
+    strata = [findings.strata[index] for index in strata_with_figures(findings, whole)]
     chosen = [one for stratum in strata for one in _chosen(findings.in_stratum(stratum), stratum)]
     wanted = sorted({cell for _, _, cells in chosen for _, _, cell in cells})
     labels = list(dict.fromkeys(bound.label for bound, _, _ in chosen))

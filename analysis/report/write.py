@@ -1,5 +1,5 @@
-"""The views of a finished study: report.html, report.md, verdicts.json, results.csv, figures/ and tb/; density.csv too
-if it prunes.
+"""The views of a finished study: report.html, report.md, verdicts.json, results.csv, figures/, tb/ and tb_cells/;
+density.csv too if it prunes.
 
 All are functions of the findings and can be deleted and rebuilt. Facts of the run that are no findings (seconds,
 versions, command) come from `run_facts` and are printed in the reports only.
@@ -51,6 +51,7 @@ def write_views(
     findings: Findings,
     facts: Mapping[str, Any],
     embeddings: Sequence[Embedding] = (),
+    whole: bool = False,
 ) -> Path:
     """Write every view of a study into its work directory, each one atomically. Returns the path of the report.
 
@@ -60,13 +61,14 @@ def write_views(
       findings: of all strata.
       facts: what is true of this run: 'command' (how to repeat it), 'python' and 'versions' (name -> version), and
         optionally 'device', 'seconds' (activity -> seconds, in the HTML only; 'training_programs' in it is a count) and
-        'notes' (sentences); see `run_facts`.
+        'notes' (sentences) and 'tensorboard' (the command that shows tb/); see `run_facts`.
       embeddings: `projections.read(...)`; without them the report has no picture of hidden states.
+      whole: leave nothing out of a large grid's views; see `analysis.report.large_grid`.
     """
     results, tuning = findings.results, findings.records.tuning
     knob_values = {float(cell[findings.study.claim.knob]) for cell in findings.study.cells}
-    exported = [_exported(one, findings, knob_values) for one in figure_list.shown(findings, embeddings)]
-    content = _content(findings, plan, facts) | _pictured(exported, len(findings.strata))
+    exported = [_exported(one, findings, knob_values) for one in figure_list.shown(findings, embeddings, whole)]
+    content = _content(findings, plan, facts, whole) | _pictured(exported, len(findings.strata))
     write_atomically(workdir / "report.html", _render("report.html", content, escape=True))
     write_atomically(workdir / "report.md", _render("report.md", content, escape=False))
     write_atomically(workdir / "verdicts.json", verdicts_json.text(findings))
@@ -78,12 +80,9 @@ def write_views(
     _write_files(workdir / "figures", exported)
     images = {one.tag: one.png for one in exported}
     texts = {"answer and verdicts": _render("verdicts.md", content, escape=False)}
-    event_files.write(
-        workdir / "tb",
-        tensorboard.sweep(findings, images, texts),
-        tensorboard.cells(findings),
-        step=int(results.step[-1]),
-    )
+    runs, cells = tensorboard.settings(findings, images, texts), tensorboard.cells(findings, whole)
+    event_files.write(workdir / tensorboard.SETTINGS, runs, tensorboard.metrics(findings.study))
+    event_files.write(workdir / tensorboard.CELLS, cells, tensorboard.cell_metrics(findings.study))
     return workdir / "report.html"
 
 
@@ -161,11 +160,12 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def run_facts(seconds: Mapping[str, float], argv: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
-    """What is true of this run but not of the findings: command, versions, seconds."""
+def run_facts(seconds: Mapping[str, float], argv: Sequence[str], notes: Sequence[str], workdir: Path) -> dict[str, Any]:
+    """What is true of this run but not of the findings: commands, versions, seconds."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy")
     return {
         "command": shlex.join(["python", *argv]),
+        "tensorboard": tensorboard.command(workdir / tensorboard.SETTINGS),
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in packages},
         "seconds": dict(seconds),
@@ -194,7 +194,7 @@ def _section(findings: Findings, index: int) -> dict[str, Any]:
     }
 
 
-def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bool = False) -> dict[str, Any]:
     """Everything that the templates print, as strings."""
     study = findings.study
     patterns = {each.pattern for one in findings.lead_lag for each in one.orders}
@@ -217,9 +217,9 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any]) -> dict[s
         "diverged": list(tables.diverged_rows(findings)),
         "cautions": wording.cautions(findings),
         "limits": wording.limits(findings, plan),
-        "run": {"device": "", "notes": [], **facts},
+        "run": {"device": "", "notes": [], "tensorboard": "tensorboard --logdir tb", **facts},
         "seconds": [(name, duration(value)) for name, value in seconds.items()],
         "programs": programs,
-        "cell_runs": large_grid.has_cell_runs(study),
-        "left_out": large_grid.notes(findings),
+        "cell_runs": large_grid.has_cell_runs(study, whole),
+        "left_out": large_grid.notes(findings, whole),
     }

@@ -72,6 +72,7 @@ def _defined() -> flags.FlagValues:
     about = "How long at most training continues without a checkpoint to resume from."
     number(float, "save_minutes", 10.0, 0, MINUTES_MOST, about)
     flags.DEFINE_enum("only", None, ["train", "analyze"], "Train and don't judge, or judge and don't train.", found)
+    switch("full_views", "Leave nothing out of a large grid's views: a TensorBoard run a cell, figures of all strata.")
     words("shard", None, "Train part i of n, written i/n: any order, any machine, one work directory.")
     switch("distributed", "One of several processes of a job: train a part each, then judge the whole.")
     words("coordinator", None, "With --distributed, where no cluster names it: HOST:PORT of process 0.")
@@ -108,6 +109,7 @@ class Options:
       chunk: cells a device and call; 0 for the fixed rule.
       save_minutes: how long at most training continues without a checkpoint.
       only: '', 'train' or 'analyze'.
+      full_views: leave nothing out of the views of a large grid.
       shard: part of the study to train, 'i/n'; None for all of it.
       distributed, coordinator, processes, process: whether this is one process of a job, and where the job meets.
     """
@@ -127,6 +129,7 @@ class Options:
     chunk: int = 0
     save_minutes: float = 10.0
     only: str = ""
+    full_views: bool = False
     shard: str | None = None
     distributed: bool = False
     coordinator: str | None = None
@@ -191,6 +194,7 @@ def parse(argv: Sequence[str]) -> Options:
         chunk=given.chunk,
         save_minutes=given.save_minutes,
         only=given.only or "",
+        full_views=given.full_views,
         shard=given.shard,
         distributed=given.distributed,
         coordinator=given.coordinator,

@@ -161,7 +161,7 @@ READERS: Mapping[str, Callable[[], int]] = {"command": _command, "library": _lib
 
 def _read(whole: Path, reader: str, damage: Callable[[Path], None]) -> int:
     """In a child: copy the directory, damage it, read it."""
-    shutil.copytree(whole, "work", copy_function=os.link, ignore=shutil.ignore_patterns(".lock", "tb", "figures"))
+    shutil.copytree(whole, "work", copy_function=os.link, ignore=shutil.ignore_patterns(".lock", "tb*", "figures"))
     damage(Path("work"))
     return READERS[reader]()
 

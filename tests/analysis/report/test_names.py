@@ -37,10 +37,13 @@ def unique(names):
 def test_runs_series_and_charts_are_unique(near, monkeypatch):
     few = list(tensorboard._readings(near.study))
     monkeypatch.setattr(tensorboard, "_readings", lambda _: [few[0], few[-2]])
-    cells, sweep = tensorboard.cells(near), tensorboard.sweep(near, {}, {})
+    cells, settings = tensorboard.cells(near), tensorboard.settings(near, {}, {})
     assert unique([cell.name for cell in cells])
-    assert unique([series.tag for series in sweep.series])
-    assert unique([chart.tags for chart in sweep.charts])
+    assert unique([run.name for run in settings])
+    assert [run.name for run in settings[:-1]] == sorted(run.name for run in settings[:-1])
+    assert len(settings) == len(RATES) * len(SPARSITIES) + 1
+    assert all(unique([series.tag for series in run.series]) for run in settings)
+    assert unique([chart.value for chart in settings[-1].charts])
     assert cells[0].name == "weight_decay.rate=0.3 prune.sparsity=0 seed=0"
 
 
@@ -126,7 +129,8 @@ def test_names_are_bounded_however_many_axes_there_are(combine, near, monkeypatc
     results = dataclasses.replace(near.results, study=study)
     findings = dataclasses.replace(near, results=results)
     files = [file for file, _ in drawn_names(findings, monkeypatch)]
-    runs = [cell.name for cell in tensorboard.cells(findings)]
+    monkeypatch.setattr(tensorboard, "_readings", lambda _: [])
+    runs = [one.name for one in (*tensorboard.cells(findings), *tensorboard.settings(findings, {}, {}))]
     for found in (files, runs):
         assert unique(found)
         assert max(len(f"{name}.svg.partial".encode()) for name in found) < LONGEST

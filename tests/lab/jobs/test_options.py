@@ -82,3 +82,8 @@ def test_a_study_lives_below_runs_whatever_its_variant_is_called():
         assert found.parts[:-1] == ("runs",)
         assert found.name.startswith("pruning-")
         assert len(found.name) <= 200
+
+
+def test_the_views_of_a_large_grid_are_whole_where_asked():
+    assert not parse(["run.py", "--config=tests/tiny_study.py"]).full_views
+    assert parse(["run.py", "--config=tests/tiny_study.py", "--full_views"]).full_views
