@@ -239,6 +239,8 @@ def report(session: Session, plan: Plan, store: Store, findings: Findings, argv:
     seconds = session.seconds | {"compile": session.programs.seconds, "total": time.perf_counter() - started}
     facts = run_facts(seconds, argv, session.notes, session.root)
     path = write_views(session.root, plan, findings, facts, embeddings, whole)
+    for part in console.map_of(findings):
+        session.console.print(part)
     session.console.print(Text(f"report: {path}"), soft_wrap=True)
     session.console.print(Text(f"curves: {facts['tensorboard']}"), soft_wrap=True)
     session.say(f"done in {time.perf_counter() - started:.0f} s")

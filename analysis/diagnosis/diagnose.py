@@ -74,13 +74,26 @@ def _of_ability(broken: BrokenAbility) -> list[Diagnosis]:
     return found
 
 
-def paragraphs(diagnoses: Sequence[Diagnosis], setting: Callable[[float], str]) -> list[tuple[str, str]]:
-    """(ability, its diagnoses in words), an item for each ability; `setting` words a value of the knob."""
+def paragraphs(
+    diagnoses: Sequence[Diagnosis],
+    setting: Callable[[float], str],
+    ability: Callable[[str, str], str] = "{}/{}".format,
+) -> list[tuple[str, str]]:
+    """(ability, its diagnoses in words), an item for each ability.
+
+    What a cause means is in `CAUSES`, what was measured in the diagnosis: neither is repeated with every ability.
+
+    Args:
+      diagnoses: of any abilities.
+      setting: words a value of the knob.
+      ability: names an ability, from its task and split.
+    """
     abilities = list(dict.fromkeys((one.task, one.split) for one in diagnoses))
-    return [
-        (f"{task}/{split}", _paragraph([one for one in diagnoses if (one.task, one.split) == (task, split)], setting))
-        for task, split in abilities
-    ]
+    found = []
+    for task, split in abilities:
+        mine = [one for one in diagnoses if (one.task, one.split) == (task, split)]
+        found.append((ability(task, split), _paragraph(mine, setting)))
+    return found
 
 
 def _paragraph(diagnoses: list[Diagnosis], setting: Callable[[float], str]) -> str:
@@ -88,12 +101,13 @@ def _paragraph(diagnoses: list[Diagnosis], setting: Callable[[float], str]) -> s
     parts = [f"{setting(at)} against neutral."]
     for one in diagnoses:
         if one.status in ("holds", "suspected"):
-            cause = one.cause.capitalize() + (" suspected" if one.status == "suspected" else "")
-            numbers = ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in one.evidence.items())
-            text = f"{cause}: {CAUSES[one.cause]}" + (f" ({numbers})" if numbers else "")
-            shown = f", from {setting(one.at)} on" if one.at != at else ""
-            shown += f"; shown by the arm '{one.by}'." if one.by else "."
-            parts.append(text + (f"; {one.needs} would show it." if one.status == "suspected" else shown))
+            cause, far = one.cause.capitalize(), f", from {setting(one.at)} on" if one.at != at else ""
+            if one.status == "suspected":
+                parts.append(f"{cause} is suspected; {one.needs} would show it.")
+            elif one.cause == "unresolved":
+                parts.append("Unresolved: no cause that was tested is shown.")
+            else:
+                parts.append(f"{cause} is shown{f' by the repair `{one.by}`' if one.by else ''}{far}.")
     for status in ("refuted", "not shown", "not testable"):
         causes = [one.cause for one in diagnoses if one.status == status]
         if causes:

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.plots.style import BLACK, STYLE, WIDTH, KnobAxis
+from analysis.plots.style import BLACK, SEED_ALPHA, STYLE, WIDTH, KnobAxis
 from analysis.results import Curve
 from analysis.stats import summaries
 from lab.values import exact
@@ -44,16 +44,38 @@ class Point(NamedTuple):
     x_high: Any = None
 
 
+class Hover(NamedTuple):
+    """What a pointer near a place of the figure shows; x and y as drawn."""
+
+    ax: Axes
+    x: float
+    y: float
+    text: str
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure being drawn, and what was drawn so far."""
 
     figure: Figure
     points: list[Point] = field(default_factory=list)
+    hovers: list[Hover] = field(default_factory=list)
 
     def panel(self, ax: Axes, name: str) -> Panel:
         """Axes of the figure whose drawing is written down under `name`."""
-        return Panel(ax, name, self.points)
+        return Panel(ax, name, self.points, self.hovers)
+
+    def placed(self) -> list[tuple[float, float, str]]:
+        """(x, y, text) of what a pointer shows, in the units of the SVG's viewBox."""
+        found, height = [], 72 * self.figure.get_figheight()
+        scale = 72 / self.figure.dpi
+        for ax in dict.fromkeys(one.ax for one in self.hovers):
+            mine = [one for one in self.hovers if one.ax is ax]
+            at_Nx2 = scale * ax.transData.transform([(one.x, one.y) for one in mine])
+            for one, (x, y) in zip(mine, at_Nx2, strict=True):
+                if np.isfinite((x, y)).all():
+                    found.append((round(float(x), 1), round(float(height - y), 1), one.text))
+        return found
 
     def to_csv(self, settings: Collection[float] = ()) -> str:
         """A row for each point in drawing order; an empty field where a number is missing or not finite.
@@ -77,6 +99,11 @@ class Panel:
     ax: Axes
     name: str
     points: list[Point]
+    hovers: list[Hover] = field(default_factory=list)
+
+    def hover(self, x: float, y: float, text: str) -> None:
+        """Show a text where a pointer comes near a place, given as it is drawn."""
+        self.hovers.append(Hover(self.ax, x, y, text))
 
     def note(self, series: str, **numbers: Any) -> None:
         """Write down one point (fields of `Point`) that the caller draws."""
@@ -87,10 +114,15 @@ class Panel:
         for values in zip(*columns.values(), strict=True):
             self.note(series, **dict(zip(columns, values, strict=True)))
 
-    def line(self, series: str, x: np.ndarray, y: np.ndarray, at: np.ndarray | None = None, **style: Any) -> None:
+    def line(
+        self, series: str, x: np.ndarray, y: np.ndarray, at: np.ndarray | None = None, hover: bool = True, **style: Any
+    ) -> None:
         """A line through points, drawn at `at` where the axis doesn't have x to scale."""
-        self.ax.plot(x if at is None else at, y, **style)
+        at = x if at is None else at
+        self.ax.plot(at, y, **style)
         self.notes(series, x=x, y=y)
+        for place, x_value, y_value in zip(at, x, y, strict=True) if hover else ():
+            self.hover(place, y_value, f"{series}: {y_value:.4g} at {_place(x_value)}")
 
     def level(self, series: str, y: float, **style: Any) -> None:
         """A horizontal line across the panel."""
@@ -104,10 +136,18 @@ class Panel:
         self.ax.fill_between(at_K, low_K, high_K, color=colour, alpha=0.22, linewidth=0, zorder=3)
         self.ax.plot(at_K, iqm_K, color=colour, marker="o", markersize=3.5, zorder=4)
         self.notes("IQM over seeds", x=curve.knob_K, y=iqm_K, low=low_K, high=high_K)
+        for at, x, y, low, high in zip(at_K, curve.knob_K, iqm_K, low_K, high_K, strict=True):
+            between = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
+            self.hover(at, y, f"IQM over seeds: {y:.4g}{between} at {_place(x)}")
         if seeds:
             for seed, values_K in zip(curve.seed_S, curve.values_SxK, strict=True):
-                style: dict[str, Any] = dict(color=colour, alpha=0.22, linewidth=0.6, zorder=2)
+                style: dict[str, Any] = dict(color=colour, alpha=SEED_ALPHA, linewidth=0.8, zorder=2)
                 self.line(f"seed {seed}", curve.knob_K, values_K, at_K, **style)
+
+
+def _place(value: float) -> str:
+    """A place along an axis for a reader: '0.4', '2,200', '1.3e+12'."""
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e7 else f"{value:.4g}"
 
 
 def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Picture, np.ndarray]:

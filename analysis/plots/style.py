@@ -5,8 +5,11 @@ Figures are matplotlib `Figure` objects drawn without pyplot, so nothing global 
 
 from __future__ import annotations
 
+import colorsys
 import io
+import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +26,25 @@ from lab.values import rounded
 # Okabe & Ito's colours, distinct with any colour vision; every use also has a hatch, a label or a line style.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#6b6b6b", "#1a1a1a"
 FREE_TINT, HARM_TINT, BAND_TINT = "#cfe6f5", "#fbdcc8", "#e4e4e4"
+BLUE_TINT, STRONG, WHITE = "#8cc4e8", "#b84a00", "#ffffff"  # of a map's cells
+ON_DARK, ON_BRIGHT = "#fefefe", "#010101"  # texts on a colour that dark mode keeps
+ON_STRONG = ON_DARK
+SEED_ALPHA = 0.5  # of the line of one seed
+# Light → dark: what stands on the page changes sides; other colours have their lightness mirrored.
+DARK = {
+    WHITE: "#15181c",
+    BLACK: "#e6e8ea",
+    GREY: "#a0a7af",
+    BLUE.lower(): "#56b4e9",
+    VERMILLION.lower(): "#ff8c42",
+    FREE_TINT: "#123f5c",
+    HARM_TINT: "#5c2c0e",
+    BAND_TINT: "#343a42",
+    BLUE_TINT: "#1f6fa3",
+    STRONG: "#cf5500",
+    ON_DARK: ON_DARK,
+    ON_BRIGHT: ON_BRIGHT,
+}
 WIDTH = 10.0  # inches; a page column of about 1,000 CSS pixels
 PAGE_FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 TICK_LENGTH, TICK_WIDTH = 3.5, 0.8  # points
@@ -124,9 +146,9 @@ def _draw_marks(ax: Axes, at_N: np.ndarray) -> None:
     ax.add_artist(marks)
 
 
-def picked(count: int) -> list[int]:
-    """Indices of the settings that are shown one by one: all, or `MOST_SHOWN` at even distances with both ends."""
-    return np.linspace(0, count - 1, min(count, MOST_SHOWN)).round().astype(int).tolist()
+def picked(count: int, most: int = MOST_SHOWN) -> list[int]:
+    """Indices of the settings that are shown one by one: all, or `most` at even distances with both ends."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def draw_unknown(ax: Axes, y: float, span: tuple[float, float], why: str = "") -> None:
@@ -183,6 +205,39 @@ def svg(figure: Figure, name: str, about: str) -> str:
     text = re.sub(r'<svg ([^>]*?)height="[^"]*" ([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)
     escaped = about.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return text.replace("<svg ", f'<svg role="img" aria-label="{escaped}" ', 1)
+
+
+COLOUR = re.compile(r"\b(fill|stroke): (#[0-9a-f]{6})")
+
+
+def inline(element: str, hovers: Iterable[tuple[float, float, str]] = ()) -> str:
+    """An element of `svg` as a page has it: colours as CSS variables (`dark_rules`), and what a pointer shows.
+
+    Args:
+      element: the element.
+      hovers: (x, y, text) in the units of its viewBox; they become its attribute `data-hover`, JSON for a script.
+    """
+    element = re.sub(r' fill="(#[0-9a-f]{6})"', r' style="fill: \1"', element)  # of a hatch
+    element = COLOUR.sub(lambda found: f"{found[1]}: var(--c{found[2][1:]}, {found[2]})", element)
+    shown = json.dumps(list(hovers), ensure_ascii=False, separators=(",", ":"))
+    escaped = shown.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return element.replace("<svg ", f'<svg data-hover="{escaped}" ', 1)
+
+
+def dark_rules(elements: Iterable[str]) -> str:
+    """CSS declarations of every colour that elements of `inline` use, as it is in dark mode."""
+    used = sorted({found for element in elements for found in re.findall(r"var\(--c([0-9a-f]{6}),", element)})
+    return " ".join(f"--c{name}: {dark(f'#{name}')};" for name in used)
+
+
+def dark(colour: str) -> str:
+    """A colour '#rrggbb' in dark mode: that of `DARK`, else of mirrored lightness, never too dark to see."""
+    if colour in DARK:
+        return DARK[colour]
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
+    mirrored = colorsys.hls_to_rgb(hue, max(0.4, 1 - light) if light < 0.9 else 1 - light, saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in mirrored)
 
 
 def svg_file(element: str) -> str:

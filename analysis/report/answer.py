@@ -98,11 +98,12 @@ def _movement(one: Judged, words: map_wording.Words) -> tuple[str, str]:
 def mismatch_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
     """Where latents are shown better while an ability is shown lost: one sentence for all, none where there is none."""
     short, groups = wording.phrase(study).short, {}
+    brief = names.short_metrics(name for name, _ in study.claim.gains)
     for one in claims:
         zone_K = one.map.shown("gain") & one.map.shown("harmed")
         if zone_K.any():
             place = f"{names.ability(study, one.label, one.split)} {map_wording.where(one.map, zone_K, short)}"
-            groups.setdefault(place, []).append(names.metric(one.metric))
+            groups.setdefault(place, []).append(brief[one.metric])
     if not groups:
         return []
     every = len(study.claim.gains)

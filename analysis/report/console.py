@@ -1,24 +1,27 @@
-"""What a run prints: the plan before, the verdicts and repairs after."""
+"""What a run prints: the plan before; verdicts, repairs, the map and the answer after."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from analysis.design import neutral_value, undecidable
 from analysis.diagnosis import Findings
-from analysis.report import repair_section, wording
+from analysis.report import map_figure, names, repair_section, tables, wording
+from analysis.report.answer import answers
+from analysis.report.large_grid import strata_with_figures
 from analysis.stats import FINDS_NOTHING, break_test
 from lab.engine import Plan, flops
 from lab.errors import UserError, printable
 from lab.jobs import shards
 from lab.storage import Store, open_store
-from lab.values import exact
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session
@@ -106,26 +109,78 @@ def _least_text(alpha: float) -> str:
 
 def verdict_table(findings: Findings) -> Table:
     """The primary verdicts with their bounds, for the terminal."""
-    neutral = neutral_value(findings.study)
+    study, neutral, words = findings.study, neutral_value(findings.study), wording.phrase(findings.study)
+    brief = names.short_metrics(name for name, _ in study.claim.gains)
     knob_bounds = {(b.label, b.split, str(b.stratum)): b for b in findings.bounds}
-    table = Table(title="Primary claims", title_justify="left")
-    for column in ("ability", "at neutral", "latent metric", "verdict", "free until", "harmful from", "break", "p"):
+    table = Table(title="Claims", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("ability", "latent metric", "verdict", "kept up to", "lost from", "break", "p"):
         table.add_column(column)
     for one in findings.claims:
         bound = knob_bounds[one.label, one.split, str(one.stratum)]
-        stratum = "".join(f" [{k}={v}]" for k, v in one.stratum.items())
+        stratum = f" [{wording.stratum_text(one.stratum)}]" if one.stratum else ""
+        nothing = one.verdict.kind in FINDS_NOTHING
         cells = (
-            f"{one.label}/{one.split}{stratum}",
-            _number(one.map.neutral_ability, ".3f"),
-            f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
-            one.verdict.kind,
-            _free(bound.free_until if bound.learned else None, neutral),
-            "—" if bound.harmful_from is None or not bound.learned else exact(bound.harmful_from),
-            wording.break_text(wording.phrase(findings.study), one.verdict),
-            "—" if one.verdict.kind in FINDS_NOTHING else _number(one.verdict.p, ".3f"),
+            f"{names.ability(study, one.label, one.split)}{stratum}",
+            f"{brief[one.metric]} {'↑' if one.sign > 0 else '↓'}",
+            one.verdict.kind + ("" if one.stands or nothing else " (does not stand)"),
+            _free(bound.free_until if bound.learned else None, neutral, words.short),
+            "—" if bound.harmful_from is None or not bound.learned else words.short(bound.harmful_from),
+            wording.break_text(words, one.verdict),
+            "—" if nothing else wording.p_value(one.verdict.p),
         )
         table.add_row(*map(Text, cells))  # brackets are no markup
     return table
+
+
+WIDEST = 100  # columns of a terminal that the map fits
+LABELS = 34  # columns that the names of a map's rows may take
+
+
+def map_of(findings: Findings) -> Iterator[RenderableType]:
+    """What a run ends with: of each stratum that has figures the map as a table, its legend, and the answer."""
+    for index in strata_with_figures(findings):
+        inside = findings.in_stratum(findings.strata[index])
+        yield map_table(inside)
+        yield Text(_legend())
+        for answer in (*answers(inside), *repair_section.headline(inside)):
+            yield Text(f"• {answer.replace('`', '')}")
+
+
+def map_table(findings: Findings) -> Table:
+    """The map of one stratum: settings as columns, claims as rows under their ability; at most `WIDEST` wide."""
+    most = wording.phrase(findings.study).short
+    every = [most(float(value)) for value in map_figure.settings_of(findings.claims)]
+    width = max(4, *map(len, every)) + 1
+    shown = tables.map_rows(findings, max(2, (WIDEST - LABELS - 2) // width))
+    title = names.knob(findings.study.claim.knob)
+    title += f" ({len(shown['settings'])} of {len(every)} settings)" if shown["left_out"] else ""
+    where = wording.stratum_text(findings.stratum or {})
+    heading = f"What is shown at each setting{f', {where}' if where else ''}"
+    table = Table(title=Text(heading), title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column(Text(title), max_width=LABELS, overflow="fold")
+    for text in shown["settings"]:
+        table.add_column(Text(text), width=width - 1, justify="center", no_wrap=True)
+    for ability, rows in shown["groups"]:
+        table.add_row(Text(ability, style="bold"))
+        for metric, marks, states, _ in rows:
+            cells = (_cell(one, state) for one, state in zip(marks, states, strict=True))
+            table.add_row(Text(f"  {metric}"), *cells)
+    return table
+
+
+def _cell(mark: str, state: str) -> Text:
+    """A mark in the colour of its state; a break's line is not part of the colour."""
+    text = Text(mark)
+    line = map_figure.BREAK
+    start, end = mark.startswith(line), len(mark) - mark.endswith(line)
+    text.stylize(map_figure.STATES[state].style, int(start), end)
+    return text
+
+
+def _legend() -> str:
+    looks = (f"{look.mark} {look.words}" for look in map_figure.STATES.values())
+    others = (f"{map_figure.BETTER} ability better", f"{map_figure.AGAINST} against the claim")
+    return " | ".join((*looks, *others, f"{map_figure.BREAK} break", f"{map_figure.NEUTRAL} neutral"))
 
 
 def repair_table(findings: Findings) -> Table:
@@ -139,11 +194,7 @@ def repair_table(findings: Findings) -> Table:
     return table
 
 
-def _free(value: float | None, neutral: float) -> str:
+def _free(value: float | None, neutral: float, short: Callable[[float], str]) -> str:
     if value is None:
         return "—"
-    return exact(value) if value != neutral else f"{exact(value)} (neutral only)"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "—" if value is None or math.isnan(value) else format(value, form)
+    return short(value) if value != neutral else "neutral only"

@@ -8,13 +8,23 @@ from typing import Any
 
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Picture
-from analysis.report import figures, heatmaps, matched_compute, repair_section, training_figures, wording
+from analysis.report import (
+    figures,
+    heatmaps,
+    map_figure,
+    matched_compute,
+    names,
+    repair_section,
+    training_figures,
+    wording,
+)
 from analysis.report.large_grid import strata_with_figures
 from analysis.report.projections import Embedding
 from lab.values import exact, file_name
 
 # name -> (title, caption); {knob} and {layer} are filled in. Every stratum has these.
 FIGURES = {
+    "map": ("What is shown at each setting", map_figure.ABOUT),
     "ranges": (
         "Where it is free, where it harms",
         "Bold: primary abilities. Grey: exploratory splits, not corrected for their number. Dotted: nothing is known.",
@@ -88,7 +98,7 @@ class Shown:
 def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool = False) -> Iterator[Shown]:
     """Draw every picture: those of the whole study, then each stratum's; of many strata some, unless `whole`."""
     study = findings.study
-    facts = {"knob": study.claim.knob, "layer": study.claim.layer}
+    facts = {"knob": names.knob(study.claim.knob), "layer": study.claim.layer}
     if len(findings.strata) > 1:
         title, caption = (text.format(**facts) for text in PHASES)
         yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))
@@ -106,6 +116,7 @@ def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool 
 def _of_stratum(findings: Findings, states: Sequence[Embedding]) -> Iterator[tuple[str, tuple[str, str], Picture]]:
     """(name, (title, caption), picture) in the order in which they are read."""
     drawings = {
+        "map": map_figure.draw,
         "ranges": figures.ranges,
         "abilities": figures.abilities,
         "latents": figures.latents,

@@ -5,6 +5,7 @@ docs/figures.md says what each writes into its CSV.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from analysis.plots.style import (
     FREE_TINT,
     GREY,
     HARM_TINT,
+    SEED_ALPHA,
     VERMILLION,
     KnobAxis,
     draw_ranges,
@@ -31,7 +33,7 @@ from analysis.plots.style import (
     picked,
     range_handles,
 )
-from analysis.report import wording
+from analysis.report import names, wording
 from analysis.results import Curve, curve
 from analysis.stats import summaries
 from analysis.verdicts import Bounds, Judged
@@ -55,7 +57,7 @@ UNITS = {
 
 def knob_axis(study: Study, one: Bounds | Judged) -> KnobAxis:
     """The axis of the claim's knob within the stratum of `one`."""
-    return KnobAxis(study.claim.knob, one.ability.knob_K, neutral_value(study))
+    return KnobAxis(names.knob(study.claim.knob), one.ability.knob_K, neutral_value(study))
 
 
 @styled
@@ -77,7 +79,7 @@ def ranges(findings: Findings) -> Picture:
         draw_ranges(ax, row, free, harm)
         ax.plot(axis.at(axis.neutral), row, marker="|", color=BLACK, markersize=9, zorder=3)
     ax.set_yticks(range(len(bounds)))
-    ax.set_yticklabels([f"{b.label}/{b.split}" for b in bounds])
+    ax.set_yticklabels([names.ability(study, b.label, b.split) for b in bounds])
     for tick, bound in zip(ax.get_yticklabels(), bounds, strict=True):
         tick.set_fontweight("bold" if bound.primary else "normal")
         tick.set_color(BLACK if bound.primary else GREY)
@@ -125,14 +127,14 @@ def abilities(findings: Findings) -> Picture:
     axes[0, 0].set_ylim(-0.02, 1.08)
     handles = [
         Line2D([], [], color=BLACK, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
-        Line2D([], [], color=BLACK, alpha=0.4, linewidth=0.7, label="one seed"),
+        Line2D([], [], color=BLACK, alpha=SEED_ALPHA, linewidth=0.8, label="one seed"),
         Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="trivial baseline"),
         Patch(color=BAND_TINT, label="neutral ± δ"),
         Patch(color=FREE_TINT, label="shown free"),
         Patch(facecolor=HARM_TINT, edgecolor="white", hatch="////", label="shown harmful"),
     ]
     if any(j.verdict.break_at is not None for j in claims):
-        handles.append(Line2D([], [], color=VERMILLION, marker="D", linestyle=":", label="break, 95% interval"))
+        handles.append(Line2D([], [], color=VERMILLION, marker="D", linestyle=":", label="break, within the bar"))
     if diverged:
         handles.append(Line2D([], [], color=VERMILLION, marker="x", linestyle="none", label="a cell diverged"))
     picture.figure.legend(handles=handles, loc="outside upper left", ncols=4)
@@ -171,8 +173,19 @@ def _ability_panel(panel: Panel, study: Study, bound: Bounds, claims: list[Judge
             ax.plot(ends, (1.05, 1.05), color=VERMILLION, linewidth=2.2, solid_capstyle="butt", zorder=5)
         ax.plot(axis.at(value), 1.05, marker="D", markersize=4, color=VERMILLION, zorder=6)
         panel.note("break", x=value, x_low=interval and interval[0], x_high=interval and interval[1])
-    ax.set_title(f"{bound.label}/{bound.split}{'' if bound.learned else f' ({wording.learned(study, bound)})'}")
+    ax.set_title(ability_title(study, bound))
     axis.dress(ax)
+
+
+def ability_title(study: Study, bound: Bounds) -> str:
+    """An ability in words, in lines that fit a panel; with the reason where nothing is shown of it."""
+    name = names.ability(study, bound.label, bound.split)
+    return wrapped(name + ("" if bound.learned else f" ({wording.learned(study, bound)})"))
+
+
+def wrapped(text: str, width: int = 30) -> str:
+    """A text in lines of a panel's width."""
+    return "\n".join(textwrap.wrap(text, width))
 
 
 def claimed(claims: Sequence[Judged]) -> tuple[list[tuple[str, int]], list[str]]:
@@ -184,7 +197,8 @@ def claimed(claims: Sequence[Judged]) -> tuple[list[tuple[str, int]], list[str]]
 def metric_label(metric: str, sign: int = 0) -> str:
     """A metric's name, unit, and the claimed direction."""
     claim = {1: "\nclaimed to rise ↑", -1: "\nclaimed to fall ↓"}.get(sign, "")
-    return f"{metric}\n({UNITS.get(metric, 'see metrics')}){claim}"
+    unit = f"\n[{UNITS[metric]}]" if metric in UNITS else ""
+    return f"{wrapped(names.metric(metric), 24)}{unit}{claim}"
 
 
 @styled
@@ -208,12 +222,12 @@ def latents(findings: Findings) -> Picture:
                 panel.notes("IQM from half the examples", x=at_half.knob_K, y=iqm_K)
             axis.dress(ax, label=row == len(metrics) - 1)
             if row == 0:
-                ax.set_title(f"{label}, at {one.site.read}")
+                ax.set_title(wrapped(f"{names.task(study, label)}, at {one.site.read}"))
             if column == 0:
                 ax.set_ylabel(metric_label(metric, sign))
     handles = [
         Line2D([], [], color=BLUE, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
-        Line2D([], [], color=BLUE, alpha=0.4, linewidth=0.7, label="one seed"),
+        Line2D([], [], color=BLUE, alpha=SEED_ALPHA, linewidth=0.8, label="one seed"),
         Line2D([], [], color=GREY, linestyle=":", label="IQM from half the examples (bias check)"),
     ]
     picture.figure.legend(handles=handles, loc="outside upper left", ncols=3)
@@ -244,10 +258,10 @@ def paths(findings: Findings) -> Picture:
             if sign < 0:
                 ax.invert_xaxis()
             if row == 0:
-                ax.set_title("/".join(pair))
+                ax.set_title(wrapped(names.ability(study, *pair)))
             if column == 0:
                 ax.set_ylabel("exact accuracy")
-            ax.set_xlabel(f"{metric} ({UNITS.get(metric, 'see metrics')})\nclaimed gain →")
+            ax.set_xlabel(f"{wrapped(names.metric(metric))}\nclaimed gain →")
     knob_legend(picture, study, claims[0], colours, "ringed: neutral; dashed: trivial baseline")
     return picture
 
@@ -266,7 +280,9 @@ def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, knob: str) -
     panel.ax.add_collection(arms_drawn)
     for k in range(len(colours)):
         ends = dict(low=yl_K[k], high=yh_K[k], x_low=xl_K[k], x_high=xh_K[k])
-        panel.note(setting_series(knob, x.knob_K[k]), x=x_K[k], y=y_K[k], **ends)
+        series = setting_series(knob, x.knob_K[k])
+        panel.note(series, x=x_K[k], y=y_K[k], **ends)
+        panel.hover(x_K[k], y_K[k], f"{series}: {y_K[k]:.4g} at {x_K[k]:.4g}")
 
 
 def setting_series(knob: str, value: float) -> str:
@@ -281,7 +297,7 @@ def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: n
         Line2D([], [], color=colours[k], marker="o", markersize=5, linestyle="-", label=texts[k]) for k in listed
     ]
     note += f"; {len(listed)} of {len(texts)} settings" if len(listed) < len(texts) else ""
-    title = f"{study.claim.knob} ({note})"
+    title = f"{names.knob(study.claim.knob)} ({note})"
     picture.figure.legend(
         handles=handles, loc="outside upper left", ncols=min(12, len(handles)), title=title, alignment="left"
     )
@@ -305,7 +321,7 @@ def log_probabilities(findings: Findings) -> Picture:
             axis.dress(ax, label=ax is axes[2, column])
         for ax in axes[:2, column]:
             ax.set_ylim(-0.02, 1.05)
-        axes[0, column].set_title(f"{bound.label}/{bound.split}")
+        axes[0, column].set_title(wrapped(names.ability(study, bound.label, bound.split)))
     axes[0, 0].set_ylabel("exact accuracy\n(share right)")
     axes[1, 0].set_ylabel("by token\n(share right)")
     axes[2, 0].set_ylabel("log-probability\n(nats an answer token)")

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
-from analysis.plots.style import BLACK, BLUE, GREY, MOST_SHOWN, VERMILLION, picked
-from analysis.report import wording
+from analysis.plots.style import BLACK, BLUE, GREY, MOST_SHOWN, ON_BRIGHT, ON_DARK, VERMILLION, picked
+from analysis.report import names, wording
 from analysis.report.figures import setting_series
 from analysis.report.projections import Embedding, View
 from analysis.stats import summaries
@@ -42,7 +42,7 @@ def embeddings(study: Study, found: Sequence[Embedding]) -> Picture:
         limit = max(_reach(view.plane.points_Nx2) for view in one.views)
         for ax, view in zip(axes[row], one.views, strict=False):
             panel = picture.panel(ax, f"{one.label}, {setting_series(study.claim.knob, view.value)}")
-            _embedding_panel(panel, one, view, coloured, limit)
+            _embedding_panel(panel, study, one, view, coloured, limit)
         for ax in axes[row, len(one.views) :]:
             ax.set_visible(False)
         last = axes[row, len(one.views) - 1]
@@ -88,10 +88,10 @@ def _class_handles(labels_N: np.ndarray, coloured: list[int]) -> list[Line2D]:
     return handles
 
 
-def _embedding_panel(panel: Panel, one: Embedding, view: View, coloured: list[int], limit: float) -> None:
+def _embedding_panel(panel: Panel, study: Study, one: Embedding, view: View, coloured: list[int], limit: float) -> None:
     ax, labels_N = panel.ax, one.labels_N[:POINTS]
     points_Nx2, neutral = view.plane.points_Nx2[:POINTS], one.views[0].plane.spread
-    ax.set_title(f"{one.label}: {exact(view.value)}\n{view.role}")
+    ax.set_title(f"{names.task(study, one.label)}: {exact(view.value)}\n{view.role}")
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
     if not np.isfinite(points_Nx2).all():
         ax.text(0, 0, "no spread" if np.isfinite(view.plane.spread) else "diverged", ha="center", color=GREY)
@@ -103,7 +103,7 @@ def _embedding_panel(panel: Panel, one: Embedding, view: View, coloured: list[in
             i = coloured.index(label)
             style = dict(marker=MARKERS[i], color=CLASSES[i], markersize=3.4, zorder=3)
         series = f"{one.factor} = {label}"
-        panel.line(series, mine_Nx2[:, 0], mine_Nx2[:, 1], linestyle="none", markeredgewidth=0, **style)
+        panel.line(series, mine_Nx2[:, 0], mine_Nx2[:, 1], hover=False, linestyle="none", markeredgewidth=0, **style)
     ax.set_xlabel(f"{view.plane.share_2[0]:.0%} of variance")
     ax.set_ylabel(f"{view.plane.share_2[1]:.0%} of variance")
     panel.note("variance share of the axes", x=view.plane.share_2[0], y=view.plane.share_2[1])
@@ -135,7 +135,7 @@ def phases(findings: Findings) -> Picture:
         ax.set_visible(False)
     picture.figure.colorbar(image, ax=axes, label="exact accuracy\n(IQM over seeds)", shrink=0.9, pad=0.01, aspect=15)
     for ax in axes[:, 0]:
-        ax.set_ylabel(", ".join(bounds[0].stratum))
+        ax.set_ylabel(", ".join(map(names.knob, bounds[0].stratum)))
     handles = [
         Line2D([], [], color=BLUE, linewidth=2.5, label="shown free up to here"),
         Line2D([], [], color=VERMILLION, linewidth=2.5, linestyle=(0, (2, 1)), label="shown harmful from here"),
@@ -172,8 +172,8 @@ def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], claims: list[
         tick.set_color(BLACK if bounds[row].learned else GREY)
     texts = rounded(knob_K)
     ax.set_xticks(columns, [texts[k] for k in columns])
-    ax.set_xlabel(knob)
-    ax.set_title(panel.name)
+    ax.set_xlabel(names.knob(knob))
+    ax.set_title(names.ability(study, bounds[0].label, bounds[0].split))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return image
@@ -193,7 +193,8 @@ def _print_values(ax: Axes, value_RxK: np.ndarray) -> None:
         if np.isfinite(value):
             bright = np.dot(dark(value)[:3], (0.299, 0.587, 0.114)) > 0.5
             text = f"{value:.2f}".removeprefix("0")
-            ax.text(k, row, text, ha="center", va="center", fontsize=6.5, color=BLACK if bright else "white", zorder=3)
+            ink = ON_BRIGHT if bright else ON_DARK
+            ax.text(k, row, text, ha="center", va="center", fontsize=6.5, color=ink, zorder=3)
 
 
 def _boundaries(ax: Axes, bounds: list[Bounds], knob_K: np.ndarray, neutral: float) -> None:

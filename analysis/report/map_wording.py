@@ -104,7 +104,7 @@ def _then_loss(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
             f" between, {words.ability} is shown neither kept nor lost."
         )
     return (
-        f"{words.metric} {words.gains} while {words.ability} is kept up to {kept}; {zone} it still gains and"
+        f"{words.metric} {words.gains} while {words.ability} is kept up to {kept}; {zone} it still {words.gains} and"
         f" {words.ability} is lost. Better latents stop meaning ability between {kept} and {lost}."
     )
 

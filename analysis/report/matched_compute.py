@@ -19,7 +19,7 @@ import numpy as np
 
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings
-from analysis.report import wording
+from analysis.report import names, wording
 from analysis.results import Curve, Results, curve
 from analysis.stats import summaries
 from lab.mechanisms import knobs as registry
@@ -209,7 +209,7 @@ def _lines(study: Study, one: Matched, pair: Pair) -> Iterator[dict[str, str]]:
         apart_K, (low_K, high_K) = summaries.iqm(apart_SxK), summaries.interval(apart_SxK)
         shown[name] = summaries.iqm(values.values_SxK), apart_K, low_K, high_K
     for k, value in enumerate(pair.at_steps.knob_K):
-        line = {"ability": f"{pair.label}/{pair.split}", "setting": words.short(float(value))}
+        line = {"ability": names.ability(study, pair.label, pair.split), "setting": words.short(float(value))}
         line |= {"total": flops_text(one.total_K[k]), "step": wording.number(one.step_K[k], ",.0f")}
         for name, (iqm_K, apart_K, low_K, high_K) in shown.items():
             line[name] = wording.number(iqm_K[k], ".3f")
@@ -236,7 +236,8 @@ def _sentences(study: Study, pair: Pair) -> Iterator[str]:
         groups.setdefault(standing, []).append(words.short(float(value)))
     for standing, settings in groups.items():
         be = "is" if len(settings) == 1 else "are"
-        yield f"{pair.label}/{pair.split}: {wording.listed(settings)} {be} {standing}."
+        ability = names.ability(study, pair.label, pair.split)
+        yield f"{wording.capital(ability)}: {wording.listed(settings)} {be} {standing}."
 
 
 def schedule_text(study: Study, one: Matched) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from analysis.metrics.registry import METRICS
 from lab.study.spec import Study
 from tasks.base import title
@@ -22,3 +24,18 @@ def task(study: Study, label: str) -> str:
 def ability(study: Study, label: str, split: str) -> str:
     """An ability in words: the task, and the split unless it is `iid`."""
     return task(study, label) if split == "iid" else f"{task(study, label)}, {split.replace('_', ' ')}"
+
+
+def knob(name: str) -> str:
+    """A knob in words: 'weight decay rate'."""
+    return KNOBS.get(name, name.replace("_", " ").replace(".", " "))
+
+
+KNOBS = {"prune.sparsity": "sparsity"}
+
+
+def short_metrics(chosen: Iterable[str]) -> dict[str, str]:
+    """Metrics in few words, without what stands in brackets, where that tells the chosen ones apart."""
+    chosen = list(dict.fromkeys(chosen))
+    brief = [metric(name).partition(" (")[0] for name in chosen]
+    return {name: text if brief.count(text) == 1 else metric(name) for name, text in zip(chosen, brief, strict=True)}

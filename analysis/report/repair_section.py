@@ -10,7 +10,7 @@ import numpy as np
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BAND_TINT, BLACK, BLUE, GREY, VERMILLION
-from analysis.report import wording
+from analysis.report import names, wording
 from analysis.results import recovery_record
 from analysis.results.recovery_record import KINDS, UNCHANGED, Outcome
 from analysis.stats import summaries
@@ -56,9 +56,9 @@ def rows(findings: Findings) -> Iterator[dict[str, str]]:
     for one in findings.repairs:
         low, high = one.interval
         kind = one.kind(alpha)
-        stratum = "".join(f" [{k}={v}]" for k, v in one.stratum.items()) if findings.stratum is None else ""
+        stratum = f" [{wording.stratum_text(one.stratum)}]" if one.stratum and findings.stratum is None else ""
         yield {
-            "ability": f"{one.label}/{one.split}{stratum}",
+            "ability": f"{_name(findings, one)}{stratum}",
             "at": words.short(one.setting),
             "arm": one.arm,
             "lost": wording.number(float(np.mean(one.lost_S)), ".3f"),
@@ -76,10 +76,14 @@ def _by_ability(findings: Findings) -> dict[str, list[Outcome]]:
     return found
 
 
+def _name(findings: Findings, one: Outcome) -> str:
+    return names.ability(findings.study, one.label, one.split)
+
+
 def sentences(findings: Findings) -> Iterator[tuple[str, str]]:
     """(ability, what was lost and what each arm recovered of it)."""
     alpha, words = findings.study.claim.alpha, wording.phrase(findings.study)
-    for ability, mine in _by_ability(findings).items():
+    for mine in _by_ability(findings).values():
         first = mine[0]
         lost = float(np.mean(first.neutral_before) - np.mean(first.before))
         parts = [f"{words.setting(first.setting)} had cost {lost:.3f}."]
@@ -87,7 +91,7 @@ def sentences(findings: Findings) -> Iterator[tuple[str, str]]:
             arms = [_arm(one, alpha) for one in mine if one.kind(alpha) == kind]
             if arms:
                 parts.append(f"{kind.capitalize()}: {wording.listed(arms)}.")
-        yield ability, " ".join(parts)
+        yield _name(findings, first), " ".join(parts)
 
 
 def second_routes(findings: Findings) -> Iterator[tuple[str, str]]:
@@ -96,8 +100,8 @@ def second_routes(findings: Findings) -> Iterator[tuple[str, str]]:
     for one in findings.repairs:
         for route in recovery_record.routes(one, alpha):
             yield (
-                f"{route.label}/{route.split}",
-                f"At {words.setting(route.setting)} `{route.arm}` moves {route.metric} as claimed, by"
+                _name(findings, one),
+                f"At {words.setting(route.setting)} `{route.arm}` moves {names.metric(route.metric)} as claimed, by"
                 f" {abs(route.gain):.3g}; the ability changes by {route.change:+.3f} (p {route.p:.3g}):"
                 f" {recovery_record.RESPONSES[route.response]}.",
             )
@@ -106,7 +110,8 @@ def second_routes(findings: Findings) -> Iterator[tuple[str, str]]:
 def headline(findings: Findings) -> list[str]:
     """One sentence for the top of the report: what brought back at least half; empty where no arm was run."""
     alpha, repaired, record = findings.study.claim.alpha, [], findings.records.repairs
-    for ability, mine in _by_ability(findings).items():
+    for mine in _by_ability(findings).values():
+        ability = _name(findings, mine[0])
         arms = [_arm(one, alpha) for one in mine if one.kind(alpha) in ("all of it", "at least half")]
         repaired.append(f"{ability} by {wording.listed(arms)}" if arms else f"{ability} by nothing that was tried")
     if record is None or not repaired:
@@ -144,7 +149,7 @@ def figure(findings: Findings) -> Picture:
         for row, arm in enumerate(arms):
             if arm in mine:
                 _point(panel, row, mine[arm], mine[arm].kind(alpha))
-        ax.set_title(f"{ability}, from {words.short(reference.setting)}", fontsize=8.5, loc="left")
+        ax.set_title(f"{_name(findings, reference)}, from {words.short(reference.setting)}", fontsize=8.5, loc="left")
         ax.set_xlim(-0.03, 1.03)
     axes[0][0].set_yticks(range(len(arms)))
     axes[0][0].set_yticklabels(arms)
@@ -164,3 +169,4 @@ def _point(panel: Panel, row: int, one: Outcome, kind: str) -> None:
     ax.plot(one.after, [row + 0.22] * len(one.after), "o", color=colour, markersize=2.2, alpha=0.45, linewidth=0)
     ax.plot((low, high), (row, row), color=colour, linewidth=1.6, solid_capstyle="butt")
     ax.plot(iqm, row, "o", color=colour, markersize=4.5)
+    panel.hover(iqm, row, f"{one.arm}: {iqm:.3f} [{low:.3f}, {high:.3f}], {kind}")

@@ -10,7 +10,9 @@ import numpy as np
 
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings, lead_lag
-from analysis.report import map_wording, names, wording
+from analysis.metrics.registry import METRICS
+from analysis.plots.style import picked
+from analysis.report import map_figure, map_wording, names, wording
 from analysis.results import Curve, curve
 from analysis.stats import FINDS_NOTHING, summaries
 from analysis.verdicts import Bounds, Judged
@@ -23,10 +25,17 @@ from tasks.base import trivial
 def claim_text(study: Study) -> str:
     """The primary hypotheses in one sentence."""
     claim = study.claim
-    gains = wording.listed(f"{'raises' if sign > 0 else 'lowers'} {name}" for name, sign in claim.gains)
-    names = wording.listed(f"{label}/{split}" for label, split in claim.abilities)
-    way = "up" if neutral_value(study) <= min(float(cell[claim.knob]) for cell in study.cells) else "down"
-    return f"Going {way} from its neutral value {claim.knob} {gains}, and does not cost {names}."
+    gains = wording.listed(f"{'raises' if sign > 0 else 'lowers'} {names.metric(name)}" for name, sign in claim.gains)
+    abilities = wording.listed(names.ability(study, label, split) for label, split in claim.abilities)
+    way = "higher" if neutral_value(study) <= min(float(cell[claim.knob]) for cell in study.cells) else "lower"
+    return f"A {way} {names.knob(claim.knob)} {gains}, and costs no ability on {abilities}."
+
+
+def raw_names(study: Study) -> list[tuple[str, str]]:
+    """(words of this report, name in files and options) of the knob, the abilities and the metrics."""
+    found = [(names.knob(study.claim.knob), study.claim.knob)]
+    found += [(names.ability(study, label, split), f"{label}/{split}") for label, split in study.claim.abilities]
+    return found + [(names.metric(name), name) for name, _ in study.claim.gains]
 
 
 ALWAYS_STATED = ("seed", "optimizer.learning_rate", "optimizer.name")
@@ -100,6 +109,7 @@ def task_row(study: Study, use: TaskUse, example: str) -> dict[str, Any]:
     task = use.task
     return {
         "label": use.label,
+        "title": names.task(study, use.label),
         "name": task.name,
         "family": task.family,
         "about": (type(task).__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " "),
@@ -125,7 +135,7 @@ def verdict_rows(findings: Findings) -> list[dict[str, Any]]:
 
 def _verdict_row(study: Study, one: Judged, primary: Sequence[Bounds]) -> dict[str, Any]:
     """A primary claim; its bounds are the ability's own, which no missing metric makes narrower."""
-    words, verdict = wording.phrase(study), one.verdict
+    verdict = one.verdict
     bound = next(b for b in primary if (b.label, b.split) == (one.label, one.split))
     tested = verdict.kind not in FINDS_NOTHING
     mark, symbol = wording.MARKS[verdict.kind]
@@ -138,25 +148,68 @@ def _verdict_row(study: Study, one: Judged, primary: Sequence[Bounds]) -> dict[s
         "stands": one.stands or not tested,
         "mark": mark,
         "symbol": symbol,
-        "break": wording.break_text(words, verdict),
-        "p": f"{wording.p_value(verdict.p)}" if tested else "—",
+        "sentence": _sentence(study, one),
+        "p": wording.p_value(verdict.p) if tested else "—",
         "adjusted": wording.p_value(one.adjusted_p) if tested else "—",
-        **_bounds_texts(study, bound),
+        "bounds": _bounds_sentence(study, bound),
     }
 
 
-def sentences(findings: Findings) -> list[tuple[str, str]]:
-    """(claim, sentence): the verdict, then what slopes over the whole range add where they add something."""
-    found = []
-    for one in findings.claims:
-        text = map_wording.claim_sentence(findings.study, one)
-        shape = map_wording.shape_sentence(findings.study, one)
-        found.append((_claim_name(findings.study, one), f"{text} {shape}".rstrip()))
-    return found
+def _sentence(study: Study, one: Judged) -> str:
+    """The verdict, then what slopes over the whole range add where they add something."""
+    parts = (map_wording.claim_sentence(study, one), map_wording.shape_sentence(study, one))
+    return " ".join(part for part in parts if part)
 
 
-def _claim_name(study: Study, one: Judged) -> str:
-    return f"{names.ability(study, one.label, one.split)}, {names.metric(one.metric)}"
+def _bounds_sentence(study: Study, bound: Bounds) -> str:
+    """'kept up to 40%, lost from 50% on', in so many words for a table."""
+    if not bound.learned:
+        return wording.learned(study, bound)
+    short, texts = wording.phrase(study).short, []
+    if bound.free_until is not None and bound.free_until != neutral_value(study):
+        texts.append(f"kept up to {short(bound.free_until)}")
+    if bound.harmful_from is not None:
+        texts.append(f"lost from {short(bound.harmful_from)} on")
+    return ", ".join(texts) or "shown neither kept nor lost"
+
+
+def map_rows(findings: Findings, columns: int = 40) -> dict[str, Any]:
+    """The map of one stratum as texts.
+
+    Args:
+      columns: settings that there is room for; of more, so many at even distances are taken.
+
+    Returns:
+      'settings' (texts, neutral first), 'values' and 'left_out' (how many are not shown); 'groups': for each ability
+      (name, rows), where a row is (metric with its arrow, marks, keys of `map_figure.STATES`, verdict).
+    """
+    study, every = findings.study, map_figure.settings_of(findings.claims)
+    chosen = every[picked(len(every), columns)]
+    short = names.short_metrics(name for name, _ in study.claim.gains)
+    groups = []
+    for group in map_figure.of_ability(findings.claims):
+        rows = [(f"{short[one.metric]} {'↑' if one.sign > 0 else '↓'}", *_marks(one, chosen), one.verdict.kind)
+                for one in group]  # fmt: skip
+        groups.append((names.ability(study, group[0].label, group[0].split), rows))
+    texts = [wording.phrase(study).short(float(value)) for value in chosen]
+    return {"settings": texts, "values": chosen, "left_out": len(every) - len(chosen), "groups": groups}
+
+
+def _marks(one: Judged, chosen: np.ndarray) -> tuple[list[str], list[str]]:
+    """Marks and states of a claim at some settings, with a thick line at either end of its break."""
+    found, marks, states = one.map, [], []
+    ends = one.verdict.break_between or ()
+    where = {float(value): k for k, value in enumerate(found.knob_K)}
+    for value in map(float, chosen):
+        k = where.get(value)
+        text = "" if k is None else map_figure.mark(found, k)
+        text = f"{map_figure.BREAK}{text}" if ends and value == ends[1] else text
+        marks.append(text)
+        states.append("open" if not k else map_figure.state(found, k))
+    last = int(np.flatnonzero(chosen == ends[0])[0]) if ends and (chosen == ends[0]).any() else -1
+    if 0 <= last < len(marks) - 1 and not marks[last + 1].startswith(map_figure.BREAK):
+        marks[last] += map_figure.BREAK
+    return marks, states
 
 
 def _bounds_texts(study: Study, bound: Bounds) -> dict[str, str]:
@@ -177,7 +230,7 @@ def bounds_rows(findings: Findings) -> list[dict[str, Any]]:
 def _bounds_row(study: Study, bound: Bounds) -> dict[str, Any]:
     neutral_S = bound.ability.values_SxK[:, bound.ability.knob_K == neutral_value(study)]
     return {
-        "ability": f"{bound.label}/{bound.split}",
+        "ability": names.ability(study, bound.label, bound.split),
         "primary": bound.primary,
         "learned": wording.learned(study, bound),
         "neutral": wording.number(
@@ -205,8 +258,8 @@ def latent_rows(findings: Findings) -> Iterator[dict[str, Any]]:
         half = findings.results.columns.get(f"{one.site}/{one.metric}_half")
         halves = None if half is None else curve(findings.results, one.stratum, half)
         yield {
-            "label": one.label,
-            "metric": f"{one.metric} {'↑' if one.sign > 0 else '↓'}",
+            "label": names.task(study, one.label),
+            "metric": f"{names.metric(one.metric)} {'↑' if one.sign > 0 else '↓'}",
             "neutral": _at(one.gain, neutral),
             "free": "—" if free is None else f"{_at(one.gain, free)} at {words.short(free)}",
             "end": f"{_at(one.gain, end)} at {words.short(end)}",
@@ -242,7 +295,7 @@ def check_rows(findings: Findings) -> Iterator[dict[str, str]]:
             return low if low == high else f"{low} to {high}"
 
         yield {
-            "site": f"{site.label}, {site.read} position, layer {site.layer}",
+            "site": f"{names.task(findings.study, site.label)}, {site.read} position, layer {site.layer}",
             "kept": spread("two_nn_kept", ".0%"),
             "classes": spread("classes_present", ".0f"),
             "smallest": spread("class_count_min", ".0f"),
@@ -264,7 +317,7 @@ def order_rows(findings: Findings) -> list[dict[str, str]]:
         where = "all, before the knob acts" if one.setting is None else words.short(one.setting)
         where = "each on its own" if few and one.setting is not None else where
         head = {
-            "ability": f"{one.label}/{one.split}",
+            "ability": names.ability(study, one.label, one.split),
             "setting": where,
             "steps": f"{one.start:,} to {one.end:,}",
             "plateau": wording.number(one.plateau, ".0%"),
@@ -279,7 +332,7 @@ def order_rows(findings: Findings) -> list[dict[str, str]]:
             rows.append(
                 {
                     **head,
-                    "against": each.against,
+                    "against": names.metric(each.against) if each.against in METRICS else each.against,
                     "other": wording.number(each.against_half, ",.0f"),
                     "half": wording.number(each.ability_half, ",.0f"),
                     "ratio": f"{each.ratio:.2f} [{each.low:.2f}, {each.high:.2f}]" if known else "—",
@@ -287,6 +340,21 @@ def order_rows(findings: Findings) -> list[dict[str, str]]:
                 }
             )
     return rows
+
+
+def cause_rows(findings: Findings) -> Iterator[dict[str, str]]:
+    """What was tested of every ability that breaks, with the numbers behind it."""
+    study = findings.study
+    words = wording.phrase(study)
+    for one in findings.diagnoses:
+        numbers = (f"{key.replace('_', ' ')} {value:.3g}" for key, value in one.evidence.items())
+        yield {
+            "ability": names.ability(study, one.task, one.split),
+            "cause": one.cause,
+            "status": one.status,
+            "at": words.short(one.at),
+            "evidence": ", ".join(numbers) or "—",
+        }
 
 
 def diverged_rows(findings: Findings) -> Iterator[dict[str, str]]:

@@ -11,7 +11,17 @@ from matplotlib.axes import Axes
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BLACK, GREY, knob_colours, picked
-from analysis.report.figures import COLUMNS, TRIVIAL, claimed, knob_axis, knob_legend, metric_label, setting_series
+from analysis.report import names
+from analysis.report.figures import (
+    COLUMNS,
+    TRIVIAL,
+    claimed,
+    knob_axis,
+    knob_legend,
+    metric_label,
+    setting_series,
+    wrapped,
+)
 from analysis.report.matched_compute import Matched
 from analysis.results import Results, curve, shared_evaluations
 from analysis.stats import summaries
@@ -39,7 +49,7 @@ def trajectories(findings: Findings) -> Picture:
                 panel.level(TRIVIAL, mine[0].trivial, color=GREY, linestyle="--", linewidth=0.9)
             if column == 0:
                 ax.set_ylabel(text)
-        axes[0, column].set_title(f"{label}/{mine[0].split}")
+        axes[0, column].set_title(wrapped(names.ability(study, label, mine[0].split)))
         axes[0, column].set_ylim(-0.02, 1.05)
         axes[-1, column].set_xlabel(
             "training steps (log; after\nthe dotted line: linear)" if clock.together else "training steps (log)"
@@ -133,7 +143,7 @@ def compute(findings: Findings, matched: Matched) -> Picture:
         panel.note("matched budget", x=matched.budget)
         panel.level(TRIVIAL, bound.trivial, color=GREY, linestyle="--", linewidth=0.9)
         ax.set_xscale("log")
-        ax.set_title(f"{bound.label}/{bound.split}")
+        ax.set_title(wrapped(names.ability(results.study, bound.label, bound.split)))
         ax.set_xlabel("training FLOPs (log)")
     for ax in axes.flat[len(bounds) :]:
         ax.set_visible(False)

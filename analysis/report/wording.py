@@ -14,6 +14,7 @@ import numpy as np
 from analysis.design import interim, neutral_value, selection
 from analysis.diagnosis import Findings
 from analysis.metrics.registry import METRICS
+from analysis.report import names
 from analysis.stats import MapVerdict, break_test
 from analysis.verdicts import Bounds
 from lab.engine import Plan
@@ -78,9 +79,10 @@ def by_stage(numbers: Sequence[int]) -> str:
 
 
 def phrase(study: Study) -> Phrase:
-    """The words for the claim's knob, its name where there are none; no two settings of the study read alike."""
+    """The words for the claim's knob; no two settings of the study read alike."""
     knob = study.claim.knob
-    act, setting, write = PHRASES.get(knob, (f"Changing {knob}", f"{knob} = {{}}", significant))
+    words = names.knob(knob)
+    act, setting, write = PHRASES.get(knob, (f"Changing the {words}", f"{words} = {{}}", significant))
     digits = digits_apart({cell[knob] for cell in study.cells}, LEAST_DIGITS, write)
     return Phrase(act, lambda value: setting.format(write(value, digits)), lambda value: write(value, digits))
 
@@ -89,6 +91,11 @@ def listed(items: Iterable[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     items = list(items)
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "nothing"
+
+
+def capital(text: str) -> str:
+    """A text with a capital at the front."""
+    return text[:1].upper() + text[1:]
 
 
 def number(value: float | None, form: str = ".3g") -> str:
@@ -109,6 +116,11 @@ def markdown(text: str, code: bool = False) -> str:
     """A user's text on one line of Markdown as itself, without markup; with `code` marked parts are code."""
     escaped = MARKDOWN.sub(r"\\\g<0>", printable(text))
     return escaped if code else escaped.replace("`", "\\`")
+
+
+def stratum_text(settings: Mapping[str, Any]) -> str:
+    """'prune scope = global', for a heading."""
+    return ", ".join(f"{names.knob(knob)} = {exact(value)}" for knob, value in settings.items())
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -133,6 +145,38 @@ def break_text(words: Phrase, verdict: MapVerdict) -> str:
     return " to ".join(words.short(value) for value in verdict.break_between)
 
 
+def how_tested(findings: Findings) -> str:
+    """Why a verdict may be believed, in a few sentences for a reader who knows nothing of the lab."""
+    study, claim = findings.study, findings.study.claim
+    seeds = len({cell["seed"] for cell in study.cells})
+    settings = len({float(cell[claim.knob]) for cell in study.cells})
+    others = f" times {len(findings.strata)} settings of the other axes" if len(findings.strata) > 1 else ""
+    return (
+        f"{len(study.cells)} small transformers were trained: {settings} settings of the {names.knob(claim.knob)}"
+        f"{others}, with {seeds} seeds each. A setting is compared with neutral seed by seed (sign-flip tests, level"
+        f" {claim.alpha:g}, corrected for the number of settings). Ability is exact accuracy: the share of answers that"
+        f" are right as a whole. δ, the loss that counts, is {claim.delta:.0%} of what neutral has above the trivial"
+        f" baseline, the best guess without learning. In at most {claim.alpha:.0%} of studies a claim is shown to gain"
+        " and to lose ability at one setting where it does not."
+    )
+
+
+def correction(findings: Findings) -> str:
+    """How several settings and several claims are corrected, for a note under the verdicts."""
+    claims, alpha = len(findings.claims), findings.study.claim.alpha
+    family = (
+        f"The {claims} claims are corrected for their number by the false discovery rate (Benjamini–Hochberg, adjusted"
+        f" p): of the verdicts with an adjusted p of at most {alpha:g}, at most {alpha:.0%} are expected to be wrong; a"
+        " verdict above that says that it does not stand."
+        if claims > 1
+        else "There is one claim, so no p-value is adjusted."
+    )
+    return (
+        "p is the largest p-value among the tests that the verdict rests on, corrected for the number of settings; a"
+        f" dash stands where the verdict says that nothing is shown. {family}"
+    )
+
+
 def limits(findings: Findings, plan: Plan) -> list[str]:
     """What a reader must not conclude, computed from the study."""
     study, claim, records = findings.study, findings.study.claim, findings.records
@@ -143,7 +187,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
         rate = study.base["optimizer.learning_rate"]
         sentences.append(
-            f"One learning rate ({exact(rate)}) at every value of {claim.knob}, not retuned: a setting that looks"
+            f"One learning rate ({exact(rate)}) at every {names.knob(claim.knob)}, not retuned: a setting that looks"
             " harmful may only want another rate."
         )
     sentences += [interim.sentence(records.looks, claim.alpha)] if records.looks else []
@@ -158,9 +202,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         f" is up to {error:.3f}.",
         "The figures' intervals are percentile bootstraps of the interquartile mean; with few seeds they are somewhat"
         " too short. No verdict rests on them.",
-        f"The {len(findings.claims)} primary claims are corrected for their number by the false discovery rate"
-        f" (Benjamini–Hochberg): of the verdicts that stand, at most {claim.alpha:.0%} are expected to be wrong. Claims"
-        " about one ability share its data, so they are not independent evidence.",
+        "Claims about one ability share its data, so they are not independent evidence.",
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
         f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
         f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the"
@@ -169,7 +211,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
         " would need an intervention on the latent itself.",
     ]
-    sentences += [f"{name}: {METRICS[name].trap}." for name, _ in claim.gains]
+    sentences += [f"{capital(names.metric(name))}: {METRICS[name].trap}." for name, _ in claim.gains]
     lost = int((findings.results.diverged_at >= 0).sum())
     if lost:
         counts = "counts" if lost == 1 else "count"
@@ -193,7 +235,7 @@ def _schedule_limit(study: Study) -> list[str]:
     stage = study.stages[study.acts_from[study.claim.knob]]
     first, last = (float(study.schedule(jnp.int32(step))) for step in (stage.start, stage.end - 1))
     return [
-        f"From where {study.claim.knob} acts, {study.stages[-1].end - stage.start:,} steps are trained, at {first:.0%}"
+        f"From where the knob acts, {study.stages[-1].end - stage.start:,} steps are trained, at {first:.0%}"
         f" of the learning rate falling to {last:.0%} ('{study.schedule.name}'): longer or hotter training after it may"
         " repair more."
     ]
@@ -212,7 +254,7 @@ def cautions(findings: Findings) -> list[str]:
         kept = kept[np.isfinite(kept)]
         distinct = round(float(np.median(kept)) * study.probe_examples) if len(kept) else needed
         if distinct < needed:
-            found.append(f"{site.label} ({distinct})")
+            found.append(f"{names.task(study, site.label)} ({distinct} distinct)")
     if not found:
         return []
     return [

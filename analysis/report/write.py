@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,9 @@ from analysis.report import (
     event_files,
     figure_list,
     large_grid,
+    map_figure,
     matched_compute,
+    names,
     repair_section,
     tables,
     tensorboard,
@@ -99,24 +102,28 @@ class _Exported(NamedTuple):
     svg: str
     png: bytes
     csv: str
+    hovers: list[tuple[float, float, str]]
 
 
 def _exported(one: Shown, findings: Findings, knob_values: Collection[float]) -> _Exported:
     figure, texts = one.picture.figure, (one.title, one.caption)
     tag = figure_list.tag(one, {} if one.stratum is None else findings.strata[one.stratum])
     svg, png = style.svg(figure, one.key, one.title), style.png(figure)
-    return _Exported(one.name, one.stratum, one.file, one.key, *texts, tag, svg, png, one.picture.to_csv(knob_values))
+    table, hovers = one.picture.to_csv(knob_values), one.picture.placed()
+    return _Exported(one.name, one.stratum, one.file, one.key, *texts, tag, svg, png, table, hovers)
 
 
 def _pictured(exported: Sequence[_Exported], strata: int) -> dict[str, Any]:
     """The pictures as the templates print them: those of the whole study, and by stratum the others."""
     whole: list[dict[str, Any]] = []
+    elements = []
     by_section: dict[int, list[dict[str, Any]]] = {index: [] for index in range(strata)}
     for one in exported:
         printed = {"name": one.name, "key": one.key, "title": one.title, "caption": one.caption}
-        printed |= {"svg": Markup(one.svg), "file": f"figures/{one.file}"}
+        elements.append(style.inline(one.svg, one.hovers))
+        printed |= {"svg": Markup(elements[-1]), "file": f"figures/{one.file}"}
         (whole if one.stratum is None else by_section[one.stratum]).append(printed)
-    return {"whole": whole, "figures": by_section}
+    return {"whole": whole, "figures": by_section, "dark_colours": Markup(style.dark_rules(elements))}
 
 
 def _write_files(directory: Path, exported: Sequence[_Exported]) -> None:
@@ -178,10 +185,11 @@ def _section(findings: Findings, index: int) -> dict[str, Any]:
     study, results, stratum = findings.study, findings.results, findings.stratum or {}
     return {
         "index": index,
-        "name": wording.settings_text(stratum),
+        "name": wording.stratum_text(stratum),
         "answers": [*answer.answers(findings), *repair_section.headline(findings)],
-        "sentences": tables.sentences(findings),
-        "why": diagnose.paragraphs(findings.diagnoses, wording.phrase(study).setting),
+        "map": tables.map_rows(findings),
+        "why": diagnose.paragraphs(findings.diagnoses, wording.phrase(study).setting, partial(names.ability, study)),
+        "causes": list(tables.cause_rows(findings)),
         "repairs": repair_section.section(findings),
         "verdicts": tables.verdict_rows(findings),
         "bounds": tables.bounds_rows(findings),
@@ -197,13 +205,16 @@ def _section(findings: Findings, index: int) -> dict[str, Any]:
 def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bool = False) -> dict[str, Any]:
     """Everything that the templates print, as strings."""
     study = findings.study
+    causes = {one.cause for one in findings.diagnoses}
     patterns = {each.pattern for one in findings.lead_lag for each in one.orders}
     examples = tables.examples(study)
     seconds = dict(facts.get("seconds", {}))
     programs = seconds.pop("training_programs", None)
     return {
         "study": study,
-        "knob": study.claim.knob,
+        "knob": names.knob(study.claim.knob),
+        "raw_knob": study.claim.knob,
+        "raw_names": tables.raw_names(study),
         "level": f"{1 - study.claim.alpha:.0%}",
         "knob_about": wording.knob_about(study),
         "claim_hash": study.claim_hash(),
@@ -214,6 +225,11 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bo
         "kinds": [(kind, *wording.MARKS[kind], meaning) for kind, meaning in wording.MEANING.items()],
         "patterns": [(name, about) for name, about in lead_lag.PATTERNS.items() if name in patterns],
         "metrics": [METRICS[name] for name, _ in study.claim.gains],
+        "causes": [(cause, about) for cause, about in diagnose.CAUSES.items() if cause in causes],
+        "correction": wording.correction(findings),
+        "tested": wording.how_tested(findings),
+        "states": map_figure.STATES,
+        "dark_colours": "",
         "diverged": list(tables.diverged_rows(findings)),
         "cautions": wording.cautions(findings),
         "limits": wording.limits(findings, plan),

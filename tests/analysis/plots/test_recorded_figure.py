@@ -36,24 +36,25 @@ def test_abilities_are_those_of_the_results(study):
     results, judged, primary = study.results, study.claims, study.primary
     picture = figures.abilities(study)
     table, cells = rows(picture), results.study.cells
+    z6 = next(bound for bound in primary if bound.label == "z6")
     for line in series(table, "z6/iid", "IQM over seeds"):
         chosen = [i for i, cell in enumerate(cells) if cell["prune.sparsity"] == float(line["x"])]
-        floor = next(one.trivial for one in primary if one.label == "z6")
-        values = np.where(results.diverged_at >= 0, floor, results.columns["z6/iid/exact"][:, -1])[chosen]
+        values = np.where(results.diverged_at[chosen] < 0, results.columns["z6/iid/exact"][chosen, -1], z6.trivial)
         assert float(line["y"]) == pytest.approx(stats.trim_mean(values, 0.25), rel=1e-6)
         assert float(line["low"]) <= float(line["y"]) <= float(line["high"])
     (seed_3,) = [line for line in series(table, "z6/iid", "seed 3") if line["x"] == "0.2"]
     (cell,) = [i for i, one in enumerate(cells) if (one["seed"], one["prune.sparsity"]) == (3, 0.2)]
     assert float(seed_3["y"]) == pytest.approx(results.columns["z6/iid/exact"][cell, -1], rel=1e-6)
     assert len(series(table, "z6/iid", "seed 3")) == 9
-    (free,) = series(table, "facts/iid", "shown free")
-    facts = primary[0]
-    assert (float(free["x_low"]), float(free["x_high"])) == (0.0, facts.free_until)
-    (harm,) = series(table, "facts/iid", "shown harmful")
-    assert (float(harm["x_low"]), float(harm["x_high"])) == (facts.harmful_from, 0.8)
+    (free,) = series(table, "z6/iid", "shown free")
+    assert (float(free["x_low"]), float(free["x_high"])) == (0.0, z6.free_until)
+    (harm,) = series(table, "z6/iid", "shown harmful")
+    assert (float(harm["x_low"]), float(harm["x_high"])) == (z6.harmful_from, 0.8)
     assert not series(table, "path_star/iid", "shown free"), "not learned"
-    place = next(j.verdict for j in judged if j.label == "facts" and j.verdict.break_at is not None)
-    assert place.break_at in [pytest.approx(float(line["x"])) for line in series(table, "facts/iid", "break")]
+    place = next(j.verdict for j in judged if j.label == "z6" and j.verdict.break_at is not None)
+    (line,) = series(table, "z6/iid", "break")
+    assert (float(line["x_low"]), float(line["x_high"])) == place.break_between
+    assert float(line["x"]) == pytest.approx(place.break_at)
 
 
 def test_joined_lines_are_the_ones_on_paper(study):

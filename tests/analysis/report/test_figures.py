@@ -8,7 +8,7 @@ import pytest
 
 from analysis.plots import style
 from analysis.plots.style import KnobAxis
-from analysis.report import figures, training_figures
+from analysis.report import figures, map_figure, training_figures
 from analysis.results import shared_evaluations
 from tests.analysis import synthetic_study
 from tests.tasks.task_cases import first_by_default
@@ -22,6 +22,7 @@ def study():
 
 def everything(findings):
     drawn = {
+        "map": map_figure.draw(findings),
         "ranges": figures.ranges(findings),
         "abilities": figures.abilities(findings),
         "latents": figures.latents(findings),
@@ -57,16 +58,17 @@ def test_every_panel_has_labelled_axes(study):
     for name, figure in drawn.items():
         axes = np.asarray([ax for ax in figure.axes if ax.get_visible()])
         assert any(ax.get_xlabel() for ax in axes), name
-        if name != "ranges":
+        if name not in ("map", "ranges"):
             assert any("(" in ax.get_ylabel() or "accuracy" in ax.get_ylabel() for ax in axes), name
 
 
 def test_ability_panels_show_neutral_bounds_break_and_trivial(study):
     figure = figures.abilities(study).figure
-    facts, _, _, path_star = figure.axes[:4]
-    assert facts.get_title(loc="left") == "facts/iid"
-    assert path_star.get_title(loc="left") == "path_star/iid (not learned)"
-    assert len(facts.patches) == 3, "free, harmful, and the band around neutral"
+    facts, z6, _, path_star = figure.axes[:4]
+    assert facts.get_title(loc="left") == "128 facts"
+    assert path_star.get_title(loc="left") == "path-star (not learned)"
+    assert len(z6.patches) == 3, "free, harmful, and the band around neutral"
+    assert len(facts.patches) == 2, "a fall that is not shown is not harmful"
     assert len(path_star.patches) == 1, "nothing is shown free where nothing was learned"
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.style import MOST_SHOWN, KnobAxis, picked
 from analysis.report import figure_list, large_grid, tensorboard, write
+from analysis.stats import MapVerdict
 from tests.analysis import synthetic_study
 
 
@@ -48,7 +49,7 @@ def test_the_threshold_is_that_of_the_readme():
 def test_beyond_a_stated_number_strata_with_a_break_have_figures_first(small, monkeypatch):
     _, findings = small
     strata = [{"weight_decay.rate": float(rate)} for rate in range(5)]
-    broken = replace(findings.claims[0].verdict, break_at=0.4)
+    broken = MapVerdict("gain, then loss", 0.01, (0.3, 0.5))
     claims = [replace(findings.claims[0], stratum=stratum) for stratum in strata]
     claims[3] = replace(claims[3], verdict=broken)
     monkeypatch.setattr(type(findings), "strata", property(lambda self: strata))

@@ -85,9 +85,9 @@ def test_what_steps_alone_buy_is_behind_at_matched_compute():
     assert steps[1:] == [1, 1]
     assert at[1:] == [-1, -1]
     printed = matched_compute.table(of(results))
-    sentence = "facts/iid: 2 and 4 are ahead of neutral at matched steps, behind neutral at matched compute."
+    sentence = "8 facts: 2 and 4 are ahead of neutral at matched steps, behind neutral at matched compute."
     assert printed["sentences"] == [sentence]
-    assert "loop.turns = 1 is the cheapest setting, the dearest spends 4 times as much" in printed["intro"]
+    assert "loop turns = 1 is the cheapest setting, the dearest spends 4 times as much" in printed["intro"]
     assert [line["step"] for line in printed["lines"]] == ["18", "9", "4"]
     assert printed["lines"][0]["steps_apart"] == printed["lines"][0]["compute_apart"] == "—"
 

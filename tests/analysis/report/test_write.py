@@ -16,8 +16,8 @@ from analysis.design import selection
 from analysis.design.interim import document, first
 from analysis.design.selection import Choice, Tuning
 from analysis.diagnosis import find
-from analysis.report import figure_list, tensorboard, verdicts_json, wording, write
-from analysis.stats.break_test import VERDICTS, Verdict
+from analysis.report import answer, figure_list, tables, tensorboard, verdicts_json, wording, write
+from analysis.stats import VERDICTS, Verdict
 from tests.analysis import synthetic_study
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "verdicts.md"
@@ -30,6 +30,12 @@ def views(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("views")
     write.write_views(workdir, plan, findings, synthetic_study.FACTS)
     return workdir, plan, findings
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The findings where no cell diverged."""
+    return find(synthetic_study.results(diverged=False))
 
 
 def contents(workdir):
@@ -95,11 +101,12 @@ def test_html_is_self_contained_and_names_everything(views):
     assert len(links) == 2 * (len(figure_list.FIGURES) + 1)
     assert all((views[0] / link).is_file() for link in links)
     assert "url(http" not in html
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(|https?://(?!www\.w3\.org/)", html)
     assert "@import" not in html
     assert html.count("<svg ") == len(figure_list.FIGURES) + 1  # and the repairs
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
-    for text in ("path_star/iid", "not learned", "reversal", "never transferred", "exploratory", "Limits", "Reproduce"):
+    for text in ("path-star", "not learned", "gain, then loss", "does not stand", "exploratory", "Limits", "Reproduce"):
         assert text in html
     assert views[1].study.claim_hash() in html
     assert "312" not in (views[0] / "report.md").read_text(), "seconds belong to the HTML only"
@@ -119,26 +126,76 @@ def test_every_series_of_a_figure_is_documented(views):
 
 
 def test_answers_are_the_bounds_in_words(views):
-    text = " ".join(wording.answers(views[2]))
-    assert "Pruning is shown free for facts/iid up to 40% sparsity and shown harmful from 50%; between them" in text
-    assert "free for addition/iid at every setting tried, up to 80% sparsity" in text
-    assert "Not learned: path_star/iid" in text
-    assert "Latent gain stops becoming ability for facts/iid at 40%" in text
+    text = " ".join(answer.answers(views[2]))
+    assert "Pruning is shown free on products in Z6 up to 20% sparsity and shown to cost ability from 40% on" in text
+    assert "Pruning is shown free on addition mod 31 up to 70% sparsity; beyond that neither harm" in text
+    assert "Not learned: path-star" in text
+    assert "Latents look better while the ability is lost: products in Z6 from 40% on (every metric)." in text
+    assert "2 cells diverged (1 at 0% and 1 at 80%): each counts as the trivial ability." in text
+
+
+def test_answers_where_no_cell_diverged(whole):
+    text = " ".join(answer.answers(whole))
+    assert "Pruning is shown free on 128 facts up to 40% sparsity and shown to cost ability from 50% on." in text
+    assert "Pruning costs nothing on addition mod 31 at any setting tried, up to 80% sparsity." in text
+    assert "diverged" not in text
+    sentence = tables.verdict_rows(whole)[0]["sentence"]
+    assert sentence.endswith("Better latents stop meaning ability between 40% and 50%.")
 
 
 def test_few_distinct_inputs_are_pointed_out(views):
     (caution,) = wording.cautions(views[2])
-    assert "inputs of facts (128), against 8 × width = 512" in caution
+    assert "inputs of 128 facts (128 distinct), against 8 × width = 512" in caution
     assert caution in (views[0] / "report.md").read_text()
 
 
-def test_few_seeds_say_underpowered_and_never_not_learned():
+def test_few_seeds_say_so_and_never_not_learned():
     _, findings = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.3, 0.6))
-    text = " ".join(wording.answers(findings))
+    text = " ".join(answer.answers(findings))
     # path_star is planted at its trivial baseline: its three seeds may fall on either side of it.
-    assert re.search(r"Underpowered: facts/iid, z6/iid(,| and) addition/iid", text)
-    assert not re.search(r"Not learned: [^.]*(facts|z6|addition)/iid", text)
-    assert "is underpowered: no break is shown" in text
+    assert re.search(r"Too few seeds: 128 facts, products in Z6(,| and) addition mod 31", text)
+    assert not re.search(r"Not learned: [^.]*(facts|Z6|addition)", text)
+    rows = tables.verdict_rows(findings)
+    said = [row["sentence"] for row in rows if row["ability"] != "path-star"]
+    assert said == ["3 seeds are too few for this test (5 are needed)."] * 9
+
+
+def visible(html):
+    """What a reader sees: without style, script, code and attributes."""
+    html = re.sub(r"<(style|script|code|pre|metadata)[ >].*?</\1>", " ", html, flags=re.DOTALL)
+    return re.sub(r"<[^>]+>", " ", html)
+
+
+def test_prose_has_no_raw_names_and_no_backticks(views):
+    text = visible((views[0] / "report.html").read_text()).partition("About this study")[0]
+    raw = [
+        "`",
+        "fisher_trace",
+        "participation_ratio",
+        "two_nn",
+        *(f"{one.label}/{one.split}" for one in views[2].bounds),
+    ]
+    assert [name for name in raw if name in text] == []
+    assert text.count("what pruning took comes back") == 1, "a definition is given once"
+
+
+def test_only_what_a_first_reader_needs_is_open(views):
+    html = re.sub(r"<svg.*?</svg>", "", (views[0] / "report.html").read_text(), flags=re.DOTALL)
+    figures = re.findall(r'<figure id="([a-z_]+)-0">', html)
+    opened = re.findall(r'<figure id="([a-z_]+)-0">', re.sub(r"<details>.*?</details>", "", html, flags=re.DOTALL))
+    assert set(figures) == {*figure_list.FIGURES, "repairs"}
+    assert opened == ["map", "abilities", "latents", "repairs"]
+    assert html.index('id="map-0"') < html.index("<h2>Answer</h2>") < html.index("<h2>Verdicts</h2>")
+    assert "<details open" not in html
+
+
+def test_a_verdict_that_does_not_stand_says_so(views):
+    rows = tables.verdict_rows(views[2])
+    assert {row["stands"] for row in rows if row["kind"] == "gain, then loss"} == {False}
+    html, markdown = ((views[0] / name).read_text() for name in ("report.html", "report.md"))
+    assert html.count("does not stand after the correction<") == 3
+    assert markdown.count("(does not stand after the correction)") == 3
+    assert "12 claims are corrected for their number by the false discovery rate" in html
 
 
 @pytest.mark.slow
@@ -148,11 +205,12 @@ def test_strata_have_a_section_each_and_html_is_escaped(tmp_path):
     findings = dataclasses.replace(findings, results=dataclasses.replace(findings.results, study=study))
     write.write_views(tmp_path, dataclasses.replace(plan, study=study), findings, synthetic_study.FACTS)
     html, markdown = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
-    for text in ("prune.scope = global", "prune.scope = layerwise"):
+    for text in ("prune scope = global", "prune scope = layerwise"):
         assert f"<h2>Verdicts: {text}</h2>" in html
+        assert f"<h2>{text}</h2>" in html
         assert f"## Verdicts: {text}" in markdown
     assert html.count("<svg ") == 2 * len(figure_list.FIGURES) + 1, "and one of the whole grid"
-    assert "<script" not in html
+    assert html.count("<script") == html.count("</script>") == 1, "the one that shows values"
     assert "&lt;script&gt;alert(1)&lt;/script&gt; | a &amp; b?" in html
     strata = [record["stratum"] for record in json.loads((tmp_path / "verdicts.json").read_text())["bounds"]]
     assert {"prune.scope": "global"} in strata
@@ -180,6 +238,7 @@ def paths(value, prefix=""):
         "components",
         "least_seeds",
         "components.{}",
+        "p",
         "evidence",
         "chosen",
         "values",
@@ -195,10 +254,12 @@ def paths(value, prefix=""):
         yield prefix
 
 
-def test_verdicts_file_is_strict_and_documented(views):
+def test_verdicts_file_is_strict_and_documented(views, whole):
     text = (views[0] / "verdicts.json").read_text()
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    found = set(paths(content)) - {"claims[].break_interval"}  # null, where the list itself is missing
+    # null, where the list itself is missing
+    found = {*paths(content), *paths(verdicts_json.document(whole))}
+    found -= {"claims[].break_interval", "claims[].shape.break_interval"}
     # empty without further axes
     strata = {f"{each}[].stratum.{{}}" for each in ("claims", "labels", "trajectories", "bounds", "repairs")}
     looks = dataclasses.replace(
@@ -209,9 +270,11 @@ def test_verdicts_file_is_strict_and_documented(views):
     extra = {"refinement": document(looks, 0.05), "tuned": selection.document(tuning)}
     found |= set(paths(verdicts_json.plain(extra)))
     assert found | strata == documented()
-    fields = {f"claims[].{field.name}" for field in dataclasses.fields(Verdict)}
-    assert fields <= {re.split(r"(?<=claims\[\])\.([a-z_]+)", path)[0] + "." + path.split(".")[1].rstrip("[]")
-                      for path in documented() if path.startswith("claims[].")}  # fmt: skip
+    fields = {f"claims[].shape.{field.name}" for field in dataclasses.fields(Verdict)}
+    fields |= {f"claims[].{name}" for name in ("kind", "p", "reason", "break_at", "break_interval", "settings")}
+    documented_fields = {re.sub(r"[\[\].{}]+$", "", path) for path in documented()}
+    parents = {path.rpartition(".")[0].removesuffix("[]").removesuffix(".{}") for path in documented()}
+    assert fields <= documented_fields | parents
     assert content["schema"] == verdicts_json.SCHEMA
     assert {claim["kind"] for claim in content["claims"]} <= set(VERDICTS)
     assert len(content["claims"]) == 12

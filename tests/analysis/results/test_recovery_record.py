@@ -185,11 +185,11 @@ def test_the_report_says_what_was_recovered_and_what_was_not():
     findings, _ = with_repairs(outcome("continue"), outcome("relax", recovered=0.3), outcome("readout", recovered=0.0))
     mine = findings.in_stratum({})
     ((ability, text),) = repair_section.sentences(mine)
-    assert ability == "facts/iid"
+    assert ability == "128 facts"
     assert "At least half: `relax` (7" in text
     assert "Less than half: `continue` (1%) and `readout` (-" in text
     (top,) = repair_section.headline(mine)
-    assert top.startswith("Repaired, at least by half, in 400 further steps: facts/iid by `relax` (7")
+    assert top.startswith("Repaired, at least by half, in 400 further steps: 128 facts by `relax` (7")
     rows = list(repair_section.rows(mine))
     assert [row["arm"] for row in rows] == ["continue", "relax", "readout"]
     assert repair_section.figure(mine).figure.axes
@@ -207,5 +207,5 @@ def printed(table):
 def test_the_terminal_names_the_stratum_of_every_row():
     """Rich takes [name=value] for a style and leaves it out unless it is escaped."""
     _, findings = synthetic_study.everything(strata=True)
-    assert printed(console.verdict_table(findings)).count("[prune.scope=layerwise]") == 12
-    assert printed(console.repair_table(findings)).count("[prune.scope=layerwise]") >= 3
+    assert printed(console.verdict_table(findings)).count("[prune scope = layerwise]") == 12
+    assert printed(console.repair_table(findings)).count("[prune scope = layerwise]") >= 3

@@ -1,0 +1,235 @@
+"""The map of a study's claims: a row a claim, a column a setting, each cell one of five plain states.
+
+Figure, terminal and tables take the state of a cell from the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from analysis.diagnosis import Findings
+from analysis.plots.recorded_figure import Panel, Picture, panels, styled
+from analysis.plots.style import BAND_TINT, BLACK, BLUE_TINT, GREY, HARM_TINT, ON_STRONG, STRONG, WHITE, picked
+from analysis.report import names, wording
+from analysis.stats import FINDS_NOTHING, SettingMap
+from analysis.verdicts import Judged
+
+BREAK = "┃"
+NEUTRAL = "○"
+
+
+@dataclass(frozen=True)
+class State:
+    """How a cell of the map looks.
+
+    Attributes:
+      mark: in the cell, for a reader who sees no colours.
+      words: in the legend and in the figure's CSV.
+      colour, ink: of the cell and of its mark.
+      style: of the mark in a terminal.
+    """
+
+    mark: str
+    words: str
+    colour: str
+    ink: str
+    style: str
+
+
+STATES = {
+    "gain": State("▲", "gain, ability kept", BLUE_TINT, BLACK, "bold blue"),
+    "mismatch": State("▲✗", "gain, ability lost", STRONG, ON_STRONG, "bold white on red"),
+    "lost": State("✗", "ability lost, no gain", HARM_TINT, BLACK, "red"),
+    "kept": State("·", "ability kept, no gain", BAND_TINT, BLACK, ""),
+    "open": State("?", "not decided", WHITE, GREY, "dim"),
+}
+BETTER, AGAINST = "+", "▽"
+ABOUT = (
+    "A row is a claim: a latent metric (↑ claimed to rise, ↓ claimed to fall) under the ability that it is claimed for."
+    " A column is a setting of {knob}, compared seed by seed with neutral, where the knob does nothing. Gain: the"
+    " metric is shown to move as claimed. Kept: the ability is shown to lose less than δ; lost: shown to lose more. On"
+    " the right, the verdict."
+)
+
+
+def state(found: SettingMap, k: int) -> str:
+    """The state of one setting, a key of `STATES`: 'open' where the ability is shown neither kept nor lost."""
+    gain, harmed = bool(found.shown("gain")[k]), bool(found.shown("harmed")[k])
+    if harmed:
+        return "mismatch" if gain else "lost"
+    if found.shown("free")[k] or found.shown("better")[k]:
+        return "gain" if gain else "kept"
+    return "open"
+
+
+def mark(found: SettingMap, k: int) -> str:
+    """What stands in the cell of one setting: the mark of its state, and what is shown besides."""
+    if k == 0:
+        return NEUTRAL
+    name, extra = state(found, k), ""
+    if name == "open" and found.shown("gain")[k]:
+        return "▲?"
+    if found.shown("better")[k]:
+        extra += BETTER
+    if found.shown("against")[k]:
+        extra += AGAINST
+    return STATES[name].mark + extra
+
+
+def settings_of(claims: Sequence[Judged]) -> np.ndarray:
+    """The settings of some claims of one stratum, from neutral outwards."""
+    longest = max((one.map.knob_K for one in claims), key=len)
+    every = set().union(*(one.map.knob_K.tolist() for one in claims))
+    return np.asarray(sorted(every, key=lambda value: abs(value - float(longest[0]))))
+
+
+def of_ability(claims: Sequence[Judged]) -> list[list[Judged]]:
+    """Claims grouped by ability, in their order."""
+    groups: dict[tuple[str, str], list[Judged]] = {}
+    for one in claims:
+        groups.setdefault((one.label, one.split), []).append(one)
+    return list(groups.values())
+
+
+@styled
+def draw(findings: Findings) -> Picture:
+    """The map of one stratum: settings as columns, claims as rows under their ability."""
+    study, groups, short = findings.study, of_ability(findings.claims), wording.phrase(findings.study).short
+    knob_K = settings_of(findings.claims)
+    knob_K = knob_K[picked(len(knob_K))]
+    height = sum(len(group) + HEADER for group in groups)
+    picture, axes = panels(1, 1, 0.235 * height + 0.5)
+    ax, row, ticks = axes[0, 0], 0.0, {}
+    for group in groups:
+        first = group[0]
+        ax.text(-0.5, row + 0.5 * HEADER + 0.1, _header(findings, first), fontweight="bold", va="center", color=BLACK)
+        row += HEADER
+        for one in group:
+            panel = picture.panel(ax, f"{one.label}/{one.split}, {one.metric}")
+            _row(panel, one, knob_K, row, short)
+            ticks[row + 0.5] = f"{names.metric(one.metric)} {'↑' if one.sign > 0 else '↓'}"
+            text = one.verdict.kind + ("" if one.stands or one.verdict.kind in FINDS_NOTHING else " (does not stand)")
+            ax.text(len(knob_K) - 0.5 + GAP, row + 0.5, text, va="center", fontsize=8, color=BLACK)
+            row += 1
+    ax.set_xlim(-0.5, len(knob_K) - 0.5)
+    ax.set_ylim(row, 0)
+    ax.set_yticks(list(ticks), list(ticks.values()))
+    columns = range(0, len(knob_K), -(-len(knob_K) // 13))
+    ax.set_xticks(columns, ["neutral\n" * (k == 0) + short(float(knob_K[k])) for k in columns])
+    ax.xaxis.set_ticks_position("top")
+    ax.set_xlabel(names.knob(study.claim.knob))
+    ax.xaxis.set_label_position("top")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    picture.figure.legend(handles=_handles(findings.claims), loc="outside lower left", **LEGEND)
+    return picture
+
+
+HEADER, GAP = 0.95, 0.12  # height of an ability's line in rows; between cells and verdict in columns
+LEGEND: dict[str, Any] = dict(ncols=7, fontsize=7.8, columnspacing=1.1, handletextpad=0.4, handlelength=1.3)
+
+
+def _header(findings: Findings, one: Judged) -> str:
+    """The ability's name, and where neutral stands."""
+    name, found = names.ability(findings.study, one.label, one.split), one.map
+    neutral = wording.number(found.neutral_ability, ".2f")
+    return f"{name}  (accuracy at neutral {neutral}, trivial {wording.number(found.trivial, '.2f')})"
+
+
+def _row(panel: Panel, one: Judged, knob_K: np.ndarray, row: float, short: Any) -> None:
+    """The cells of one claim; draws and writes down what is shown at each setting."""
+    ax, found, size = panel.ax, one.map, min(9.0, 300 / len(knob_K))
+    cells, colours = [], []
+    for column, value in enumerate(knob_K):
+        (at,) = np.flatnonzero(found.knob_K == value)[:1] if (found.knob_K == value).any() else (None,)
+        if at is None:
+            continue
+        k, neutral = int(at), at == 0
+        look = STATES["open"] if neutral else STATES[state(found, k)]
+        cells.append(Rectangle((column - 0.47, row + 0.05), 0.94, 0.9))
+        colours.append(WHITE if neutral else look.colour)
+        if len(knob_K) <= MARKED:
+            ax.text(column, row + 0.52, mark(found, k), color=look.ink, fontsize=size, ha="center", va="center")
+        _note(panel, one, k)
+        panel.hover(column, row + 0.5, _hover(one, k, short))
+    ax.add_collection(PatchCollection(cells, facecolors=colours, edgecolors=GREY, linewidths=0.4, zorder=1))
+    if one.verdict.break_between is not None:
+        between = one.verdict.break_between
+        _draw_break(ax, [float(np.interp(v, *_ordered(knob_K))) for v in between], row)
+        low, high = sorted(between)
+        panel.note("break", x_low=low, x_high=high)
+
+
+MARKED = 26  # columns up to which a cell has room for its mark
+
+
+def _ordered(knob_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Settings ascending and their columns, as `np.interp` wants them."""
+    order = np.argsort(knob_K)
+    return knob_K[order], order.astype(float)
+
+
+def _draw_break(ax: Axes, columns: Sequence[float], row: float) -> None:
+    """A thick line between two settings; where others lie between them, a frame around these."""
+    left, right = columns[0] + 0.5, columns[1] - 0.5
+    style: dict[str, Any] = dict(color=BLACK, linewidth=3, solid_capstyle="butt", zorder=5)
+    for x in {left, right}:
+        ax.plot((x, x), (row, row + 1), **style)
+    if right > left:
+        for y in (row + 0.03, row + 0.97):
+            ax.plot((left, right), (y, y), **style | dict(linewidth=1.2))
+
+
+def _note(panel: Panel, one: Judged, k: int) -> None:
+    """Write down one cell: its state, and the mean changes from neutral."""
+    found, value = one.map, float(one.map.knob_K[k])
+    if k == 0:
+        panel.note("neutral", x=value, y=found.neutral_ability)
+        return
+    panel.note(STATES[state(found, k)].words, x=value)
+    panel.note("change of the metric", x=value, y=one.sign * found.metric_change_K[k])
+    panel.note("change of the ability", x=value, y=found.ability_change_K[k])
+    for series, statement in (("ability better", "better"), ("against the claim", "against")):
+        if found.shown(statement)[k]:
+            panel.note(series, x=value)
+
+
+def _hover(one: Judged, k: int, short: Any) -> str:
+    """What a pointer over a cell shows."""
+    found, at = one.map, short(float(one.map.knob_K[k]))
+    if k == 0:
+        return f"{at}: neutral, which all other settings are compared with"
+    said = STATES[state(found, k)].words
+    said += "; the ability is shown better" * bool(found.shown("better")[k])
+    said += "; the metric moves against the claim" * bool(found.shown("against")[k])
+    changes = (
+        f"{names.metric(one.metric)} {wording.number(one.sign * found.metric_change_K[k], '+.3g')}",
+        f"ability {wording.number(found.ability_change_K[k], '+.3f')}",
+        f"{found.lost_K[k]} of {found.counted_K[k]} seeds lost more than δ",
+    )
+    diverged = f", {found.diverged_K[k]} diverged" if found.diverged_K[k] else ""
+    return f"{at}: {said} ({', '.join(changes)}{diverged})"
+
+
+def _handles(claims: Sequence[Judged]) -> list[Any]:
+    """The legend: the five states, what is marked besides, and the break where there is one."""
+    handles: list[Any] = [
+        Patch(facecolor=look.colour, edgecolor=GREY, linewidth=0.5, label=f"{look.mark} {look.words}")
+        for look in STATES.values()
+    ]
+    shown = {name for one in claims for name in ("better", "against") if one.map.shown(name).any()}
+    if "better" in shown:
+        handles.append(Line2D([], [], linestyle="none", label=f"{BETTER} ability better"))
+    if "against" in shown:
+        handles.append(Line2D([], [], linestyle="none", label=f"{AGAINST} against the claim"))
+    if any(one.verdict.break_between is not None for one in claims):
+        handles.append(Line2D([], [], color=BLACK, linewidth=3, label="break"))
+    return handles
