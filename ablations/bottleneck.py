@@ -15,6 +15,8 @@ Sources: Mentzer et al. 2023 (arXiv 2309.15505), Alemi et al. 2016 (arXiv 1612.0
 2002.07028).
 
 Expected on two CPU cores: about 15 minutes (1203 s next to other work), 1.5 for `:quick`; on a GPU not measured.
+Predicted before the map judged it (2026-11-30): facts and copying are a gain, then a loss for participation ratio
+(breaks between 10 and 6 bits for facts, 12 and 6 for copying); Z6 stays undecided, or loses from 8 bits on.
 What came out in full: 10 bits are free for 256 facts, 12 for copying; latents grow compact from where abilities break
 (reversals at 6 and 6.8 bits). Z6 is hardly learned. Figures: docs/studies.md. `vib` and `rank` were run
 small, `heads` was only tried (one seed, 100 steps).

@@ -13,6 +13,8 @@ Sources: Burtsev et al. 2020 (arXiv 2006.11527); gist tokens: Mu et al. 2023 (ar
 token: Poli et al. 2024 (arXiv 2403.17844).
 
 Expected on two CPU cores: about 12 minutes (710 s next to other work), 2 for `:quick`; on a GPU not measured.
+Predicted before the map judged it (2026-11-30): no gain shown or a gain for nothing for facts; undecided for Z6; a gain
+in compression, if there is one, comes with at most one or two memories.
 What came out in full: one memory is enough for facts, two for six symbols of eight; no claimed gain is shown to break.
 Figures: docs/studies.md. `beside` was only tried (one seed, 100 steps).
 """
