@@ -157,6 +157,8 @@ def _free_and_harmed(study: Study, bound: Bounds) -> str:
 
 def _between(bound: Bounds) -> str:
     """'; in between neither is shown', where there is a setting in between."""
+    if bound.free_until is None or bound.harmful_from is None:
+        return ""
     far = np.abs(bound.ability.knob_K - bound.neutral)
-    free, harmed = (abs(value - bound.neutral) for value in (bound.free_until or 0.0, bound.harmful_from or 0.0))
+    free, harmed = abs(bound.free_until - bound.neutral), abs(bound.harmful_from - bound.neutral)
     return "; in between neither is shown" if ((far > free) & (far < harmed)).any() else ""

@@ -43,6 +43,19 @@ LEAST_DIGITS = 3  # of a setting in a sentence; more where settings would read a
 # knob -> (the act, a setting, how its value is written in so many digits)
 PHRASES: dict[str, tuple[str, str, Callable[[float, int], str]]] = {
     "prune.sparsity": ("Pruning", "{} sparsity", _percent),
+    "width.active": ("Narrowing the model", "a width of {}", _percent),
+    "low_rank.rank": ("Lowering the rank", "a rank of {}", _percent),
+    "head_dim.active": ("Narrowing the heads", "a head width of {}", _percent),
+    "fsq.coordinates": ("Narrowing the code", "{} coordinates", significant),
+    "vib.beta": ("The variational bottleneck", "a beta of {}", significant),
+    "label_smoothing.rate": ("Label smoothing", "a smoothing of {}", significant),
+    "weight_decay.rate": ("Weight decay", "a decay of {}", significant),
+    "residual_dropout.rate": ("Dropout", "a dropout of {}", significant),
+    "hidden_noise.sigma": ("Noise on hidden states", "noise of {}", significant),
+    "confidence_penalty.rate": ("The confidence penalty", "a penalty of {}", significant),
+    "isotropy.rate": ("The isotropy penalty", "a rate of {}", significant),
+    "covariance.rate": ("Decorrelation", "a rate of {}", significant),
+    "memory.tokens": ("Changing the number of memories", "{} memories", significant),
 }
 # Marks in addition to the colours, so that a verdict can be recognized without seeing them.
 MARKS = {

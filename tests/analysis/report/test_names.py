@@ -134,3 +134,7 @@ def test_names_are_bounded_however_many_axes_there_are(combine, near, monkeypatc
     for found in (files, runs):
         assert unique(found)
         assert max(len(f"{name}.svg.partial".encode()) for name in found) < LONGEST
+
+
+def test_every_knob_that_has_words_exists():
+    assert wording.PHRASES.keys() <= KNOBS.keys()
