@@ -15,24 +15,83 @@ from lab.study.spec import Study
 
 
 def answers(findings: Findings) -> list[str]:
-    """The answer of one stratum in a few sentences: latents, the abilities' bounds, mismatches, what diverged."""
-    study, groups = findings.study, {}
-    for bound in findings.primary:
-        ability, sure = names.ability(study, bound.label, bound.split), certainty(study, bound)
-        groups.setdefault(_free_and_harmed(study, bound), []).append((ability, sure))
-    bounds = [_bound_answer(text, abilities) for text, abilities in groups.items()]
-    latents = latent_answer(study, findings.claims)
-    return [latents, *bounds, *mismatch_answer(study, findings.claims), *_diverged_answer(findings)]
+    """The answer of one stratum in three to six sentences: latents, where abilities are kept and lost, divergence."""
+    study, primary = findings.study, findings.primary
+    return [
+        *latent_answer(study, findings.claims),
+        *bound_answers(study, primary),
+        *mismatch_answer(study, findings.claims),
+        *_diverged_answer(findings),
+    ]
 
 
-def _bound_answer(text: str, abilities: Sequence[tuple[str, str]]) -> str:
-    """The sentence about abilities that share it; with how sure 'free' is, once where that is the same for all."""
-    sentence = text.replace("{abilities}", wording.listed(name for name, _ in abilities))
-    sure = {note for _, note in abilities}
-    if sure == {""}:
-        return sentence
-    notes = sure.pop() if len(sure) == 1 else "; ".join(f"{name}: {note}" for name, note in abilities if note)
-    return f"{sentence} (Up to there {notes}.)"
+def bound_answers(study: Study, bounds: Sequence[Bounds]) -> list[str]:
+    """Up to where each ability is shown free and from where lost, a sentence each for all; then what is not known."""
+    words = wording.phrase(study)
+    names_of = {id(one): names.ability(study, one.label, one.split) for one in bounds}
+    status = {id(one): wording.learned(study, one) for one in bounds}
+    known = [one for one in bounds if status[id(one)] == "yes" and one.free_until is not None]
+    found = []
+    if known:
+        free = _by_place([(_free_place(study, one), names_of[id(one)]) for one in known])
+        found.append(f"{words.act} is shown free {free}.")
+        lost = _by_place([(_lost_place(study, one), names_of[id(one)]) for one in known])
+        found.append(f"{words.act} is shown to cost ability {lost}.")
+        found += _certainty(study, known)
+    unlearned = [names_of[id(one)] for one in bounds if status[id(one)] == "not learned"]
+    if unlearned:
+        found.append(
+            f"Not learned: {wording.listed(unlearned)}. Without the knob the models are not shown to beat the trivial"
+            " baseline, so nothing is concluded."
+        )
+    few = [names_of[id(one)] for one in bounds if one not in known and status[id(one)] != "not learned"]
+    if few:
+        least = least_seeds(study.claim.alpha)["bounds"]
+        found.append(
+            f"Too few seeds: {wording.listed(few)}. With fewer than {least} seeds nothing can be shown kept or lost."
+        )
+    return found
+
+
+def _free_place(study: Study, bound: Bounds) -> str:
+    """'up to 40% sparsity', 'at every setting', 'at no setting'."""
+    if bound.free_until == neutral_value(study):
+        return "at no setting"
+    every = bound.free_until == bound.map.knob_K[-1]
+    return "at every setting" if every else f"up to {wording.phrase(study).setting(bound.free_until)}"
+
+
+def _lost_place(study: Study, bound: Bounds) -> str:
+    """'from 60% sparsity on', 'at no setting'."""
+    if bound.harmful_from is None:
+        return "at no setting"
+    return f"from {wording.phrase(study).setting(bound.harmful_from)} on"
+
+
+def _by_place(pairs: Sequence[tuple[str, str]]) -> str:
+    """'on 256 facts up to 84%, and on addition and path-star up to 60%': names grouped by place."""
+    groups: dict[str, list[str]] = {}
+    for place, name in pairs:
+        groups.setdefault(place, []).append(name)
+    texts = [f"on {wording.listed(found)} {place}" for place, found in groups.items()]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])}, and {texts[-1]}"
+
+
+def _certainty(study: Study, bounds: Sequence[Bounds]) -> list[str]:
+    """How many seeds lost more than δ at the settings shown free, at most, and the share that cannot be excluded."""
+    worst = (0, 0, 0.0)
+    for bound in bounds:
+        free_K, found = bound.map.shown("free"), bound.map
+        share_K = found.not_excluded_K()
+        for k in np.flatnonzero(free_K):
+            if share_K[k] > worst[2]:
+                worst = int(found.lost_K[k]), int(found.counted_K[k]), float(share_K[k])
+    lost, of, share = worst
+    if not of:
+        return []
+    much = f"more than {study.claim.delta:.0%} of what it had learned"
+    said = f"none of {of} seeds lost" if lost == 0 else f"at most {lost} of {of} seeds lost"
+    return [f"At the settings shown free {said} {much}; with so few seeds, up to {share:.0%} of all seeds might."]
 
 
 def _diverged_answer(findings: Findings) -> list[str]:
@@ -51,48 +110,72 @@ def _diverged_answer(findings: Findings) -> list[str]:
     return [f"{many} ({places}): {'it counts' if len(cells) == 1 else 'each counts'} as the trivial ability."]
 
 
-def latent_answer(study: Study, claims: Sequence[Judged]) -> str:
-    """Whether the claimed gains are there, metric by metric: the first sentence of an answer."""
+def latent_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
+    """Whether the claimed gains are there where the ability is kept, then what each metric does."""
     act = wording.phrase(study).act
     question = f"Does {act[0].lower()}{act[1:]} make latents better?"
     tested = [one for one in claims if one.verdict.reason not in map_wording.UNTESTED]
     if not tested:
-        return f"{question} There are too few seeds or settings to tell."
+        return [f"{question} There are too few seeds or settings to tell."]
+    kept = [one for one in tested if _is_kept(one).any()]
     gained = [one for one in tested if one.map.shown("gain").any()]
-    verdict = "Yes" if len(gained) == len(tested) else "Only in part" if gained else "No"
+    where = "at a setting that is shown to keep the ability"
+    if not gained:
+        answer = "No: no claimed gain is shown."
+    elif not kept:
+        answer = f"No: no claimed gain is shown {where}."
+    elif len(kept) == len(tested):
+        answer = f"Yes: every claimed gain is shown {where}."
+    else:
+        answer = f"In part: {len(kept)} of {len(tested)} claimed gains are shown {where}."
     metrics = dict.fromkeys(one.metric for one in tested)
     parts = [_metric_answer(study, [one for one in tested if one.metric == metric]) for metric in metrics]
-    return f"{question} {verdict}: {'; '.join(parts)}."
+    moves = "; ".join(parts)
+    return [f"{question} {answer}", f"{moves[0].upper()}{moves[1:]}."]
+
+
+def _is_kept(one: Judged) -> np.ndarray:
+    """bool[K]: where a gain is shown and the ability is shown free or better."""
+    return one.map.shown("gain") & (one.map.shown("free") | one.map.shown("better"))
 
 
 def _metric_answer(study: Study, claims: Sequence[Judged]) -> str:
-    """What one metric does on each task: 'class separation falls, against the claim, on every task from 12% on'."""
-    groups: dict[str, dict[str, str]] = {}
+    """What one metric does: 'class separation falls, against the claim, on every task (first at 12%)'."""
+    groups: dict[str, list[tuple[str, Judged]]] = {}
     tasks = dict.fromkeys(one.label for one in claims)
     for one in claims:
-        verb, place = _movement(one, map_wording.words_of(study, one))
-        groups.setdefault(verb, {})[names.task(study, one.label)] = place
+        groups.setdefault(_movement(map_wording.words_of(study, one), one), []).append(
+            (names.task(study, one.label), one)
+        )
     texts = []
-    for verb, places in groups.items():
-        if len(set(places.values())) == 1:
-            which = "every task" if len(places) == len(tasks) > 1 else wording.listed(places)
-            texts.append(f"{verb} on {which} {next(iter(places.values()))}".rstrip())
-        else:
-            texts.append(f"{verb} on {wording.listed(f'{name} ({place})' for name, place in places.items())}")
-    return f"{names.metric(claims[0].metric)} {wording.listed(texts)}"
+    for verb, found in groups.items():
+        which = "every task" if len(found) == len(tasks) > 1 else wording.listed(name for name, _ in found)
+        texts.append(f"{verb} on {which}{_earliest(study, [one for _, one in found])}")
+    brief = names.short_metrics(name for name, _ in study.claim.gains)
+    return f"{brief[claims[0].metric]} {wording.listed(texts)}"
 
 
-def _movement(one: Judged, words: map_wording.Words) -> tuple[str, str]:
-    """(what a metric does, where), from one claim of it."""
-    gain_K, against_K = one.map.shown("gain"), one.map.shown("against")
-    there, back = map_wording.where(one.map, gain_K, words.short), map_wording.where(one.map, against_K, words.short)
-    if gain_K.any() and against_K.any():
-        return f"{words.gains} as claimed and {words.loses} again", f"{there}; {back}"
-    if gain_K.any():
-        return f"{words.gains} as claimed", there
-    if against_K.any():
-        return f"{words.loses}, against the claim,", back
-    return "is not shown to move", ""
+def _earliest(study: Study, claims: Sequence[Judged]) -> str:
+    """' (first at 12%)': the first setting at which the metric of some claims moves."""
+    short = wording.phrase(study).short
+    moving = [one.map.shown("gain") | one.map.shown("against") for one in claims]
+    places = {map_wording.where(one.map, moving_K, short) for one, moving_K in zip(claims, moving, strict=True)}
+    if places == {""}:
+        return ""
+    if len(places) == 1:
+        return f" ({places.pop()})"
+    first = min(int(np.argmax(moving_K)) for moving_K in moving if moving_K.any())
+    return f" (first at {short(float(claims[0].map.knob_K[first]))})"
+
+
+def _movement(words: map_wording.Words, one: Judged) -> str:
+    """What a metric does along the knob, from one claim of it."""
+    gains, against = bool(one.map.shown("gain").any()), bool(one.map.shown("against").any())
+    if gains and against:
+        return f"{words.gains} as claimed and {words.loses} again"
+    if gains:
+        return f"{words.gains} as claimed"
+    return f"{words.loses}, against the claim," if against else "is not shown to move"
 
 
 def mismatch_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
@@ -112,53 +195,3 @@ def mismatch_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
         for place, metrics in groups.items()
     ]
     return [f"Latents look better while the ability is lost: {'; '.join(places)}."]
-
-
-def certainty(study: Study, bound: Bounds) -> str:
-    """How many seeds lost more than δ at the settings shown free, and the share that cannot be excluded."""
-    found = bound.map
-    free_K = found.shown("free")
-    if not free_K.any():
-        return ""
-    worst = int(np.flatnonzero(free_K)[np.argmax(found.lost_K[free_K])])
-    lost, of = int(found.lost_K[worst]), int(found.counted_K[worst])
-    share = float(found.not_excluded_K()[worst])
-    said = f"none of {of} seeds" if lost == 0 else f"{lost} of {of} seeds"
-    at = "" if lost == 0 else f" at {wording.phrase(study).short(float(found.knob_K[worst]))}"
-    much = f"{study.claim.delta:.0%} of what was learned"
-    return f"{said} lost more than {much}{at}; that up to {share:.0%} of all seeds do is not excluded"
-
-
-def _free_and_harmed(study: Study, bound: Bounds) -> str:
-    """The sentence about one ability, with a gap for the names of all that share it."""
-    words, neutral = wording.phrase(study), neutral_value(study)
-    status = wording.learned(study, bound)
-    if status == "not learned":
-        return (
-            "Not learned: {abilities}. Without the knob the models are not shown to beat the trivial baseline, so"
-            " nothing is concluded."
-        )
-    if status == "too few seeds" or bound.free_until is None:
-        least = least_seeds(study.claim.alpha)["bounds"]
-        return f"Too few seeds: {{abilities}}. With fewer than {least} seeds nothing can be shown kept or lost."
-    values = bound.ability.knob_K
-    end = values[-1] if neutral == values[0] else values[0]
-    if bound.free_until == end:
-        return f"{words.act} costs nothing on {{abilities}} at any setting tried, up to {words.setting(end)}."
-    if bound.free_until == neutral:
-        free = f"{words.act} is shown free on {{abilities}} at no setting"
-    else:
-        free = f"{words.act} is shown free on {{abilities}} up to {words.setting(bound.free_until)}"
-    if bound.harmful_from is None:
-        return f"{free}; beyond that neither harm nor its absence is shown."
-    since = words.setting(bound.harmful_from) if bound.free_until == neutral else words.short(bound.harmful_from)
-    return f"{free} and shown to cost ability from {since} on{_between(bound)}."
-
-
-def _between(bound: Bounds) -> str:
-    """'; in between neither is shown', where there is a setting in between."""
-    if bound.free_until is None or bound.harmful_from is None:
-        return ""
-    far = np.abs(bound.ability.knob_K - bound.neutral)
-    free, harmed = abs(bound.free_until - bound.neutral), abs(bound.harmful_from - bound.neutral)
-    return "; in between neither is shown" if ((far > free) & (far < harmed)).any() else ""
