@@ -22,7 +22,12 @@ together (2026-11-30): free up to 60% for Z6, addition and path-star, up to 84% 
 claim on all four tasks from 24% on at the latest; participation ratio and TwoNN fall only where the ability is already
 lost (addition, path-star), so that no claim is a gain, then a loss, and none transfers.
 
-What came out (2026-11-20, two CPU cores, path-star at its default of then, three nodes and 8 labels, where one edge
+What came out (2026-11-30, docs/studies.md has the map): no latents are better at any sparsity that is shown to keep the
+ability. Separation falls on every task, from 12% on the earliest; fewer directions are used on addition and path-star at
+96% only, where the ability is gone. Free up to 84% (facts), 60% (Z6), 48% (addition, path-star: 60% was predicted).
+TwoNN rises on addition and is undecided on path-star, where it was to fall.
+
+What came out before, judged by slopes (2026-11-20, two CPU cores, path-star at its default of then, three nodes and 8 labels, where one edge
 answers. With four nodes no grid was run yet; of two dense seeds, both learn it with 10 labels, 1.000, and neither with
 the default 16, .07 and .12, 2026-11-30): free up to 60% sparsity for products in Z6 and for addition mod 31, 72% for
 path-star, 84% for 256 facts at their Zipf frequencies; harmful from 84% (facts: only the uniform, head and tail splits,
