@@ -22,23 +22,12 @@ together (2026-11-30): free up to 60% for Z6, addition and path-star, up to 84% 
 claim on all four tasks from 24% on at the latest; participation ratio and TwoNN fall only where the ability is already
 lost (addition, path-star), so that no claim is a gain, then a loss, and none transfers.
 
-What came out (2026-11-30, docs/studies.md has the map): no latents are better at any sparsity that is shown to keep the
-ability. Separation falls on every task, from 12% on the earliest; fewer directions are used on addition and path-star at
-96% only, where the ability is gone. Free up to 84% (facts), 60% (Z6), 48% (addition, path-star: 60% was predicted).
-TwoNN rises on addition and is undecided on path-star, where it was to fall.
-
-What came out before, judged by slopes (2026-11-20, two CPU cores, path-star at its default of then, three nodes and 8 labels, where one edge
-answers. With four nodes no grid was run yet; of two dense seeds, both learn it with 10 labels, 1.000, and neither with
-the default 16, .07 and .12, 2026-11-30): free up to 60% sparsity for products in Z6 and for addition mod 31, 72% for
-path-star, 84% for 256 facts at their Zipf frequencies; harmful from 84% (facts: only the uniform, head and tail splits,
-from 96%). Of the claimed latent gains a lower participation ratio on addition is shown, and it comes where the ability
-breaks (reversal at 72%, interval 63% to 86%; run again on 2026-11-21, TwoNN on path-star, too, at 82%): the latents
-collapse with the ability. Separation falls on every task. `--repair` calls it over-pruning: 400 steps of fine-tuning
-under the masks bring nearly all of it back. Two of the eight seeds had not fully solved path-star (exact .65), the
-other tasks were learned by all.
-The variants (2026-11-21, six to eight minutes each; the four that train sparse or rewind cost seven times as much and
-were run small): docs/studies.md. Wherever a gain is shown, it comes as the ability goes. Retuning the rate for each
-sparsity moves the bounds a step and no verdict.
+What came out (2026-11-30, its map is in docs/studies.md): no latents are better at any sparsity that is shown to keep the
+ability. Separation falls on every task, first at 12%; fewer directions are used on addition and path-star at 96% only,
+where the ability is gone. Free up to 84% (facts), 60% (Z6) and 48% (addition, path-star: 60% was predicted). TwoNN,
+which was to fall with the ability, rises on addition and is undecided on path-star. From 36% on Z6's and path-star's
+separation falls, later than predicted.
+The variants were judged by slopes over the whole range, with path-star of three nodes: docs/studies.md.
 """
 
 from lab.study import axis, product, study_config, tuned
