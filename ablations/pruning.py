@@ -22,8 +22,8 @@ together (2026-11-30): free up to 60% for Z6, addition and path-star, up to 84% 
 claim on all four tasks from 24% on at the latest; participation ratio and TwoNN fall only where the ability is already
 lost (addition, path-star), so that no claim is a gain, then a loss, and none transfers.
 
-What came out (2026-11-30, its map is in docs/studies.md): no latents are better at any sparsity that is shown to keep the
-ability. Separation falls on every task, first at 12%; fewer directions are used on addition and path-star at 96% only,
+What came out (2026-11-30, its map is in docs/studies.md): no latents are better at any sparsity that is shown to keep
+the ability. Separation falls on every task, first at 12%; fewer directions are used on addition, path-star at 96% only,
 where the ability is gone. Free up to 84% (facts), 60% (Z6) and 48% (addition, path-star: 60% was predicted). TwoNN,
 which was to fall with the ability, rises on addition and is undecided on path-star. From 36% on Z6's and path-star's
 separation falls, later than predicted.
