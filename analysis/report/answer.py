@@ -114,7 +114,7 @@ def latent_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
     """Whether the claimed gains are there where the ability is kept, then what each metric does."""
     act = wording.phrase(study).act
     question = f"Does {act[0].lower()}{act[1:]} make latents better?"
-    tested = [one for one in claims if one.verdict.reason not in map_wording.UNTESTED]
+    tested = [one for one in claims if one.map.testable]
     if not tested:
         return [f"{question} There are too few seeds or settings to tell."]
     kept = [one for one in tested if _is_kept(one).any()]

@@ -64,11 +64,11 @@ def test_every_panel_has_labelled_axes(study):
 
 def test_ability_panels_show_neutral_bounds_break_and_trivial(study):
     figure = figures.abilities(study).figure
-    facts, z6, _, path_star = figure.axes[:4]
+    facts, z6, addition, path_star = figure.axes[:4]
     assert facts.get_title(loc="left") == "128 facts"
     assert path_star.get_title(loc="left") == "path-star (not learned)"
-    assert len(z6.patches) == 3, "free, harmful, and the band around neutral"
-    assert len(facts.patches) == 2, "a fall that is not shown is not harmful"
+    assert len(facts.patches) == len(z6.patches) == 3, "free, harmful, and the band around neutral"
+    assert len(addition.patches) == 2, "what is not shown is not harmful"
     assert len(path_star.patches) == 1, "nothing is shown free where nothing was learned"
 
 
