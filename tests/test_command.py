@@ -56,7 +56,8 @@ def test_every_shipped_study_is_valid_and_enough_seeds_for_its_claims(path, vari
     text = console.plan_text(plan, Store(Path("nowhere")), Path("nowhere"))
     assert f"= {len(study.cells)} cells" in text
     seeds = len({cell["seed"] for cell in study.cells})
-    assert (seeds >= 8) == (variant == "")
+    answers = variant == "" or path.stem == "pruning"  # every other `quick` is for a look
+    assert (seeds >= 8) == answers
 
 
 def test_the_readme_counts_what_the_study_trains():
