@@ -20,10 +20,9 @@ import numpy as np
 from jax import lax
 
 from analysis.activations import extract, measure
-from analysis.activations.measure import InferenceModel, Measurer, cells_to_read, kept_under, model_of
+from analysis.activations.measure import Measurer, kept_under, model_of
 from analysis.metrics import linear_image
 from lab.engine import device_grid
-from lab.mechanisms.base import Knobs
 from lab.storage import Saved
 from lab.study.spec import Study, digest
 
@@ -70,63 +69,33 @@ def _claim_places(study: Study) -> list[measure.ProbeSite]:
 
 def _measured(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -> list[list[float]]:
     """R² of each pair, [pairs][P]."""
-    study, programs, content = measurer.study, measurer.programs, _content(measurer)
-    others = list({_address(other): other for _, other in pairs}.values())
-    states_of: dict[tuple[Path, int], np.ndarray] = {}
-    for inference, block in _blocks(measurer, others, knobs):
-        cells = device_grid.padded([others[i] for i in block], _size(measurer))
-        arguments = cells_to_read(cells, inference, knobs, programs.layout)
-        call = programs.get(
-            "neutral states", (inference, *content), lambda *cell, s=inference: _states(study, s, *cell), arguments
-        )
-        states_GxPxNxD = device_grid.fetch(call(*arguments))
-        states_of |= {_address(others[i]): states_GxPxNxD[g] for g, i in enumerate(block)}
+    programs, others = measurer.programs, list({_address(other): other for _, other in pairs}.values())
+    neutral_PxNxD = {}
+    for block in _states(measurer, others, knobs):
+        neutral_PxNxD |= {_address(others[i]): block.states_CxMxNxD[c] for c, i in enumerate(block.cells)}
 
     found: list[list[float]] = [[] for _ in pairs]
-    for inference, block in _blocks(measurer, [cell for cell, _ in pairs], knobs):
-        chosen = device_grid.padded([pairs[i] for i in block], _size(measurer))
-        neutral_GxPxNxD = np.stack([states_of[_address(other)] for _, other in chosen])
-        arguments = (
-            device_grid.to_devices(neutral_GxPxNxD, programs.layout),
-            *cells_to_read([cell for cell, _ in chosen], inference, knobs, programs.layout),
-        )
-        call = programs.get(
-            "linear images",
-            (inference, *content),
-            lambda neutral_PxNxD, *cell, s=inference: _image_r2(_states(study, s, *cell), neutral_PxNxD),
-            arguments,
-        )
+    for block in _states(measurer, [cell for cell, _ in pairs], knobs):
+        both = [(block.states_CxMxNxD[c], neutral_PxNxD[_address(pairs[i][1])]) for c, i in enumerate(block.cells)]
+        padded = device_grid.padded(both, programs.layout.devices * programs.layout.width)
+        arguments = device_grid.to_devices(tuple(map(np.stack, zip(*padded, strict=True))), programs.layout)
+        call = programs.get("linear images", VERSION, _image_r2, arguments)
         r2_GxP = device_grid.fetch(call(*arguments))
-        for g, i in enumerate(block):
-            found[i] = r2_GxP[g].tolist()
+        for c, i in enumerate(block.cells):
+            found[i] = r2_GxP[c].tolist()
     return found
-
-
-def _size(measurer: Measurer) -> int:
-    """Cells a call."""
-    return measurer.programs.layout.devices * measurer.programs.layout.chunk
 
 
 def _address(where: Where) -> tuple[Path, int]:
     return where[0].path, where[1]
 
 
-def _blocks(measurer: Measurer, cells: list[Where], knobs: KnobsOf) -> Iterator[tuple[InferenceModel, list[int]]]:
-    """Indices of cells that one program reads in one call, and what their models have next to the parameters."""
-    alike: dict[InferenceModel, list[int]] = {}
-    for index, (one, _) in enumerate(cells):
-        alike.setdefault(model_of(measurer.study, one, knobs)._replace(values=()), []).append(index)
-    for inference, members in alike.items():
-        for start in range(0, len(members), _size(measurer)):
-            yield inference, members[start : start + _size(measurer)]
-
-
-def _states(
-    study: Study, inference: InferenceModel, seed: jax.Array, params: Any, knobs: Knobs | None = None, trained: Any = 0
-) -> jax.Array:
-    """One cell's hidden states where claims are read, float32[P, N, D]."""
-    active = measure.active_in(inference, knobs, trained)
-    return extract.at(study, tuple(_claim_places(study)))(inference, active, seed, params)[0]
+def _states(measurer: Measurer, cells: list[Where], knobs: KnobsOf) -> Iterator[extract.Block]:
+    """Some cells' hidden states where claims are read, by the program that pictures of them use, too."""
+    members: extract.Members = {}
+    for index, (saved, row) in enumerate(cells):
+        members.setdefault(saved.path, []).append((index, saved, row))
+    return extract.read(measurer.study, measurer.programs, knobs, members, tuple(_claim_places(measurer.study)))
 
 
 def _image_r2(states_PxNxD: jax.Array, neutral_PxNxD: jax.Array) -> jax.Array:
