@@ -19,9 +19,9 @@ from typing import NamedTuple
 import jax
 
 from lab.engine import Layout
-from lab.engine.device_grid import cores
 from lab.engine.provenance import cpu_model
 from lab.errors import UserError, cause, refusal
+from lab.machine import cores
 from lab.storage.files import MALFORMED, number
 
 TOLERANCE = 0.15

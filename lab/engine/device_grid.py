@@ -13,7 +13,6 @@ import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +21,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from threadpoolctl import threadpool_limits
+
+from lab.machine import cores, memory_bytes
 
 GRID = "grid"
 
@@ -63,11 +64,6 @@ OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_multi_thread_eigen
 # What sizes XLA's pool of threads on a CPU. By default it has one a device, each busy with its device's cells: a piece
 # of a reduction that one device hands to the pool then waits for the other's cells (docs/benchmarks.md).
 XLA_THREADS = {"PJRT_NPROC", "NPROC"}
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_every_core() -> None:
@@ -126,23 +122,13 @@ def halved(layout: Layout) -> Layout:
 def memory_budget(layout: Layout) -> int:
     """Bytes that cells may take up on one device, the least of all devices; 0 where that isn't known.
 
-    On an accelerator: all that its allocator hands out. On a CPU: half of the machine's memory, or of this process's
-    limit, shared by the CPU devices.
+    On an accelerator: all that its allocator hands out. On a CPU: half of the machine's memory, or of what
+    this process's limits leave, shared by the CPU devices.
     """
     limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
     if layout.platform != "cpu":
         return min(limits)
-    return _machine_bytes() // 2 // layout.devices
-
-
-def _machine_bytes() -> int:
-    known = {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(getattr(os, "sysconf_names", ()))
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0
-    try:
-        allowed = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))  # of a container or a batch job
-    except (OSError, ValueError):
-        return machine
-    return min(machine, allowed) if machine else allowed
+    return memory_bytes() // 2 // layout.devices
 
 
 def chunk_for(cells: int, layout: Layout) -> int:

@@ -167,7 +167,8 @@ class Plan:
                 raise UserError(
                     f"one cell takes about {needed / 2**20:,.0f} MiB and a device has {budget / 2**20:,.0f} for cells;"
                     " make config.model, the tasks' examples, config.evaluation.examples or config.probe.examples"
-                    " smaller, or pass --chunk=1 to try it all the same."
+                    " smaller, raise this process's limit on memory where it has one (`ulimit -v`, the batch job's), or"
+                    " pass --chunk=1 to try it all the same."
                 )
             plan = replace(plan, layout=halved(plan.layout))
         return plan

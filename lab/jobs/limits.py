@@ -6,11 +6,11 @@ import contextlib
 import math
 import resource
 
+from lab import machine
 from lab.errors import UserError
 
 FILES = 128  # open files that a run may need: 40 were too few for a small one on two cores
 PLENTY = 4096
-ADDRESSES = 4 * 2**30  # bytes of address space that a run reserves at least: 2.4 GiB a small one on two cores
 
 
 def check() -> list[str]:
@@ -25,14 +25,14 @@ def check() -> list[str]:
     files = _open_files()
     if files < FILES:
         raise UserError(f"a process may open {files} files here and a run needs up to {FILES}; `ulimit -n 1024` first.")
-    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if addresses == resource.RLIM_INFINITY:
+    addresses, least = machine.address_limit(), machine.least_addresses()
+    if addresses is None:
         return []
-    limited = f"the address space is limited to {addresses / 2**30:.2g} GiB here (`ulimit -v`)"
-    if addresses < ADDRESSES:
+    limited = f"the address space is limited to {addresses / 2**30:.3g} GiB here (`ulimit -v`)"
+    if addresses < least:
         raise UserError(
-            f"{limited} and a run reserves {ADDRESSES >> 30} GiB or more; `ulimit -v unlimited` first, or ask for more"
-            " memory in the batch job."
+            f"{limited} and a run reserves {least / 2**30:.3g} GiB on this machine, memory for its cells apart;"
+            " `ulimit -v unlimited` first, or ask for more memory in the batch job."
         )
     return [f"{limited}, much of which a run only reserves: if this run is aborted, raise it. Nothing saved is lost."]
 

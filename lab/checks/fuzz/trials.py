@@ -25,9 +25,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from lab.machine import least_addresses
+
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 30  # a child that waits ends after so many times its seconds of CPU; one that a busy machine starves doesn't
-ROOM = 8 * 2**30  # bytes of address space that a child may add
+ROOM = 8 * 2**30  # bytes of address space that a child may add to what every run reserves
 
 SENTENCE, ACCEPTED, SAME = "sentence", "accepted", "same"
 UNEXPLAINED, SILENT, UNCLEAR, TRACEBACK, HANG = "unexplained", "silent change", "unclear", "traceback", "hang"
@@ -216,7 +218,8 @@ def _enter(folder: Path, seconds: float) -> None:
     signal.setitimer(signal.ITIMER_PROF, seconds)  # the kernel kills: no handler of Python's has to run
     signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
     if (used := _address_space()) > 0:
-        resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (used + least_addresses() + ROOM, most))
 
 
 def _address_space() -> int:

@@ -134,7 +134,7 @@ def test_memory_is_what_the_allocator_or_half_the_machine_has(monkeypatch):
     assert device_grid.memory_budget(Layout("gpu", 2, 32, 32)) == 5
     monkeypatch.setattr(jax, "local_devices", lambda: [Device(None), Device(None)])
     assert device_grid.memory_budget(Layout("tpu", 2, 32, 32)) == 0
-    monkeypatch.setattr(device_grid, "_machine_bytes", lambda: 4000)
+    monkeypatch.setattr(device_grid, "memory_bytes", lambda: 4000)
     assert device_grid.memory_budget(Layout("cpu", 4, 1, 4)) == 500
     monkeypatch.undo()
     assert 2**28 < device_grid.memory_budget(Layout("cpu", 1, 1, 4)) < 2**50
