@@ -8,9 +8,11 @@ from typing import Any
 
 from analysis.design.controls import cells_of_strata
 from analysis.stats.break_test import MIN_SETTINGS, least_seeds
+from lab.mechanisms import MECHANISMS, Counted, StageSetup
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
 from lab.study.spec import Study
+from lab.values import exact
 
 
 def undecidable(study: Study, root: Path) -> list[str]:
@@ -20,7 +22,13 @@ def undecidable(study: Study, root: Path) -> list[str]:
       study: as it would be trained.
       root: its work directory, whose verdicts are read where it was judged before.
     """
-    return [*_too_few(study), *_nothing_compared(study), *_untrained(study), *_at_ceiling(study, root)]
+    return [
+        *_too_few(study),
+        *_nothing_compared(study),
+        *_one_setting(study),
+        *_untrained(study),
+        *_at_ceiling(study, root),
+    ]
 
 
 def _too_few(study: Study) -> Iterator[str]:
@@ -64,6 +72,39 @@ def _nothing_compared(study: Study) -> Iterator[str]:
                 f"{axis.knob} and the seed change together: no seed has two values of it, and settings are compared"
                 " within seeds; make sweep() a product of the two axes."
             )
+
+
+def _one_setting(study: Study) -> Iterator[str]:
+    """Of axes whose effect is a count, such as of weights: values that come to the same one."""
+    for axis in study.axes:
+        groups: dict[frozenset[Counted], list[str]] = {}
+        for value, counts in sorted(_counts(study, axis.knob).items()):
+            groups.setdefault(frozenset(counts), []).append(exact(value))
+        alike = [(values, counts) for counts, values in groups.items() if len(values) > 1]
+        for values, counts in alike[:1]:
+            more = f" (and there are {len(alike) - 1} more such groups)" if len(alike) > 1 else ""
+            yield (
+                f"{', '.join(values[:-1])} and {values[-1]} of {axis.knob} come to the same number of"
+                f" {next(iter(counts)).what}{more}, so that nothing is compared between them; set values that lie"
+                " further apart."
+            )
+
+
+def _counts(study: Study, knob: str) -> dict[Any, set[Counted]]:
+    """What each value of a knob comes to in the cells that have it; empty where its effect is no count."""
+    mechanism, last = MECHANISMS.get(knob.split(".")[0]), len(study.stages) - 1
+    if mechanism is None:
+        return {}
+    examples = {use.label: use.examples[last] for use in study.tasks if use.examples[last]}
+    own = [each.name for each in mechanism.knobs]
+    cells = (study.knobs_at(cell, last) for cell in study.cells)
+    found: dict[Any, set[Counted]] = {}
+    for setting in dict.fromkeys(tuple(cell[name] for name in own) for cell in cells):
+        knobs = dict(zip(own, setting, strict=True))
+        counted = mechanism.counted(StageSetup(study.mixture, study.spec, knobs, examples, study.stages[0].end))
+        if knob in counted:
+            found.setdefault(knobs[knob], set()).add(counted[knob])
+    return found
 
 
 def _untrained(study: Study) -> Iterator[str]:

@@ -10,6 +10,7 @@ from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import NEVER, Context, Knob, Knobs, Mechanism, StageSetup, StepView, Update, relaxing
 from lab.mechanisms.batch_size import BatchSize
 from lab.mechanisms.budget import Budget
+from lab.mechanisms.counted import Counted
 from lab.mechanisms.curriculum import Curriculum
 from lab.mechanisms.experts import Experts
 from lab.mechanisms.extra_tokens import Memory, Pause, Registers
@@ -44,6 +45,7 @@ __all__ = [
     "MECHANISMS",
     "NEVER",
     "Context",
+    "Counted",
     "Knob",
     "Knobs",
     "Mechanism",

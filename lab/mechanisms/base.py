@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lab.mechanisms.counted import Counted
 from lab.nn.model import Forward, Hook, ModelSpec
 from lab.prng import derive_key
 from tasks.mixture import Batch, Mixture
@@ -132,12 +133,14 @@ class StageSetup(NamedTuple):
       spec: the model's sizes, without the room that mechanisms need.
       knobs: knob -> its value in this stage, choices by name.
       examples: label -> examples of a training step, of the labels that this stage trains on.
+      opening: steps of the first stage.
     """
 
     mixture: Mixture
     spec: ModelSpec
     knobs: Mapping[str, Any]
     examples: Mapping[str, int]
+    opening: int = 0
 
     @property
     def labels(self) -> str:
@@ -284,6 +287,10 @@ class Mechanism:
     def objection(self, setup: StageSetup) -> str:
         """Why the knobs of a stage can't act there, in a sentence for the user; empty if they can."""
         return ""
+
+    def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
+        """What the values of its traced knobs come to, of those whose effect is a count: knob -> counts."""
+        return {}
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """The model's sizes where it is compiled in: with room for what a traced knob can't change.

@@ -8,10 +8,13 @@ differs between the copies of one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import DataSource, Extra, Knob, Knobs, Mechanism, StageSetup
+from lab.mechanisms.counted import Counted
 from lab.values import exact
 from tasks.mixture import Batch
 
@@ -48,6 +51,10 @@ class BatchSize(Mechanism):
                     f" that divides {count}; valid are {valid}."
                 )
         return ""
+
+    def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
+        """Examples of each label that are kept."""
+        return {SHARE.name: Counted.of_share("examples", setup.knobs[SHARE.name], *setup.examples.values(), least=1)}
 
     def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:
         """Put in place of example i of a label its example i modulo the number kept."""

@@ -34,6 +34,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Context, DataSource, Extra, Knob, Knobs, Mechanism, Params, StageSetup, Update
+from lab.mechanisms.counted import Counted
 from lab.prng import derive_key
 from tasks.base import movable
 from tasks.mixture import at_label
@@ -156,6 +157,10 @@ class Curriculum(Mechanism):
             f"{ORDER.name}: training has but one difficulty in every task ({setup.labels}); add a task that has an"
             f" easier one, such as group_word with length 2 or more, or leave it at '{ORDER.neutral}'."
         )
+
+    def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
+        """Steps over which the order acts."""
+        return {SHARE.name: Counted.of_share("steps", setup.knobs[SHARE.name], setup.opening)}
 
     def init(self, params: Params, context: Context) -> Extra:
         """The running losses of each label that a curriculum moves: none seen yet."""

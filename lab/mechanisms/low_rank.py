@@ -12,13 +12,15 @@ Shape letters: I inputs and O outputs of a kernel, K = min(I, O).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Extra, Knob, Knobs, Mechanism, Params
+from lab.mechanisms.base import Extra, Knob, Knobs, Mechanism, Params, StageSetup
+from lab.mechanisms.counted import Counted
 from lab.mechanisms.narrow import active_of
 from lab.nn.model import is_linear_kernel
 
@@ -36,6 +38,11 @@ class LowRank(Mechanism):
 
     name = "low_rank"
     knobs = (RANK,)
+
+    def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
+        """Ranks of the kernels of attention and of the feed-forward layers."""
+        full = {setup.spec.width, min(setup.spec.width, setup.spec.mlp_width)}
+        return {RANK.name: Counted.of_share("ranks", setup.knobs[RANK.name], *sorted(full), least=1)}
 
     def project(self, params: Params, extra: Extra, knobs: Knobs) -> Params:
         """Truncate every kernel whose rank is not full."""

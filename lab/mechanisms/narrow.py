@@ -9,6 +9,7 @@ Shape letters: D width, H heads, K = D/H dimensions a head.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.mechanisms.base import Context, Knob, Knobs, Mechanism, Params, StageSetup, StepView, Update
+from lab.mechanisms.counted import Counted
 from lab.nn.model import ModelSpec
 from lab.values import exact
 
@@ -97,6 +99,10 @@ class Width(Mechanism):
             return f"{WIDTH.name} cuts the heads, too: leave {HEAD.name} at {HEAD.neutral:g}."
         return _no_turning(WIDTH.name, spec)
 
+    def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
+        """Dimensions of the stream."""
+        return {WIDTH.name: Counted.of_share("dimensions", setup.knobs[WIDTH.name], setup.spec.width, least=1)}
+
     def init(self, params: Params, context: Context) -> Heads:
         """No rescaling yet."""
         return Heads(jnp.float32(context.spec.heads), jnp.float32(1))
@@ -170,6 +176,11 @@ class HeadDimension(Mechanism):
     def objection(self, setup: StageSetup) -> str:
         """Rotary positions pair dimensions."""
         return _no_turning(HEAD.name, setup.spec)
+
+    def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
+        """Dimensions of a head's queries and keys."""
+        share, a_head = setup.knobs[HEAD.name], setup.spec.width // setup.spec.heads
+        return {HEAD.name: Counted.of_share("dimensions a head", share, a_head, least=1)}
 
     def init(self, params: Params, context: Context) -> Heads:
         """Nothing is ever rescaled: queries and keys are drawn by the stream's width."""

@@ -8,16 +8,30 @@ gradient all along, so a weight that grows back has moments from when it was pru
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import NEVER, Context, Extra, Knob, Knobs, Mechanism, Params, StageSetup, StepView, Update
+from lab.mechanisms.base import (
+    NEVER,
+    Context,
+    Extra,
+    Knob,
+    Knobs,
+    Mechanism,
+    Params,
+    StageSetup,
+    StepView,
+    Update,
+)
+from lab.mechanisms.counted import Counted
 from lab.mechanisms.looped import TURNS
 from lab.mechanisms.pruning_masks import SCOPES, SPREADS, annealed, cubic, masked, masks_of, prunable, regrown
 from lab.mechanisms.pruning_scores import METHODS, scores_at_start, scores_later, uniform
+from lab.nn import model
 
 MASK_EVERY = 10  # steps from one choice of the masks to the next while sparsity grows
 REGROW_EVERY = 5 * MASK_EVERY  # steps from one exchange to the next: a new weight needs time to become large
@@ -124,6 +138,14 @@ class Pruning(Mechanism):
             return "prune.regrow keeps each layer's density, not each unit's; set prune.scope to another than 'output'."
         return ""
 
+    def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
+        """Weights that go: of all kernels, of each kernel, or of each output unit."""
+        scope, spread, shapes = setup.knobs[SCOPE.name], setup.knobs[SPREAD.name], kernel_shapes(setup.spec)
+        sizes = {"layerwise": [i * o for i, o in shapes], "output": [i for i, _ in shapes]}
+        together = scope not in sizes or spread != "even"
+        of = {sum(i * o for i, o in shapes)} if together else {*sizes[scope]}
+        return {SPARSITY.name: Counted.of_share("pruned weights", setup.knobs[SPARSITY.name], *sorted(of))}
+
     def init(self, params: Params, context: Context) -> Extra:
         """A mask for each prunable kernel, by its path, all True; when pruning started; which weights just grew."""
         masks = {path: jnp.ones(kernel.shape, bool) for path, kernel in prunable(params).items()}
@@ -164,6 +186,13 @@ class Pruning(Mechanism):
         if knobs[REGROW.name] != "none":
             masks = {path: mask & ~extra[BORN][path] for path, mask in masks.items()}
         return masked(params, masks)
+
+
+@functools.cache
+def kernel_shapes(spec: model.ModelSpec) -> tuple[tuple[int, int], ...]:
+    """The shapes of the kernels that pruning acts on."""
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), spec))
+    return tuple(kernel.shape for kernel in prunable(params).values())
 
 
 def exchanged(params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:

@@ -9,10 +9,13 @@ Shape letters: D width, H heads, M neurons, N blocks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
-from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, StepView
+from lab.mechanisms.base import Context, Extra, Knob, Knobs, Mechanism, Params, StageSetup, StepView
+from lab.mechanisms.counted import Counted
 from lab.mechanisms.pruning_masks import kept, masked
 
 HEADS = Knob(
@@ -40,6 +43,12 @@ class StructuredPruning(Mechanism):
 
     name = "structured"
     knobs = (HEADS, NEURONS, LAYERS)
+
+    def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
+        """Units that go: heads and neurons of each layer, and layers."""
+        spec = setup.spec
+        units = {HEADS: ("heads", spec.heads), NEURONS: ("neurons", spec.mlp_width), LAYERS: ("layers", spec.layers)}
+        return {k.name: Counted.of_share(f"pruned {what}", setup.knobs[k.name], n) for k, (what, n) in units.items()}
 
     def init(self, params: Params, context: Context) -> Extra:
         """Which units stay, all of them: heads bool[N, H], neurons bool[N, M] and layers bool[N]."""

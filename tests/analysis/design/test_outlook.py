@@ -15,6 +15,12 @@ def sweep(values=NINE, seeds=5, *further):
     return product(*further, axis("prune.sparsity", values, stage="prune"), axis("seed", range(seeds)))
 
 
+def claimed_on(knob):
+    config = tiny_config()
+    config.claim.knob = knob
+    return config
+
+
 def untrained():
     config = tiny_config()
     config.tasks.facts.examples = dict(train=0, prune=0)
@@ -52,6 +58,41 @@ def test_too_few_seeds_for_one_finding_among_several_claims_are_said(seeds, said
     assert [sentence.endswith("7 seeds are the least; add seeds, or claim less.") for sentence in found] == [
         True
     ] * said
+
+
+@pytest.mark.parametrize(
+    ("knob", "values", "said"),
+    [
+        ("prune.sparsity", (0.0, 1e-9, 0.5), "0 and 1e-09 of prune.sparsity come to the same number of pruned weights"),
+        ("prune.sparsity", (0.0, 0.1, 0.5), ""),
+        ("width.active", (1.0, 0.99999, 0.5), "0.99999 and 1 of width.active come to the same number of dimensions"),
+        (
+            "head_dim.active",
+            (1.0, 0.52, 0.5),
+            "0.5 and 0.52 of head_dim.active come to the same number of dimensions a",
+        ),
+        ("low_rank.rank", (1.0, 0.26, 0.27, 0.28), "0.26, 0.27 and 0.28 of low_rank.rank come to the same number of"),
+        ("structured.heads", (0.0, 0.1, 0.2, 0.5, 0.6), "0, 0.1 and 0.2 of structured.heads come to the same number"),
+        ("structured.neurons", (0.0, 0.5), ""),
+        ("batch.share", (1.0, 0.5, 0.50000001), "0.5 and 0.50000001 of batch.share come to the same number of exa"),
+        ("weight_decay.rate", (0.0, 1e-9), ""),
+        ("optimizer.learning_rate", (0.1, 0.2), ""),
+    ],
+)
+def test_values_that_round_to_one_setting_are_said(knob, values, said, tmp_path):
+    study = study_of(grid=product(axis(knob, values), axis("seed", range(5))), config=claimed_on(knob))
+    found = [sentence for sentence in undecidable(study, tmp_path) if "come to the same" in sentence]
+    assert len(found) == bool(said)
+    assert found == [] or found[0].startswith(said)
+
+
+def test_values_that_round_alike_in_one_scope_only_are_two_settings(tmp_path):
+    scopes = axis("prune.scope", ("global", "output"), stage="prune")
+    assert not any(
+        "come to the same" in one for one in undecidable(study_of(grid=sweep((0.0, 0.01), 5, scopes)), tmp_path)
+    )
+    output = axis("prune.scope", ("output",), stage="prune")
+    assert any("0 and 0.01 of" in one for one in undecidable(study_of(grid=sweep((0.0, 0.01), 5, output)), tmp_path))
 
 
 @pytest.mark.parametrize(("neutral", "said"), [(0.999, True), (0.9, False), (None, False)])

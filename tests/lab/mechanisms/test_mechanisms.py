@@ -11,13 +11,17 @@ import optax
 import pytest
 
 from lab.errors import UserError
-from lab.mechanisms.base import UpdateRule
+from lab.mechanisms import MECHANISMS
+from lab.mechanisms.base import StageSetup, UpdateRule
+from lab.mechanisms.counted import Counted
 from lab.mechanisms.knob_table import table
 from lab.mechanisms.knobs import KNOBS, checked
+from lab.mechanisms.narrow import active_of
+from lab.mechanisms.pruning_masks import SCOPES, prunable, share_of
 from lab.mechanisms.weight_decay import WeightDecay
 from lab.nn import model
 from lab.nn.optimizers import ADAM
-from tests.lab.conftest import initial_params
+from tests.lab.conftest import initial_params, study_of
 
 
 def test_weight_decay_is_optax_adamw():
@@ -57,6 +61,39 @@ def test_every_knob_is_described_and_guards_its_range(name):
             checked(name, value, "here")
     with pytest.raises(UserError, match="must be a number"):
         checked(name, "0.5", "here")
+
+
+def test_counts_are_rounded_as_on_a_device():
+    shares = np.linspace(0, 1, 301, dtype=np.float32)
+    for count in (7, 64, 12_288):
+        counted = [Counted.of_share("", float(share), count, least=1).counts[0] for share in shares]
+        assert counted == [max(1, number) for number in share_of(jnp.asarray(shares), count).tolist()]
+        assert counted == [int(number) for number in active_of(jnp.asarray(shares), jnp.float32(count)).tolist()]
+
+
+def test_pruning_counts_the_weights_that_it_ranks():
+    """Exactly round(sparsity·n) of each ranking go (test_pruning.py)."""
+    spec, knobs = model.ModelSpec(11, 9, 16, 2, 2, 24), {name: knob.base for name, knob in KNOBS.items()}
+    kernels = prunable(initial_params(jax.random.key(0), spec)).values()
+    ranked = {
+        "global": {sum(kernel.size for kernel in kernels)},
+        "layerwise": {kernel.size for kernel in kernels},
+        "output": {kernel.shape[0] for kernel in kernels},
+    }
+    assert {*ranked} == {*SCOPES}
+    for scope, sizes in ranked.items():
+        setting = knobs | {"prune.sparsity": 0.301, "prune.scope": scope}
+        (counted,) = MECHANISMS["prune"].counted(StageSetup(study_of().mixture, spec, setting, {})).values()
+        assert {*counted.counts} == {round(0.301 * size) for size in sizes}
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS.values(), ids=MECHANISMS)
+def test_counts_are_of_a_mechanisms_own_traced_knobs(mechanism):
+    knobs = {name: knob.base for name, knob in KNOBS.items()}
+    spec = model.ModelSpec(11, 9, 16, 2, 2, 24)
+    counted = mechanism.counted(StageSetup(study_of().mixture, spec, knobs, {"facts": 4}, 10))
+    assert {*counted} <= {knob.name for knob in mechanism.knobs if knob.traced and not knob.integer}
+    assert all(one.what and one.counts for one in counted.values())
 
 
 def test_the_docs_list_every_knob_as_the_registry_has_it():
