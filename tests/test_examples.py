@@ -71,4 +71,4 @@ def test_the_arrays_of_the_npz_page_are_judged(tmp_path, monkeypatch):
     with np.load("mine.npz") as arrays:
         judged = analysis.judge_arrays(dict(arrays))
     assert [(gain.metric, gain.sign) for gain in judged.gains] == [("two_nn", -1)]
-    assert judged.gains[0].verdict.n_seeds == 8
+    assert judged.gains[0].map.n_seeds == 8

@@ -381,7 +381,7 @@ def test_the_notebook_runs(opened, monkeypatch, capsys):
     assert asked == ["runs/pruning-quick"]
     assert drawn.shape == (6, 2)
     assert set(drawn[:, 0]) == {0.0, 0.5}
-    assert "facts/iid participation_ratio underpowered" in capsys.readouterr().out
+    assert "facts/iid participation_ratio undecided" in capsys.readouterr().out
     assert np.isfinite(names["spread"]).all()
 
 

@@ -20,7 +20,7 @@ from analysis.stats.sign_flip import Contrasts, seed_slopes, sign_flip_p
         lambda: jax.vmap(participation_ratio)(jnp.zeros((16, 3))),
         lambda: sign_flip_p(np.zeros(8)),
         lambda: seed_slopes(np.zeros(9), np.zeros((8, 8)), np.ones((1, 9), bool)),
-        lambda: Contrasts((), *[np.zeros(0)], *[np.zeros((8, 0))] * 5, np.zeros((8, 2))),
+        lambda: Contrasts((), *[np.zeros(0)], *[np.zeros((8, 0))] * 6, np.zeros((8, 2))),
     ],
     ids=["rank", "dtype", "lengths apart, under jit", "rank under vmap", "NumPy rank", "NumPy lengths", "a field"],
 )
