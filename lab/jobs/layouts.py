@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lab.engine import Layout
 from lab.storage import DamagedFile, read_document
@@ -22,7 +22,7 @@ def read_layouts(file: Path) -> list[Layout]:
     return list({layout.rounding(): layout for layout in every[::-1]}.values())[::-1]
 
 
-def is_layout(value: Any) -> bool:
+def is_layout(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a JSON value is a layout: its platform's name, and whole numbers above 0."""
     names = {each.name for each in fields(Layout)}
     if not isinstance(value, dict) or value.keys() != names or not isinstance(value["platform"], str):

@@ -192,7 +192,7 @@ class Pruning(Mechanism):
 def kernel_shapes(spec: model.ModelSpec) -> tuple[tuple[int, int], ...]:
     """The shapes of the kernels that pruning acts on."""
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), spec))
-    return tuple(kernel.shape for kernel in prunable(params).values())
+    return tuple((kernel.shape[0], kernel.shape[1]) for kernel in prunable(params).values())
 
 
 def exchanged(params: Params, extra: Extra, knobs: Knobs, update: Update) -> Extra:

@@ -13,13 +13,14 @@ the index a digest (`lab.storage.index`).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from lab.errors import NOT_DAMAGE, PASSING, UserError, cause, refusal, refused_a
 from lab.storage import index
 from lab.storage.history import READINGS
 from lab.storage.paths import plain
-from lab.storage.unfinished import forget
+from lab.storage.unfinished import forget, silent_leftovers
 
 ITEMS = index.ITEMS
 WASTE = ".waste"  # ends the name of a directory that is being deleted
@@ -92,7 +93,7 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
     problem, failed = "", []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with ORBAX, _context(), plain(path) as place:
+        with _context(), _operation(path) as place:
             ocp.save_checkpointables(place, items, overwrite=True, custom_metadata=index.sealed(meta, path))
     except UserError:
         raise
@@ -104,6 +105,13 @@ def save(path: Path, items: dict[str, Any], meta: dict[str, Any]) -> Saved:
         forget(failed)
         raise UserError(f"could not save {path}: {problem}")
     return Saved(path, int(path.name), meta)
+
+
+@contextlib.contextmanager
+def _operation(path: Path) -> Iterator[str]:
+    """One operation of Orbax on a path at a time: the path as Orbax takes it."""
+    with ORBAX, plain(path) as place, silent_leftovers():
+        yield place
 
 
 def _context() -> ocp.Context:
@@ -121,7 +129,7 @@ def load(saved: Saved, item: str) -> Any:
     """
     tree, problem, kind, failed = None, "", DamagedCheckpoint, []
     try:
-        with ORBAX, plain(saved.path) as place:
+        with _operation(saved.path) as place:
             tree = ocp.load(place, checkpointable_name=item)
     except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
         kind = _kind(error)
@@ -194,7 +202,7 @@ def _index(path: Path, brief: bool = False) -> dict[str, Any]:
     if brief:
         meta = json.loads((path / "_CHECKPOINT_METADATA").read_text(encoding="utf-8"))["custom_metadata"]
     else:
-        with ORBAX, plain(path) as place:
+        with _operation(path) as place:
             meta = ocp.metadata(place).custom_metadata
     return index.verified(meta, path)
 

@@ -8,11 +8,12 @@ errors nobody asked for. How soon that is depends on the machine's load, so it i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +21,34 @@ CLOSED = "Event loop is closed"
 ORBAX = "/orbax/checkpoint/"  # in the path of its code
 
 
+@contextlib.contextmanager
+def silent_leftovers() -> Iterator[None]:
+    """Around an operation: what it leaves in a closed event loop prints nothing, now or later, in whatever thread.
+
+    Every other error is printed as before, but for what tasks of other loops report meanwhile.
+    """
+    logging.getLogger("concurrent.futures").addFilter(_is_news)  # once: the same filter is not added again
+    if not isinstance(sys.unraisablehook, _Hook):
+        sys.unraisablehook = _Hook(sys.unraisablehook)
+    logger = logging.getLogger("asyncio")
+    logger.addFilter(_is_of_no_task)  # some end before the failure is known
+    try:
+        yield
+    except Exception:
+        for found in gc.get_objects():
+            if issubclass(type(found), asyncio.AbstractEventLoop) and found.is_closed():  # no isinstance: dead proxies
+                found.set_exception_handler(lambda loop, context: None)
+        raise
+    finally:
+        logger.removeFilter(_is_of_no_task)
+
+
 def forget(failed: list[Exception]) -> None:
     """Drop errors of reads and saves, and silently what they hold: tasks that Orbax leaves unfinished in a closed loop.
 
-    The garbage collector would find them at some other moment, and asyncio, the interpreter and the warnings would then
-    print pages. What ends later is dropped then.
+    The garbage collector would find them at some other moment, and the interpreter and the warnings would then print
+    pages.
     """
-    drop_late_messages()
     before, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with warnings.catch_warnings():
@@ -35,19 +57,6 @@ def forget(failed: list[Exception]) -> None:
             gc.collect()
     finally:
         sys.unraisablehook = before
-
-
-def drop_late_messages() -> None:
-    """From now on, print nothing about what ends in an event loop that is closed now, in whatever thread.
-
-    Every other error is printed as before: one of another event loop, or of no loop at all.
-    """
-    for found in gc.get_objects():
-        if issubclass(type(found), asyncio.BaseEventLoop) and found.is_closed():  # isinstance fails at a dead proxy
-            found.set_exception_handler(lambda loop, context: None)  # what the tasks of a loop report when they go
-    logging.getLogger("concurrent.futures").addFilter(_is_news)  # once: the same filter is not added again
-    if not isinstance(sys.unraisablehook, _Hook):
-        sys.unraisablehook = _Hook(sys.unraisablehook)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,10 @@ class _Hook:
         code = getattr(unraisable.object, "cr_code", None)  # of a coroutine that is freed
         if not _is_of_closed_loop(unraisable.exc_value) and ORBAX not in getattr(code, "co_filename", ""):
             self.before(unraisable)
+
+
+def _is_of_no_task(record: logging.LogRecord) -> bool:
+    return not any(words in record.getMessage() for words in ("was never retrieved", "was destroyed but it is pending"))
 
 
 def _is_news(record: logging.LogRecord) -> bool:
