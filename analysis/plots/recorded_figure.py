@@ -167,7 +167,9 @@ def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
             picture = draw(*args, **kwargs)
             # Lay out once and keep the positions: every export would do it again. None is no engine: with "none", which
             # holds a place for one, every export would draw twice.
-            picture.figure.draw_without_rendering()
+            layout = picture.figure.get_layout_engine()
+            assert layout is not None, "every figure has one until here"
+            layout.execute(picture.figure)
             picture.figure.set_layout_engine(None)
             return picture
 

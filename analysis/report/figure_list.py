@@ -18,7 +18,7 @@ from analysis.report import (
     training_figures,
     wording,
 )
-from analysis.report.large_grid import strata_with_figures
+from analysis.report.large_grid import strata_with_all_figures, strata_with_figures
 from analysis.report.projections import Embedding
 from lab.values import exact, file_name
 
@@ -48,6 +48,7 @@ FIGURES = {
         "A fall that shows in exact accuracy and not by token is the doing of an all-or-nothing score.",
     ),
 }
+FIRST = ("map", "ranges", "abilities")  # of the figures: those of a stratum that hasn't all of them
 # Only where the states were read.
 EMBEDDINGS = (
     "What hidden states look like",
@@ -102,19 +103,21 @@ def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool 
     if len(findings.strata) > 1:
         title, caption = (text.format(**facts) for text in PHASES)
         yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))
-    strata = findings.strata
+    strata, entire = findings.strata, strata_with_all_figures(findings, whole)
     for index in strata_with_figures(findings, whole):
         stratum = strata[index]
         where = "".join(f"-{knob}={exact(value)}" for knob, value in stratum.items())
         states = [one for one in embeddings if one.stratum == stratum]
         more = facts | {"seed": states[0].seed, "points": heatmaps.POINTS} if states else facts
-        for name, texts, picture in _of_stratum(findings.in_stratum(stratum), states):
+        for name, texts, picture in _of_stratum(findings.in_stratum(stratum), states, index in entire):
             title, caption = (text.format(**more) for text in texts)
             yield Shown(name, index, file_name(f"{name}{where}"), title, caption, picture)
 
 
-def _of_stratum(findings: Findings, states: Sequence[Embedding]) -> Iterator[tuple[str, tuple[str, str], Picture]]:
-    """(name, (title, caption), picture) in the order in which they are read."""
+def _of_stratum(
+    findings: Findings, states: Sequence[Embedding], entire: bool
+) -> Iterator[tuple[str, tuple[str, str], Picture]]:
+    """(name, (title, caption), picture) in the order in which they are read; only the first ones unless `entire`."""
     drawings = {
         "map": map_figure.draw,
         "ranges": figures.ranges,
@@ -124,7 +127,9 @@ def _of_stratum(findings: Findings, states: Sequence[Embedding]) -> Iterator[tup
         "trajectories": training_figures.trajectories,
         "log_probabilities": figures.log_probabilities,
     }
-    yield from ((name, FIGURES[name], draw(findings)) for name, draw in drawings.items())
+    yield from ((name, FIGURES[name], draw(findings)) for name, draw in drawings.items() if entire or name in FIRST)
+    if not entire:
+        return
     if states:
         yield "embeddings", EMBEDDINGS, heatmaps.embeddings(findings.study, states)
     if findings.repairs:

@@ -16,7 +16,8 @@ MOST_CELLS = 200  # that have a run of their own for TensorBoard, a directory wi
 MOST_SETTINGS = (
     20  # with a run in `tb/`: nobody tells more lines apart, and of more than 40 runs none is ticked at first
 )
-MOST_STRATA = 4  # that have figures of their own: some seven pictures each, which take seconds to draw
+MOST_STRATA = 12  # with figures of their own
+MOST_WHOLE = 3  # strata with all figures, some seven that take seconds to draw; of more, one has them, the others two
 OPTION = "--full_views"  # of run.py: what `whole` stands for here
 
 
@@ -28,6 +29,11 @@ def has_cell_runs(study: Study, whole: bool = False) -> bool:
 def strata_with_figures(findings: Findings, whole: bool = False) -> list[int]:
     """Indices of the strata that have figures of their own: all, or those with a break and then the first ones."""
     return sorted(_broken_first(findings)[: None if whole else MOST_STRATA])
+
+
+def strata_with_all_figures(findings: Findings, whole: bool = False) -> list[int]:
+    """Indices of the strata that have every figure: all, or the first one, if possible with a break."""
+    return sorted(_broken_first(findings)[: None if whole or len(findings.strata) <= MOST_WHOLE else 1])
 
 
 def settings_with_runs(findings: Findings) -> list[tuple[dict[str, Any], list[int]]]:
@@ -66,9 +72,11 @@ def notes(findings: Findings, whole: bool = False) -> list[str]:
             f"{cells:,} cells are more than {MOST_CELLS}: no cell has a run of its own in `tb_cells/` ({OPTION} writes"
             " them); `results.csv` has every cell."
         )
-    if strata > MOST_STRATA and not whole:
+    if strata > MOST_WHOLE and not whole:
+        others = "the others have" if strata <= MOST_STRATA else f"{MOST_STRATA - 1} others have"
         found.append(
-            f"{strata:,} settings of the other axes are more than {MOST_STRATA}: so many have figures of their own,"
-            f" those with a break first ({OPTION} draws all); the tables and `results.csv` have all of them."
+            f"{strata:,} settings of the other axes are more than {MOST_WHOLE}: one of them, if possible with a break,"
+            f" has all figures, {others} only the first ones ({OPTION} draws all); the tables and `results.csv`"
+            " have all of them."
         )
     return found

@@ -22,7 +22,7 @@ from analysis.activations import extract
 from analysis.activations.measure import claim_site
 from analysis.design import in_stratum, neutral_value
 from analysis.diagnosis import Findings
-from analysis.report.large_grid import strata_with_figures
+from analysis.report.large_grid import strata_with_all_figures
 from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan, Programs
 from lab.storage import Store
@@ -133,7 +133,7 @@ def settings(bound: Bounds, claims: Sequence[Judged], neutral: float) -> list[tu
 
 
 def read(findings: Findings, plan: Plan, store: Store, programs: Programs, whole: bool = False) -> list[Embedding]:
-    """The embeddings of every primary task in the strata that have figures, at the claim's site after the last step.
+    """The embeddings of every primary task, where all figures are drawn, at the claim's site after the last step.
 
     The seed is the first one that has no diverged cell among the settings shown, or else the first.
 
@@ -144,7 +144,7 @@ def read(findings: Findings, plan: Plan, store: Store, programs: Programs, whole
       whole: in all strata, however many there are.
     """
     study = plan.study
-    strata = [findings.strata[index] for index in strata_with_figures(findings, whole)]
+    strata = [findings.strata[index] for index in strata_with_all_figures(findings, whole)]
     chosen = [one for stratum in strata for one in _chosen(findings.in_stratum(stratum), stratum)]
     wanted = sorted({cell for _, _, cells in chosen for _, _, cell in cells})
     labels = list(dict.fromkeys(bound.label for bound, _, _ in chosen))

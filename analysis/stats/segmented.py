@@ -198,6 +198,15 @@ def locate(
     n_seeds = len(ability_SxK)
     if n_seeds < 2 or len(u_K) < 5:
         raise ValueError(f"a break needs 2 seeds and 5 settings to be located, not {n_seeds} and {len(u_K)}")
+    return _located(u_K.tobytes(), ability_SxK.tobytes(), kind, draws, level, rng_seed)
+
+
+@functools.lru_cache(maxsize=256)
+def _located(u: bytes, ability: bytes, kind: str, draws: int, level: float, rng_seed: int) -> Break | None:
+    """`locate`: the claims about one ability, a metric each, ask for the same break."""
+    u_K = np.frombuffer(u)
+    ability_SxK = np.frombuffer(ability).reshape(-1, len(u_K))
+    n_seeds = len(ability_SxK)
     # A seed's own level says nothing about where its curve bends.
     ability_SxK = ability_SxK - ability_SxK.mean(axis=1, keepdims=True)
     if len(u_K) > MOST_SETTINGS:

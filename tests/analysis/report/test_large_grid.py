@@ -42,7 +42,8 @@ def test_beyond_a_stated_size_no_cell_has_a_run_and_the_report_says_so(small, te
 
 def test_the_threshold_is_that_of_the_readme():
     assert large_grid.MOST_CELLS == 200
-    assert large_grid.MOST_STRATA == 4
+    assert large_grid.MOST_STRATA == 12
+    assert large_grid.MOST_WHOLE == 3
     assert large_grid.MOST_SETTINGS == 20
 
 
@@ -54,15 +55,23 @@ def test_beyond_a_stated_number_strata_with_a_break_have_figures_first(small, mo
     claims[3] = replace(claims[3], verdict=broken)
     monkeypatch.setattr(type(findings), "strata", property(lambda self: strata))
     findings = replace(findings, claims=tuple(claims))
-    assert large_grid.strata_with_figures(findings) == [0, 1, 2, 3]
-    assert large_grid.strata_with_figures(findings, whole=True) == [0, 1, 2, 3, 4]
+    assert large_grid.strata_with_figures(findings) == [0, 1, 2, 3, 4]
+    assert large_grid.strata_with_all_figures(findings) == [3]
+    assert large_grid.strata_with_all_figures(findings, whole=True) == [0, 1, 2, 3, 4]
+    assert "has all figures, the others have only the first ones" in large_grid.notes(findings)[-1]
     assert large_grid.notes(findings, whole=True) == []
     monkeypatch.setattr(large_grid, "MOST_STRATA", 2)
     assert large_grid.strata_with_figures(findings) == [0, 3]
-    assert "5 settings of the other axes are more than 2" in large_grid.notes(findings)[0]
-    monkeypatch.setattr(figure_list, "_of_stratum", lambda findings, states: [("ranges", ("", ""), None)])
+    assert "5 settings of the other axes are more than 3: one" in large_grid.notes(findings)[-1]
+    entire = []
+    monkeypatch.setattr(
+        figure_list, "_of_stratum", lambda *args: [entire.append(args[-1]), ("ranges", ("", ""), None)][1:]
+    )
     monkeypatch.setattr(figure_list.heatmaps, "phases", lambda findings: None)
     assert [one.stratum for one in figure_list.shown(findings)] == [None, 0, 3]
+    assert entire == [False, True]
+    monkeypatch.setattr(large_grid, "MOST_WHOLE", 5)
+    assert large_grid.strata_with_all_figures(findings) == [0, 1, 2, 3, 4]
     assert [one.stratum for one in figure_list.shown(findings, whole=True)] == [None, 0, 1, 2, 3, 4]
 
 
