@@ -5,7 +5,6 @@ Shape letters: S seeds, K settings.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from analysis.activations.measure import claim_site
-from analysis.results import NO_RECORDS, Records, Results, curve
+from analysis.results import NO_RECORDS, Records, Results, ability_curve, ability_floor, curve
 from analysis.stats.sign_flip import sign_flip_p, without_rounding
 from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
-from tasks.base import Split, trivial
+from tasks.base import Split
 
 
 @dataclass(frozen=True)
@@ -111,32 +110,18 @@ class BrokenAbility:
 
         What a cell lost by diverging is lost: the cells that are left must not speak for those that are gone.
         """
-        split = split or self.bound.split
-        values_S = self.values(self.column(split, reading), setting, evaluation)
-        is_lost_S = self._diverged(setting, evaluation)
-        return np.where(is_lost_S, self.floor(reading, split), values_S) if is_lost_S.any() else values_S
+        found = ability_curve(
+            self.results, self.bound.stratum, self.bound.label, split or self.bound.split, reading, evaluation
+        )
+        return found.values_SxK[:, int(np.argmin(np.abs(found.knob_K - setting)))]
 
     def ability_change(self, reading: str = "exact", split: str = "") -> np.ndarray:
         """The paired change of such a reading from neutral to the break, float64[S]."""
         return self.ability(self.at, reading, split) - self.ability(self.bound.neutral, reading, split)
 
-    def floor(self, reading: str, split: str = "") -> float:
-        """What the best trivial predictor reaches, by a reading.
-
-        By token at least what it has right as a whole, and the geometric mean of what it believes of the right token,
-        which is the accuracy of one that guesses among equals.
-        """
-        use = next(use for use in self.study.tasks if use.label == self.bound.label)
-        floor = trivial(use.task, split or self.bound.split)
-        return max(floor.exact, math.exp(floor.logprob)) if reading == "token_accuracy" else getattr(floor, reading)
-
-    def _diverged(self, setting: float, evaluation: int) -> np.ndarray:
-        """Which seeds' cells at a setting had diverged by an evaluation, bool[S]."""
-        knob_K, seed_S, cell_C, row_C, column_C = self.results.places(self.bound.stratum)
-        diverged_C = self.results.diverged_at[cell_C]
-        is_lost_SxK = np.zeros((len(seed_S), len(knob_K)), bool)
-        is_lost_SxK[row_C, column_C] = (diverged_C >= 0) & (diverged_C < self.results.step[evaluation])
-        return is_lost_SxK[:, int(np.argmin(np.abs(knob_K - setting)))]
+    def floor(self, reading: str) -> float:
+        """What the best trivial predictor reaches, by a reading."""
+        return ability_floor(self.study, self.bound.label, self.bound.split, reading)
 
     def edited(self, name: str) -> np.ndarray:
         """A reading under edited activations at the break, float64[S]; NaN where a cell was not edited."""

@@ -34,7 +34,7 @@ from analysis.plots.style import (
     range_handles,
 )
 from analysis.report import names, wording
-from analysis.results import Curve, curve
+from analysis.results import Curve, ability_curve, curve
 from analysis.stats import summaries
 from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
@@ -311,7 +311,7 @@ def log_probabilities(findings: Findings) -> Picture:
     tasks = {use.label: use.task for use in study.tasks}
     for column, bound in enumerate(bounds):
         axis, floor = knob_axis(study, bound), trivial(tasks[bound.label], bound.split)
-        by_token = curve(results, bound.stratum, results.ability(bound.label, bound.split, "token_accuracy"))
+        by_token = ability_curve(results, bound.stratum, bound.label, bound.split, "token_accuracy")
         curves = {"exact": bound.ability, "token_accuracy": by_token, "logprob": bound.logprob}
         for ax, (reading, values) in zip(axes[:, column], curves.items(), strict=True):
             panel = picture.panel(ax, f"{bound.label}/{bound.split}/{reading}")

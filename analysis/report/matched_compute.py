@@ -20,7 +20,7 @@ import numpy as np
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import names, wording
-from analysis.results import Curve, Results, curve
+from analysis.results import Curve, Results, ability_curve, curve
 from analysis.stats import summaries
 from lab.mechanisms import knobs as registry
 from lab.study.spec import Study
@@ -104,7 +104,7 @@ def matched(findings: Findings) -> Matched | None:
     pairs = []
     for label, split in study.claim.abilities:
         column = results.ability(label, split)
-        at_steps = curve(results, stratum, column)
+        at_steps = ability_curve(results, stratum, label, split)
         at_compute = Curve(at_steps.knob_K, at_steps.seed_S, at_budget(column))
         pairs.append(Pair(label, split, at_steps, at_compute))
     if not any(np.isfinite(pair.at_compute.values_SxK[:, ~neutral_K]).any() for pair in pairs):

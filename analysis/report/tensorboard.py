@@ -25,7 +25,7 @@ from analysis.metrics.registry import METRICS
 from analysis.report import large_grid
 from analysis.report.event_files import Chart, Run, Series, Value
 from analysis.report.wording import listed
-from analysis.results import Results, curve, shared_evaluations
+from analysis.results import Results, reading_curve, shared_evaluations
 from analysis.stats import summaries
 from lab.study.spec import Study
 from lab.values import exact, file_name
@@ -171,8 +171,8 @@ def _series(
     results: Results, stratum: dict[str, Any], reading: _Reading, column_K: list[int], start: int, end: int
 ) -> list[list[Series]]:
     """The series of a reading at each of some settings, from one evaluation up to another."""
-    column, step_E = results.columns[reading.column], results.step[start:end]
-    curves = [curve(results, stratum, column, e).values_SxK[:, column_K] for e in range(start, end)]
+    step_E = results.step[start:end]
+    curves = [reading_curve(results, stratum, reading.column, e).values_SxK[:, column_K] for e in range(start, end)]
     lines = [(reading.tag, "Interquartile mean", np.stack([summaries.iqm(values_SxK) for values_SxK in curves]))]
     if reading.claimed:
         quartiles_ExQxK = np.stack([summaries.quantiles(each, tuple(QUARTILES.values())) for each in curves])

@@ -1,7 +1,7 @@
 """What was measured of a study, as arrays with a row for each cell and evaluation; and the records of later stages."""
 
 from analysis.results.costs import Costs
-from analysis.results.curves import Curve, ability_curve, curve
+from analysis.results.curves import Curve, ability_curve, ability_floor, curve, reading_curve
 from analysis.results.density import Density
 from analysis.results.records import NO_RECORDS, Records
 from analysis.results.table import Results, collect, shared_evaluations, to_csv
@@ -14,8 +14,10 @@ __all__ = [
     "Records",
     "Results",
     "ability_curve",
+    "ability_floor",
     "collect",
     "curve",
+    "reading_curve",
     "shared_evaluations",
     "to_csv",
 ]

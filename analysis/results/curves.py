@@ -5,12 +5,15 @@ Shape letters: S seeds, K settings of the claim's knob, E evaluations.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analysis.results.table import Results
+from lab.storage.history import READINGS
+from lab.study.spec import Study
 from tasks.base import trivial
 
 
@@ -62,6 +65,24 @@ def ability_curve(
     results: Results, stratum: dict[str, Any], label: str, split: str, reading: str = "exact", evaluation: int = -1
 ) -> Curve:
     """An ability over knob and seed. Divergence is a loss: such a cell has the ability of the trivial baseline."""
-    task = next(use.task for use in results.study.tasks if use.label == label)
-    floor = getattr(trivial(task, split), reading)
+    floor = ability_floor(results.study, label, split, reading)
     return curve(results, stratum, results.ability(label, split, reading), evaluation, floor)
+
+
+def ability_floor(study: Study, label: str, split: str, reading: str) -> float:
+    """What the best trivial predictor reaches, by a reading of an ability.
+
+    By token at least what it has right as a whole, and the geometric mean of what it believes of the right token,
+    which is the accuracy of one that guesses among equals.
+    """
+    floor = trivial(next(use.task for use in study.tasks if use.label == label), split)
+    return max(floor.exact, math.exp(floor.logprob)) if reading == "token_accuracy" else getattr(floor, reading)
+
+
+def reading_curve(results: Results, stratum: dict[str, Any], name: str, evaluation: int = -1) -> Curve:
+    """A column of the results by its name; of an ability as `ability_curve`."""
+    label, _, rest = name.partition("/")
+    split, _, reading = rest.partition("/")
+    if reading in READINGS:
+        return ability_curve(results, stratum, label, split, reading, evaluation)
+    return curve(results, stratum, results.columns[name], evaluation)
