@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-EARLY, LATE = "subtraction/iid", "facts/iid"
+EARLY, LATE = "subtraction/iid", "facts/uniform"
 
 
 def missed(verdicts: dict[str, Any]) -> list[str]:

@@ -15,11 +15,11 @@ def verdicts():
     settings = [{"value": value, "shown": ["against"]} for value in (0.24, 0.36, 0.48)]
     claims = [
         {"ability": ability, "metric": metric, "kind": "moves against the claim", "settings": settings}
-        for ability in ("facts/iid", "subtraction/iid")
+        for ability in ("facts/uniform", "subtraction/iid")
         for metric in ("fisher_trace", "participation_ratio")
     ]
     bounds = [
-        {"ability": "facts/iid", "shown_free_until": 0.72, "shown_harmful_from": 0.96},
+        {"ability": "facts/uniform", "shown_free_until": 0.6, "shown_harmful_from": 0.84},
         {"ability": "facts/tail", "shown_free_until": None, "shown_harmful_from": None},
         {"ability": "subtraction/iid", "shown_free_until": 0.36, "shown_harmful_from": 0.6},
     ]
@@ -35,10 +35,10 @@ def test_what_the_study_finds_passes():
     [
         (lambda v: v.update(seeds=[0, 1, 2]), ["8 seeds"]),
         (lambda v: v["bounds"][2].update(shown_free_until=None), ["subtraction/iid free"]),
-        (lambda v: v["bounds"][2].update(shown_harmful_from=None), ["subtraction/iid harmed", "facts/iid harmed"]),
-        (lambda v: v["bounds"][0].update(shown_free_until=0.36), ["facts/iid free"]),
-        (lambda v: v["bounds"][0].update(shown_harmful_from=None), ["facts/iid harmed"]),
-        (lambda v: v["bounds"][0].update(shown_harmful_from=0.6), ["facts/iid harmed"]),
+        (lambda v: v["bounds"][2].update(shown_harmful_from=None), ["subtraction/iid harmed", "facts/uniform harmed"]),
+        (lambda v: v["bounds"][0].update(shown_free_until=0.36), ["facts/uniform free"]),
+        (lambda v: v["bounds"][0].update(shown_harmful_from=None), ["facts/uniform harmed"]),
+        (lambda v: v["bounds"][0].update(shown_harmful_from=0.6), ["facts/uniform harmed"]),
         (lambda v: v["claims"][2].update(settings=[]), ["subtraction/iid, fisher_trace"]),
     ],
 )

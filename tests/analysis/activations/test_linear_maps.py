@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.activations import linear_maps
+from analysis.activations import extract, linear_maps
 from analysis.activations.measure import Measurer, claim_site, hidden_states, probe_sites
 from analysis.design import matched_controls
 from analysis.metrics.similarity import linear_image
@@ -82,3 +82,18 @@ def test_what_was_read_is_kept_and_a_damaged_file_is_read_again(trained, tmp_pat
     assert linear_maps.read(silent, pairs, knobs).keys() == first.keys()
     assert not (tmp_path / "other").exists()
     assert all(values.shape == (0,) for values in linear_maps.read(silent, [], knobs).values())
+
+
+def test_pictures_read_states_by_the_program_of_linear_images(trained, tmp_path):
+    plan, store, _ = trained
+    study, nodes = plan.study, plan.nodes_of_cells()
+    knobs = {n.key: n.knobs for row in nodes for n in row}
+    cell, twin = next((i, t) for i, t in enumerate(matched_controls(study)) if t is not None)
+    ends = [store.final(nodes[i][-1].key) for i in (cell, twin)]
+    linear_maps.read(Measurer(study, PROGRAMS, tmp_path, keep=False), [(ends[0], ends[1])], knobs)
+    compiled = len(PROGRAMS.compiled)
+    members = extract.find(study, store, [cell], study.stages[-1].end)
+    sites = tuple(claim_site(study, use.label) for use in study.tasks)
+    (block,) = extract.read(study, PROGRAMS, knobs, members, sites)
+    assert block.cells == (cell,)
+    assert len(PROGRAMS.compiled) == compiled
