@@ -5,7 +5,7 @@ better separated (higher Fisher trace), at no cost in ability.
 
     python run.py --config=ablations/pruning.py          9 sparsities x 8 seeds; 5 to 6 minutes on two CPU cores when
                                                          path-star had three nodes (12 tokens a step, now 17)
-    python run.py --config=ablations/pruning.py:quick    as many cells of width 32, two tasks, two claimed gains; 130
+    python run.py --config=ablations/pruning.py:quick    as many cells of width 32, two tasks, two claimed gains; 94
                                                          CPU seconds, most of which two cores share
 
 The same sparsities another way, each as `pruning.py:<variant>`, 72 cells like the first: `layerwise`, `random` and
