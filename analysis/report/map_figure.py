@@ -185,7 +185,7 @@ def _draw_break(ax: Axes, columns: Sequence[float], row: float) -> None:
         ax.plot((x, x), (row, row + 1), **style)
     if right > left:
         for y in (row + 0.03, row + 0.97):
-            ax.plot((left, right), (y, y), **style | dict(linewidth=1.2))
+            ax.plot((left, right), (y, y), color=BLACK, linewidth=1.2, zorder=5)
 
 
 def _note(panel: Panel, one: Judged, k: int) -> None:

@@ -124,7 +124,8 @@ def _from_the_start(found: SettingMap, verdict: MapVerdict, words: Words) -> str
 def _transfers(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
     both = where(found, found.shown("gain") & found.shown("better"), words.short)
     harmed_K = found.shown("harmed")
-    lost = f"; {where(found, harmed_K, words.short)} {words.ability} is lost, with no gain shown" * harmed_K.any()
+    lost = f"; {where(found, harmed_K, words.short)} {words.ability} is lost, with no gain shown"
+    lost = lost if harmed_K.any() else ""
     return f"{words.metric} {words.gains} and {words.ability} gets better {both}{lost}."
 
 

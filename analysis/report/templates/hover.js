@@ -7,7 +7,7 @@ for (const svg of document.querySelectorAll("svg[data-hover]")) {
   svg.addEventListener("pointermove", (event) => {
     const at = svg.getScreenCTM().inverse();
     const x = at.a * event.clientX + at.e, y = at.d * event.clientY + at.f;
-    let nearest = 18, text = "";
+    let nearest = 26, text = "";
     for (const [px, py, said] of points) {
       const far = Math.hypot(px - x, py - y);
       if (far < nearest) [nearest, text] = [far, said];
