@@ -172,9 +172,9 @@ def draw_ranges(ax: Axes, y: float, free: tuple[float, float] | None, harm: tupl
 def range_handles() -> list[Artist]:
     """The legend of `draw_ranges` and `draw_unknown`."""
     return [
-        Patch(color=BLUE, label="shown free"),
+        Patch(color=BLUE, label="shown kept"),
         Line2D([], [], color=GREY, linestyle=(0, (1, 2)), label="not known"),
-        Patch(facecolor=VERMILLION, edgecolor="white", hatch="////", label="shown harmful"),
+        Patch(facecolor=VERMILLION, edgecolor="white", hatch="////", label="shown lost"),
     ]
 
 

@@ -26,12 +26,12 @@ from lab.values import exact, file_name
 FIGURES = {
     "map": ("What is shown at each setting", map_figure.ABOUT),
     "ranges": (
-        "Where it is free, where it harms",
+        "Where abilities are kept, and where they are lost",
         "Bold: primary abilities. Grey: exploratory splits, not corrected for their number. Dotted: nothing is known.",
     ),
     "abilities": (
         "What it costs: abilities along {knob}",
-        "Shaded where shown free and shown harmful; the grey band is the neutral ability ± δ.",
+        "Shaded where the ability is shown kept and shown lost; the grey band is neutral ± δ, the loss that counts.",
     ),
     "latents": (
         "What it does to latents",

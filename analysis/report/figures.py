@@ -130,8 +130,8 @@ def abilities(findings: Findings) -> Picture:
         Line2D([], [], color=BLACK, alpha=SEED_ALPHA, linewidth=0.8, label="one seed"),
         Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="trivial baseline"),
         Patch(color=BAND_TINT, label="neutral ± δ"),
-        Patch(color=FREE_TINT, label="shown free"),
-        Patch(facecolor=HARM_TINT, edgecolor="white", hatch="////", label="shown harmful"),
+        Patch(color=FREE_TINT, label="shown kept"),
+        Patch(facecolor=HARM_TINT, edgecolor="white", hatch="////", label="shown lost"),
     ]
     if any(j.verdict.break_at is not None for j in claims):
         handles.append(Line2D([], [], color=VERMILLION, marker="D", linestyle=":", label="break, within the bar"))

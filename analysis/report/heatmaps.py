@@ -137,8 +137,8 @@ def phases(findings: Findings) -> Picture:
     for ax in axes[:, 0]:
         ax.set_ylabel(", ".join(map(names.knob, bounds[0].stratum)))
     handles = [
-        Line2D([], [], color=BLUE, linewidth=2.5, label="shown free up to here"),
-        Line2D([], [], color=VERMILLION, linewidth=2.5, linestyle=(0, (2, 1)), label="shown harmful from here"),
+        Line2D([], [], color=BLUE, linewidth=2.5, label="shown kept up to here"),
+        Line2D([], [], color=VERMILLION, linewidth=2.5, linestyle=(0, (2, 1)), label="shown lost from here on"),
     ]
     if any(one.verdict.break_at is not None for one in findings.claims):
         style: dict[str, Any] = dict(color="white", marker="D", markeredgecolor=VERMILLION, linestyle="none")

@@ -31,7 +31,22 @@ def knob(name: str) -> str:
     return KNOBS.get(name, name.replace("_", " ").replace(".", " "))
 
 
-KNOBS = {"prune.sparsity": "sparsity"}
+KNOBS = {
+    "prune.sparsity": "sparsity",
+    "width.active": "model width",
+    "low_rank.rank": "rank",
+    "head_dim.active": "head width",
+    "fsq.coordinates": "number of code coordinates",
+    "vib.beta": "bottleneck strength β",
+    "label_smoothing.rate": "label smoothing",
+    "weight_decay.rate": "weight decay",
+    "residual_dropout.rate": "dropout",
+    "hidden_noise.sigma": "noise on hidden states",
+    "confidence_penalty.rate": "confidence penalty",
+    "isotropy.rate": "isotropy penalty",
+    "covariance.rate": "decorrelation penalty",
+    "memory.tokens": "number of memories",
+}
 
 
 def short_metrics(chosen: Iterable[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.diagnosis import find
-from analysis.report import figure_list, heatmaps, tables, tensorboard, verdicts_json, wording
+from analysis.report import figure_list, heatmaps, names, tables, tensorboard, verdicts_json, wording
 from analysis.results import to_csv
 from analysis.simulation import pilot_noise
 from lab.errors import UserError
@@ -70,6 +70,11 @@ def test_tables_and_sentences_tell_settings_apart(near):
     assert words.short(0.6) == "60%"
     assert unique([wording.settings_text(stratum) for stratum in near.strata])
     assert "70%" not in str(tables.bounds_rows(near))
+
+
+def test_a_knob_with_an_act_has_a_noun():
+    assert set(wording.PHRASES) <= set(names.KNOBS) <= set(KNOBS)
+    assert names.knob("optimizer.learning_rate") == "optimizer learning rate"
 
 
 def test_files_hold_settings_exactly(near):
