@@ -244,6 +244,7 @@ def test_plan_trains_nothing(tmp_path, quick_command):
     done = quick_command("--config=ablations/pruning.py", "--plan", f"--workdir={tmp_path / 'w'}")
     assert done.returncode == 0, done.stderr
     assert "72 cells" in done.stdout
+    assert "8 seeds × 9 settings show a fall of the ability beyond prune.sparsity = 0.48" in done.stdout
     assert not (tmp_path / "w").exists()
     shutil.rmtree(tmp_path, ignore_errors=True)
 

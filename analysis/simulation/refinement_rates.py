@@ -7,6 +7,7 @@ Shape letters: S seeds, K settings.
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Collection
 
 import numpy as np
@@ -17,8 +18,8 @@ from analysis.results import Curve
 from analysis.simulation.map_truths import RIGHT, SILENT, loss_at
 from analysis.simulation.scenarios import too_often
 from analysis.simulation.simulator import TRIVIAL, TRUTHS, Truth
-from analysis.stats import MapVerdict
-from analysis.verdicts import Bounds, Judged, ability_map, judge_curves
+from analysis.stats import MapVerdict, break_test, map_verdict, setting_map
+from analysis.verdicts import Bounds, Judged, ability_map
 from analysis.verdicts.refinement import grow
 from lab.mechanisms.knobs import KNOBS
 
@@ -101,6 +102,12 @@ def refined(
         looks = step.looks
 
 
+@functools.cache
+def _no_shape() -> break_test.Verdict:
+    """In place of the slope test's verdict, which has no part in what is trained next and takes the longest."""
+    return break_test.verdict([0.0], np.zeros((1, 1)), np.zeros((1, 1)), trivial=0.0)
+
+
 def _judged(study: Study, looks: InterimAnalyses) -> tuple[Judged, Bounds]:
     """A study judged as `analysis.verdicts.claims` judges one."""
     knob_K = np.asarray(sorted({*looks.designed, *(value for _, value in looks.added)}))
@@ -110,10 +117,12 @@ def _judged(study: Study, looks: InterimAnalyses) -> tuple[Judged, Bounds]:
     )
     gain, ability = Curve(knob_K, seed_S, metric_SxK), Curve(knob_K, seed_S, ability_SxK)
     options = {"neutral_index": 0, "alpha": 0.05, "delta_share": 0.05} | looks.options(knob_K, seed_S)
-    found, judged, shape = judge_curves(gain, 1, ability, TRIVIAL, **options)
+    data = (knob_K, gain.values_SxK, ability.values_SxK)
+    found = setting_map(*data, trivial=TRIVIAL, **options)
+    judged, shape = map_verdict(found), _no_shape()
     place = ProbeSite("task", 0, "answer")
     one = Judged("metric", 1, place, "task", "iid", {}, gain, ability, ability, TRIVIAL, found, judged, shape, judged.p)
-    free = ability_map(ability, TRIVIAL, **options)
+    free = ability_map(ability, TRIVIAL, **options, statements=("free", "harmed"))
     bound = Bounds(
         "task", "iid", {}, True, ability, ability, TRIVIAL, free.learned,
         free.free_until, free.harmed_from, free.delta, 0.0, free,
