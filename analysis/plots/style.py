@@ -142,8 +142,9 @@ class KnobAxis:
 
 def _draw_marks(ax: Axes, at_N: np.ndarray) -> None:
     """What looks like ticks without labels: one line with markers. A tick is five artists, which take far longer."""
-    marks = Line2D(at_N, np.zeros(len(at_N)), color="black", linestyle="none", marker=TICKDOWN, clip_on=False)
-    marks.set(markersize=TICK_LENGTH, markeredgewidth=TICK_WIDTH, transform=ax.get_xaxis_transform(), label="_marks")
+    marks = Line2D(at_N, np.zeros(len(at_N)), color="black", linestyle="none", clip_on=False)
+    marks.set(marker=TICKDOWN, markersize=TICK_LENGTH, markeredgewidth=TICK_WIDTH, label="_marks")
+    marks.set_transform(ax.get_xaxis_transform())
     ax.add_artist(marks)
 
 

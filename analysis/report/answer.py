@@ -55,7 +55,7 @@ def bound_answers(study: Study, bounds: Sequence[Bounds]) -> list[str]:
 
 def _free_place(study: Study, bound: Bounds) -> str:
     """'up to 40% sparsity', 'at every setting', 'at no setting'."""
-    if bound.free_until == neutral_value(study):
+    if bound.free_until is None or bound.free_until == neutral_value(study):
         return "at no setting"
     every = bound.free_until == bound.map.knob_K[-1]
     return "at every setting" if every else f"up to {wording.phrase(study).setting(bound.free_until)}"

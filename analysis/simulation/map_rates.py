@@ -101,13 +101,15 @@ def measure(
     zone_RxK, true_K = np.array(zones), zone_K(truth, u_K, condition)
     true = SILENT.union(right, MISMATCHES if true_K.any() else ())
     hit_R = zone_RxK.any(axis=1)
-    first = np.percentile(u_K[zone_RxK[hit_R].argmax(axis=1)], [5, 50, 95]).tolist() if hit_R.any() else [np.nan] * 3
+    low, middle, high = np.nan, np.nan, np.nan
+    if hit_R.any():
+        low, middle, high = np.percentile(u_K[zone_RxK[hit_R].argmax(axis=1)], [5, 50, 95]).tolist()
     return MapRates(
         repetitions=repetitions,
         zone=float(hit_R.mean()),
         false_zone=float((zone_RxK & ~true_K).any(axis=1).mean()),
         slope=by_slope / slope if slope else float("nan"),
-        first=tuple(first),
+        first=(low, middle, high),
         verdicts=collections.Counter(found),
         false=float(np.mean([kind not in true for kind in found])),
     )

@@ -7,6 +7,7 @@ the ability is expected to be lower than neutral's by more than δ, cells that c
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from analysis.stats import FINDS_NOTHING, MISMATCHES
 
 SILENT = frozenset(FINDS_NOTHING)
 DELTA = 0.05  # of (neutral ability − trivial)
-CLIFFS = dict(seed_sd=0.02, slope_sd=0.0, cell_sd=0.01)
+CLIFFS: dict[str, Any] = dict(seed_sd=0.02, slope_sd=0.0, cell_sd=0.01)
 
 
 def _level_then(fall: float) -> Curve:

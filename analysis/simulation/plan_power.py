@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def power(design: Design, fall: float, at: int, cliff: bool, rng_seed: int = 0) 
     abilities = chance if truth.trials is None else rng.binomial(truth.trials, chance) / truth.trials
     metrics = u_K + rng.normal(0, truth.metric_seed_sd, size[:2])[..., None]
     metrics = metrics + rng.normal(0, truth.metric_cell_sd, size)
-    options = dict(trivial=design.trivial, alpha=design.alpha, delta_share=design.delta_share)
+    options: dict[str, Any] = dict(trivial=design.trivial, alpha=design.alpha, delta_share=design.delta_share)
     found = 0
     for metric_SxK, ability_SxK in zip(metrics, abilities, strict=True):
         shown = setting_map(u_K, metric_SxK, ability_SxK, **options, statements=("gain", "harmed"))

@@ -9,6 +9,7 @@ neutral at 0.
 import collections
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -131,9 +132,9 @@ def measure(plan: PowerPlan, n_seeds: int, repetitions: int, rng_seed: int = 0) 
     true_at = plan.truth.break_at if by_slope else loss_at(plan.truth, plan.trivial, plan.delta_share)
     errors, covered = [np.nan], [np.nan]
     if true_at is not None and np.isfinite(true_at):
-        located = [one for one in judged if one.kind == plan.expected and one.at is not None and one.between]
-        errors = [abs(one.at - true_at) for one in located] or errors
-        covered = [one.between[0] - 1e-9 <= true_at <= one.between[1] + 1e-9 for one in located] or covered
+        mine = [one for one in judged if one.kind == plan.expected]
+        errors = [abs(one.at - true_at) for one in mine if one.at is not None] or errors
+        covered = [a - 1e-9 <= true_at <= b + 1e-9 for a, b in (one.between for one in mine if one.between)] or covered
     return Power(
         n_seeds=n_seeds,
         repetitions=repetitions,
@@ -158,7 +159,7 @@ class _Judged:
 
 
 def _judged(plan: PowerPlan, u_K: np.ndarray, metric_SxK: np.ndarray, ability_SxK: np.ndarray) -> _Judged:
-    options = dict(trivial=plan.trivial, alpha=plan.alpha, delta_share=plan.delta_share)
+    options: dict[str, Any] = dict(trivial=plan.trivial, alpha=plan.alpha, delta_share=plan.delta_share)
     if plan.expected in BY_SLOPE:
         slope = verdict(u_K, metric_SxK, ability_SxK, **options, draws=100)
         return _Judged(slope.kind, slope.shown_free_until, slope.break_at, slope.break_interval)

@@ -222,9 +222,17 @@ class Contrasts:
         inner_BxK = after_BxK & (settings_K < used.max(initial=0))
         full_1xK = np.ones((1, len(u_K)), bool)
         metric_SxK = np.where(both_SxK, metric_SxK, np.nan)
-        metric = [seed_slopes(u_K, metric_SxK, part) for part in (before_BxK, after_BxK, inner_BxK, full_1xK)]
-        ability = [seed_slopes(u_K, ability_SxK, part) for part in (before_BxK, after_BxK, full_1xK)]
-        return cls(breaks, u_K[list(breaks)], *metric[:2], *ability[:2], metric[2], metric[3], ability[2])
+        return cls(
+            breaks,
+            u_K[list(breaks)],
+            metric_before_SxB=seed_slopes(u_K, metric_SxK, before_BxK),
+            metric_after_SxB=seed_slopes(u_K, metric_SxK, after_BxK),
+            ability_before_SxB=seed_slopes(u_K, ability_SxK, before_BxK),
+            ability_after_SxB=seed_slopes(u_K, ability_SxK, after_BxK),
+            metric_inner_SxB=seed_slopes(u_K, metric_SxK, inner_BxK),
+            metric_full_Sx1=seed_slopes(u_K, metric_SxK, full_1xK),
+            ability_full_Sx1=seed_slopes(u_K, ability_SxK, full_1xK),
+        )
 
     def efficiency_loss_SxB(self, rho: float) -> Float[np.ndarray, "S B"]:
         """c_s = ρ·a⁻_s/m̄⁻ − a⁺_s/m̄⁺, NaN where a mean metric slope is not positive and efficiency has no meaning."""
