@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.plots.style import BLACK, SEED_ALPHA, STYLE, WIDTH, KnobAxis
+from analysis.plots.style import BLACK, MOST_SHOWN, SEED_ALPHA, STYLE, WIDTH, KnobAxis
 from analysis.results import Curve
 from analysis.stats import summaries
 from lab.values import exact
@@ -142,7 +142,7 @@ class Panel:
         if seeds:
             for seed, values_K in zip(curve.seed_S, curve.values_SxK, strict=True):
                 style: dict[str, Any] = dict(color=colour, alpha=SEED_ALPHA, linewidth=0.8, zorder=2)
-                self.line(f"seed {seed}", curve.knob_K, values_K, at_K, **style)
+                self.line(f"seed {seed}", curve.knob_K, values_K, at_K, hover=len(at_K) <= MOST_SHOWN, **style)
 
 
 def _place(value: float) -> str:

@@ -196,19 +196,20 @@ def map_rows(findings: Findings, columns: int = 40) -> dict[str, Any]:
 
 
 def _marks(one: Judged, chosen: np.ndarray) -> tuple[list[str], list[str]]:
-    """Marks and states of a claim at some settings, with a thick line at either end of its break."""
+    """Marks and states of a claim at some settings, neutral first; a thick line at either end of its break."""
     found, marks, states = one.map, [], []
-    ends = one.verdict.break_between or ()
     where = {float(value): k for k, value in enumerate(found.knob_K)}
     for value in map(float, chosen):
         k = where.get(value)
-        text = "" if k is None else map_figure.mark(found, k)
-        text = f"{map_figure.BREAK}{text}" if ends and value == ends[1] else text
-        marks.append(text)
+        marks.append("" if k is None else map_figure.mark(found, k))
         states.append("open" if not k else map_figure.state(found, k))
-    last = int(np.flatnonzero(chosen == ends[0])[0]) if ends and (chosen == ends[0]).any() else -1
-    if 0 <= last < len(marks) - 1 and not marks[last + 1].startswith(map_figure.BREAK):
-        marks[last] += map_figure.BREAK
+    if one.verdict.break_between is not None:
+        kept, lost = (abs(value - chosen[0]) for value in one.verdict.break_between)
+        far = np.abs(chosen - chosen[0])  # settings of the break may not be among the chosen
+        last, first = int(np.flatnonzero(far <= kept)[-1]), int(np.argmax(far >= lost))
+        marks[first] = f"{map_figure.BREAK}{marks[first]}"
+        if last < first - 1:
+            marks[last] += map_figure.BREAK
     return marks, states
 
 
