@@ -25,13 +25,15 @@ ORBAX = "/orbax/checkpoint/"  # in the path of its code
 def silent_leftovers() -> Iterator[None]:
     """Around an operation: what it leaves in a closed event loop prints nothing, now or later, in whatever thread.
 
-    Every other error is printed as before, but for what tasks of other loops report meanwhile.
+    Nor does Orbax print the contents of what it can't read, which a process that only reads would show. Every other
+    error is printed as before, but for what tasks of other loops report meanwhile.
     """
     logging.getLogger("concurrent.futures").addFilter(_is_news)  # once: the same filter is not added again
     if not isinstance(sys.unraisablehook, _Hook):
         sys.unraisablehook = _Hook(sys.unraisablehook)
-    logger = logging.getLogger("asyncio")
-    logger.addFilter(_is_of_no_task)  # some end before the failure is known
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    for logger in loggers:
+        logger.addFilter(_is_of_others)  # some tasks end before the failure is known
     try:
         yield
     except Exception:
@@ -40,7 +42,8 @@ def silent_leftovers() -> Iterator[None]:
                 found.set_exception_handler(lambda loop, context: None)
         raise
     finally:
-        logger.removeFilter(_is_of_no_task)
+        for logger in loggers:
+            logger.removeFilter(_is_of_others)
 
 
 def forget(failed: list[Exception]) -> None:
@@ -71,8 +74,9 @@ class _Hook:
             self.before(unraisable)
 
 
-def _is_of_no_task(record: logging.LogRecord) -> bool:
-    return not any(words in record.getMessage() for words in ("was never retrieved", "was destroyed but it is pending"))
+def _is_of_others(record: logging.LogRecord) -> bool:
+    of_task = any(words in record.getMessage() for words in ("was never retrieved", "was destroyed but it is pending"))
+    return not of_task and ORBAX not in record.pathname
 
 
 def _is_news(record: logging.LogRecord) -> bool:

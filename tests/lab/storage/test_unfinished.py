@@ -11,8 +11,9 @@ import pytest
 import tensorstore
 
 from lab.storage import checkpoint, unfinished
+from tests.lab.storage.test_paths import saved_in
 
-LOGGERS = ("asyncio", "concurrent.futures")
+LOGGERS = ("absl", "asyncio", "concurrent.futures")
 
 
 @pytest.fixture
@@ -107,3 +108,14 @@ def test_late_messages_of_threads_and_of_coroutines_of_orbax_are_dropped(printed
     ignored = RuntimeError("coroutine ignored GeneratorExit")
     sys.unraisablehook(SimpleNamespace(exc_value=ignored, object=SimpleNamespace(cr_code=code)))
     assert printed == []
+
+
+def test_orbax_does_not_print_the_contents_of_a_damaged_index(printed, tmp_path, monkeypatch):
+    """The command silences absl; a process that only reads doesn't."""
+    monkeypatch.setattr(logging.getLogger("absl"), "level", logging.ERROR)
+    index = saved_in(tmp_path).path / "_CHECKPOINT_METADATA"
+    index.write_text(index.read_text().replace(":", "=", 1))
+    found, damaged = checkpoint.scan(tmp_path)
+    assert (found, len(damaged)) == ({}, 1)
+    logging.getLogger("absl").error("of another")
+    assert printed == ["of another"]
