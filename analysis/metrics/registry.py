@@ -83,7 +83,7 @@ METRICS: dict[str, LatentMetric] = table(
         range="1 to min(N−1, D)",
         source="definition; scikit-dimension lPCA(ver='participation_ratio')",
         trap="biased low at small N (31 of 64 at N=64); moves under linear maps that change no ability",
-        words="directions used (participation ratio)",
+        words="number of directions (participation ratio)",
     ),
     LatentMetric(
         name="rank_me",

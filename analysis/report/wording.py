@@ -255,7 +255,26 @@ def _schedule_limit(study: Study) -> list[str]:
 
 
 def cautions(findings: Findings) -> list[str]:
-    """What makes latent readings of a probe site hard to trust, seen from the readings themselves.
+    """What makes readings hard to trust, seen from the readings themselves."""
+    return [*_few_inputs(findings), *_unlearned_seeds(findings)]
+
+
+def _unlearned_seeds(findings: Findings) -> list[str]:
+    """Seeds that have not learned an ability that the others have: they have nothing to lose."""
+    study, found = findings.study, []
+    for bound in findings.primary:
+        neutral_S = bound.ability.values_SxK[:, bound.ability.knob_K == bound.neutral].ravel()
+        low = int((neutral_S <= bound.trivial).sum())
+        if bound.learned and low:
+            many = f"{low} of {len(neutral_S)} seeds has" if low == 1 else f"{low} of {len(neutral_S)} seeds have"
+            found.append(f"{many} not learned {names.ability(study, bound.label, bound.split)} at the neutral setting")
+    if not found:
+        return []
+    return [f"{'; '.join(found)}. What was not learned can't be lost: there 'kept' rests on the other seeds."]
+
+
+def _few_inputs(findings: Findings) -> list[str]:
+    """Probe sites with few distinct inputs.
 
     Few distinct inputs let a reading fit single points: the scatter within classes then has too few directions for the
     width (the trace of its inverse explodes), and a probe can memorize.
