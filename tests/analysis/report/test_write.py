@@ -155,6 +155,16 @@ def test_few_distinct_inputs_are_pointed_out(views):
     assert caution in (views[0] / "report.md").read_text()
 
 
+def test_seeds_that_have_nothing_to_lose_are_pointed_out(whole):
+    (bound, *others) = whole.primary
+    values_SxK = bound.ability.values_SxK.copy()
+    values_SxK[2, 0] = bound.trivial
+    low = dataclasses.replace(bound, ability=dataclasses.replace(bound.ability, values_SxK=values_SxK))
+    found = dataclasses.replace(whole, bounds=(low, *others))
+    (caution,) = [one for one in wording.cautions(found) if "not learned" in one]
+    assert caution.startswith("1 of 8 seeds has not learned 128 facts at the neutral setting.")
+
+
 def test_few_seeds_say_so_and_never_not_learned():
     _, findings = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.3, 0.6))
     text = " ".join(answer.answers(findings))
