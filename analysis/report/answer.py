@@ -27,16 +27,15 @@ def answers(findings: Findings) -> list[str]:
 
 def bound_answers(study: Study, bounds: Sequence[Bounds]) -> list[str]:
     """Up to where each ability is shown free and from where lost, a sentence each for all; then what is not known."""
-    words = wording.phrase(study)
     names_of = {id(one): names.ability(study, one.label, one.split) for one in bounds}
     status = {id(one): wording.learned(study, one) for one in bounds}
     known = [one for one in bounds if status[id(one)] == "yes" and one.free_until is not None]
     found = []
     if known:
         free = _by_place([(_free_place(study, one), names_of[id(one)]) for one in known])
-        found.append(f"{words.act} is shown free {free}.")
+        found.append(f"Ability is shown kept {free}.")
         lost = _by_place([(_lost_place(study, one), names_of[id(one)]) for one in known])
-        found.append(f"{words.act} is shown to cost ability {lost}.")
+        found.append(f"Ability is shown lost {lost}.")
         found += _certainty(study, known)
     unlearned = [names_of[id(one)] for one in bounds if status[id(one)] == "not learned"]
     if unlearned:
@@ -91,7 +90,7 @@ def _certainty(study: Study, bounds: Sequence[Bounds]) -> list[str]:
         return []
     much = f"more than {study.claim.delta:.0%} of what it had learned"
     said = f"none of {of} seeds lost" if lost == 0 else f"at most {lost} of {of} seeds lost"
-    return [f"At the settings shown free {said} {much}; with so few seeds, up to {share:.0%} of all seeds might."]
+    return [f"Where ability is shown kept, {said} {much}; with so few seeds, up to {share:.0%} of all seeds might."]
 
 
 def _diverged_answer(findings: Findings) -> list[str]:

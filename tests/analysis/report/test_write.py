@@ -128,12 +128,12 @@ def test_every_series_of_a_figure_is_documented(views):
 def test_answers_are_the_bounds_in_words(views):
     text = " ".join(answer.answers(views[2]))
     assert "In part: 9 of 12 claimed gains are shown at a setting that is shown to keep the ability." in text
-    free = "Pruning is shown free on 128 facts and addition mod 31 up to 40% sparsity, and on products in Z6 up to 20%"
+    free = "Ability is shown kept on 128 facts and addition mod 31 up to 40% sparsity, and on products in Z6 up to 20%"
     assert free in text
     lost = (
-        "to cost ability on 128 facts from 50% sparsity on, on products in Z6 from 30% sparsity on, and on addition mod"
+        "to lose ability on 128 facts from 50% sparsity on, on products in Z6 from 30% sparsity on, and on addition mod"
     )
-    assert f"Pruning is shown {lost} 31 at no setting." in text
+    assert f"Ability is shown lost {lost} 31 at no setting." in text
     assert "at most 1 of 8 seeds lost more than 5% of what it had learned; with so few seeds, up to 47% of all" in text
     assert "Not learned: path-star" in text
     assert "Latents look better while the ability is lost: 128 facts from 50% on (every claimed metric);" in text
@@ -142,7 +142,7 @@ def test_answers_are_the_bounds_in_words(views):
 
 def test_answers_where_no_cell_diverged(whole):
     text = " ".join(answer.answers(whole))
-    assert "Pruning is shown free on 128 facts up to 40% sparsity" in text
+    assert "Ability is shown kept on 128 facts up to 40% sparsity" in text
     assert "on addition mod 31 at every setting" in text
     assert "diverged" not in text
     sentence = tables.verdict_rows(whole)[0]["sentence"]
