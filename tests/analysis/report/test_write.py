@@ -130,9 +130,7 @@ def test_answers_are_the_bounds_in_words(views):
     assert "In part: 9 of 12 claimed gains are shown at a setting that is shown to keep the ability." in text
     free = "Ability is shown kept on 128 facts and addition mod 31 up to 40% sparsity, and on products in Z6 up to 20%"
     assert free in text
-    lost = (
-        "to lose ability on 128 facts from 50% sparsity on, on products in Z6 from 30% sparsity on, and on addition mod"
-    )
+    lost = "on 128 facts from 50% sparsity on, on products in Z6 from 30% sparsity on, and on addition mod"
     assert f"Ability is shown lost {lost} 31 at no setting." in text
     assert "at most 1 of 8 seeds lost more than 5% of what it had learned; with so few seeds, up to 47% of all" in text
     assert "Not learned: path-star" in text
