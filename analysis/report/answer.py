@@ -77,20 +77,26 @@ def _by_place(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _certainty(study: Study, bounds: Sequence[Bounds]) -> list[str]:
-    """How many seeds lost more than δ at the settings shown free, at most, and the share that cannot be excluded."""
-    worst = (0, 0, 0.0)
+    """How many seeds lost more than δ where 'kept' is shown, at most, and the share of seeds that is not excluded."""
+    worst = (0, 0, 0.0, "")
     for bound in bounds:
         free_K, found = bound.map.shown("free"), bound.map
         share_K = found.not_excluded_K()
         for k in np.flatnonzero(free_K):
             if share_K[k] > worst[2]:
-                worst = int(found.lost_K[k]), int(found.counted_K[k]), float(share_K[k])
-    lost, of, share = worst
+                where = wording.phrase(study).short(float(found.knob_K[k]))
+                ability = names.ability(study, bound.label, bound.split)
+                worst = int(found.lost_K[k]), int(found.counted_K[k]), float(share_K[k]), f"{ability} at {where}"
+    lost, of, share, where = worst
     if not of:
         return []
     much = f"more than {study.claim.delta:.0%} of what it had learned"
     said = f"none of {of} seeds lost" if lost == 0 else f"at most {lost} of {of} seeds lost"
-    return [f"Where ability is shown kept, {said} {much}; with so few seeds, up to {share:.0%} of all seeds might."]
+    place = "" if lost == 0 else f" ({where})"
+    return [
+        f"Kept is a statement about the mean: there {said} {much}{place}, and so few seeds can't exclude that up to"
+        f" {share:.0%} of all seeds do (95% confidence)."
+    ]
 
 
 def _diverged_answer(findings: Findings) -> list[str]:
@@ -155,23 +161,24 @@ def _metric_answer(study: Study, claims: Sequence[Judged]) -> str:
 
 
 def _earliest(study: Study, claims: Sequence[Judged]) -> str:
-    """' (first at 12%)': the first setting at which the metric of some claims moves."""
+    """' (from 12% on)', ' (first at 12% to 36%, by task)': where the metric of some claims begins to move."""
     short = wording.phrase(study).short
     moving = [one.map.shown("gain") | one.map.shown("against") for one in claims]
-    places = {map_wording.where(one.map, moving_K, short) for one, moving_K in zip(claims, moving, strict=True)}
-    if places == {""}:
+    if not any(moving_K.any() for moving_K in moving):
         return ""
+    places = {map_wording.where(one.map, moving_K, short) for one, moving_K in zip(claims, moving, strict=True)}
     if len(places) == 1:
         return f" ({places.pop()})"
-    first = min(int(np.argmax(moving_K)) for moving_K in moving if moving_K.any())
-    return f" (first at {short(float(claims[0].map.knob_K[first]))})"
+    firsts = sorted(int(np.argmax(moving_K)) for moving_K in moving if moving_K.any())
+    near, far = (short(float(claims[0].map.knob_K[k])) for k in (firsts[0], firsts[-1]))
+    return f" (first at {near})" if near == far else f" (first at {near} to {far}, by task)"
 
 
 def _movement(words: map_wording.Words, one: Judged) -> str:
     """What a metric does along the knob, from one claim of it."""
     gains, against = bool(one.map.shown("gain").any()), bool(one.map.shown("against").any())
     if gains and against:
-        return f"{words.gains} as claimed and {words.loses} again"
+        return f"{words.gains} as claimed at some settings and {words.loses} at others"
     if gains:
         return f"{words.gains} as claimed"
     return f"{words.loses}, against the claim," if against else "is not shown to move"

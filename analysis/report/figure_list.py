@@ -31,7 +31,9 @@ FIGURES = {
     ),
     "abilities": (
         "What it costs: abilities along {knob}",
-        "Shaded where the ability is shown kept and shown lost; the grey band is neutral ± δ, the loss that counts.",
+        "Shaded where the ability is shown kept and shown lost; the grey band is neutral ± δ, the loss that counts."
+        " The line is the interquartile mean (IQM), which leaves out the lowest and the highest quarter of the seeds;"
+        " tests, band and the numbers of the map are of all seeds.",
     ),
     "latents": (
         "What it does to latents",

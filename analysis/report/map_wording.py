@@ -60,7 +60,7 @@ def sentence(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
 
 
 def where(found: SettingMap, shown_K: np.ndarray, short: Callable[[float], str]) -> str:
-    """Settings in words: 'at 12% and from 48% on', neighbours joined."""
+    """Settings in words: 'at 12% and from 48% on', neighbours joined; 'nowhere' where there is none."""
     runs, last = [], len(shown_K) - 1
     for k in np.flatnonzero(shown_K):
         if runs and runs[-1][1] == k - 1:
@@ -74,7 +74,7 @@ def where(found: SettingMap, shown_K: np.ndarray, short: Callable[[float], str])
             texts.append(f"at {one}")
         else:
             texts.append(f"from {one} on" if end == last else f"from {one} to {other}")
-    return wording.listed(texts)
+    return wording.listed(texts) if texts else "nowhere"
 
 
 def _not_learned(found: SettingMap, verdict: MapVerdict, words: Words) -> str:

@@ -164,29 +164,43 @@ def how_tested(findings: Findings) -> str:
     seeds = len({cell["seed"] for cell in study.cells})
     settings = len({float(cell[claim.knob]) for cell in study.cells})
     others = f" times {len(findings.strata)} settings of the other axes" if len(findings.strata) > 1 else ""
+    tasks = "one task" if len(study.tasks) == 1 else f"all {len(study.tasks)} tasks at once"
     return (
-        f"{len(study.cells)} small transformers were trained: {settings} settings of the {names.knob(claim.knob)}"
-        f"{others}, with {seeds} seeds each. A setting is compared with neutral seed by seed (sign-flip tests, level"
-        f" {claim.alpha:g}, corrected for the number of settings). Ability is exact accuracy: the share of answers that"
-        f" are right as a whole. δ, the loss that counts, is {claim.delta:.0%} of what neutral has above the trivial"
-        f" baseline, the best guess without learning. In at most {claim.alpha:.0%} of studies a claim is shown to gain"
-        " and to lose ability at one setting where it does not."
+        f"{len(study.cells)} small transformers on synthetic tasks, each of which learns {tasks}: {settings} settings"
+        f" of the {names.knob(claim.knob)}{others}, with {seeds} seeds each{_acts_late(study)}. A setting is compared"
+        f" with neutral seed by seed (sign-flip tests, level {claim.alpha:g}, corrected for the number of settings)."
+        " Ability is exact accuracy: the share of answers that are right as a whole. δ, the loss that counts, is"
+        f" {claim.delta:.0%} of what neutral has above the trivial baseline, the best guess without learning. The tests"
+        f" are built so that at most {claim.alpha:.0%} of studies wrongly show a gain where an ability is lost."
+    )
+
+
+def _acts_late(study: Study) -> str:
+    """What is trained before the knob acts, where that is shared by all settings."""
+    start, end = study.stages[study.acts_from[study.claim.knob]].start, study.stages[-1].end
+    if not start:
+        return ""
+    knob = names.knob(study.claim.knob)
+    return (
+        f"; the first {start:,} steps are trained once a seed and shared by its settings, the {knob} acts for the last"
+        f" {end - start:,}"
     )
 
 
 def correction(findings: Findings) -> str:
     """How several settings and several claims are corrected, for a note under the verdicts."""
     claims, alpha = len(findings.claims), findings.study.claim.alpha
+    seeds = len({cell["seed"] for cell in findings.study.cells})
     family = (
         f"The {claims} claims are corrected for their number by the false discovery rate (Benjamini–Hochberg, adjusted"
-        f" p): of the verdicts with an adjusted p of at most {alpha:g}, at most {alpha:.0%} are expected to be wrong; a"
-        " verdict above that says that it does not stand."
+        f" p): of the verdicts with an adjusted p of at most {alpha:g}, at most {alpha:.0%} are expected to be wrong;"
+        " any other is marked 'does not stand'."
         if claims > 1
         else "There is one claim, so no p-value is adjusted."
     )
     return (
-        "p is the largest p-value among the tests that the verdict rests on, corrected for the number of settings; a"
-        f" dash stands where the verdict says that nothing is shown. {family}"
+        "p is the largest p-value among the tests that the verdict rests on, corrected for the number of settings; with"
+        f" {seeds} seeds it can't be below {2.0**-seeds:.2g}. A verdict that rests on no test has a dash. {family}"
     )
 
 

@@ -132,7 +132,10 @@ def test_answers_are_the_bounds_in_words(views):
     assert free in text
     lost = "on 128 facts from 50% sparsity on, on products in Z6 from 30% sparsity on, and on addition mod"
     assert f"Ability is shown lost {lost} 31 at no setting." in text
-    assert "at most 1 of 8 seeds lost more than 5% of what it had learned; with so few seeds, up to 47% of all" in text
+    assert (
+        "there at most 1 of 8 seeds lost more than 5% of what it had learned (addition mod 31 at 20%), and so few"
+        in text
+    )
     assert "Not learned: path-star" in text
     assert "Latents look better while the ability is lost: 128 facts from 50% on (every claimed metric);" in text
     assert "2 cells diverged (1 at 50% and 1 at 80%): each counts as the trivial ability." in text
