@@ -61,20 +61,14 @@ RULE = {"cpu": (1, 4), "gpu": (32, 32), "tpu": (32, 32)}
 # for cores that are busy (docs/benchmarks.md).
 OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_multi_thread_eigen": False}}
 
-# What sizes XLA's pool of threads on a CPU. By default it has one a device, each busy with its device's cells: a piece
-# of a reduction that one device hands to the pool then waits for the other's cells (docs/benchmarks.md).
-XLA_THREADS = {"PJRT_NPROC", "NPROC"}
-
 
 def use_every_core() -> None:
     """Make every CPU core a device, so that cells train side by side; call it before anything runs on a device.
 
-    LAPACK stays on its device's core for the rest of the process, and XLA gets two threads a core. The number of
-    devices stays as it is where XLA_FLAGS sets it; an accelerator's devices stay as they are, too.
+    LAPACK stays on its device's core for the rest of the process. The number of devices stays as it is where XLA_FLAGS
+    sets it; an accelerator's devices stay as they are, too.
     """
     lapack_on_one_thread()
-    if not XLA_THREADS & os.environ.keys():
-        os.environ["PJRT_NPROC"] = str(2 * cores())
     _make_cpu_devices(cores())
 
 

@@ -199,16 +199,3 @@ def test_a_reader_leaves_devices_that_are_in_use(monkeypatch):
     count = jax.device_count()
     device_grid.round_as(Layout("cpu", 1, 1, 4))
     assert jax.device_count() == count
-
-
-@pytest.mark.parametrize("chosen", ["PJRT_NPROC", "NPROC"])
-def test_xla_gets_two_threads_a_core_unless_the_user_chose(chosen, monkeypatch):
-    for name in device_grid.XLA_THREADS:
-        monkeypatch.setenv(name, "")  # so that monkeypatch puts back what was there
-        monkeypatch.delenv(name)
-    monkeypatch.setenv(chosen, "3")
-    device_grid.use_every_core()
-    assert {name: os.environ[name] for name in device_grid.XLA_THREADS & os.environ.keys()} == {chosen: "3"}
-    monkeypatch.delenv(chosen)
-    device_grid.use_every_core()
-    assert os.environ["PJRT_NPROC"] == str(2 * device_grid.cores())
