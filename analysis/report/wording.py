@@ -221,7 +221,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     sentences += [
         f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}, and {least['bounds']} seeds are the"
         " least that can show anything. More seeds narrow the range between kept and lost.",
-        "Gain and loss are tested at half of alpha each, so that a false mismatch comes up in at most alpha ="
+        "Gain and loss share alpha, so that a false mismatch comes up in at most alpha ="
         f" {claim.alpha:g} of studies; undecided means that neither is shown, not that nothing happens.",
         f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting."
         " That it carries over to large language models is not shown.",
