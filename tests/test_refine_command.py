@@ -76,5 +76,5 @@ def test_options_without_refine(tmp_path):
     study = f"--config={ROOT / 'tests' / 'tiny_study.py'}"
     with commands() as quick:
         assert_one_sentence(quick(study, "--looks=3"), "add --refine")
-        assert_one_sentence(quick(study, "--refine", f"--workdir={tmp_path}"), "has 3 settings of prune.sparsity")
+        assert_one_sentence(quick(study, "--refine", f"--workdir={tmp_path}"), "with 2 seeds p can't fall below 0.25")
         assert_one_sentence(quick(study, "--refine", "--looks=1"), "--looks")

@@ -143,13 +143,17 @@ def test_operand_baseline_matches_counting(operation):
 
 
 @pytest.mark.parametrize(
-    "sizes", [dict(p=31, fraction=0.9), dict(p=7, reserved_rows=1), dict(p=3, reserved_rows=1, fraction=0.83)]
+    "sizes",
+    [
+        pytest.param(dict(p=31, fraction=0.9), marks=pytest.mark.slow),
+        dict(p=7, reserved_rows=1),
+        dict(p=3, reserved_rows=1, fraction=0.83),
+    ],
 )
-@pytest.mark.parametrize("seed", [0, 1])
-def test_an_unordered_pair_is_held_out_with_its_swapped_pair(sizes, seed):
+def test_an_unordered_pair_is_held_out_with_its_swapped_pair(sizes):
     """So that no answer to a held-out pair can be looked up; as many pairs are trained as before, one more or less."""
     task, ordered = make("modular", unordered=True, **sizes), make("modular", **sizes)
-    world = task.world(jax.random.key(seed))
+    world = task.world(jax.random.key(1))
 
     def pairs(split):
         keys, difficulty = jax.random.split(jax.random.key(1), 12_000), dict(task.splits[split].difficulty)
