@@ -121,7 +121,7 @@ def results(one=None, rng_seed=0, diverged=True):
             columns[f"{site}/fisher_trace"][missing, -1] = np.nan
     at = np.full(len(one.cells), -1)
     if diverged:  # True, or indices of cells
-        past = np.flatnonzero(u_C > 0.6).tolist()
+        past = np.flatnonzero(u_C > 0.6).tolist() or [*range(len(one.cells))]
         for cell in {past[min(3, len(past) - 1)], len(one.cells) - 1} if diverged is True else {*diverged}:
             at[cell] = one.stages[last].start + 40
             for values in columns.values():

@@ -235,7 +235,7 @@ def test_strata_have_a_section_each_and_html_is_escaped(tmp_path):
         assert f"<h2>Verdicts: {text}</h2>" in html
         assert f"<h2>{text}</h2>" in html
         assert f"## Verdicts: {text}" in markdown
-    assert html.count("<svg ") == 2 * len(figure_list.FIGURES) + 1, "and one of the whole grid"
+    assert html.count("<svg ") == 2 * (len(figure_list.FIGURES) + 1) + 1, "repairs with each, and one of the whole grid"
     assert html.count("<script") == html.count("</script>") == 1, "the one that shows values"
     assert "&lt;script&gt;alert(1)&lt;/script&gt; | a &amp; b?" in html
     strata = [record["stratum"] for record in json.loads((tmp_path / "verdicts.json").read_text())["bounds"]]

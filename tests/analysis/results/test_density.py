@@ -60,5 +60,5 @@ def test_the_views_show_it(tmp_path):
     assert "| block_0/mlp_in | 1,000 | 99.3% to 100% | 89.3% to 90% |" in text
     assert "| block_0/mlp_out | 500 | 100% |" in text
     assert text.count("| all | 1,500 |") == 1
-    assert "<h3>Density</h3>" in (tmp_path / "report.html").read_text()
+    assert "<summary>Density</summary>" in (tmp_path / "report.html").read_text()
     assert len((tmp_path / "density.csv").read_text().splitlines()) == 1 + 2 * len(cells)
