@@ -230,7 +230,7 @@ def _handles(claims: Sequence[Judged]) -> list[Any]:
         handles.append(Line2D([], [], linestyle="none", label=f"{BETTER} ability better"))
     if "against" in shown:
         handles.append(Line2D([], [], linestyle="none", label=f"{AGAINST} against the claim"))
-    if any(state(one.map, k) == "open" for one in claims for k in np.flatnonzero(one.map.shown("gain"))):
+    if any(state(one.map, k) == "open" for one in claims for k in np.flatnonzero(one.map.shown("gain")).tolist()):
         handles.append(Line2D([], [], linestyle="none", label="▲? gain, ability not decided"))
     if any(one.verdict.break_between is not None for one in claims):
         handles.append(Line2D([], [], color=BLACK, linewidth=3, label="break"))
