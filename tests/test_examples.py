@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 RUN_BY = {
     "README.md": (
         "tests/test_command.py::test_the_readmes_own_study_is_valid",
-        "tests/analysis/test_study.py::test_the_readmes_example_runs_on_a_study",
+        "tests/test_examples.py::test_the_readmes_example_runs_on_a_study",
     ),
     "docs/adding_a_task.md": ("tests/tasks/test_gallery.py::test_the_how_to_holds_a_whole_task",),
     "docs/adding_a_mechanism.md": (
@@ -72,3 +72,10 @@ def test_the_arrays_of_the_npz_page_are_judged(tmp_path, monkeypatch):
         judged = analysis.judge_arrays(dict(arrays))
     assert [(gain.metric, gain.sign) for gain in judged.gains] == [("two_nn", -1)]
     assert judged.gains[0].map.n_seeds == 8
+
+
+@pytest.mark.slow
+def test_the_readmes_example_runs_on_a_study(recorded):
+    (example,) = re.findall(r"## As a library.*?```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert '"runs/pruning"' in example
+    exec(example.replace('"runs/pruning"', repr(str(recorded[2]))).replace("0.84", "0.5"), {})

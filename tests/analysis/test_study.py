@@ -391,11 +391,3 @@ def test_the_notebook_is_small_and_names_no_machine():
     assert not any(each["output_type"] == "error" for each in outputs)
     assert len(text) < 40_000
     assert not re.search(r"/(tmp|home|root|Users|work)/", text)
-
-
-@pytest.mark.slow
-def test_the_readmes_example_runs_on_a_study(recorded):
-    readme = NOTEBOOK.parents[1] / "README.md"
-    (example,) = re.findall(r"## As a library.*?```python\n(.*?)```", readme.read_text(), re.DOTALL)
-    assert '"runs/pruning"' in example
-    exec(example.replace('"runs/pruning"', repr(str(recorded[2]))).replace("0.84", "0.5"), {})

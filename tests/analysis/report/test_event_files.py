@@ -4,6 +4,7 @@ import shutil
 import struct
 import time
 import zlib
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_a_failed_build_leaves_the_old_files(tmp_path):
     write_all(tmp_path / "tb", 1)
     before = files(tmp_path / "tb")
     with pytest.raises(ValueError, match="could not convert"):
-        write(tmp_path / "tb", [*rows(1), Run("x", [Series("x", (1,), ("a",))])])  # type: ignore[arg-type]
+        write(tmp_path / "tb", [*rows(1), Run("x", [Series("x", (1,), cast(Any, ("a",)))])])
     assert files(tmp_path / "tb") == before
 
 
