@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.design.controls import cells_of_strata
-from analysis.stats.break_test import MIN_SETTINGS, least_seeds
+from analysis.stats import MIN_SETTINGS, least_seeds
+from analysis.stats.setting_map import level_divisors
 from lab.mechanisms import MECHANISMS, Counted, StageSetup
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
@@ -47,9 +48,7 @@ def _too_few(study: Study) -> Iterator[str]:
             f" every claim stays `undecided`: {least} are the least; add seeds."
         )
     claims, alpha = len(study.claim.gains) * len(study.claim.abilities), study.claim.alpha
-    # A gain is tested at half of alpha where so few seeds can reach it (`analysis.stats.setting_map`).
-    smallest = ((n, 2.0**-n * (2 if 2.0**-n <= alpha / 2 else 1)) for n in range(least, 1100))
-    alone = next(n for n, p in smallest if claims * p <= alpha)
+    alone = next(n for n in range(least, 1100) if claims * level_divisors(n, alpha)[0] * 2.0**-n <= alpha)
     if least <= seeds < alone:
         yield (
             f"With {seeds} seeds a single finding among {claims} claims can't stand after the correction for their"

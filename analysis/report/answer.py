@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.design import neutral_value
+from analysis.design import in_stratum, neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import map_wording, names, wording
 from analysis.stats import least_seeds
@@ -43,7 +43,7 @@ def bound_answers(study: Study, bounds: Sequence[Bounds]) -> list[str]:
             f"Not learned: {wording.listed(unlearned)}. Without the knob the models are not shown to beat the trivial"
             " baseline, so nothing is concluded."
         )
-    few = [names_of[id(one)] for one in bounds if one not in known and status[id(one)] != "not learned"]
+    few = [names_of[id(one)] for one in bounds if status[id(one)] == "too few seeds"]
     if few:
         least = least_seeds(study.claim.alpha)["bounds"]
         found.append(
@@ -105,7 +105,7 @@ def _diverged_answer(findings: Findings) -> list[str]:
     cells = [
         float(cell[study.claim.knob])
         for cell, step in zip(study.cells, findings.results.diverged_at, strict=True)
-        if step >= 0 and all(cell[name] == value for name, value in stratum.items())
+        if step >= 0 and in_stratum(cell, stratum)
     ]
     if not cells:
         return []

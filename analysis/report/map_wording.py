@@ -55,7 +55,8 @@ def claim_sentence(study: Study, one: Judged) -> str:
 
 def sentence(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
     """A verdict in one plain sentence that agrees with the map."""
-    text = _SENTENCES[verdict.kind](found, verdict, words)
+    # A verdict is read off the designed settings; what those that were added show must not contradict it in words.
+    text = _SENTENCES[verdict.kind](found.of_designed(), verdict, words)
     return text if "_" in text.split()[0] else text[0].upper() + text[1:]  # a raw name stays as it is
 
 
@@ -163,7 +164,6 @@ def _undecided(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
     return f"{gains}; {open_} {words.ability} is shown neither kept nor lost: more seeds would decide."
 
 
-UNTESTED = ("no neutral cell", "too few seeds", "one setting")  # reasons for which nothing at all could be tested
 _SENTENCES: dict[str, Callable[[SettingMap, MapVerdict, Words], str]] = {
     "not learned": _not_learned,
     "moves against the claim": _against,

@@ -19,7 +19,7 @@ from analysis.diagnosis import Diagnosis, Findings, Trajectory
 from analysis.report import map_wording
 from analysis.results.recovery_record import Repairs, routes
 from analysis.stats import MapVerdict, SettingMap, Verdict, break_test
-from analysis.stats.setting_map import STATEMENTS, least_seeds
+from analysis.stats.setting_map import STATEMENTS
 from analysis.verdicts import Bounds, Judged
 
 SCHEMA = 3  # raised when a field changes its meaning or goes away; new fields don't raise it
@@ -46,7 +46,7 @@ def document(findings: Findings) -> dict[str, Any]:
             },
             "seeds": sorted({int(cell["seed"]) for cell in study.cells}),
             "step": int(results.step[-1]),
-            "least_seeds": {**break_test.least_seeds(claim.alpha), "map": least_seeds(claim.alpha)},
+            "least_seeds": break_test.least_seeds(claim.alpha),
             "cells": len(study.cells),
             "diverged": [
                 {"cell": key, "step": int(step)}
@@ -85,6 +85,8 @@ def _claim(findings: Findings, one: Judged) -> dict[str, Any]:
 def judged(found: SettingMap, verdict: MapVerdict, shape: Verdict, adjusted_p: float) -> dict[str, Any]:
     """The verdict of a claim, its map setting by setting, and its shape over the whole range."""
     shown = {name: found.shown(name) for name in STATEMENTS}
+    # The bounds are the map's: the slope test's own are of another level.
+    of_shape = {name: value for name, value in asdict(shape).items() if not name.startswith("shown_")}
     not_excluded_K = found.not_excluded_K()
     settings = [
         {
@@ -114,7 +116,7 @@ def judged(found: SettingMap, verdict: MapVerdict, shape: Verdict, adjusted_p: f
         "p_learned": found.p_learned,
         "n_seeds": found.n_seeds,
         "settings": settings,
-        "shape": asdict(shape),
+        "shape": of_shape,
     }
 
 

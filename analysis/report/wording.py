@@ -16,6 +16,7 @@ from analysis.diagnosis import Findings
 from analysis.metrics.registry import METRICS
 from analysis.report import names
 from analysis.stats import MapVerdict, break_test
+from analysis.stats.setting_map import error_bounds, level_divisors
 from analysis.verdicts import Bounds
 from lab.engine import Plan
 from lab.errors import printable
@@ -164,14 +165,16 @@ def how_tested(findings: Findings) -> str:
     seeds = len({cell["seed"] for cell in study.cells})
     settings = len({float(cell[claim.knob]) for cell in study.cells})
     others = f" times {len(findings.strata)} settings of the other axes" if len(findings.strata) > 1 else ""
+    mismatch, ability = error_bounds(seeds, claim.alpha)
     tasks = "one task" if len(study.tasks) == 1 else f"all {len(study.tasks)} tasks at once"
     return (
         f"{len(study.cells)} small transformers on synthetic tasks, each of which learns {tasks}: {settings} settings"
         f" of the {names.knob(claim.knob)}{others}, with {seeds} seeds each{_acts_late(study)}. A setting is compared"
         f" with neutral seed by seed (sign-flip tests, level {claim.alpha:g}, corrected for the number of settings)."
         " Ability is exact accuracy: the share of answers that are right as a whole. δ, the loss that counts, is"
-        f" {claim.delta:.0%} of what neutral has above the trivial baseline, the best guess without learning. The tests"
-        f" are built so that at most {claim.alpha:.0%} of studies wrongly show a gain where an ability is lost."
+        f" {claim.delta:.0%} of what neutral has above the trivial baseline, the best guess without learning. With"
+        f" so many seeds a claim is wrongly shown to gain where its ability is lost with a probability of at most"
+        f" {mismatch:.1%}, and an ability wrongly called kept, or lost, of at most {ability:.1%} each."
     )
 
 
@@ -198,9 +201,10 @@ def correction(findings: Findings) -> str:
         if claims > 1
         else "There is one claim, so no p-value is adjusted."
     )
+    least = level_divisors(seeds, alpha)[0] * 2.0**-seeds
     return (
         "p is the largest p-value among the tests that the verdict rests on, corrected for the number of settings; with"
-        f" {seeds} seeds it can't be below {2.0**-seeds:.2g}. A verdict that rests on no test has a dash. {family}"
+        f" {seeds} seeds it can't be below {least:.2g}. A verdict that rests on no test has a dash. {family}"
     )
 
 
@@ -221,8 +225,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     sentences += [
         f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}, and {least['bounds']} seeds are the"
         " least that can show anything. More seeds narrow the range between kept and lost.",
-        "Gain and loss share alpha, so that a false mismatch comes up in at most alpha ="
-        f" {claim.alpha:g} of studies; undecided means that neither is shown, not that nothing happens.",
+        "Undecided means that neither is shown, not that nothing happens.",
         f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting."
         " That it carries over to large language models is not shown.",
         f"Abilities are measured on {study.eval_examples} examples a split: the standard error of one cell's accuracy"

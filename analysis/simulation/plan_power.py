@@ -15,7 +15,7 @@ from analysis.design import cells_of_strata, neutral_value
 from analysis.simulation import pilot_noise
 from analysis.simulation.simulator import TRIVIAL, Truth
 from analysis.stats import setting_map
-from analysis.stats.setting_map import least_seeds
+from analysis.stats.setting_map import fewest_seeds
 from lab.errors import UserError
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
@@ -88,7 +88,7 @@ def lines(study: Study, root: Path) -> list[str]:
     cells = min(([study.cells[index] for index in inside] for _, inside in cells_of_strata(study)), key=len)
     n_seeds = len({cell["seed"] for cell in cells})
     far_K = np.array(sorted({abs(float(cell[knob]) - neutral) for cell in cells}))
-    if n_seeds < least_seeds(study.claim.alpha) or len(far_K) < 3 or not 0 < far_K[-1] < np.inf:
+    if n_seeds < fewest_seeds(study.claim.alpha) or len(far_K) < 3 or not 0 < far_K[-1] < np.inf:
         return []
     pilot = _pilot(root)
     noise = Truth(lambda u: u, lambda u: u, trials=study.eval_examples)

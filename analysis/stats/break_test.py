@@ -21,6 +21,7 @@ from jaxtyping import Bool, Real
 
 from analysis.stats import segmented
 from analysis.stats.claim_data import ClaimData, InterimLook, bounds, prepare, tests_over
+from analysis.stats.setting_map import fewest_seeds
 from analysis.stats.sign_flip import ROUNDING, SIDE, Contrasts
 
 VERDICTS = (
@@ -95,7 +96,7 @@ def least_seeds(alpha: float = 0.05, strict: bool = False) -> dict[str, int]:
     """
     levels = {kind: alpha / (STRICT_DIVISOR[kind] if strict else 1) for kind in ("reversal", "stall")}
     levels["bounds"] = alpha
-    seeds = {name: next(s for s in range(1, 1100) if 2.0**-s <= level) for name, level in levels.items()}
+    seeds = {name: fewest_seeds(level) for name, level in levels.items()}
     return {**seeds, "all": max(seeds.values())}
 
 
@@ -121,8 +122,9 @@ def _decide(
     if claim.neutral <= claim.trivial + ROUNDING:
         return "not learned", ""
     if p["learned"] > alpha:
-        few = n_neutral < least["bounds"]
-        return ("underpowered", f"{n_neutral} neutral cells cannot show learning") if few else ("not learned", "")
+        if n_neutral >= least["bounds"]:
+            return "not learned", ""
+        return "underpowered", f"{n_neutral} seeds are too few for this test ({least['bounds']} are needed)"
     if n_seeds < least["bounds"]:
         return "underpowered", f"{n_seeds} seeds can never reject at {spent:g}: {least['bounds']} are the least"
     if len(claim.u_K) < MIN_SETTINGS or not contrasts.breaks:

@@ -8,9 +8,9 @@ At every setting other than neutral, by paired sign flips over the seeds (Fisher
 * *free*: the ability has lost less than δ; fixed sequence from neutral outwards. *harmed*: it has lost more than δ;
   fixed sequence from the last setting inwards (Maurer, Hothorn & Lehmacher 1995).
 
-Metric and ability share α (`level_divisors`), so that a false mismatch (gain and harm at one setting), which takes a
-false gain or a false harm, comes up in at most α of all studies; each is tested at α where so few seeds can't reach
-α/2. `python -m analysis.simulation --table=map` measures the rates.
+Metric and ability share α (`level_divisors`). A false mismatch (gain and harm at one setting) takes a false gain or a
+false harm, so it comes up in at most α of all claims without one; each is tested at α where so few seeds can't reach
+α/2 (`error_bounds`). `python -m analysis.simulation --table=map` measures the rates.
 
 Words: S seeds, K settings of the knob, neutral first.
 """
@@ -90,6 +90,16 @@ class SettingMap:
         harmed = np.flatnonzero(self.shown("harmed"))
         return float(self.knob_K[harmed[0]]) if len(harmed) else None
 
+    def of_designed(self) -> "SettingMap":
+        """The map of the settings that were designed alone, which decide a verdict."""
+        per_setting = {
+            field.name: getattr(self, field.name)[self.designed_K]
+            for field in dataclasses.fields(self)
+            if isinstance(getattr(self, field.name), np.ndarray)
+        }
+        p_K = {name: one_K[self.designed_K] for name, one_K in self.p_K.items()}
+        return dataclasses.replace(self, p_K=p_K, **per_setting)
+
     def not_excluded_K(self, level: float = 0.95) -> Float[np.ndarray, "K"]:
         """The largest share of all seeds that may lose more than δ: one-sided Clopper–Pearson bound, 1 without data."""
         upper_K = stats.beta.ppf(level, self.lost_K + 1, np.maximum(self.counted_K - self.lost_K, 0))
@@ -108,7 +118,20 @@ def level_divisors(n_seeds: int, alpha: float) -> tuple[float, float]:
     return 2.0, float(alpha / (alpha - used))
 
 
-def least_seeds(alpha: float) -> int:
+def error_bounds(n_seeds: int, alpha: float) -> tuple[float, float]:
+    """How often the map may err: (a false mismatch of a claim, a wrong 'free' and a wrong 'harmed' of an ability each).
+
+    What so many seeds can reach of the levels: with 5 seeds (2/32, 1/32), with 8 (12/256, 6/256) at α = .05.
+    """
+
+    def reached(level: float) -> float:
+        return float(np.floor(level * 2.0**n_seeds + 1e-9)) / 2.0**n_seeds if n_seeds <= ALL_FLIPS_UP_TO else level
+
+    metric, ability = (reached(alpha / divisor) for divisor in level_divisors(n_seeds, alpha))
+    return metric + ability, ability
+
+
+def fewest_seeds(alpha: float) -> int:
     """The fewest seeds with which anything can be shown at level `alpha`: p can't fall below 2^−S."""
     return next(n for n in range(1, 1100) if 2.0**-n <= alpha)
 
@@ -139,7 +162,7 @@ def setting_map(
       diverged_SxK: the cells whose training diverged. Divergence is a loss, not a missing value: such a cell has the
         trivial ability, and no metric.
       neutral_index: the setting at which the knob is neutral, 0 or K−1.
-      alpha: the share of studies in which a false mismatch may come up.
+      alpha: the probability with which a false mismatch may come up, of one claim.
       delta_share: δ as a share of (mean neutral ability − trivial).
       delta: δ itself, in the unit of the ability, in place of the share.
       rng_seed: fixes the random flips above 14 seeds.
@@ -187,7 +210,7 @@ def setting_map(
         delta=claim.delta * claim.unit,
         p_learned=p_learned,
         n_seeds=int(np.isfinite(claim.ability_SxK[:, 0]).sum()),
-        least_seeds=least_seeds(alpha * looks[-1].share),
+        least_seeds=fewest_seeds(alpha * looks[-1].share),
         alpha=alpha,
     )
 

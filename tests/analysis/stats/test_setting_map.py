@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
 from analysis.stats import InterimLook, SettingMap, setting_map, sign_flip_p, step_down_p
-from analysis.stats.setting_map import STATEMENTS, level_divisors
+from analysis.stats.setting_map import STATEMENTS, error_bounds, level_divisors
 
 K, TRIVIAL = 9, 0.1
 U = np.linspace(0, 1, K)
@@ -183,6 +183,14 @@ def test_random_flips_halve_alpha():
     assert level_divisors(20, 0.05) == (2.0, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("n_seeds", "mismatch", "ability"),
+    [(5, 2 / 32, 1 / 32), (6, 3 / 64, 2 / 64), (8, 12 / 256, 6 / 256), (20, 0.05, 0.025)],
+)
+def test_the_bounds_of_the_error_are_what_so_many_seeds_reach(n_seeds, mismatch, ability):
+    assert error_bounds(n_seeds, 0.05) == pytest.approx((mismatch, ability))
+
+
 def test_a_knob_swept_downwards_has_the_same_map():
     metric, ability = claim(U, np.where(U < 0.55, 0.9, 0.2))
     up = mapped(metric, ability)
@@ -214,6 +222,9 @@ def test_added_settings_do_not_change_what_the_designed_ones_show():
     for name in STATEMENTS:
         np.testing.assert_allclose(found.p_K[name][designed], alone.p_K[name])
     assert found.designed_K.tolist() == designed.tolist()
+    assert found.of_designed().knob_K.tolist() == alone.knob_K.tolist()
+    np.testing.assert_allclose(found.of_designed().p_K["harmed"], alone.p_K["harmed"])
+    np.testing.assert_array_equal(found.of_designed().lost_K, alone.lost_K)
 
 
 def test_the_gain_that_comes_and_goes_is_shown_lost():
