@@ -1,5 +1,7 @@
 """TensorBoard's runs of planted results: a run a setting, in the knob's order, with what the claim is about."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
