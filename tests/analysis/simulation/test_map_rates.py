@@ -37,7 +37,7 @@ def generous(repetitions):
     slow_where(lambda case: case[0] not in QUICK or case[1] != 6, [(n, s) for n in ZONES for s in EXPECTED_SEEDS]),
 )
 def test_zones_are_found_at_least_as_often_as_expected(name, n_seeds):
-    one, repetitions = ZONES[name], 25
+    one, repetitions = ZONES[name], 50
     rates = measure(one.truth, one.right, repetitions, n_seeds)
     expected = one.zone[EXPECTED_SEEDS.index(n_seeds)]
     assert errors_apart(rates.zone, repetitions, expected, EXPECTED_REPETITIONS) > -4
@@ -54,8 +54,8 @@ def test_a_weak_gain_is_found_more_often_than_without_moderation():
 @pytest.mark.parametrize("n_seeds", slow_where(lambda n: n != 6, [5, 6, 8, 12]))
 @pytest.mark.parametrize("condition", slow_where(lambda name: name != "plain", ["plain", "heavy tails"]))
 def test_false_zones_are_rare_where_gain_and_harm_can_each_go_wrong_alone(condition, n_seeds):
-    rates = measure(WORST, (), 40, n_seeds, condition=NULL_CONDITIONS[condition])
-    assert rates.false_zone <= generous(40)
+    rates = measure(WORST, (), 150, n_seeds, condition=NULL_CONDITIONS[condition])
+    assert rates.false_zone <= generous(150)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_false_zones_are_rare_where_gain_and_harm_can_each_go_wrong_alone(condit
 )
 def test_false_zones_and_verdicts_are_rare_without_a_mismatch(condition, null):
     truth, right = NULLS[null]
-    rates = measure(truth, right, 25, 8, condition=NULL_CONDITIONS[condition], rng_seed=(1,))
-    assert rates.false_zone <= generous(25)
-    assert rates.false <= generous(25)
+    rates = measure(truth, right, 100, 8, condition=NULL_CONDITIONS[condition], rng_seed=(1,))
+    assert rates.false_zone <= generous(100)
+    assert rates.false <= generous(100)
 
 
 def test_free_is_wrong_where_seeds_collapse_and_the_count_next_to_it_is_right():
@@ -81,9 +81,9 @@ def test_free_is_wrong_where_seeds_collapse_and_the_count_next_to_it_is_right():
 
 def test_nothing_stands_in_studies_with_nothing_planted():
     rng = np.random.default_rng(0)
-    studies = [null_study(rng, 8, 9) for _ in range(2)]
+    studies = [null_study(rng, 8, 9) for _ in range(10)]
     assert {len(study) for study in studies} == {12}
-    assert sum(bool(standing(study)) for study in studies) <= 1
+    assert not any(standing(study) for study in studies)
 
 
 def test_what_is_true_is_said_of_every_truth():
