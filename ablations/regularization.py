@@ -12,13 +12,13 @@ more compact (lower participation ratio), at no cost in reasoning, planning or m
 
 Source: Kornblith et al. 2021 (arXiv 2010.16402) for losses that separate classes better and transfer worse.
 
-Expected on two CPU cores: about 7 minutes (443 s next to other work), 1 for `:quick`; on a GPU not measured.
+Expected on two CPU cores: about 10 minutes, 1 for `:quick`; on a GPU not measured.
 Predicted before the map judged it (2026-11-30, path-star of four nodes, addition's swapped pairs held out together):
 silhouette moves against the claim on every task; the Fisher trace gains at .12 and is lost by .96 (gains, then loses
 the gain, or a gain for nothing) on Z6, addition and path-star; participation ratio gains at most where ability is lost.
-What came out in full (2026-11-21, with path-star of three nodes): free up to .72 (Z6) and more; separation falls over
-the range, and where weak smoothing raises the Fisher trace (nearly threefold for path-star) no ability moves. Figures:
-docs/studies.md. The variants were run small.
+What came out in full (2026-11-30): kept up to .72 (Z6, addition) and .96 (facts), lost at .96 but for facts; the Fisher
+trace rises and falls again on Z6 and addition while the silhouette falls, as predicted; facts use fewer directions at no
+cost, which was not predicted; path-star is undecided. Figures: docs/studies.md. The variants were run small.
 """
 
 from lab.study import axis, product, study_config
