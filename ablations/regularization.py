@@ -17,8 +17,8 @@ Predicted before the map judged it (2026-11-30, path-star of four nodes, additio
 silhouette moves against the claim on every task; the Fisher trace gains at .12 and is lost by .96 (gains, then loses
 the gain, or a gain for nothing) on Z6, addition and path-star; participation ratio gains at most where ability is lost.
 What came out in full (2026-11-30): kept up to .72 (Z6, addition) and .96 (facts), lost at .96 but for facts; the Fisher
-trace rises and falls again on Z6 and addition while the silhouette falls, as predicted; facts use fewer directions at no
-cost, which was not predicted; path-star is undecided. Figures: docs/studies.md. The variants were run small.
+trace rises and falls again on Z6 and addition while the silhouette falls, as predicted; facts use fewer directions at
+no cost, which was not predicted; path-star is undecided. Figures: docs/studies.md. The variants were run small.
 """
 
 from lab.study import axis, product, study_config

@@ -3,7 +3,7 @@
 The files are a view: `write` builds them again next to the old ones and then swaps the two. tensorboardX gives the
 protocol buffers and the record format; its SummaryWriter isn't used, because a thread and a queue for each of a hundred
 runs is slow, and because its file names and wall times would differ at every rebuild. Here the same data gives the same
-bytes: no history keeps wall-clock times, so all are zero and only TensorBoard's step axis means anything.
+bytes: wall times are part of the data.
 """
 
 # Protocol buffer classes are made at run time, so a type checker cannot see them.
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from tensorboardX.proto import layout_pb2
 from tensorboardX.proto.api_pb2 import DATA_TYPE_FLOAT64, DATA_TYPE_STRING, STATUS_SUCCESS
 from tensorboardX.proto.event_pb2 import Event
@@ -79,6 +80,8 @@ class Run:
       images: tag -> PNG file.
       texts: tag -> Markdown.
       step: the step of images and texts.
+      clock: steps, ascending, and when each was reached, in seconds since 1970; between two of them time is taken to
+        run evenly. All times are zero without.
     """
 
     name: str
@@ -88,6 +91,12 @@ class Run:
     images: Mapping[str, bytes] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     step: int = 0
+    clock: tuple[Sequence[int], Sequence[float]] = ((), ())
+
+    def time_at(self, step: int) -> float:
+        """When a step was reached, in seconds since 1970."""
+        steps, times = self.clock
+        return float(np.interp(step, steps, times)) if steps else 0.0
 
 
 def write(directory: Path, runs: Sequence[Run], metrics: Sequence[str] = ()) -> None:
@@ -123,30 +132,25 @@ def _write_run(directory: Path, run: Run, columns: Summary.Value | None) -> None
         writer.close()
 
 
-def _event(value: Summary.Value, step: int) -> Event:
-    return Event(step=step, summary=Summary(value=[value]))
+def _event(values: Sequence[Summary.Value], step: int, time: float) -> Event:
+    return Event(step=step, wall_time=time, summary=Summary(value=values))
 
 
 def _events(run: Run, columns: Summary.Value | None) -> Iterator[Event]:
-    if columns is not None:
-        yield _event(columns, 0)
-    if run.charts:
-        yield _event(_layout(run.charts), 0)
-    if run.hparams:
-        start, end = _session(run.hparams)
-        yield _event(start, 0)
-        yield _event(end, 0)
-    for tag, text in run.texts.items():
-        yield _event(_text(tag, text), run.step)
-    for tag, image in run.images.items():
-        yield _event(_image(tag, image), run.step)
-    yield from _scalar_events(run.series)
+    opening = [] if columns is None else [columns]
+    opening += [_layout(run.charts)] if run.charts else []
+    opening += _session(run) if run.hparams else []
+    last = [_text(tag, text) for tag, text in run.texts.items()]
+    last += [_image(tag, image) for tag, image in run.images.items()]
+    yield from (_event([value], 0, run.time_at(0)) for value in opening)
+    yield from (_event([value], run.step, run.time_at(run.step)) for value in last)
+    yield from _scalar_events(run)
 
 
-def _scalar_events(series: Sequence[Series]) -> Iterator[Event]:
+def _scalar_events(run: Run) -> Iterator[Event]:
     """All series of a run, one event a step: its records are few, which is most of the time that writing takes."""
     found: dict[int, list[Summary.Value]] = {}
-    for one in series:
+    for one in run.series:
         points = [(int(step), float(value)) for step, value in zip(one.steps, one.values, strict=True)]
         kept = [point for point in points if math.isfinite(point[1])]
         if kept and kept[-1] != points[-1]:
@@ -157,13 +161,17 @@ def _scalar_events(series: Sequence[Series]) -> Iterator[Event]:
                 value.metadata.summary_description = one.about
             found.setdefault(step, []).append(value)
     for step, values in sorted(found.items()):
-        yield Event(step=step, summary=Summary(value=values))
+        yield _event(values, step, run.time_at(step))
 
 
-def _session(hparams: Mapping[str, Value]) -> tuple[Summary.Value, Summary.Value]:
+def _session(run: Run) -> tuple[Summary.Value, Summary.Value]:
     """The begin and the end of a row of the HParams page."""
     start, end = HParamsPluginData(), HParamsPluginData()
-    for name, value in hparams.items():
+    steps, _ = run.clock
+    if steps:
+        start.session_start_info.start_time_secs = run.time_at(steps[0])
+        end.session_end_info.end_time_secs = run.time_at(steps[-1])
+    for name, value in run.hparams.items():
         if isinstance(value, str):
             start.session_start_info.hparams[name].string_value = value
         else:

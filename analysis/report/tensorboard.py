@@ -11,7 +11,7 @@ import itertools
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,10 +115,13 @@ def settings(findings: Findings, images: Mapping[str, bytes], texts: Mapping[str
                 series_K[neutral] += _series(results, stratum, alone, [column_K[neutral]], 0, fork + 1)[0]
         for k, series in zip(column_K, series_K, strict=True):
             hparams = _settings_of(results, stratum, k)
-            runs.append(Run(_run_name(len(runs), study, hparams), series, hparams))
+            places = results.places(stratum)
+            clock = _clock(results, places.cell_C[places.column_C == k].tolist())
+            runs.append(Run(_run_name(len(runs), study, hparams), series, hparams, clock=clock))
     bands = [Chart(one.task, one.name, one.tag, *map(one.quartile, QUARTILES)) for one in readings if one.claimed]
     numbered = {f"{PICTURES}/{index:02d} {name}": image for index, (name, image) in enumerate(images.items())}
-    return [*runs, Run(PICTURES, charts=bands, images=numbered, texts=texts, step=int(results.step[-1]))]
+    end, clock = int(results.step[-1]), _clock(results, range(len(study.cells)))
+    return [*runs, Run(PICTURES, charts=bands, images=numbered, texts=texts, step=end, clock=clock)]
 
 
 def _fork(results: Results, stratum: dict[str, Any]) -> int:
@@ -232,5 +235,17 @@ def cells(findings: Findings, whole: bool = False) -> list[Run]:
         knobs = {axis.knob: cell[axis.knob] for axis in study.axes}
         name = " ".join(f"{knob}={exact(value)}" for knob, value in knobs.items())
         final = [Series(one.tag, (step,), (float(results.columns[one.column][index, -1]),)) for one in readings]
-        runs.append(Run(file_name(name), final, knobs))
+        runs.append(Run(file_name(name), final, knobs, clock=_clock(results, [index])))
     return runs
+
+
+def _clock(results: Results, cells: Sequence[int]) -> tuple[list[int], list[float]]:
+    """The steps at which some cells were evaluated, and when the last of them was written to disk there.
+
+    What a rerun wrote again may be later than what follows it; time doesn't run back in a chart.
+    """
+    if results.written_at is None or not cells:
+        return [], []
+    time_E = np.where(np.isnan(results.written_at), 0.0, results.written_at)[list(cells)].max(axis=0)
+    reached_E = time_E > 0
+    return results.step[reached_E].tolist(), np.maximum.accumulate(time_E[reached_E]).tolist()

@@ -59,6 +59,8 @@ class Results:
         where there are none yet.
       density: of the kernels at the end; None for a study that doesn't prune.
       costs: parameters and FLOPs; None where there are no checkpoints to count them in.
+      written_at: float64[cells, E], when the checkpoint of each row was written, in seconds since 1970, NaN where there
+        is none yet; None for results that come from no checkpoints.
     """
 
     study: Study
@@ -69,6 +71,7 @@ class Results:
     shared: tuple[tuple[str, ...], ...]
     density: Density | None = None
     costs: Costs | None = None
+    written_at: np.ndarray | None = None
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
         """An ability's reading: float64[cells, E]."""
@@ -138,6 +141,8 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[
     evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]
     columns: dict[str, np.ndarray] = {}
     diverged = np.full(len(study.cells), -1)
+    clock = {(path, one.step): one.written_at for path, chunk in chunks.items() for one in chunk}
+    written_at = np.full((len(nodes), len(evaluations)), np.nan)
     for cell, row in enumerate(nodes):
         for at, (stage, step) in enumerate(evaluations):
             if stage >= len(row):
@@ -145,6 +150,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[
             final, index = store.final(row[stage].key)
             values = _recorded(histories[str(final.path)], index, step, final.meta["abilities"])
             values |= _measured(study, readings[row[stage].key, step])
+            written_at[cell, at] = clock[str(final.path), step]
             for name, value in values.items():
                 columns.setdefault(name, np.full((len(nodes), len(evaluations)), np.nan))[cell, at] = value
         for node in row:
@@ -163,6 +169,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[
         shared=tuple(tuple(row[s].key if s < len(row) else "" for s, _ in evaluations) for row in nodes),
         density=count(plan, store) if finished else None,
         costs=costs.count(plan, store) if finished else None,
+        written_at=written_at,
     )
 
 

@@ -141,6 +141,7 @@ def blocks(results: Results, size: int) -> Iterator[Results]:
             shared=tuple(results.shared[i] for i in rows),
             density=None,
             costs=None,
+            written_at=None,
         )
 
 

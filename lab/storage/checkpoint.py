@@ -68,6 +68,11 @@ class Saved:
     kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
+    def written_at(self) -> float:
+        """When it was written, in seconds since 1970, by the clock of the file system."""
+        return self.path.stat().st_mtime
+
+    @property
     def spare(self) -> bool:
         """Whether it was saved between the steps that the study keeps, only for training to continue from it."""
         return bool(self.meta.get("spare"))

@@ -4,6 +4,7 @@ import shutil
 import struct
 import time
 import zlib
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -74,6 +75,16 @@ def test_a_run_reads_back(tmp_path):
     (text,) = found.Tensors("verdicts/text_summary")
     assert text.tensor_proto.string_val[0].startswith(b"| a | b |")
     assert "custom_scalars__config__" in found.Tags()["tensors"]
+
+
+def test_wall_times_are_those_of_the_clock_and_zero_without(tmp_path):
+    runs = [Run(name, [Series("x", (50, 100, 200), (1.0, 2.0, 3.0))], {"u": 0.0}, step=200) for name in "ab"]
+    runs[0] = replace(runs[0], clock=((50, 150, 200), (1000.0, 1010.0, 1020.0)))
+    write(tmp_path / "tb", runs)
+    times = {name: [p.wall_time for p in read(tmp_path / "tb" / name).Scalars("x")] for name in "ab"}
+    assert times == {"a": [1000.0, 1005.0, 1020.0], "b": [0.0, 0.0, 0.0]}
+    info = read(tmp_path / "tb" / "a").SummaryMetadata("_hparams_/session_end_info").plugin_data.content
+    assert plugin_data_pb2.HParamsPluginData.FromString(info).session_end_info.end_time_secs == 1020.0
 
 
 def test_rows_read_back(tmp_path):
