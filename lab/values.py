@@ -21,10 +21,14 @@ HASHED = 8  # hexadecimal digits that make a shortened name unique
 
 
 def plain(value: Any) -> Any:
-    """A scalar of NumPy or JAX, or an array without dimensions, as a Python value; anything else as it is."""
+    """A scalar of NumPy or JAX, or an array without dimensions, as a Python value; anything else as it is.
+
+    Minus zero, the neutral end of an axis such as `-32 * share`, is zero: it would be printed as '-0'.
+    """
     if hasattr(type(value), "__array__") and getattr(value, "ndim", None) == 0:
         value = value.item()
-    return float(value) if isinstance(value, np.floating) else value  # np.longdouble is its own item
+    value = float(value) if isinstance(value, np.floating) else value  # np.longdouble is its own item
+    return 0.0 if isinstance(value, float) and value == 0 else value
 
 
 def plain_fields(config: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.design import in_stratum, neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import map_wording, names, wording
-from analysis.stats import least_seeds
+from analysis.stats import FINDS_NOTHING, least_seeds
 from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
 
@@ -19,6 +19,7 @@ def answers(findings: Findings) -> list[str]:
     study, primary = findings.study, findings.primary
     return [
         *latent_answer(study, findings.claims),
+        *correction_answer(study, findings.claims),
         *bound_answers(study, primary),
         *mismatch_answer(study, findings.claims),
         *_diverged_answer(findings),
@@ -137,6 +138,22 @@ def latent_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
     parts = [_metric_answer(study, [one for one in tested if one.metric == metric]) for metric in metrics]
     moves = "; ".join(parts)
     return [f"{question} {answer}", f"{moves[0].upper()}{moves[1:]}."]
+
+
+def correction_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
+    """How many verdicts that find something don't stand once claims are corrected for their number; none if all do."""
+    tested = [one for one in claims if one.verdict.kind not in FINDS_NOTHING]
+    fallen = [one for one in tested if not one.stands]
+    if not fallen:
+        return []
+    level = f"adjusted p {min(one.adjusted_p for one in fallen):.2g} at least, and {study.claim.alpha:g} is needed"
+    if len(fallen) == len(tested):
+        which = "the one verdict that finds something does not" if len(tested) == 1 else f"none of {len(tested)} does"
+        which = f"{which} ({level})"
+    else:
+        which = f"{len(fallen)} of {len(tested)} {'does' if len(fallen) == 1 else 'do'} not ({level})"
+    seeds = f"With {len(claims)} claims, findings must stand a correction for their number"
+    return [f"{seeds}: {which}; more seeds would decide."]
 
 
 def _is_kept(one: Judged) -> np.ndarray:

@@ -85,6 +85,10 @@ def test_other_scalars_become_pythons(value):
     assert type(plain(value)) is float
 
 
+def test_minus_zero_is_zero():
+    assert [str(plain(value)) for value in (-0.0, np.float32(-0.0), 0.0)] == ["0.0"] * 3
+
+
 def test_what_is_no_scalar_stays():
     array, text = np.ones(1), ["a"]
     assert plain(array) is array

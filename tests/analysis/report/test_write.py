@@ -16,7 +16,7 @@ from analysis.design.interim import document, first
 from analysis.design.selection import Choice, Tuning
 from analysis.diagnosis import find
 from analysis.report import answer, figure_list, map_figure, tables, verdicts_json, wording, write
-from analysis.stats import VERDICTS, Verdict
+from analysis.stats import FINDS_NOTHING, VERDICTS, Verdict
 from tests.analysis import synthetic_study
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "verdicts.md"
@@ -189,6 +189,26 @@ def test_only_what_a_first_reader_needs_is_open(views):
     assert opened == ["map", "abilities", "latents", "repairs"]
     assert html.index('id="map-0"') < html.index("<h2>Answer</h2>") < html.index("<h2>Verdicts</h2>")
     assert "<details open" not in html
+
+
+def test_the_answer_says_how_many_findings_do_not_stand(views):
+    findings = views[2]
+    kinds = [one.verdict.kind for one in findings.claims]
+    finding = [index for index, kind in enumerate(kinds) if kind not in FINDS_NOTHING]
+    assert 1 < len(finding) < len(kinds)
+
+    def said(fallen):
+        p = {index: 0.0625 for index in fallen}
+        claims = [dataclasses.replace(one, adjusted_p=p.get(i, 0.02)) for i, one in enumerate(findings.claims)]
+        return answer.correction_answer(findings.study, claims)
+
+    assert said([]) == []
+    start = "With 12 claims, findings must stand a correction for their number: "
+    level = "(adjusted p 0.062 at least, and 0.05 is needed); more seeds would decide."
+    assert said(finding[:1]) == [f"{start}1 of {len(finding)} does not {level}"]
+    assert said(finding) == [f"{start}none of {len(finding)} does {level}"]
+    nothing = [index for index in range(len(kinds)) if index not in finding]
+    assert said(nothing) == []
 
 
 def test_a_verdict_that_does_not_stand_says_so(views):
