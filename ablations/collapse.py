@@ -16,8 +16,8 @@ ability part: arXiv 2207.02099, arXiv 2602.20433.
 Expected on two CPU cores: about 8 minutes (461 s next to other work), 1 for `:quick`; on a GPU not measured.
 Predicted before the map judged it (2026-11-30, path-star of four nodes, addition's swapped pairs held out together):
 a gain for nothing for Z6 and path-star (participation ratio falls, ability stays), against the claim for facts.
-What came out in full (with path-star of three nodes): isotropy down to -32 costs no ability anything; Z6's gain never
-transferred. Figures: docs/studies.md. The variants were run small.
+What came out in full (2026-11-30): no gain is shown; facts use more directions, against the claim, and facts and Z6 keep
+their ability down to -32. Figures: docs/studies.md. The variants were run small.
 """
 
 from lab.study import axis, product, study_config
