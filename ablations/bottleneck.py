@@ -25,12 +25,12 @@ small, `heads` was only tried (one seed, 100 steps).
 from lab.study import axis, product, study_config
 
 NINTHS = tuple(number / 9 for number in range(9, 0, -1))
-# variant -> (knob, its nine settings, the loosest first)
+# variant -> (what is narrow, knob, its nine settings, the loosest first)
 BOTTLENECKS = {
-    "": ("fsq.coordinates", (18, 16, 14, 12, 10, 8, 6, 4, 2)),
-    "vib": ("vib.beta", tuple(step / 100 for step in range(9))),
-    "rank": ("low_rank.rank", NINTHS),
-    "heads": ("head_dim.active", NINTHS),
+    "": ("a code in the residual stream", "fsq.coordinates", (18, 16, 14, 12, 10, 8, 6, 4, 2)),
+    "vib": ("a noisy code in the residual stream", "vib.beta", tuple(step / 100 for step in range(9))),
+    "rank": ("the rank of every kernel", "low_rank.rank", NINTHS),
+    "heads": ("queries and keys", "head_dim.active", NINTHS),
 }
 
 
@@ -39,8 +39,8 @@ def get_config(variant: str = ""):
     own = dict(knob="", settings=(), seeds=8)
     config = study_config(variant, variants=("quick", *filter(None, BOTTLENECKS)), own=own)
     config.name = "bottleneck" + (f"_{variant}" if variant in BOTTLENECKS and variant else "")
-    config.knob, config.settings = BOTTLENECKS.get(variant, BOTTLENECKS[""])
-    config.question = f"How narrow may {config.knob} make the residual stream, and are narrow latents free?"
+    what, config.knob, config.settings = BOTTLENECKS.get(variant, BOTTLENECKS[""])
+    config.question = f"How narrow may {what} be, and are compact latents free?"
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=16)
     config.tasks.copy = dict(task="copy", length=6, examples=32)

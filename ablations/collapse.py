@@ -16,20 +16,20 @@ ability part: arXiv 2207.02099, arXiv 2602.20433.
 Expected on two CPU cores: about 8 minutes (461 s next to other work), 1 for `:quick`; on a GPU not measured.
 Predicted before the map judged it (2026-11-30, path-star of four nodes, addition's swapped pairs held out together):
 a gain for nothing for Z6 and path-star (participation ratio falls, ability stays), against the claim for facts.
-What came out in full (2026-11-30): no gain is shown; facts use more directions, against the claim, and facts and Z6 keep
-their ability down to -32. Figures: docs/studies.md. The variants were run small.
+What came out in full (2026-11-30): no gain is shown; facts use more directions, against the claim, and facts and Z6
+keep their ability down to -32. Figures: docs/studies.md. The variants were run small.
 """
 
 from lab.study import axis, product, study_config
 
 EVEN = tuple(step / 8 for step in range(9))
 RANK = dict(participation_ratio=1, rank_me=1)
-# variant -> (knob, strongest value, claimed gains)
+# variant -> (what it does, knob, strongest value, claimed gains)
 PENALTIES = {
-    "": ("isotropy.rate", -32.0, dict(participation_ratio=-1, two_nn=-1)),
-    "isotropy": ("isotropy.rate", 8.0, RANK),
-    "covariance": ("covariance.rate", 8.0, RANK),
-    "cure": ("covariance.rate", 8.0, RANK),
+    "": ("pressing latents towards one direction", "isotropy.rate", -32.0, dict(participation_ratio=-1, two_nn=-1)),
+    "isotropy": ("spreading latents evenly", "isotropy.rate", 8.0, RANK),
+    "covariance": ("decorrelating latents", "covariance.rate", 8.0, RANK),
+    "cure": ("decorrelating collapsed latents", "covariance.rate", 8.0, RANK),
 }
 PLANTED = -32.0  # the anisotropy that the cure is up against
 
@@ -39,8 +39,8 @@ def get_config(variant: str = ""):
     own = dict(knob="", strengths=(), planted=0.0, seeds=8)
     config = study_config(variant, variants=("quick", *filter(None, PENALTIES)), own=own)
     config.name = "collapse" + (f"_{variant}" if variant in PENALTIES and variant else "")
-    config.knob, strongest, gains = PENALTIES.get(variant, PENALTIES[""])
-    config.question = f"Up to which {config.knob} does the shape of the latent cloud become ability?"
+    what, config.knob, strongest, gains = PENALTIES.get(variant, PENALTIES[""])
+    config.question = f"Up to which strength is {what} free, and does it become ability?"
     config.strengths = tuple(strongest * share for share in EVEN)
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)

@@ -21,15 +21,16 @@ tried (one seed, 100 steps).
 
 from lab.study import axis, product, study_config
 
-KNOBS = {"": "pause.tokens", "registers": "registers.tokens"}
+KNOBS = {"": ("pauses", "pause.tokens"), "registers": ("registers", "registers.tokens")}
 
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    own = dict(knob=KNOBS.get(variant, KNOBS[""]), tokens=tuple(range(9)), seeds=8)
+    what, knob = KNOBS.get(variant, KNOBS[""])
+    own = dict(knob=knob, tokens=tuple(range(9)), seeds=8)
     config = study_config(variant, variants=("quick", "registers"), own=own)
     config.name = "pause_tokens" + ("_registers" if variant == "registers" else "")
-    config.question = f"Up to how many {config.knob} does thinking without words become ability?"
+    config.question = f"Up to how many {what} does thinking without words become ability?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.path_star = dict(task="path_star", direction="reverse", nodes=10, examples=16)

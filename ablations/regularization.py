@@ -23,13 +23,17 @@ no cost, which was not predicted; path-star is undecided. Figures: docs/studies.
 
 from lab.study import axis, product, study_config
 
-# variant -> (knob, its nine strengths, evenly spaced)
+# variant -> (what it is, knob, its nine strengths, evenly spaced)
 REGULARIZERS = {
-    "": ("label_smoothing.rate", (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)),
-    "decay": ("weight_decay.rate", (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)),
-    "dropout": ("residual_dropout.rate", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
-    "noise": ("hidden_noise.sigma", (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)),
-    "confidence": ("confidence_penalty.rate", (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)),
+    "": ("label smoothing", "label_smoothing.rate", (0.0, 0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.96)),
+    "decay": ("weight decay", "weight_decay.rate", (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)),
+    "dropout": ("dropout", "residual_dropout.rate", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
+    "noise": ("noise on hidden states", "hidden_noise.sigma", (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)),
+    "confidence": (
+        "the confidence penalty",
+        "confidence_penalty.rate",
+        (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+    ),
 }
 
 
@@ -38,8 +42,8 @@ def get_config(variant: str = ""):
     own = dict(knob="", strengths=(), seeds=8)
     config = study_config(variant, variants=("quick", *filter(None, REGULARIZERS)), own=own)
     config.name = "regularization" + (f"_{variant}" if variant in REGULARIZERS and variant else "")
-    config.knob, config.strengths = REGULARIZERS.get(variant, REGULARIZERS[""])
-    config.question = f"Up to which {config.knob} is a regularizer free, and does it make latents better?"
+    what, config.knob, config.strengths = REGULARIZERS.get(variant, REGULARIZERS[""])
+    config.question = f"Up to which strength is {what} free, and does it make latents better?"
     config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
     pairs = dict(fraction=0.9, unordered=True)  # or the answer to b + a, nine times in ten trained, would do for a + b
