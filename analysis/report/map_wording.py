@@ -112,6 +112,9 @@ def _then_loss(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
 
 def _too_late(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
     gain, lost = where(found, found.shown("gain"), words.short), where(found, found.shown("harmed"), words.short)
+    first = int(np.argmax(found.shown("gain")))
+    if not found.shown("harmed")[:first].any():
+        return f"{words.metric} {words.gains} only {gain}, where {words.ability} is lost."
     return f"{words.metric} {words.gains} only {gain}, where {words.ability} is already lost ({lost})."
 
 

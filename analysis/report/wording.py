@@ -76,8 +76,9 @@ MEANING = {
     "moves against the claim": "the metric is shown to move the other way at some setting, and as claimed nowhere",
     "no gain shown": "the metric is at no setting shown to move, as claimed or against",
     "gain, then loss": "the metric gains while the ability is kept; farther out it gains while the ability is lost",
-    "gain only after the ability is lost": "wherever the metric gains the ability is lost, and it was lost before",
-    "harmed from the start": "wherever the metric gains the ability is lost, from the gain's first setting on",
+    "gain only after the ability is lost": "wherever the metric gains the ability is lost; before, the ability is shown"
+    " kept or lost without a gain",
+    "harmed from the start": "wherever the metric gains the ability is lost, and no setting before shows it kept",
     "gain for nothing": "wherever the metric gains the ability is kept, and nowhere shown better",
     "transfers": "the metric gains and the ability gets better at one setting at least, and it never gains where the"
     " ability is lost",

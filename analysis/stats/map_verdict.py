@@ -6,8 +6,8 @@
 | moves against the claim | the metric moves against the claim somewhere, and gains nowhere |
 | no gain shown | the metric is shown to move neither way |
 | gain, then loss | gain while the ability is free, farther out gain while it is harmed: the break is between |
-| gain only after the ability is lost | wherever the gain is shown the ability is harmed, and it was harmed before |
-| harmed from the start | wherever the gain is shown the ability is harmed, from the gain's first setting on |
+| gain only after the ability is lost | gain where the ability is harmed, none before; before, it is free or harmed |
+| harmed from the start | gain where the ability is harmed, none before, and no setting before shows it free |
 | transfers | gain and a better ability at one setting, and no gain where the ability is harmed |
 | gains, then loses the gain | gain while the ability is free; where it is harmed the gain is shown to be lost |
 | gain for nothing | wherever the gain is shown the ability is free, and nowhere shown better |
@@ -102,7 +102,8 @@ def _with_zone(found: SettingMap, zone_p: float) -> MapVerdict:
         kept = _p(found, "gain", "free")
         p = max(zone_p, kept) if kept <= found.alpha else zone_p
         return MapVerdict("gain, then loss", p, _break_between(found))
-    before = harmed_K[:first].any()
+    free_K = found.shown("free") & found.designed_K
+    before = (free_K | harmed_K)[:first].any()
     return MapVerdict("gain only after the ability is lost" if before else "harmed from the start", zone_p)
 
 

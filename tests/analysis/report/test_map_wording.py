@@ -28,7 +28,7 @@ SENTENCES = {
         "The dimension falls only at 30%, where accuracy is already lost (from 20% on).",
     ),
     "harmed from the start": (
-        (("free",), LOST, LOST),
+        (OPEN, LOST, LOST),
         "The dimension falls from 20% on, and there accuracy is lost.",
     ),
     "transfers": (
@@ -58,6 +58,13 @@ def test_a_sentence_says_what_its_map_shows(kind):
     verdict = map_verdict(found)
     assert verdict.kind == kind
     assert sentence(found, verdict, FALLS) == expected
+
+
+def test_a_gain_that_comes_with_the_loss_is_not_said_to_come_after_it():
+    found = a_map(("free",), LOST, LOST)
+    verdict = map_verdict(found)
+    assert verdict.kind == "gain only after the ability is lost"
+    assert sentence(found, verdict, FALLS) == "The dimension falls only from 20% on, where accuracy is lost."
 
 
 def test_what_was_not_learned_and_what_was_not_tested_have_sentences():

@@ -21,7 +21,7 @@ CURVES = {
     "no gain shown": (0 * U, CLIFF),
     "gain, then loss": (U, CLIFF),
     "gain only after the ability is lost": (np.where(U > 0.9, 2.0, 0.0), CLIFF),
-    "harmed from the start": (np.where(U > 0.55, U, 0.0), CLIFF),
+    "harmed from the start": (U, np.where(U > 0, 0.2, 0.9)),
     "transfers": (U, 0.5 + 0.4 * U),
     "gains, then loses the gain": (HUMP, np.where(U < 0.95, 0.9, 0.2)),
     "gain for nothing": (U, FLAT),
@@ -50,6 +50,13 @@ def test_each_verdict_on_its_own_curve(kind):
     assert (verdict.break_between is not None) == (kind == "gain, then loss")
     zone = (found.shown("gain") & found.shown("harmed")).any()
     assert zone == (kind in MISMATCHES)
+
+
+def test_what_is_harmed_from_the_start_is_nowhere_shown_free():
+    """A gain that comes with the loss, after settings at which the ability is kept: nothing was harmed before."""
+    found, verdict = judged(np.where(U > 0.55, U, 0.0), CLIFF)
+    assert found.shown("free")[1:5].all()
+    assert verdict.kind == "gain only after the ability is lost"
 
 
 def test_the_break_lies_between_the_last_free_gain_and_the_first_harmed_one():
