@@ -12,8 +12,9 @@ Source: Kaplan et al. 2020 (arXiv 2001.08361); that facts take about two bits a 
 Expected on two CPU cores: about 13 minutes (808 s next to other work), 1.5 for `:quick`; on a GPU not measured.
 Predicted before the map judged it (2026-11-30): a gain, then a loss for facts and copying in both metrics, breaks
 between four and one ninths; Z6 a gain, then a loss, or harmed from the start.
-What came out in full: facts are free down to two ninths, copying to three, Z6 is harmful from three; latents grow
-compact as abilities break (reversals). Figures: docs/studies.md.
+What came out in full (2026-11-30): copying's two breaks as predicted, between three and one ninths; facts are kept at
+every width while latents grow compact (a gain for nothing, not predicted); Z6 is kept up to five ninths and lost from
+two on, where its latents move first. Figures: docs/studies.md.
 """
 
 from lab.study import axis, product, study_config
