@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from tasks.base import LATER, Task, TaskError
+from tasks.memory.composite_facts import CompositeFacts
 from tasks.memory.compression import Compression
 from tasks.memory.copy import Copy
 from tasks.memory.count_recall import CountRecall
@@ -69,6 +70,7 @@ REGISTERED = (
     NBack,
     CountRecall,
     Facts,
+    CompositeFacts,
     BlocksWorld,
     Hanoi,
     Sudoku4,

@@ -13,7 +13,7 @@ from tasks.planted import SHORTCUTS
 # Means over simulated examples or enumerated states, which can't overflow, and take minutes at some corner.
 COUNTED = ("maze", "topological_sort", "countdown", "nested_expression", "graph_search", "fuzzy_recall", "n_back")
 COUNTED += ("blocksworld", "hanoi", "sudoku4")
-SLOW = ("two_hop", "count_recall", "facts", "copy", "dyck", "comparison", "induction", "addition")
+SLOW = ("two_hop", "count_recall", "facts", "composite_facts", "copy", "dyck", "comparison", "induction", "addition")
 CLOSED = [name for name in TASKS if name not in COUNTED]
 RANGE = re.compile(r"\w+: (\w+) must be (?:a whole number |a number )?in \[([^,]+), ([^,\]]+)\]")
 LIMIT = re.compile(r"\w+: (\w+) must be (?:at most|at least|less than)[^\d]*(\d+)")
