@@ -14,8 +14,11 @@ constant, so that both are read off the same runs.
 Sources: Goyal et al. 2023 (arXiv 2310.02226); Pfau et al. 2024 (arXiv 2404.15758), who find that filler tokens help
 only where they were supervised densely.
 
+Predicted for composite facts before any run with them (2026-11-30): no number of pauses makes them better by more than
+.05, and eight cost some of the rare ones at the same number of steps.
+
 Expected on two CPU cores: about 15 minutes, 2 for `:quick`, from whose rate it is estimated; on a GPU not measured.
-What came out of `:quick`: docs/studies.md. The full study has not been run; `registers` was only
+What came out of `:quick`, with one-token facts: docs/studies.md. The full study has not been run; `registers` was only
 tried (one seed, 100 steps).
 """
 
@@ -32,7 +35,7 @@ def get_config(variant: str = ""):
     config.name = "pause_tokens" + ("_registers" if variant == "registers" else "")
     config.question = f"Up to how many {what} does thinking without words become ability?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
-    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
+    config.tasks.facts = dict(task="composite_facts", examples=16, probe="uniform")
     config.tasks.path_star = dict(task="path_star", direction="reverse", nodes=10, examples=16)
     config.model.update(dict(width=32, mlp_width=128))
     config.knobs = dict(optimizer=dict(learning_rate=2e-3))
