@@ -13,8 +13,11 @@ rate stays constant, so that both are read off the same runs.
 Source: Saunshi et al. 2025 (arXiv 2502.17416): looped models reason better than their perplexity says. Dehghani et al.
 2019 (arXiv 1807.03819); input injection: Yang et al. 2024 (arXiv 2311.12424).
 
+Predicted for composite facts before any run with them (2026-11-30): one turn is enough (.9 or more), further turns make
+them no better and from five on slightly worse, while Z6 gains up to three turns.
+
 Expected on two CPU cores: about 20 minutes, 2 for `:quick`, from whose rate it is estimated; on a GPU not measured.
-What came out of `:quick`: docs/studies.md. The full study has not been run.
+What came out of `:quick`, with one-token facts: docs/studies.md. The full study has not been run.
 """
 
 from lab.study import axis, product, study_config
@@ -25,7 +28,7 @@ def get_config(variant: str = ""):
     config = study_config(variant, variants=("quick",), own=dict(turns=tuple(range(1, 10)), seeds=8))
     config.name = "looped_depth"
     config.question = "Up to how many turns does looped depth buy ability, and at equal compute?"
-    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
+    config.tasks.facts = dict(task="composite_facts", examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
     config.tasks.path_star = dict(task="path_star", direction="reverse", nodes=10, examples=16)
     config.model.update(dict(width=32, layers=1, heads=4, mlp_width=128))
