@@ -15,8 +15,11 @@ learning rate stays constant, so that both are read off the same runs.
 Sources: Hao et al. 2024 (arXiv 2412.06769); the content of their latent tokens: arXiv 2512.21711, 2602.01148,
 2510.00494.
 
+Predicted for composite facts before any run with them (2026-11-30): own thoughts make them no better, at equal steps
+somewhat worse; another example's thoughts and noise cost more than half of them from three thoughts on.
+
 Expected on two CPU cores: about 35 minutes, 5 for `:quick`, from whose rate it is estimated; on a GPU not measured.
-What came out of `:quick`: docs/studies.md. The full study has not been run.
+What came out of `:quick`, with one-token facts: docs/studies.md. The full study has not been run.
 """
 
 from lab.study import axis, product, study_config
@@ -29,7 +32,7 @@ def get_config(variant: str = ""):
     config.name = "latent_thoughts"
     config.question = "Up to how many continuous thoughts does latent thinking become ability, and is it their content?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=32)
-    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
+    config.tasks.facts = dict(task="composite_facts", examples=16, probe="uniform")
     config.tasks.path_star = dict(task="path_star", direction="reverse", nodes=10, examples=16)
     config.model.update(dict(width=32, mlp_width=128))
     config.knobs = dict(optimizer=dict(learning_rate=2e-3))
