@@ -15,8 +15,9 @@ token: Poli et al. 2024 (arXiv 2403.17844).
 Expected on two CPU cores: about 12 minutes (710 s next to other work), 2 for `:quick`; on a GPU not measured.
 Predicted before the map judged it (2026-11-30): no gain shown or a gain for nothing for facts; undecided for Z6; a gain
 in compression, if there is one, comes with at most one or two memories.
-What came out in full (2026-11-30): as predicted for facts and compression; one memory is enough for facts, three for six symbols of eight, and no
-gain is shown where an ability is kept. Figures: docs/studies.md. `beside` was only tried (one seed, 100 steps).
+What came out in full (2026-11-30): as predicted for facts and compression; one memory is enough for facts, three for
+six symbols of eight, and no gain is shown where an ability is kept. Figures: docs/studies.md. `beside` was only tried
+(one seed, 100 steps).
 """
 
 from lab.study import axis, product, study_config
