@@ -26,6 +26,10 @@ any, in a smaller model, they were free up to 20% and harmful from 30%, where in
 50%), and are shown harmful from 72% or earlier, no later than Z6. Other tasks as they were with one-token facts: free
 up to 60% (Z6) and 48% (addition, path-star), each within one setting. Separation falls on facts from 36% on at the
 latest; participation ratio and TwoNN of facts fall only where their ability is lost, so that no claim transfers.
+What came out (2026-11-30, its map is in docs/studies.md): facts and Z6 are kept up to 60% and lost from 72% on,
+path-star kept up to 36% and lost from 84%, addition kept up to 12% and lost from 60%. Separation falls on every task.
+One gain is shown where the ability is kept, Z6's TwoNN at 60%. Wrong were the bounds of facts (48% at most) and of
+addition (48%).
 
 With one-token facts, now `one_token`: predicted before the first run that the map judges, with path-star of four nodes
 and addition's swapped pairs held out together (2026-11-30): free up to 60% for Z6, addition and path-star, up to 84%
