@@ -91,8 +91,9 @@ class CompositeFacts:
         Card(
             name="facts448",
             sizes={},
-            expected={"iid": (0.9, 1.0), "tail": (0.8, 1.0), "unseen": (0.0, 0.25)},
-            about="a table far below capacity (.07 bits a parameter) is learned by heart; unseen pairs stay at chance",
+            expected={"iid": (0.75, 1.0), "tail": (0.6, 1.0), "unseen": (0.0, 0.25)},
+            about="a table far below capacity (.07 bits a weight of blocks) is learned but for the noise of a constant "
+            "rate (at rest all of it is known); unseen pairs stay at chance",
             source="Allen-Zhu & Li 2024, arXiv 2404.05405; the intervals measured here",
             seconds=20,
             steps=2000,

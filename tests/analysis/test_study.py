@@ -89,10 +89,8 @@ def test_results_are_those_of_the_study_and_nothing_is_written(whole, results, o
 
 def test_each_row_has_the_time_at_which_its_checkpoint_was_written(whole, results):
     plan, store, _ = whole
-    assert results.written_at.shape == (len(plan.study.cells), len(results.step))
     for cell, row in enumerate(plan.nodes_of_cells()):
         saved = [one for node in row for one in store.nodes[node.key][0]]
-        assert [one.step for one in saved] == results.step.tolist()
         assert [one.path.stat().st_mtime for one in saved] == results.written_at[cell].tolist()
 
 
