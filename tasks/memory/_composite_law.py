@@ -89,7 +89,7 @@ def simulate(law: Law, part: int, exponents: tuple[float, float]) -> dict[str, B
     wanted /= np.maximum(wanted.sum(axis=(1, 2), keepdims=True), np.finfo(float).tiny)
     value = generator.integers(law.values, size=held_out.shape)
 
-    world, entity, relation = np.indices(held_out.shape)
+    world, entity, relation = (np.asarray(index) for index in np.indices(held_out.shape))
     groups = {
         "most_common_value": world,
         "entity_value": world * law.entities + entity,
