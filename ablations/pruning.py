@@ -3,7 +3,7 @@
 Claim (fixed before training): pruning makes latents more compact (lower participation ratio and TwoNN dimension) and
 better separated (higher Fisher trace), at no cost in ability.
 
-    python run.py --config=ablations/pruning.py          9 sparsities x 8 seeds; half an hour on two CPU cores that
+    python run.py --config=ablations/pruning.py          9 sparsities x 8 seeds; 17 minutes on two CPU cores that
                                                          had much other work, not timed on idle ones
     python run.py --config=ablations/pruning.py:quick    as many cells of width 32, two tasks, two claimed gains; 94
                                                          CPU seconds, most of which two cores share
