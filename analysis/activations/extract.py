@@ -48,12 +48,13 @@ def find(study: Study, store: Store, chosen: Iterable[int], step: int) -> Member
     Args:
       study, store: the study and what is kept of it.
       chosen: indices of cells.
-      step: a kept step.
+      step: a kept step; of two stages that end there, the cells are those of the later one.
 
     Raises:
       UserError: for a cell that isn't trained so far.
     """
-    stage = next(i for i, each in enumerate(study.stages) if step in each.saves)
+    # The last one: a stage without steps is kept under the step at which the one before it ends.
+    stage = max(i for i, each in enumerate(study.stages) if step in each.saves)
     found: Members = {}
     for cell in chosen:
         place = store.at(study.key(study.cells[cell], stage), step)

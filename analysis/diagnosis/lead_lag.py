@@ -213,6 +213,8 @@ def half_way(values_SxE: np.ndarray, step_E: np.ndarray, start: int) -> tuple[np
         if not values_E[-1] > values_E[0]:
             continue
         e = int(np.argmax(values_E >= half))  # never 0: the first lies below half
+        if not elapsed_E[e]:  # in a stage without steps at the fork, which takes no time
+            continue
         before, after = elapsed_E[e - 1], elapsed_E[e]
         share = (half - values_E[e - 1]) / (values_E[e] - values_E[e - 1])
         steps_S[s], at_S[s] = before + share * (after - before), e

@@ -121,7 +121,8 @@ def undertrained(broken: BrokenAbility) -> Diagnosis:
     arm, recovered, tried = broken.recovery([UNCHANGED])
     if recovered and not prunes(broken.study.claim.knob):
         return broken.decided("undertrained", "holds", "", arm, tried)
-    if len(broken.results.step) - shared_evaluations(broken.results, broken.bound.stratum) < 2:
+    steps = float(broken.results.step[-1] - broken.results.step[-2]) if len(broken.results.step) > 1 else 0.0
+    if not steps or len(broken.results.step) - shared_evaluations(broken.results, broken.bound.stratum) < 2:
         return broken.diagnosis("undertrained", "not testable")
     delta = broken.bound.delta
     ends = broken.at, broken.bound.neutral
@@ -130,7 +131,6 @@ def undertrained(broken: BrokenAbility) -> Diagnosis:
     rests, p_rests = broken.shown(delta - rise_S)
     status = "holds" if rises else "refuted" if rests else "not shown"
     numbers = dict(rise=_mean(rise_S), neutral_rise=_mean(neutral_S), p_rises=p_rises, p_rests=p_rests)
-    steps = float(broken.results.step[-1] - broken.results.step[-2])
     return broken.diagnosis("undertrained", status, steps=steps, **numbers)
 
 

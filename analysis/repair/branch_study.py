@@ -23,6 +23,7 @@ from analysis.verdicts import Bounds
 from lab.engine import Plan, make_plan
 from lab.engine.branch import branch
 from lab.errors import UserError, nearest
+from lab.mechanisms.budget import STEPS as BUDGET
 from lab.storage import Store, checkpoint, open_store
 from lab.study.spec import Study
 from lab.values import exact
@@ -77,6 +78,11 @@ def check(study: Study, arms: str, steps: int) -> None:
     steps = steps or _steps(study)
     branch(study, [(0, {})], steps)
     start = study.stages[-1].end
+    if (most := max(cell[BUDGET.name] for cell in study.cells)) <= start:
+        raise UserError(
+            f"--repair: {BUDGET.name} of at most {most:,} is spent before the arms start at step {start:,}: they would"
+            " learn nothing; leave it out, and set config.steps to 0 for a stage in which nothing is to be learned."
+        )
     for name in _named(study, arms):
         try:
             branch(study, [(0, ARMS[name].knobs(study, start, steps))], steps)

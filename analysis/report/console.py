@@ -84,7 +84,7 @@ def show_plan(session: Session, plan: Plan, workdir: Workdir, shard: Shard | Non
 
 def _programs_text(plan: Plan) -> str:
     """How many training programs are compiled, and which axes add to them."""
-    count = len(plan.program_groups)
+    count = len(plan.training_programs)
     static = ", ".join(f"{more} of them for {knob}" for knob, more in plan.compiles_of_axes().items())
     text = f"{count} training program{'s' if count > 1 else ''} to compile"
     return text + (f" ({static}, whose values are compiled in)" if static else "")

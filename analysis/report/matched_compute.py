@@ -130,7 +130,7 @@ def read(spent_E: np.ndarray, value_E: np.ndarray, joined_E: np.ndarray, budget:
     reached = np.flatnonzero(spent_E >= budget * (1 - ROUNDING))
     if not len(reached):
         return np.nan
-    after = int(reached[0])
+    after = int(np.flatnonzero(spent_E <= spent_E[reached[0]])[-1])  # a stage without steps spends nothing
     if spent_E[after] <= budget * (1 + ROUNDING):
         return float(value_E[after])
     if after == 0 or not joined_E[after]:

@@ -201,12 +201,16 @@ def dense_line(step_E: np.ndarray, values_ExK: np.ndarray) -> tuple[np.ndarray, 
 
     Returns:
       (step[P], values[P, K]): whole steps, ascending, in which all that were given are; where two of those are near
-      each other, steps between them repeat.
+      each other, steps between them repeat, and where two are one step (a stage without steps), that step does.
     """
     each = max(LEAST, POINTS // max(1, len(step_E) - 1))
-    inner = [np.linspace(low, high, each, endpoint=False) for low, high in itertools.pairwise(step_E.tolist())]
+    counts = [each if high > low else 1 for low, high in itertools.pairwise(step_E.tolist())]
+    pairs = zip(itertools.pairwise(step_E.tolist()), counts, strict=True)
+    inner = [np.linspace(low, high, count, endpoint=False) for (low, high), count in pairs]
     step_P = np.concatenate([*inner, step_E[-1:]]).round().astype(int)
-    return step_P, np.stack([np.interp(step_P, step_E, values_E) for values_E in values_ExK.T], axis=1)
+    values_PxK = np.stack([np.interp(step_P, step_E, values_E) for values_E in values_ExK.T], axis=1)
+    values_PxK[np.cumsum([0, *counts])] = values_ExK  # np.interp gives one value for a step that was given twice
+    return step_P, values_PxK
 
 
 def _settings_of(results: Results, stratum: dict[str, Any], k: int) -> dict[str, Value]:

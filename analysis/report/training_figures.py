@@ -79,20 +79,20 @@ class _Clock:
     def of(step_E: np.ndarray, together: int) -> _Clock:
         """The clock of a study whose first `together` evaluations are shared by all settings."""
         parting = max(together, 1) - 1
-        fork, last = step_E[parting], step_E[-1]
+        fork, last, index_E = step_E[parting], step_E[-1], np.arange(len(step_E))
         logs_E = np.log(step_E / step_E[0])
         if not 0 < parting < len(step_E) - 1:
             at_E, shown = logs_E, range(len(step_E))
         else:
-            after_E = 1 + 0.5 * (step_E - fork) / (last - fork)
-            at_E = np.where(step_E <= fork, logs_E / logs_E[parting], after_E)
+            # Of what acts in stages without steps the evaluations are drawn apart all the same.
+            since_E = step_E - fork if last > fork else index_E - parting
+            after_E = 1 + 0.5 * since_E / since_E[-1]
+            at_E = np.where(index_E <= parting, logs_E / logs_E[parting], after_E)
             shown = (*range(parting + 1), len(step_E) - 1)
         ticks: dict[float, str] = {}
         for e in reversed(shown):  # later ticks first: the fork and the end must be readable
             if all(abs(at_E[e] - taken) > 0.17 * at_E[-1] for taken in ticks):
-                ticks[float(at_E[e])] = (
-                    f"{step_E[e]:,}" if step_E[e] <= fork or together == 0 else f"+{step_E[e] - fork:,}"
-                )
+                ticks[float(at_E[e])] = f"{step_E[e]:,}" if e <= parting or together == 0 else f"+{step_E[e] - fork:,}"
         return _Clock(together, at_E, ticks)
 
     def dress(self, ax: Axes) -> None:

@@ -185,6 +185,11 @@ def _acts_late(study: Study) -> str:
     if not start:
         return ""
     knob = names.knob(study.claim.knob)
+    if start == end:
+        return (
+            f"; all {end:,} steps are trained once a seed and shared by its settings, the {knob} acts after them, and"
+            " nothing is learned under it"
+        )
     return (
         f"; the first {start:,} steps are trained once a seed and shared by its settings, the {knob} acts for the last"
         f" {end - start:,}"
@@ -261,9 +266,15 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
 
 def _schedule_limit(study: Study) -> list[str]:
     """How much learning is left once the knob acts: the free range depends on it."""
+    acts = study.acts_from[study.claim.knob]
+    if not study.steps_from(acts):
+        return [
+            f"Nothing is learned after the {names.knob(study.claim.knob)} acts: what is lost is what it costs at once,"
+            " and training after it may repair much of it."
+        ]
     if study.schedule.name == "constant":
         return []
-    stage = study.stages[study.acts_from[study.claim.knob]]
+    stage = next(one for one in study.stages[acts:] if one.steps)
     first, last = (float(study.schedule(jnp.int32(step))) for step in (stage.start, stage.end - 1))
     return [
         f"From where the knob acts, {study.stages[-1].end - stage.start:,} steps are trained, at {first:.0%}"

@@ -106,10 +106,15 @@ class Plan:
         left = [sum(n.key not in done for n in group.nodes) for group in self.program_groups]
         return min((chunk_for(count, self.layout) for count in left if count), default=0)
 
+    @property
+    def training_programs(self) -> list[ProgramGroup]:
+        """The groups that a training program is compiled for: those whose stage has steps."""
+        return [group for group in self.program_groups if self.steps(group)]
+
     def compiles_of_axes(self) -> dict[str, int]:
         """Axis with static values -> how many fewer training programs a grid with one of its values would have."""
         programs_of = [set() for _ in self.study.cells]
-        for index, group in enumerate(self.program_groups):
+        for index, group in enumerate(self.training_programs):
             for node in group.nodes:
                 for cell in node.cells:
                     programs_of[cell].add(index)
@@ -118,7 +123,7 @@ class Plan:
             alone = {value: set[int]() for value in axis.values}
             for cell, programs in zip(self.study.cells, programs_of, strict=True):
                 alone[cell[axis.knob]] |= programs
-            saved[axis.knob] = len(self.program_groups) - max(len(programs) for programs in alone.values())
+            saved[axis.knob] = len(self.training_programs) - max(len(programs) for programs in alone.values())
         return saved
 
     def parameters(self) -> int:

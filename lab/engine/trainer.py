@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from lab.engine import device_grid, evaluate
 from lab.engine.device_grid import Layout
+from lab.engine.device_round import DeviceRound
 from lab.engine.plan import Node, Plan, ProgramGroup, arguments_of, traced_arguments
 from lab.engine.program_cache import Programs
 from lab.engine.progress import Progress
@@ -31,38 +32,6 @@ from lab.training import step as train
 from lab.training.active_mechanisms import at_inference
 
 Chunks = tuple[Chunk, ...]  # of a device round
-
-
-@dataclass(frozen=True)
-class DeviceRound:
-    """Chunks trained side by side, one a device.
-
-    Attributes:
-      chunks: the nodes of each chunk; at most one chunk a device.
-      cut_off: the checkpoints that each chunk continues from, in the same order; empty at the start of a stage.
-      capacity: rows that every chunk is padded to.
-      devices: number of devices; those without a chunk of their own repeat the last one.
-    """
-
-    chunks: tuple[tuple[Node, ...], ...]
-    cut_off: tuple[Chunk, ...]
-    capacity: int
-    devices: int
-
-    @property
-    def nodes(self) -> list[Node]:
-        """The nodes that are trained, without padding."""
-        return [node for chunk in self.chunks for node in chunk]
-
-    @property
-    def padded(self) -> list[Node]:
-        """One node a row, the padding included."""
-        rows = [device_grid.padded(list(chunk), self.capacity) for chunk in self.chunks]
-        return [node for chunk in device_grid.padded(rows, self.devices) for node in chunk]
-
-    def rows(self, index: int) -> list[int]:
-        """The rows of a chunk's nodes."""
-        return list(range(index * self.capacity, index * self.capacity + len(self.chunks[index])))
 
 
 class Trainer:
@@ -167,9 +136,13 @@ class Trainer:
             history = History.start(len(device_round.padded), len(evaluate.names(self.study)))
             for chunk in device_round.chunks:  # nothing continues from what an earlier run left of it
                 remove(self._directory(group, chunk))
-        call = self._training_call(group, seeds, knobs, state)
         saved: Future[Chunks] = Future()
         saved.set_result(device_round.cut_off or tuple([] for _ in device_round.chunks))
+        if not stage.steps:
+            history = self._without_steps(group, device_round, step, seeds, knobs, state, history)
+            host = device_grid.fetch(state)
+            return saver(partial(self._save, group, device_round, step, host, history, saved, spare=False))
+        call = self._training_call(group, seeds, knobs, state)
         while step < stage.end:
             target = min(save for save in stage.saves if save > step)
             step, state, history = self._advance(
@@ -185,6 +158,30 @@ class Trainer:
             if self._stop():
                 raise Stopped
         return saved
+
+    def _without_steps(
+        self,
+        group: ProgramGroup,
+        device_round: DeviceRound,
+        step: int,
+        seeds: Any,
+        knobs: Any,
+        state: train.State,
+        history: History,
+    ) -> History:
+        """What a stage without steps records of the cells right after it started, the last call's batches their loss's.
+
+        The same batches as of the reading before it, so that the two losses differ by what started here alone.
+        """
+        program, calls = group.program, group.program.call_steps
+        first = device_grid.share(np.int32(step - calls), self.layout)
+        name, arguments = f"losses, {self._name(group)}", (first, seeds, knobs, state)
+        losses = lambda t, s, k, x: train.call_losses(program, t, s, k, x)  # noqa: E731
+        loss_GxT = self._program(name, program, losses, arguments, shared=1)(*arguments)
+        history = history.trained(step - calls, jax.device_get(loss_GxT))
+        last = group.stage == len(self.study.stages) - 1
+        self.progress.advanced(0, sum(len(n.cells) for n in device_round.nodes) if last else 0)
+        return history.evaluated(step, self._abilities(group, device_round, step, seeds, state.params))
 
     def _advance(
         self,

@@ -49,6 +49,7 @@ class Knob:
       relaxes: whether its mechanism's relax_from and relax_over bring it back to neutral, see `relaxing`.
       sizes: whether the model needs room for it, see `Mechanism.shape`: the room is for the largest value of the
         study's cells, and cells where it is neutral run in a program without it. It acts from the first stage.
+      over_steps: whether it does nothing before a further training step, though its mechanism acts as its stage starts.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Knob:
     needs: str = ""
     relaxes: bool = False
     sizes: bool = False
+    over_steps: bool = False
 
     @property
     def base(self) -> Any:
@@ -92,7 +94,14 @@ def relaxing(strength: Knob) -> tuple[Knob, Knob, Knob]:
     """
     mechanism = strength.name.split(".")[0]
     whole = Knob(
-        name="", low=0, high=NEVER, integer=True, stage=strength.stage, source=strength.source, needs=strength.name
+        name="",
+        low=0,
+        high=NEVER,
+        integer=True,
+        stage=strength.stage,
+        source=strength.source,
+        needs=strength.name,
+        over_steps=True,
     )
     since = replace(
         whole,
@@ -268,6 +277,11 @@ class Mechanism:
     def has_stage_start(self) -> bool:
         """Whether it chooses something as its stage starts."""
         return self._overrides("on_stage_start")
+
+    @property
+    def acts_without_training(self) -> bool:
+        """Whether it changes a model that takes no further step: as its stage starts, or as a part of the model."""
+        return self.active_at_inference or self.has_stage_start or self._overrides("project")
 
     @property
     def second_gradient(self) -> bool:

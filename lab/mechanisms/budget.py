@@ -2,9 +2,10 @@
 
 From that step on the learning rate is zero, hence so is every update, decay included: the parameters stay bitwise what
 they are. The optimizer's moments keep moving, and so does what other mechanisms do to parameters without a rate: masks,
-caps and rewinding still act as a stage starts. The cell still costs what it did; its budget is what it was trained
-with, not what was computed. A rate that decays to the study's end hasn't decayed when the budget is spent: a constant
-one is the fair comparison.
+caps and rewinding still act as a stage starts. Later stages and repair arms learn nothing either; give a stage 0 steps
+(`config.steps`) where only that one is to learn nothing. The cell still costs what it did; its budget is what it was
+trained with, not what was computed. A rate that decays to the study's end hasn't decayed when the budget is spent: a
+constant one is the fair comparison.
 """
 
 from __future__ import annotations

@@ -79,6 +79,7 @@ OVER = Knob(
     stage="last",
     integer=True,
     needs=SPARSITY.name,
+    over_steps=True,
     about=f"steps in which sparsity grows from 0 along a cubic, every {MASK_EVERY}th step; 1 is one shot",
     source="Zhu & Gupta 2017, arXiv 1710.01878",
 )
@@ -86,6 +87,7 @@ REGROW = Knob(
     name="prune.regrow",
     neutral="none",
     stage="last",
+    over_steps=True,
     choices=("none", "set", "rigl"),
     needs=SPARSITY.name,
     about=f"what grows every {REGROW_EVERY}th step where small weights go: nothing, any, or the steepest weights",

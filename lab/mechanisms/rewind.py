@@ -23,6 +23,7 @@ TO = Knob(
     neutral=NEVER,
     integer=True,
     pinned=True,
+    over_steps=True,
     about="step of the first stage whose weights come back as the second begins; 0 is before training, later is never",
     source="Frankle et al. 2020, arXiv 1912.05671; Renda et al. 2020, arXiv 2003.02389",
 )
@@ -33,6 +34,7 @@ RATE_TO = Knob(
     stage="last",
     integer=True,
     pinned=True,
+    over_steps=True,
     about="step of training to which the learning rate's schedule goes back as the last stage begins",
     source="Renda et al. 2020, arXiv 2003.02389",
 )

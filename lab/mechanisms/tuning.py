@@ -49,6 +49,7 @@ ONLY = Knob(
     choices=CHOICES,
     indexed=True,
     pinned=True,
+    over_steps=True,
     about="what the last stage moves: all, readout, norms, low-rank adapters or singular values of the blocks' kernels",
     source="adapters: Hu et al. 2021, arXiv 2106.09685; singular_values: Sun et al. 2022, arXiv 2206.06122;"
     " readout: Kumar et al. 2022, arXiv 2202.10054; norms: Frankle et al. 2021, arXiv 2003.00152",

@@ -286,7 +286,8 @@ def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping
         type_safe=False,
     )
     config.stages = ("train",)
-    config.steps = ConfigDict(type_safe=False)  # stage -> optimizer steps
+    # stage -> optimizer steps; 0 for a stage that doesn't learn (not the first): mechanisms start there, that is all
+    config.steps = ConfigDict(type_safe=False)
     # stage -> number of checkpoints, log-spaced in steps; the last one ends the stage
     config.saves = ConfigDict(type_safe=False)
     config.schedule = ConfigDict(dict(name="constant", warmup=100), type_safe=False)

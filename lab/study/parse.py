@@ -12,7 +12,7 @@ from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Mechanism, StageSetup
 from lab.nn.model import ModelSpec
-from lab.study import schema
+from lab.study import schema, without_steps
 from lab.study.fields import STEPS_MOST
 from lab.study.grid import CELLS_MOST, Grid
 from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
@@ -59,7 +59,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         acts_from=acts_from,
         base=base,
         cells=cells,
-        notes=(*_repeated(grid, cells), *_alike(grid, cells)),
+        notes=(*_repeated(grid, cells), *_alike(grid, cells), *without_steps.spent(stages, cells)),
         call_steps=config.call_steps,
         eval_examples=config.evaluation.examples,
         probe_examples=config.probe.examples,
@@ -77,6 +77,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
             f"config.claim.layer={config.claim.layer} is not measured; add it to"
             f" config.probe.layers={config.probe.layers}."
         )
+    without_steps.check(study)
     mixture, asked = study.mixture, set[Any]()
     for cell in study.cells:
         for stage in range(len(study.stages)):
@@ -176,14 +177,19 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         saves = save_points(steps, config.saves[name], call)
         stages.append(Stage(name, start, start + steps, tuple(start + s for s in saves)))
         start += steps
+    if not stages[0].steps:
+        raise UserError(
+            f"config.steps.{stages[0].name}=0: a stage without steps learns nothing, and the first stage must train;"
+            f" give it a multiple of config.call_steps={call}."
+        )
     if start > STEPS_MOST:
         raise UserError(f"config.steps: {start:,} steps in all; a study has at most {STEPS_MOST:,}.")
     return tuple(stages)
 
 
 def save_points(steps: int, count: int, call_steps: int) -> tuple[int, ...]:
-    """At most `count` log-spaced multiples of `call_steps`, the last one `steps`."""
-    if count == 1:
+    """At most `count` log-spaced multiples of `call_steps`, the last one `steps`; one where there are no steps."""
+    if count == 1 or not steps:
         return (steps,)
     points = np.geomspace(call_steps, steps, count)
     return tuple(sorted({min(steps, call_steps * math.ceil(round(p / call_steps, 6))) for p in points}))

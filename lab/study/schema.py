@@ -113,7 +113,7 @@ RULES: Mapping[str, Rule] = {
     "model.compute": choice(COMPUTE),
     "model.products": choice(PRODUCTS),
     "stages": several(NAME, "names of stages, such as ('train', 'prune')"),
-    "steps.*": whole(1, STEPS_MOST),
+    "steps.*": whole(0, STEPS_MOST),
     "saves.*": whole(1, SAVES_MOST),
     "schedule.name": choice(SCHEDULES),
     "schedule.warmup": whole(1, STEPS_MOST),

@@ -54,7 +54,8 @@ class Stage:
 
     Attributes:
       name: for people and for axes that act from it.
-      start, end: absolute steps; the stage trains steps start … end-1.
+      start, end: absolute steps; the stage trains steps start … end-1. In a stage without steps mechanisms start and
+        nothing is learned.
       saves: absolute steps after which a checkpoint is kept, the last one `end`.
     """
 
@@ -62,6 +63,11 @@ class Stage:
     start: int
     end: int
     saves: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        """How many it trains."""
+        return self.end - self.start
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,10 @@ class Study:
     def train_length(self) -> int:
         """Padded length of a training batch."""
         return self.mixture.length({use.label: "train" for use in self.tasks})
+
+    def steps_from(self, stage: int) -> int:
+        """Steps that a stage and those after it train."""
+        return self.stages[-1].end - self.stages[stage].start
 
     def knobs_at(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """The value of every knob in force for a cell during a stage."""

@@ -1,7 +1,18 @@
 """The training step and loop of one cell, with what mechanisms do in it."""
 
 from lab.training.active_mechanisms import ActiveMechanisms, at_inference
-from lab.training.step import SCHEDULES, Program, Schedule, State, begin, init, rewound, train_call, train_step
+from lab.training.step import (
+    SCHEDULES,
+    Program,
+    Schedule,
+    State,
+    begin,
+    call_losses,
+    init,
+    rewound,
+    train_call,
+    train_step,
+)
 
 __all__ = [
     "SCHEDULES",
@@ -11,6 +22,7 @@ __all__ = [
     "State",
     "at_inference",
     "begin",
+    "call_losses",
     "init",
     "rewound",
     "train_call",

@@ -184,6 +184,20 @@ def train_step(
     return State(params, moments, extra), loss
 
 
+def call_losses(program: Program, start: jax.Array, seed: jax.Array, knobs: Knobs, state: State) -> jax.Array:
+    """The task's losses on the batches of `program.call_steps` steps from absolute step `start`; nothing is learned."""
+    knobs = {**knobs, **dict(program.static)}
+    worlds = program.mixture.worlds(derive_key(seed, "world"))
+
+    def loss(step: jax.Array) -> jax.Array:
+        active = ActiveMechanisms.of(program.mechanisms, knobs, seed, step)
+        batch = active.data_source(program.context, state.extra, seed, step).batch(worlds, program.length)
+        forward = model.run(state.params, batch.tokens, program.spec, batch.answers, active.hook, batch.question)
+        return task_loss(forward.logits, batch)
+
+    return lax.map(loss, start + jnp.arange(program.call_steps, dtype=jnp.int32))
+
+
 def losses_of(program: Program, batch: Batch, logits_BxAxV: jax.Array) -> dict[str, jax.Array]:
     """The loss of each example of a batch: label -> float32[B]."""
     # The barrier keeps the loss itself compiled as it is in programs that need no single examples.
