@@ -35,7 +35,6 @@ from lab.engine import Layout, Plan, Programs, device_grid, make_plan
 from lab.errors import UserError, nearest
 from lab.jobs.layouts import described, read_layouts
 from lab.jobs.workdir import FILE, read_study
-from lab.mechanisms.knobs import KNOBS, active_knobs
 from lab.storage import DamagedCheckpoint, Store, read_store
 from lab.study.spec import Study
 from lab.values import exact, meant, plain
@@ -80,7 +79,7 @@ class OpenStudy:
     def cells(self) -> tuple[dict[str, Any], ...]:
         """Each cell's settings: the axes' knobs, and every other that does something."""
         axes = [axis.knob for axis in self.study.axes]
-        return tuple({name: cell[name] for name in axes} | active_knobs(cell) for cell in self.study.cells)
+        return tuple({name: cell[name] for name in axes} | self.study.active(cell) for cell in self.study.cells)
 
     @property
     def _lost(self) -> str:
@@ -300,7 +299,7 @@ class OpenStudy:
         return found
 
     def _values(self, knob: str, value: Any) -> tuple[Any, ...]:
-        if knob not in KNOBS:
+        if knob not in self.study.knobs:
             raise UserError(f"unknown knob '{knob}'. {nearest(str(knob), self.cells[0])}")
         several = isinstance(value, (list, tuple, set, frozenset, range)) or getattr(value, "ndim", 0) > 0
         values = tuple(value) if several else (value,)

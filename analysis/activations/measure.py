@@ -186,13 +186,13 @@ class InferenceModel(NamedTuple):
 def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> InferenceModel:
     """What is part of the models of a checkpoint, from its cells' knobs (node key -> knobs)."""
     settings = [knobs[key] for key in saved.meta["cells"]]
-    in_use = registry.mechanisms_in_use(settings)
+    in_use = study.mechanisms(settings)
     names = tuple(n for n in in_use if registry.MECHANISMS[n].active_at_inference or registry.MECHANISMS[n].reads)
     values = [
         (row, knob, value)
         for row, each in enumerate(settings)
-        for knob, value in registry.active_knobs(each).items()
-        if knob.split(".")[0] in names and registry.KNOBS[knob].traced
+        for knob, value in study.active(each).items()
+        if knob.split(".")[0] in names and study.knobs[knob].traced
     ]
     static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.MECHANISMS[n].knobs if not k.traced)
     return InferenceModel(study.spec_of(settings[0]), names, static, tuple(values))

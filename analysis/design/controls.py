@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lab.mechanisms import knobs as registry
 from lab.study.spec import Study
 
 
@@ -54,7 +53,7 @@ def neutral_value(study: Study) -> float:
     shapes another the neutral value is a convention: a base value that the study sets goes before it, so that a study
     of a bottleneck's size may begin where it is wide.
     """
-    knob = registry.KNOBS[study.claim.knob]
+    knob = study.knobs[study.claim.knob]
     base = study.base[knob.name]
     shaped = bool(knob.needs) and base != knob.base
     on_axis = any(cell[knob.name] == knob.neutral for cell in study.cells)

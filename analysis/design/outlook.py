@@ -9,7 +9,7 @@ from typing import Any
 from analysis.design.controls import cells_of_strata
 from analysis.stats import MIN_SETTINGS, least_seeds
 from analysis.stats.setting_map import level_divisors
-from lab.mechanisms import MECHANISMS, Counted, StageSetup
+from lab.mechanisms import MECHANISMS, Counted
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
 from lab.study.spec import Study
@@ -94,13 +94,12 @@ def _counts(study: Study, knob: str) -> dict[Any, set[Counted]]:
     mechanism, last = MECHANISMS.get(knob.split(".")[0]), len(study.stages) - 1
     if mechanism is None:
         return {}
-    examples = {use.label: use.examples[last] for use in study.tasks if use.examples[last]}
-    own = [each.name for each in mechanism.knobs]
+    its = [name for name in study.knobs if name.split(".")[0] == knob.split(".")[0]]
     cells = (study.knobs_at(cell, last) for cell in study.cells)
     found: dict[Any, set[Counted]] = {}
-    for setting in dict.fromkeys(tuple(cell[name] for name in own) for cell in cells):
-        knobs = dict(zip(own, setting, strict=True))
-        counted = mechanism.counted(StageSetup(study.mixture, study.spec, knobs, examples, study.stages[0].end))
+    for setting in dict.fromkeys(tuple(cell[name] for name in its) for cell in cells):
+        knobs = dict(zip(its, setting, strict=True))
+        counted = mechanism.counted(study.setup(knobs, last)._replace(opening=study.stages[0].end))
         if knob in counted:
             found.setdefault(knobs[knob], set()).add(counted[knob])
     return found

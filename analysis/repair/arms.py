@@ -56,7 +56,7 @@ def _annealed(study: Study, start: int, steps: int) -> Settings:
 
 def _read_out(study: Study, start: int, steps: int) -> Settings:
     """Nothing but the readout learns; a knob that only presses on training is released, or it would spoil it again."""
-    knob = registry.KNOBS[study.claim.knob]
+    knob = study.knobs[study.claim.knob]
     released = {knob.name: neutral_value(study)} if knob.relaxes or knob is registry.LEARNING_RATE else {}
     return {"tune.only": "readout"} | released
 
@@ -105,12 +105,12 @@ ARMS: dict[str, Arm] = {
     "relax": Arm(
         "{knob} set to {neutral} at once; of a pruned cell: its masks lifted, so that weights can grow back",
         lambda study, start, steps: {study.claim.knob: neutral_value(study)},
-        lambda study: can_change(study.claim.knob),
+        lambda study: can_change(study, study.claim.knob),
     ),
     "anneal": Arm(
         "{knob} brought to {neutral} in a straight line over the first half of the steps",
         _annealed,
-        lambda study: registry.KNOBS[study.claim.knob].relaxes,
+        lambda study: study.knobs[study.claim.knob].relaxes,
     ),
     "rewind": Arm(
         "the weights that pruning left go back to those of step {weights}, the masks stay, the optimizer's moments are"

@@ -22,7 +22,6 @@ from analysis.diagnosis import Findings
 from analysis.report import names, wording
 from analysis.results import Curve, Results, ability_curve, curve
 from analysis.stats import summaries
-from lab.mechanisms import knobs as registry
 from lab.study.spec import Study
 
 LEAST_SHARE = 0.01  # settings whose totals differ by less are matched as they are
@@ -152,7 +151,7 @@ def _acts(results: Results, stratum: dict[str, Any]) -> np.ndarray:
     """bool[E]: whether all that distinguishes a stratum from its neutral one acts; before, both read the same."""
     study = results.study
     names = [stage.name for stage in study.stages]
-    active = [study.acts_from[knob] for knob, value in stratum.items() if value != registry.KNOBS[knob].neutral]
+    active = [study.acts_from[knob] for knob, value in stratum.items() if value != study.knobs[knob].neutral]
     return np.asarray([names.index(name) for name in results.stage]) >= max(active, default=0)
 
 

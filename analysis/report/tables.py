@@ -17,7 +17,7 @@ from analysis.results import Curve, curve
 from analysis.stats import FINDS_NOTHING, summaries
 from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan
-from lab.study.spec import Study, TaskUse, active_knobs
+from lab.study.spec import Study, TaskUse
 from lab.values import exact
 from tasks.base import trivial
 
@@ -49,7 +49,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     claim, rate, on_axis = study.claim, study.base["optimizer.learning_rate"], {a.knob for a in study.axes}
     fixed = "" if "optimizer.learning_rate" in on_axis else f" {exact(rate)}"
     optimizer = "optimizer as in the grid" if "optimizer.name" in on_axis else study.base["optimizer.name"]
-    used = {name for cell in study.cells for name in active_knobs(cell)} - {*on_axis, *ALWAYS_STATED}
+    used = {name for cell in study.cells for name in study.active(cell)} - {*on_axis, *ALWAYS_STATED}
     others = {name: value for name, value in study.base.items() if name in used}
     everywhere = "".join(f"; {name} {exact(value)} in every cell" for name, value in others.items())
     yield (

@@ -20,7 +20,6 @@ from analysis.stats.setting_map import error_bounds, level_divisors
 from analysis.verdicts import Bounds
 from lab.engine import Plan
 from lab.errors import printable
-from lab.mechanisms import knobs as registry
 from lab.study.spec import Study
 from lab.values import digits_apart, exact, significant
 
@@ -327,5 +326,5 @@ def _few_inputs(findings: Findings) -> list[str]:
 
 def knob_about(study: Study) -> str:
     """What the claim's knob is, with its source."""
-    knob = registry.KNOBS[study.claim.knob]
+    knob = study.knobs[study.claim.knob]
     return f"{knob.about} ({knob.source})"

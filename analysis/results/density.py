@@ -16,7 +16,6 @@ import pandas as pd
 
 from analysis.design import cells_in
 from lab.engine import Plan
-from lab.mechanisms import knobs
 from lab.mechanisms.pruning_masks import prunable
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
@@ -42,7 +41,7 @@ class Density:
 
 def count(plan: Plan, store: Store) -> Density | None:
     """The density of every cell's kernels; None for a study that doesn't prune."""
-    if not PRUNING & set(knobs.mechanisms_in_use(plan.study.cells)):
+    if not PRUNING & set(plan.study.mechanisms(plan.study.cells)):
         return None
     trees: dict[Any, dict[str, np.ndarray]] = {}
     counts = []

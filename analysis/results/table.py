@@ -18,7 +18,6 @@ from analysis.results import costs
 from analysis.results.costs import Costs
 from analysis.results.density import Density, count
 from lab.engine import Node, Plan
-from lab.mechanisms.knobs import active_knobs
 from lab.storage import Store, checkpoint
 from lab.storage.history import READINGS
 from lab.study.spec import Study
@@ -217,7 +216,7 @@ def to_csv(results: Results) -> str:
     none. Of the knobs, those that are an axis or do something in some cell.
     """
     study, (cells, evaluations) = results.study, (len(results.study.cells), len(results.step))
-    turned = {axis.knob for axis in study.axes}.union(*(active_knobs(cell) for cell in study.cells))
+    turned = {axis.knob for axis in study.axes}.union(*(study.active(cell) for cell in study.cells))
     knobs = [name for name in study.base if name in turned and name != "seed"]
     of_cell = {"cell": list(study.cell_keys)}
     of_cell |= {name: [exact(cell[name]) for cell in study.cells] for name in knobs}

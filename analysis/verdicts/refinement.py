@@ -22,7 +22,7 @@ from analysis.design.interim import InterimAnalyses, Settings
 from analysis.verdicts.claims import Bounds, Judged, check
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
-from lab.mechanisms.base import Knob, StageSetup
+from lab.mechanisms.base import Knob
 from lab.study.spec import Study
 from lab.values import exact
 
@@ -95,7 +95,7 @@ def next_round(
 
     A knob that another axis follows (zipped with it) gets no settings: the other axis would have no value for them.
     """
-    knob = registry.KNOBS[study.claim.knob]
+    knob = study.knobs[study.claim.knob]
     settable = not any(controls.follows(study, axis.knob) for axis in study.axes)
     return grow(knob, looks, judged, bounds, precision if settable else math.inf, partial(_admits, study))
 
@@ -104,8 +104,7 @@ def _admits(study: Study, stratum: Settings, value: float) -> bool:
     """Whether the model can be had at a setting: of a width, say, only whole numbers of dimensions."""
     cell = {**study.cells[0], **stratum, study.claim.knob: value}
     for stage in range(len(study.stages)):
-        examples = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
-        if registry.objection(StageSetup(study.mixture, study.spec, study.knobs_at(cell, stage), examples)):
+        if registry.objection(study.setup(study.knobs_at(cell, stage), stage)):
             return False
     return True
 
@@ -246,4 +245,4 @@ def _middle(
     middle = float(one_end + other_end) / 2
     middle = float(round(middle)) if knob.integer else float(f"{middle:.12g}")
     if abs(other_end - one_end) > precision * np.ptp(knob_K) and middle not in knob_K:
-        yield stratum, registry.checked(knob.name, middle, "--refine")
+        yield stratum, registry.checked(knob.name, middle, "--refine", {knob.name: knob})

@@ -19,7 +19,6 @@ from typing import Any
 
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
-from lab.mechanisms.base import StageSetup
 from lab.study.fields import STEPS_MOST
 from lab.study.spec import THEN, WEIGHTS, Stage, Study
 from lab.training.step import Schedule
@@ -55,7 +54,7 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
     chosen = []
     for index, changes in cells:
         knobs = {name: value for name, value in changes.items() if name != WEIGHTS}
-        then = {name: registry.checked(name, value, f"arm: {name}") for name, value in knobs.items()}
+        then = {name: registry.checked(name, value, f"arm: {name}", study.knobs) for name, value in knobs.items()}
         cell = {**study.cells[index], THEN: then}
         if WEIGHTS in changes:
             cell[WEIGHTS] = changes[WEIGHTS]
@@ -72,27 +71,26 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
     )
 
 
-def can_change(knob: str) -> bool:
-    """Whether a knob may take another value in a branch: not if it sizes the model or is compiled in."""
-    found = registry.KNOBS[knob]
+def can_change(study: Study, knob: str) -> bool:
+    """Whether a knob of a study may take another value in a branch: not if it sizes the model or is compiled in."""
+    found = study.knobs[knob]
     return found.traced and not found.sizes and found.name != registry.SEED.name
 
 
 def _check(study: Study, cell: Mapping[str, Any]) -> None:
     """Refuse a branch that can't be trained: in one sentence, before anything compiles."""
     for name in cell[THEN]:
-        if not can_change(name):
+        if not can_change(study, name):
             raise UserError(f"arm: {name} can't change after training began; its value is part of the program.")
     if WEIGHTS in cell and cell[WEIGHTS] not in study.stages[0].saves:
         kept = ", ".join(map(str, study.stages[0].saves))
         raise UserError(f"arm: the weights of step {cell[WEIGHTS]} are not kept; those of {kept} are.")
     then = {**cell, **cell[THEN]}
-    new = {*registry.mechanisms_in_use([then])} - {*registry.mechanisms_in_use([cell])}
-    for name in registry.mechanisms_in_use([then]):
+    new = {*study.mechanisms([then])} - {*study.mechanisms([cell])}
+    for name in study.mechanisms([then]):
         if name in new and registry.MECHANISMS[name].sized:
             raise UserError(f"arm: {name} needs room in the model from the first step; no arm can bring it.")
-    examples = {use.label: use.examples[-1] for use in study.tasks if use.examples[-1]}
-    if objection := registry.objection(StageSetup(study.mixture, study.spec, then, examples)):
+    if objection := registry.objection(study.setup(then, -1)):
         raise UserError(f"arm: {objection}")
 
 

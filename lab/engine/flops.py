@@ -28,7 +28,7 @@ import numpy as np
 
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.budget import STEPS as BUDGET
-from lab.mechanisms.knobs import KNOBS, active_knobs, mechanisms_in_use
+from lab.mechanisms.knobs import KNOBS, mechanisms_in_use
 from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.study.spec import Study
@@ -83,7 +83,7 @@ class Sizes(NamedTuple):
 def own_spec(study: Study, cell: Mapping[str, Any]) -> ModelSpec:
     """The sizes of a cell's model without the room that it leaves for other cells of the study."""
     spec = study.spec
-    for name in mechanisms_in_use([cell]):
+    for name in study.mechanisms([cell]):
         spec = MECHANISMS[name].shape(spec, cell)
     return spec
 
@@ -240,7 +240,7 @@ def planned(study: Study) -> list[tuple[int, float]]:
     for cell in study.cells:
         last = len(study.stages) - 1
         knobs = study.knobs_at(cell, last)
-        setting = tuple((name, value) for name, value in active_knobs(knobs).items() if name != "seed")
+        setting = tuple((name, value) for name, value in study.active(knobs).items() if name != "seed")
         if setting not in found:
             spec = own_spec(study, cell)
             model = spec, sizes_of(spec, knobs, study.stages[-1].end)

@@ -119,7 +119,8 @@ class Plan:
                 for cell in node.cells:
                     programs_of[cell].add(index)
         saved = {}
-        for axis in (a for a in self.study.axes if a.knob in registry.STATIC and len(a.values) > 1):
+        static = [a for a in self.study.axes if not self.study.knobs[a.knob].traced and len(a.values) > 1]
+        for axis in static:
             alone = {value: set[int]() for value in axis.values}
             for cell, programs in zip(self.study.cells, programs_of, strict=True):
                 alone[cell[axis.knob]] |= programs
@@ -230,9 +231,7 @@ def _program_group(
     nodes: list[Node],
     recipes: Sequence[CellRecipe],
 ) -> ProgramGroup:
-    mechanisms = registry.mechanisms_in_use(
-        knobs for n in nodes for knobs in recipes[n.cells[0]].active_knobs[: stage + 1]
-    )
+    mechanisms = study.mechanisms(knobs for n in nodes for knobs in recipes[n.cells[0]].active_knobs[: stage + 1])
     program = Program(
         spec=spec,
         mixture=study.mixture,
@@ -249,10 +248,17 @@ def _program_group(
     return ProgramGroup(stage, program, tuple(nodes))
 
 
-def traced_arguments(nodes: list[Node]) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(seeds int32[G], {traced knob: float32[G]}): what distinguishes the cells of one call."""
+def traced_arguments(
+    nodes: list[Node], own: Mapping[str, Knob] | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(seeds int32[G], {traced knob: float32[G]}): what distinguishes the cells of one call.
+
+    Args:
+      nodes: one a cell.
+      own: the knobs of their study alone, `Study.own_knobs`.
+    """
     seeds = jnp.asarray([n.knobs["seed"] for n in nodes], jnp.int32)
-    traced = [knob for knob in registry.KNOBS.values() if knob.traced and knob.name != "seed"]
+    traced = [k for k in {**registry.KNOBS, **(own or {})}.values() if k.traced and k.name != "seed"]
     return seeds, _columns(traced, [n.knobs for n in nodes])
 
 

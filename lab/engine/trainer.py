@@ -127,7 +127,7 @@ class Trainer:
     def _train(self, group: ProgramGroup, device_round: DeviceRound, saver: Saver) -> Future[Chunks]:
         """Train one round from its stage's start or its checkpoints to the end. Returns its chunks, once saved."""
         stage = self.study.stages[group.stage]
-        seeds, knobs = device_grid.to_devices(traced_arguments(device_round.padded), self.layout)
+        seeds, knobs = device_grid.to_devices(traced_arguments(device_round.padded, self.study.own_knobs), self.layout)
         if device_round.cut_off:
             step, state, history = self._resume(group, device_round)
             self.progress.resumed(len(device_round.nodes) * (step - stage.start))

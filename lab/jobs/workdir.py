@@ -21,7 +21,7 @@ from lab.storage import DamagedFile, checkpoint, read_document, write_document
 from lab.storage.files import MALFORMED
 from lab.study import Axis, Grid, study_config
 from lab.study.parse import parse
-from lab.study.spec import FORMAT, Study, active_knobs
+from lab.study.spec import FORMAT, Study
 from lab.values import plain_fields
 
 FILE = "study.json"
@@ -54,7 +54,7 @@ class Workdir:
         self.record = {
             "config": fields,
             "axes": {a.knob: a.stage or "" for a in study.axes},
-            "cells": [active_knobs(cell) for cell in study.cells],
+            "cells": [study.active(cell) for cell in study.cells],
             "claim_hash": study.claim_hash(),
             "layout": asdict(layout),
             "format": FORMAT,

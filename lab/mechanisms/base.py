@@ -143,6 +143,7 @@ class StageSetup(NamedTuple):
       knobs: knob -> its value in this stage, choices by name.
       examples: label -> examples of a training step, of the labels that this stage trains on.
       opening: steps of the first stage.
+      own: the study's own knobs, by name, see `Study.own_knobs`.
     """
 
     mixture: Mixture
@@ -150,6 +151,7 @@ class StageSetup(NamedTuple):
     knobs: Mapping[str, Any]
     examples: Mapping[str, int]
     opening: int = 0
+    own: Mapping[str, Knob] = {}
 
     @property
     def labels(self) -> str:

@@ -57,24 +57,29 @@ STATIC = tuple(name for name, knob in KNOBS.items() if not knob.traced)
 DECIDES = {knob.name: name for name, mechanism in MECHANISMS.items() for knob in mechanism.deciding}
 
 
-def find(name: str, where: str) -> Knob:
+def find(name: str, where: str, known: Mapping[str, Knob] = KNOBS) -> Knob:
     """The knob of that name.
+
+    Args:
+      name: of the knob.
+      where: for the message.
+      known: the knobs that there are: `Study.knobs` of a study, which may have knobs of its own.
 
     Raises:
       UserError: for an unknown name, with the nearest valid ones.
     """
-    if name not in KNOBS:
-        raise UserError(f"{where}: unknown knob '{name}'. {nearest(name, KNOBS)}")
-    return KNOBS[name]
+    if name not in known:
+        raise UserError(f"{where}: unknown knob '{name}'. {nearest(name, known)}")
+    return known[name]
 
 
-def checked(name: str, value: Any, where: str) -> Any:
+def checked(name: str, value: Any, where: str, known: Mapping[str, Knob] = KNOBS) -> Any:
     """`value` as the knob's own type.
 
     Raises:
       UserError: if the value is of another kind or out of range.
     """
-    knob, value = find(name, where), plain(value)
+    knob, value = find(name, where, known), plain(value)
     if knob.choices:
         if value not in knob.choices:
             raise UserError(f"{where}: {name}={shown(value)} must be one of {', '.join(map(str, knob.choices))}.")
@@ -89,9 +94,9 @@ def checked(name: str, value: Any, where: str) -> Any:
     return int(value) if knob.integer else float(value)
 
 
-def alike(name: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
+def alike(name: str, values: Iterable[Any], known: Mapping[str, Knob] = KNOBS) -> list[tuple[Any, ...]]:
     """The values of a knob that training can't tell apart, in groups: traced knobs are float32 there."""
-    knob, groups = KNOBS[name], {}
+    knob, groups = known[name], {}
     if knob.choices or knob is SEED:  # seeds are int32
         return []
     with np.errstate(over="ignore"):
@@ -100,22 +105,27 @@ def alike(name: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def active_knobs(knobs: Mapping[str, Any]) -> dict[str, Any]:
+def active_knobs(knobs: Mapping[str, Any], known: Mapping[str, Knob] = KNOBS) -> dict[str, Any]:
     """The knobs that do something: those off their neutral value whose needed knob, if any, is off neutral, too.
 
-    The others decide no number, nor do those that a later version brings.
+    The others decide no number, nor do those that a later version brings. Of a study's cell: `Study.active`.
     """
-    off = {name: value for name, value in knobs.items() if value != NEUTRAL.get(name, value)}
-    return {name: value for name, value in off.items() if not KNOBS[name].needs or KNOBS[name].needs in off}
+    off = {name: value for name, value in knobs.items() if name in known and value != known[name].neutral}
+    return {name: value for name, value in off.items() if not known[name].needs or known[name].needs in off}
 
 
-def mechanisms_in_use(settings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def mechanisms_in_use(settings: Iterable[Mapping[str, Any]], known: Mapping[str, Knob] = KNOBS) -> tuple[str, ...]:
     """Names of the mechanisms that some of the settings use: one of their traced knobs does something."""
-    used = {DECIDES.get(name) for knobs in settings for name in active_knobs(knobs)}
+    used = {_decided(name) for knobs in settings for name in active_knobs(knobs, known)}
     return tuple(name for name in MECHANISMS if name in used)
+
+
+def _decided(name: str) -> str | None:
+    """The mechanism that a knob compiles in; a study's own knob always does, and is named after its mechanism."""
+    return DECIDES.get(name) if name in KNOBS else name.partition(".")[0]
 
 
 def objection(setup: StageSetup) -> str:
     """Why the knobs of a stage can't act there, by the first mechanism that objects; empty if none does."""
-    found = (MECHANISMS[name].objection(setup) for name in mechanisms_in_use([setup.knobs]))
+    found = (MECHANISMS[name].objection(setup) for name in mechanisms_in_use([setup.knobs], {**KNOBS, **setup.own}))
     return next((sentence for sentence in found if sentence), "")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
-from lab.mechanisms.base import Mechanism, StageSetup
+from lab.mechanisms.base import Knob, Mechanism
 from lab.nn.model import ModelSpec
 from lab.study import schema, without_steps
 from lab.study.fields import STEPS_MOST
@@ -44,10 +44,12 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     for index, stage in enumerate(stages):
         if not any(use.examples[index] for use in tasks):
             raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")
-    acts_from, base = _knob_settings(config, grid, [s.name for s in stages])
+    own: dict[str, Knob] = {}
+    known = {**registry.KNOBS, **own}
+    acts_from, base = _knob_settings(config, grid, [s.name for s in stages], known)
     longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
     spec = _model(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
-    cells = _cells(grid, base)
+    cells = _cells(grid, base, known)
     study = Study(
         name=config.name or "study",
         question=config.question,
@@ -59,12 +61,13 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         acts_from=acts_from,
         base=base,
         cells=cells,
-        notes=(*_repeated(grid, cells), *_alike(grid, cells), *without_steps.spent(stages, cells)),
+        notes=(*_repeated(grid, cells), *_alike(grid, cells, known), *without_steps.spent(stages, cells)),
         call_steps=config.call_steps,
         eval_examples=config.evaluation.examples,
         probe_examples=config.probe.examples,
         probe_layers=_layers(config.probe.layers, spec.layers, "config.probe.layers"),
-        claim=_claim(config, grid, tasks, spec, metrics),
+        claim=_claim(config, grid, known, tasks, spec, metrics),
+        own_knobs=own,
     )
     needed = max(1024, 8 * spec.width)
     if study.probe_examples < needed:
@@ -78,7 +81,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
             f" config.probe.layers={config.probe.layers}."
         )
     without_steps.check(study)
-    mixture, asked = study.mixture, set[Any]()
+    asked = set[Any]()
     for cell in study.cells:
         for stage in range(len(study.stages)):
             knobs = study.knobs_at(cell, stage)
@@ -86,8 +89,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
             if setting in asked:
                 continue
             asked.add(setting)
-            examples = {use.label: use.examples[stage] for use in study.tasks if use.examples[stage]}
-            if objection := registry.objection(StageSetup(mixture, study.spec, knobs, examples)):
+            if objection := registry.objection(study.setup(knobs, stage)):
                 raise UserError(objection)
     return study
 
@@ -211,13 +213,15 @@ def _flatten(fields: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str, int], dict[str, Any]]:
-    base = {name: knob.base for name, knob in registry.KNOBS.items()} | {"seed": 0}
+def _knob_settings(
+    config: Any, grid: Grid, stages: list[str], known: Mapping[str, Knob]
+) -> tuple[dict[str, int], dict[str, Any]]:
+    base = {name: knob.base for name, knob in known.items()} | {"seed": 0}
     for name, value in _flatten(config.knobs).items():
-        base[name] = registry.checked(name, value, f"config.knobs.{name}")
-    acts_from = {name: stage_index(knob.stage, len(stages)) for name, knob in registry.KNOBS.items()}
+        base[name] = registry.checked(name, value, f"config.knobs.{name}", known)
+    acts_from = {name: stage_index(knob.stage, len(stages)) for name, knob in known.items()}
     for a in grid.axes:
-        registry.find(a.knob, "sweep()")
+        registry.find(a.knob, "sweep()", known)
         if a.tuned and a.knob in ("seed", config.claim.knob):
             raise UserError(f"sweep(): '{a.knob}' can't be tuned away: the claim is read along it; drop tuned().")
         if a.stage is not None:
@@ -230,9 +234,9 @@ def _knob_settings(config: Any, grid: Grid, stages: list[str]) -> tuple[dict[str
                     f"sweep(): axis '{a.knob}' acts from unknown stage '{a.stage}'. {nearest(a.stage, stages)}"
                 )
             acts_from[a.knob] = stages.index(a.stage)
-    for mechanism in registry.MECHANISMS.values():
+    for mechanism in (m for m in registry.MECHANISMS.values() if m.knobs):
         _same_stage(mechanism, grid, acts_from, stages)
-    for knob in (k for k in registry.KNOBS.values() if k.pinned):
+    for knob in (k for k in known.values() if k.pinned):
         if acts_from[knob.name] != stage_index(knob.stage, len(stages)):
             raise UserError(f"sweep(): {knob.name} acts from the {knob.stage} stage; drop stage= from its axis.")
     return acts_from, base
@@ -254,19 +258,19 @@ def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], sta
             acts_from[knob.name] = min(acts_from[knob.name], acts_from[knob.needs])
 
 
-def _cells(grid: Grid, base: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+def _cells(grid: Grid, base: dict[str, Any], known: Mapping[str, Knob]) -> tuple[dict[str, Any], ...]:
     if not grid.points:
         raise UserError("sweep() returned no cells; give it at least one axis with a value.")
     if len(grid.points) > CELLS_MOST:
         raise UserError(f"sweep() returned {len(grid.points):,} cells; a study has at most {CELLS_MOST:,}.")
     points: dict[Any, None] = {}
     for point in grid.points:
-        values = {name: registry.checked(name, value, f"sweep(): axis '{name}'") for name, value in point}
+        values = {name: registry.checked(name, value, f"sweep(): axis '{name}'", known) for name, value in point}
         points.setdefault(tuple(values.get(a.knob, base[a.knob]) for a in grid.axes))
     names = [a.knob for a in grid.axes]
     cells = [base | dict(zip(names, values, strict=True)) for values in points]
-    for knob in (registry.KNOBS[a.knob] for a in grid.axes):
-        if knob.needs and all(cell[knob.needs] == registry.KNOBS[knob.needs].neutral for cell in cells):
+    for knob in (known[a.knob] for a in grid.axes):
+        if knob.needs and all(cell[knob.needs] == known[knob.needs].neutral for cell in cells):
             raise UserError(
                 f"sweep(): axis '{knob.name}' does nothing while {knob.needs} is {base[knob.needs]!r}; set"
                 f" config.knobs.{knob.needs}, or make it an axis."
@@ -280,10 +284,10 @@ def _repeated(grid: Grid, cells: Sequence[Any]) -> tuple[str, ...]:
     return (note,) if more else ()
 
 
-def _alike(grid: Grid, cells: Sequence[Any]) -> Iterator[str]:
+def _alike(grid: Grid, cells: Sequence[Any], known: Mapping[str, Knob]) -> Iterator[str]:
     """A sentence for each axis with values that training can't tell apart."""
     for a in grid.axes:
-        groups = registry.alike(a.knob, (cell[a.knob] for cell in cells))
+        groups = registry.alike(a.knob, (cell[a.knob] for cell in cells), known)
         if groups:
             more = ", as are others of its values" if len(groups) > 1 else ""
             yield (
@@ -301,12 +305,19 @@ def _layers(layers: Any, count: int, field: str) -> tuple[int, ...]:
     return tuple(sorted(set(resolved)))
 
 
-def _claim(config: Any, grid: Grid, tasks: tuple[TaskUse, ...], spec: ModelSpec, metrics: Collection[str]) -> Claim:
+def _claim(
+    config: Any,
+    grid: Grid,
+    known: Mapping[str, Knob],
+    tasks: tuple[TaskUse, ...],
+    spec: ModelSpec,
+    metrics: Collection[str],
+) -> Claim:
     claim = config.claim
     axes = {a.knob: a for a in grid.axes}
     if claim.knob not in axes:
         raise UserError(f"config.claim.knob: '{claim.knob}' is not an axis of sweep(). {nearest(claim.knob, axes)}")
-    if claim.knob == "seed" or registry.KNOBS[claim.knob].choices:
+    if claim.knob == "seed" or known[claim.knob].choices:
         raise UserError(
             f"config.claim.knob: '{claim.knob}' has no order to break along; name a knob with numbers, not the seed."
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from lab.mechanisms import knobs as registry
+from lab.mechanisms.base import Knob, StageSetup
 from lab.mechanisms.knobs import active_knobs
 from lab.nn.model import ModelSpec
 from lab.study.grid import Axis
@@ -127,6 +128,25 @@ class Study:
     restart: Schedule | None = None  # of the last stage, where it has a schedule of its own; see lab.engine.branch
     room: Mapping[str, int] | None = None  # of a branch: the largest values of the study that it continues
     notes: tuple[str, ...] = ()  # for a person: how the grid was read
+    own_knobs: Mapping[str, Knob] = field(default_factory=dict)  # that this study uses, of those its tasks declare
+
+    @cached_property
+    def knobs(self) -> Mapping[str, Knob]:
+        """Every knob that a cell has a value of: those of all studies, and this one's own."""
+        return {**registry.KNOBS, **self.own_knobs}
+
+    def active(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some knobs' values that do something, see `lab.mechanisms.knobs.active_knobs`."""
+        return active_knobs(values, self.knobs)
+
+    def mechanisms(self, settings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Names of the mechanisms that some settings of this study's knobs use."""
+        return registry.mechanisms_in_use(settings, self.knobs)
+
+    def setup(self, values: Mapping[str, Any], stage: int) -> StageSetup:
+        """A stage as mechanisms see it before anything compiles, given every knob's value in force."""
+        examples = {use.label: use.examples[stage] for use in self.tasks if use.examples[stage]}
+        return StageSetup(self.mixture, self.spec, values, examples, own=self.own_knobs)
 
     @property
     def mixture(self) -> Mixture:
@@ -166,7 +186,7 @@ class Study:
         found = []
         for stage in range(len(self.stages)):
             waiting = {}
-            for name, knob in registry.KNOBS.items():
+            for name, knob in self.knobs.items():
                 if stage < self.acts_from[name]:
                     due = name in on_axis and stage >= stage_index(knob.stage, len(self.stages))
                     waiting[name] = self.base[name] if due or knob.neutral is None else knob.neutral
@@ -206,13 +226,14 @@ class Study:
         first = {
             name: min(self.acts_from[k.name] for k in mechanism.deciding)
             for name, mechanism in registry.MECHANISMS.items()
+            if mechanism.deciding
         }
         return tuple(tuple(name for name in first if first[name] == stage) for stage in range(len(self.stages)))
 
     def spec_of(self, cell: Mapping[str, Any]) -> ModelSpec:
         """The sizes of a cell's model: the study's, with room for what its mechanisms need."""
         spec = self.spec
-        for name in registry.mechanisms_in_use([cell]):
+        for name in self.mechanisms([cell]):
             spec = registry.MECHANISMS[name].shape(spec, {**cell, **self.largest})
         return spec
 
@@ -225,7 +246,7 @@ class Study:
 
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
-        own = [{"knobs": active_knobs(self.knobs_at(cell, i)), **self._rewound(cell, i)} for i in range(stage + 1)]
+        own = [{"knobs": self.active(self.knobs_at(cell, i)), **self._rewound(cell, i)} for i in range(stage + 1)]
         return self._content(self.spec_of(cell), own)
 
     def _content(self, spec: ModelSpec, own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -278,7 +299,7 @@ class Study:
         hashed: dict[Any, str] = {}
         for cell in self.cells:
             spec = self.spec_of(cell)
-            active = tuple(active_knobs(self.knobs_at(cell, i)) for i in range(len(self.stages)))
+            active = tuple(self.active(self.knobs_at(cell, i)) for i in range(len(self.stages)))
             own = [{"knobs": knobs, **self._rewound(cell, i)} for i, knobs in enumerate(active)]
             same = [spec, *((tuple(knobs.items()), self.weights_at(cell, i)) for i, knobs in enumerate(active))]
             keys = []

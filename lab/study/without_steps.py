@@ -28,9 +28,9 @@ def check(study: Study) -> None:
     late = [name for name in study.base if study.acts_from.get(name) and not study.steps_from(study.acts_from[name])]
     waiting = [name for name in late if not _acts_at_once(name)]
     for cell in study.cells if waiting else ():
-        active = registry.active_knobs(cell)
+        active = study.active(cell)
         for name in (name for name in waiting if name in active):
-            stage, neutral = study.stages[study.acts_from[name]].name, registry.KNOBS[name].neutral
+            stage, neutral = study.stages[study.acts_from[name]].name, study.knobs[name].neutral
             raise UserError(
                 f"{name}={exact(cell[name])} acts from stage '{stage}', from which on no step is trained"
                 f" (config.steps.{stage}=0), and does nothing without one; give the stage steps"
@@ -41,7 +41,7 @@ def check(study: Study) -> None:
 def _acts_at_once(name: str) -> bool:
     """Whether a knob changes a model that takes no further step."""
     mechanism = MECHANISMS.get(name.split(".")[0])
-    return mechanism is not None and mechanism.acts_without_training and not registry.KNOBS[name].over_steps
+    return mechanism is not None and mechanism.acts_without_training and not study.knobs[name].over_steps
 
 
 def spent(stages: Sequence[Stage], cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
