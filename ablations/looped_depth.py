@@ -7,6 +7,12 @@ turns.
     python run.py --config=ablations/looped_depth.py          1 to 9 turns of one block x 8 seeds
     python run.py --config=ablations/looped_depth.py:quick    3 numbers of turns x 3 seeds; too few seeds for a verdict
 
+Two controls go through blocks of their own in place of the same block again, with the same claim. `:equal_depth` has as
+many blocks as there were turns: as much compute, more parameters. `:equal_parameters` makes those blocks narrower, so
+that together they have 0.84 to 1.27 times the weights of the one that is looped. Where turns help as blocks of
+`:equal_depth` do, depth helps; where narrow blocks help as well, it is the depth alone. `python -m analysis.comparison`
+shows studies side by side.
+
 The report compares settings at matched steps and, as a turn costs what a block costs, at matched compute; the learning
 rate stays constant, so that both are read off the same runs.
 
@@ -20,13 +26,17 @@ Expected on two CPU cores: about 20 minutes, 2 for `:quick`, from whose rate it 
 What came out of `:quick`, with one-token facts: docs/studies.md. The full study has not been run.
 """
 
-from lab.study import axis, product, study_config
+from lab.study import axis, conditional, product, study_config
+
+CONTROLS = ("equal_depth", "equal_parameters")
 
 
 def get_config(variant: str = ""):
-    """The study; variant 'quick' is the small version."""
-    config = study_config(variant, variants=("quick",), own=dict(turns=tuple(range(1, 10)), seeds=8))
-    config.name = "looped_depth"
+    """The study; variant 'quick' is the small version, the others are controls."""
+    again = "model.layers" if variant in CONTROLS else "loop.turns"
+    own = dict(turns=tuple(range(1, 10)), again=again, seeds=8)
+    config = study_config(variant, variants=("quick", *CONTROLS), own=own)
+    config.name = "looped_depth" + (f"_{variant}" if variant in CONTROLS else "")
     config.question = "Up to how many turns does looped depth buy ability, and at equal compute?"
     config.tasks.facts = dict(task="composite_facts", examples=16, probe="uniform")
     config.tasks.z6 = dict(task="group_word", group="Z6", length=6, examples=32)
@@ -34,9 +44,11 @@ def get_config(variant: str = ""):
     config.model.update(dict(width=32, layers=1, heads=4, mlp_width=128))
     config.knobs = dict(optimizer=dict(learning_rate=2e-3))
     config.steps, config.saves = dict(train=3000), dict(train=10)
-    config.claim.knob = "loop.turns"
+    config.claim.knob = again
     config.claim.gains = dict(v_information=1, probe_accuracy=1)
     config.claim.abilities = ("facts/iid", "z6/iid", "path_star/iid")
+    if variant in CONTROLS:
+        config.question = f"Up to how many blocks, at {variant.replace('_', ' ')}, does depth buy ability?"
     if variant == "quick":
         config.steps, config.saves = dict(train=800), dict(train=6)
         config.turns, config.seeds = (1, 2, 4), 3
@@ -44,5 +56,14 @@ def get_config(variant: str = ""):
 
 
 def sweep(config):
-    """Every number of turns with every seed."""
-    return product(axis("loop.turns", config.turns), axis("seed", range(config.seeds)))
+    """Every number of turns, or of blocks, with every seed."""
+    depth = axis(config.again, config.turns)
+    if config.name.endswith("equal_parameters"):
+        depth = conditional(depth, lambda point: _narrow(config.model, point["model.layers"]))
+    return product(depth, axis("seed", range(config.seeds)))
+
+
+def _narrow(model, blocks):
+    """Widths at which so many blocks have the weights of one: these grow with the square of the width."""
+    width = model.heads * max(1, round(model.width / model.heads / blocks**0.5))
+    return product(axis("model.width", (width,)), axis("model.mlp_width", (width * model.mlp_width // model.width,)))

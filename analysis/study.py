@@ -36,6 +36,7 @@ from lab.errors import UserError, nearest
 from lab.jobs.layouts import described, read_layouts
 from lab.jobs.workdir import FILE, read_study
 from lab.storage import DamagedCheckpoint, Store, read_store
+from lab.study import sizes
 from lab.study.spec import Study
 from lab.values import exact, meant, plain
 
@@ -323,19 +324,20 @@ class OpenStudy:
         Raises:
           UserError: for what the study doesn't have.
         """
-        uses, top = {use.label: use for use in self.study.tasks}, self.study.spec.layers
+        uses, depths = {use.label: use for use in self.study.tasks}, self.study.depths
         if label is None and len(uses) > 1:
             raise UserError(f"label is missing; name one of the tasks {', '.join(uses)}.")
         label = next(iter(uses)) if label is None else label
         if label not in uses:
             raise UserError(f"label={label!r}: no such task. {nearest(label, uses)}")
         layer = self.study.claim.layer if layer is None else layer
-        if not isinstance(layer, (int, np.integer)) or not -top - 1 <= layer <= top:
-            raise UserError(f"layer={layer!r} must lie in [{-top - 1}, {top}] (0 is the embedding).")
+        if not isinstance(layer, (int, np.integer)):
+            raise UserError(f"layer={layer!r} must be a whole number (0 is the embedding).")
+        (layer,) = sizes.layers((int(layer),), depths, f"layer={layer!r}")
         names = uses[label].task.read_names
         if read is not None and read not in names:
             raise UserError(f"read={read!r}: no such read position of '{label}'. {nearest(read, names)}")
-        return measure.ProbeSite(label, int(layer) % (top + 1), read or names[0])
+        return measure.ProbeSite(label, layer, read or names[0])
 
     def _blocks(self, found: Iterator[tuple[tuple[int, ...], Any]]) -> Iterator[tuple[tuple[int, ...], Any]]:
         try:

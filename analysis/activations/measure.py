@@ -49,7 +49,10 @@ def as_they_are(tokens_NxL: jax.Array, fed_NxL: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class ProbeSite:
-    """Where hidden states are read: a task's probe inputs, a layer of the residual stream, a read position."""
+    """Where hidden states are read: a task's probe inputs, a layer of the residual stream, a read position.
+
+    A layer is negative, counted from each cell's own end, in studies whose cells are not equally deep.
+    """
 
     label: str
     layer: int
@@ -160,7 +163,8 @@ def measure_cell(
     active = active_in(inference, knobs, trained)
     states = hidden_states(study, seed, params, active.hook, inference.spec, active.shown)
     readings = lax.map(lambda place: measure(*place, n_classes=n_classes), states)
-    layers_M = jnp.asarray([place.layer for place in probe_sites(study)], jnp.float32)
+    depth = inference.spec.layers + 1
+    layers_M = jnp.asarray([place.layer % depth for place in probe_sites(study)], jnp.float32)
     for _, mechanism, now in active:
         own = lax.map(lambda m, one=mechanism, k=now: one.readings(m[0], m[1], params, k), (states[0], layers_M))
         readings |= {f"{mechanism.name}_{name}": values for name, values in own.items()}

@@ -95,7 +95,7 @@ def request(study: Study, place: measure.ProbeSite, name: str, options: Mapping[
 
 
 def _check_arrays(study: Study, wanted: Request) -> None:
-    name, use, options, top = wanted.metric.name, wanted.use, wanted.options, study.spec.layers
+    name, use, options, top = wanted.metric.name, wanted.use, wanted.options, study.depths[0]
     if "context" in options:
         factors = [factor for factor in use.task.factor_sizes if factor != use.factor]
         if options["context"] not in factors:
@@ -108,8 +108,9 @@ def _check_arrays(study: Study, wanted: Request) -> None:
     if "from_layer" in options and options["from_layer"] not in range(top + 1):
         raise UserError(f"from_layer={options['from_layer']!r} must lie in [0, {top}] (0 is the embedding).")
     if "readout" in wanted.metric.arguments:
-        if wanted.place.layer != top:
-            raise UserError(f"{name} compares states with the readout that reads them: it needs layer={top}.")
+        last = top if len(study.depths) == 1 else -1
+        if wanted.place.layer != last:
+            raise UserError(f"{name} compares states with the readout that reads them: it needs layer={last}.")
         if study.spec.codes:
             raise UserError(f"{name} needs a model whose readout reads the last layer, not codes of it.")
 

@@ -13,7 +13,7 @@ Shape letters: E edits, R random draws, N probe examples, M in the second half, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -68,6 +68,10 @@ class Cut:
         """At a place of a task."""
         return cls(place, use, use.task.read_names.index(place.read))
 
+    def within(self, spec: model.ModelSpec) -> Cut:
+        """The same, its layer counted from the embedding of a model of those sizes."""
+        return replace(self, place=replace(self.place, layer=self.place.layer % (spec.layers + 1)))
+
 
 class Edits(NamedTuple):
     """E edits at once: the states x there become x + (towards − x)·map."""
@@ -121,6 +125,7 @@ def edit_effects(
     `LEAST_PAIRS` of them, and where the answer at the read position isn't a function of the factor alone. NaN
     throughout for a cell that diverged.
     """
+    cut = cut.within(inference.spec)
     unedited = _unedited(study, cut, inference, active, seed, params)
     cell, states_NxD, labels_N, n_classes = unedited.cell, unedited.states_NxD, unedited.labels_N, unedited.n_classes
     h, width = labels_N.shape[0] // 2, states_NxD.shape[1]
@@ -160,6 +165,7 @@ def reparametrize(
     Next to `METRICS`, `output`: the largest change of a logit at the read position, over their RMS; what rounding does.
     The basis `none` is the cell as it is. NaN for a cell that diverged.
     """
+    cut = cut.within(inference.spec)
     unedited = _unedited(study, cut, inference, active, seed, params)
     cell, layer = unedited.cell, cut.place.layer
     cloud = centre(unedited.states_NxD)

@@ -64,9 +64,9 @@ HEAD = (
 def table(study: Study, effects: EditEffects) -> str:
     """What was found at one place, a line for each setting, then what the metrics read in other bases."""
     cut, lines = effects.cut, []
-    dimension = np.nanmax([*effects.readings["dimension"], 0])
+    dimension, width = np.nanmax([*effects.readings["dimension"], 0]), study.size_text("width")
     for stratum in strata(study):
-        what = f"factor {cut.use.factor}, {dimension:g} of {study.spec.width} dimensions{_stratum_text(stratum)}"
+        what = f"factor {cut.use.factor}, {dimension:g} of {width} dimensions{_stratum_text(stratum)}"
         lines += [f"{cut.place}: {what}; settings of {study.claim.knob}", *HEAD]
         lines += _settings(study, effects, stratum)
     if np.nan_to_num(effects.readings["swap/pairs"]).max() == 0:

@@ -94,7 +94,7 @@ def _counts(study: Study, knob: str) -> dict[Any, set[Counted]]:
     mechanism, last = MECHANISMS.get(knob.split(".")[0]), len(study.stages) - 1
     if mechanism is None:
         return {}
-    its = [name for name in study.knobs if name.split(".")[0] == knob.split(".")[0]]
+    its = [name for name in study.knobs if name.split(".")[0] in (knob.split(".")[0], "model")]
     cells = (study.knobs_at(cell, last) for cell in study.cells)
     found: dict[Any, set[Counted]] = {}
     for setting in dict.fromkeys(tuple(cell[name] for name in its) for cell in cells):

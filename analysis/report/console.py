@@ -47,7 +47,8 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     lines = [
         f"study       {printable(study.name)}: {printable(study.question)}",
         f"grid        {axes} = {len(study.cells)} cells",
-        f"model       {study.spec.layers} layers, width {study.spec.width}, {plan.parameters():,} parameters;"
+        f"model       {study.size_text('layers')} layers, width {study.size_text('width')},"
+        f" {plan.parameters():,} parameters;"
         f" {wording.by_stage(study.examples)} examples × {study.train_length} tokens a step"
         f" ({', '.join(f'{u.label} {wording.by_stage(u.examples)}' for u in study.tasks)})",
         f"cost        {_cost_text(plan)}",

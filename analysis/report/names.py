@@ -31,7 +31,17 @@ def knob(name: str) -> str:
     return KNOBS.get(name, name.replace("_", " ").replace(".", " "))
 
 
+def layer(study: Study, number: int) -> str:
+    """A layer in words: 'layer 2 of 2'; counted from the end where cells are not equally deep."""
+    from_end = ", counted from each cell's last" if number < 0 else ""
+    return f"layer {number}{from_end} of {study.size_text('layers')}"
+
+
 KNOBS = {
+    "model.layers": "number of layers",
+    "model.width": "stream width",
+    "model.heads": "number of heads",
+    "model.mlp_width": "number of neurons a block",
     "prune.sparsity": "sparsity",
     "width.active": "model width",
     "low_rank.rank": "rank",

@@ -44,6 +44,7 @@ ALWAYS_STATED = ("seed", "optimizer.learning_rate", "optimizer.name")
 def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     """(heading, text) of what was trained, evaluated and tested, and how."""
     study, spec, layout = plan.study, plan.study.spec, plan.layout
+    size = study.size_text
     grid = " × ".join(f"{len(axis.values)} values of {axis.knob}" for axis in study.axes if not axis.tuned)
     tuned = f", each at the best {wording.listed(list(study.tuned))} of those tried" if study.tuned else ""
     claim, rate, on_axis = study.claim, study.base["optimizer.learning_rate"], {a.knob for a in study.axes}
@@ -54,8 +55,8 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     everywhere = "".join(f"; {name} {exact(value)} in every cell" for name, value in others.items())
     yield (
         "Model",
-        f"decoder-only pre-norm transformer, {spec.layers} layers, width {spec.width}, {spec.heads} heads, MLP"
-        f" {spec.mlp_width} ({spec.activation}), {spec.positions} positions, {plan.parameters():,} parameters",
+        f"decoder-only pre-norm transformer, {size('layers')} layers, width {size('width')}, {size('heads')} heads,"
+        f" MLP {size('mlp_width')} ({spec.activation}), {spec.positions} positions, {plan.parameters():,} parameters",
     )
     stages = ", then ".join(f"{s.name} ({s.end - s.start:,} steps)" for s in study.stages)
     yield (
@@ -77,7 +78,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     )
     yield (
         "Latents",
-        f"{study.probe_examples} inputs a task, the same for all cells of a seed; layer {claim.layer} of {spec.layers}"
+        f"{study.probe_examples} inputs a task, the same for all cells of a seed; {names.layer(study, claim.layer)}"
         " at the task's first read position",
     )
     yield (

@@ -240,7 +240,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         "Claims about one ability share its data, so they are not independent evidence.",
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
         f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
-        f"Latents are read at layer {claim.layer} of {study.spec.layers} on {study.probe_examples} inputs a task, the"
+        f"Latents are read at {names.layer(study, claim.layer)} on {study.probe_examples} inputs a task, the"
         " same for all cells of a seed; another layer may read differently.",
         *_schedule_limit(study),
         "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
@@ -308,7 +308,7 @@ def _few_inputs(findings: Findings) -> list[str]:
     width (the trace of its inverse explodes), and a probe can memorize.
     """
     study = findings.study
-    needed, found = 8 * study.spec.width, []
+    needed, found = 8 * max(spec.width for spec in study.bare_specs), []
     for site in dict.fromkeys(one.site for one in findings.claims):
         kept = findings.results.columns[f"{site}/two_nn_kept"][:, -1]
         kept = kept[np.isfinite(kept)]

@@ -30,13 +30,18 @@ class Density:
 
     Attributes:
       kernels: names, such as 'block_0/attention/qkv'.
-      size_K: int[K], weights of each.
+      size_CxK: int[C, K], weights of each in a cell; 0 where the cell's model has no such kernel.
       nonzero_CxK: int[C, K], those of a cell that aren't zero.
     """
 
     kernels: tuple[str, ...]
-    size_K: np.ndarray
+    size_CxK: np.ndarray
     nonzero_CxK: np.ndarray
+
+    @property
+    def size_K(self) -> np.ndarray:
+        """int[K], weights of each in the cell that has most."""
+        return self.size_CxK.max(axis=0)
 
 
 def count(plan: Plan, store: Store) -> Density | None:
@@ -44,16 +49,18 @@ def count(plan: Plan, store: Store) -> Density | None:
     if not PRUNING & set(plan.study.mechanisms(plan.study.cells)):
         return None
     trees: dict[Any, dict[str, np.ndarray]] = {}
-    counts = []
+    found: list[dict[str, tuple[int, int]]] = []
     for row in plan.nodes_of_cells():
         saved, index = store.final(row[-1].key)
         if saved.path not in trees:
             kernels = prunable(checkpoint.load_once(saved, "params"))
             trees[saved.path] = {path: np.asarray(kernel) for path, kernel in kernels.items()}
-        counts.append([np.count_nonzero(kernel[index]) for kernel in trees[saved.path].values()])
-    kernels = next(iter(trees.values()))
-    names = tuple(path.strip("[]'").replace("']['", "/").removesuffix("/kernel") for path in kernels)
-    return Density(names, np.asarray([kernel[0].size for kernel in kernels.values()]), np.asarray(counts))
+        each = {path: kernel[index] for path, kernel in trees[saved.path].items()}
+        found.append({path: (kernel.size, np.count_nonzero(kernel)) for path, kernel in each.items()})
+    paths = tuple(max(found, key=len))  # of the deepest cell
+    counts_CxKx2 = np.asarray([[one.get(path, (0, 0)) for path in paths] for one in found])
+    names = tuple(path.strip("[]'").replace("']['", "/").removesuffix("/kernel") for path in paths)
+    return Density(names, counts_CxKx2[..., 0], counts_CxKx2[..., 1])
 
 
 def to_csv(study: Study, density: Density) -> str:
@@ -61,8 +68,11 @@ def to_csv(study: Study, density: Density) -> str:
     axes = [axis.knob for axis in study.axes]
     rows = [
         [key, *(cell[name] for name in axes), *kernel]
-        for key, cell, nonzero_K in zip(study.cell_keys, study.cells, density.nonzero_CxK, strict=True)
-        for kernel in zip(density.kernels, nonzero_K.tolist(), density.size_K.tolist(), strict=True)
+        for key, cell, nonzero_K, size_K in zip(
+            study.cell_keys, study.cells, density.nonzero_CxK.tolist(), density.size_CxK.tolist(), strict=True
+        )
+        for kernel in zip(density.kernels, nonzero_K, size_K, strict=True)
+        if kernel[-1]
     ]
     # Objects, so that a setting is printed as the study has it, be it a name, a whole number or another.
     frame = pd.DataFrame(rows, columns=["cell", *axes, "kernel", "nonzero", "weights"], dtype=object)
@@ -76,17 +86,25 @@ def table(study: Study, density: Density | None, stratum: Mapping[str, Any]) -> 
     mine = cells_in(study, stratum)
     knob_C = np.asarray([float(study.cells[i][study.claim.knob]) for i in mine])
     values, lines = np.unique(knob_C), []
-    nonzero_CxK = density.nonzero_CxK[mine]
-    every_CxK = np.concatenate([nonzero_CxK, nonzero_CxK.sum(axis=1, keepdims=True)], axis=1)
-    sizes = [*density.size_K, density.size_K.sum()]
-    for index, (name, size) in enumerate(zip([*density.kernels, "all"], sizes, strict=True)):
-        shares_C = every_CxK[:, index] / size
-        lines.append(
-            {"kernel": name, "weights": f"{size:,}", "shares": [_range(shares_C[knob_C == v]) for v in values]}
-        )
+    nonzero_CxK, size_CxK = (_with_all(counts[mine]) for counts in (density.nonzero_CxK, density.size_CxK))
+    for index, name in enumerate([*density.kernels, "all"]):
+        size_C = size_CxK[:, index]
+        there_C = size_C > 0  # not every model has all kernels, where depth is an axis
+        if not there_C.any():
+            continue
+        share_C = nonzero_CxK[:, index] / np.maximum(size_C, 1)
+        shares = [_range(share_C[there_C & (knob_C == v)]) for v in values]
+        low, high = (f"{size:,}" for size in (size_C[there_C].min(), size_C.max()))
+        lines.append({"kernel": name, "weights": low if low == high else f"{low} to {high}", "shares": shares})
     return {"settings": [exact(value) for value in values], "lines": lines}
 
 
+def _with_all(counts_CxK: np.ndarray) -> np.ndarray:
+    return np.concatenate([counts_CxK, counts_CxK.sum(axis=1, keepdims=True)], axis=1)
+
+
 def _range(shares: np.ndarray) -> str:
+    if not len(shares):
+        return "—"
     low, high = (f"{100 * share:.4g}%" for share in (shares.min(), shares.max()))
     return low if low == high else f"{low} to {high}"

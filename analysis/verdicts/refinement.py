@@ -23,6 +23,7 @@ from analysis.verdicts.claims import Bounds, Judged, check
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob
+from lab.study import sizes
 from lab.study.spec import Study
 from lab.values import exact
 
@@ -103,6 +104,8 @@ def next_round(
 def _admits(study: Study, stratum: Settings, value: float) -> bool:
     """Whether the model can be had at a setting: of a width, say, only whole numbers of dimensions."""
     cell = {**study.cells[0], **stratum, study.claim.knob: value}
+    if sizes.objection(study.bare_spec(cell)):
+        return False
     for stage in range(len(study.stages)):
         if registry.objection(study.setup(study.knobs_at(cell, stage), stage)):
             return False

@@ -82,7 +82,7 @@ class Sizes(NamedTuple):
 
 def own_spec(study: Study, cell: Mapping[str, Any]) -> ModelSpec:
     """The sizes of a cell's model without the room that it leaves for other cells of the study."""
-    spec = study.spec
+    spec = study.bare_spec(cell)
     for name in study.mechanisms([cell]):
         spec = MECHANISMS[name].shape(spec, cell)
     return spec

@@ -42,6 +42,7 @@ class Knob:
       choices: its values where they are names. Such a knob is static: it changes the graph, so each of its values is
         compiled in a program of its own; all values of a traced knob share one.
       indexed: whether a knob with choices is traced all the same: mechanisms are given the choice's index.
+      static: whether each value of a knob with numbers has a program of its own, too.
       default: the base value where it isn't the neutral one.
       integer: whether only whole numbers are valid.
       pinned: whether it always acts from its own stage: an axis can't name another.
@@ -61,6 +62,7 @@ class Knob:
     source: str = ""
     choices: tuple[str, ...] = ()
     indexed: bool = False
+    static: bool = False
     default: Any = None
     integer: bool = False
     pinned: bool = False
@@ -77,7 +79,7 @@ class Knob:
     @property
     def traced(self) -> bool:
         """Whether one compiled program serves all values."""
-        return not self.choices or self.indexed
+        return not self.static and (not self.choices or self.indexed)
 
     def number(self, value: Any) -> float:
         """What a mechanism is given for a value of a traced knob: the number itself, a choice's index."""

@@ -11,8 +11,7 @@ import numpy as np
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, Mechanism
-from lab.nn.model import ModelSpec
-from lab.study import schema, without_steps
+from lab.study import schema, sizes, without_steps
 from lab.study.fields import STEPS_MOST
 from lab.study.grid import CELLS_MOST, Grid
 from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
@@ -44,12 +43,15 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     for index, stage in enumerate(stages):
         if not any(use.examples[index] for use in tasks):
             raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")
-    own: dict[str, Knob] = {}
+    own = sizes.knobs(config, grid.axes)
     known = {**registry.KNOBS, **own}
     acts_from, base = _knob_settings(config, grid, [s.name for s in stages], known)
     longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
-    spec = _model(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
+    spec = sizes.model_spec(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
     cells = _cells(grid, base, known)
+    specs = tuple(dict.fromkeys(sizes.with_sizes(spec, cell) for cell in cells))
+    sizes.check(specs, config.probe.examples)
+    depths = [one.layers for one in specs]
     study = Study(
         name=config.name or "study",
         question=config.question,
@@ -65,16 +67,10 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         call_steps=config.call_steps,
         eval_examples=config.evaluation.examples,
         probe_examples=config.probe.examples,
-        probe_layers=_layers(config.probe.layers, spec.layers, "config.probe.layers"),
-        claim=_claim(config, grid, known, tasks, spec, metrics),
+        probe_layers=sizes.layers(config.probe.layers, depths, "config.probe.layers"),
+        claim=_claim(config, grid, known, tasks, depths, metrics),
         own_knobs=own,
     )
-    needed = max(1024, 8 * spec.width)
-    if study.probe_examples < needed:
-        raise UserError(
-            f"config.probe.examples={study.probe_examples} is too few for width {spec.width}: the latent metrics are"
-            f" biased below max(1024, 8·width) = {needed}; raise it."
-        )
     if study.claim.layer not in study.probe_layers:
         raise UserError(
             f"config.claim.layer={config.claim.layer} is not measured; add it to"
@@ -103,24 +99,6 @@ def _plain_name(name: Any, where: str) -> None:
             f"{where}: the name '{name[:20]}…' takes {len(name.encode())} bytes, too many for a file; take at most"
             f" {NAME_BYTES}."
         )
-
-
-def _model(config: Any, vocab_size: int, longest: int) -> ModelSpec:
-    m = config.model
-    if m.width % m.heads:
-        raise UserError(f"config.model.heads={m.heads} must divide config.model.width={m.width}.")
-    if m.positions == "rotary" and (m.width // m.heads) % 2:
-        raise UserError("config.model.positions='rotary' needs an even width per head; change width or heads.")
-    if m.compute == "bfloat16" and m.products != "highest":
-        raise UserError("config.model.products says how float32 products are taken; leave it out with bfloat16.")
-    block, ends = m.width * (4 * m.width + 2 * m.mlp_width), m.width * (2 * vocab_size + longest)
-    if (parameters := m.layers * block + ends) > schema.PARAMETERS_MOST:
-        raise UserError(
-            f"config.model: layers={m.layers}, width={m.width}, mlp_width={m.mlp_width} and {vocab_size:,} tokens make"
-            f" {parameters:,} parameters, and a cell may have {schema.PARAMETERS_MOST:,}; make one of them smaller."
-        )
-    sizes = (m.width, m.layers, m.heads, m.mlp_width)
-    return ModelSpec(vocab_size, longest, *sizes, m.positions, m.activation, m.compute, m.products)
 
 
 def _tasks(config: Any) -> tuple[TaskUse, ...]:
@@ -296,21 +274,12 @@ def _alike(grid: Grid, cells: Sequence[Any], known: Mapping[str, Knob]) -> Itera
             )
 
 
-def _layers(layers: Any, count: int, field: str) -> tuple[int, ...]:
-    resolved = []
-    for layer in layers:
-        if not -count - 1 <= layer <= count:
-            raise UserError(f"{field}: layer {layer} must lie in [{-count - 1}, {count}] (0 is the embedding).")
-        resolved.append(layer % (count + 1))
-    return tuple(sorted(set(resolved)))
-
-
 def _claim(
     config: Any,
     grid: Grid,
     known: Mapping[str, Knob],
     tasks: tuple[TaskUse, ...],
-    spec: ModelSpec,
+    depths: Sequence[int],
     metrics: Collection[str],
 ) -> Claim:
     claim = config.claim
@@ -339,5 +308,5 @@ def _claim(
         abilities.append((label, split))
     if not gains or not abilities:
         raise UserError("config.claim needs at least one entry in gains and one in abilities.")
-    (layer,) = _layers((claim.layer,), spec.layers, "config.claim.layer")
+    (layer,) = sizes.layers((claim.layer,), depths, "config.claim.layer")
     return Claim(claim.knob, tuple(gains), tuple(abilities), layer, float(claim.alpha), float(claim.delta))

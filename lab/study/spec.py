@@ -14,6 +14,7 @@ from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, StageSetup
 from lab.mechanisms.knobs import active_knobs
 from lab.nn.model import ModelSpec
+from lab.study import sizes
 from lab.study.grid import Axis
 from lab.training.step import Schedule
 from tasks import sizes_of
@@ -146,7 +147,7 @@ class Study:
     def setup(self, values: Mapping[str, Any], stage: int) -> StageSetup:
         """A stage as mechanisms see it before anything compiles, given every knob's value in force."""
         examples = {use.label: use.examples[stage] for use in self.tasks if use.examples[stage]}
-        return StageSetup(self.mixture, self.spec, values, examples, own=self.own_knobs)
+        return StageSetup(self.mixture, self.bare_spec(values), values, examples, own=self.own_knobs)
 
     @property
     def mixture(self) -> Mixture:
@@ -230,9 +231,28 @@ class Study:
         }
         return tuple(tuple(name for name in first if first[name] == stage) for stage in range(len(self.stages)))
 
+    def bare_spec(self, cell: Mapping[str, Any]) -> ModelSpec:
+        """The sizes of a cell's model: the study's, and those that its axes give it, without room for mechanisms."""
+        return sizes.with_sizes(self.spec, cell)
+
+    @cached_property
+    def bare_specs(self) -> tuple[ModelSpec, ...]:
+        """The different ones of all cells."""
+        return tuple(dict.fromkeys(self.bare_spec(cell) for cell in self.cells))
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The numbers of blocks that cells have, ascending."""
+        return tuple(sorted({spec.layers for spec in self.bare_specs}))
+
+    def size_text(self, size: str) -> str:
+        """A size of the cells' models, such as 'layers', for a person: '2'; '1 to 4' where an axis has it."""
+        values = sorted({getattr(spec, size) for spec in self.bare_specs})
+        return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
     def spec_of(self, cell: Mapping[str, Any]) -> ModelSpec:
-        """The sizes of a cell's model: the study's, with room for what its mechanisms need."""
-        spec = self.spec
+        """The sizes of a cell's model, with room for what its mechanisms need."""
+        spec = self.bare_spec(cell)
         for name in self.mechanisms([cell]):
             spec = registry.MECHANISMS[name].shape(spec, {**cell, **self.largest})
         return spec
@@ -246,8 +266,12 @@ class Study:
 
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
-        own = [{"knobs": self.active(self.knobs_at(cell, i)), **self._rewound(cell, i)} for i in range(stage + 1)]
+        own = [{"knobs": self._deciding(cell, i), **self._rewound(cell, i)} for i in range(stage + 1)]
         return self._content(self.spec_of(cell), own)
+
+    def _deciding(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        """The knobs that do something to a cell in a stage, but for its model's sizes."""
+        return sizes.apart(self.active(self.knobs_at(cell, stage)))
 
     def _content(self, spec: ModelSpec, own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """`content` of a cell with a model of those sizes, given what each of its stages has of its own."""
@@ -299,7 +323,7 @@ class Study:
         hashed: dict[Any, str] = {}
         for cell in self.cells:
             spec = self.spec_of(cell)
-            active = tuple(self.active(self.knobs_at(cell, i)) for i in range(len(self.stages)))
+            active = tuple(self._deciding(cell, i) for i in range(len(self.stages)))
             own = [{"knobs": knobs, **self._rewound(cell, i)} for i, knobs in enumerate(active)]
             same = [spec, *((tuple(knobs.items()), self.weights_at(cell, i)) for i, knobs in enumerate(active))]
             keys = []

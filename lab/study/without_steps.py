@@ -13,7 +13,6 @@ from typing import Any
 
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
-from lab.mechanisms import knobs as registry
 from lab.mechanisms.budget import STEPS as BUDGET
 from lab.study.spec import Stage, Study
 from lab.values import exact
@@ -26,7 +25,7 @@ def check(study: Study) -> None:
       UserError: in one sentence.
     """
     late = [name for name in study.base if study.acts_from.get(name) and not study.steps_from(study.acts_from[name])]
-    waiting = [name for name in late if not _acts_at_once(name)]
+    waiting = [name for name in late if not _acts_at_once(study, name)]
     for cell in study.cells if waiting else ():
         active = study.active(cell)
         for name in (name for name in waiting if name in active):
@@ -38,7 +37,7 @@ def check(study: Study) -> None:
             )
 
 
-def _acts_at_once(name: str) -> bool:
+def _acts_at_once(study: Study, name: str) -> bool:
     """Whether a knob changes a model that takes no further step."""
     mechanism = MECHANISMS.get(name.split(".")[0])
     return mechanism is not None and mechanism.acts_without_training and not study.knobs[name].over_steps
