@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lab.nn.mixing import NORM_EPSILON, linear_shares, rotate, softmax_shares
+from lab.nn.products import Precision, linear
+
 Hook = Callable[[str, int, Any], Any]  # (hook point, layer, activations) -> activations, see HOOK_POINTS
-Features = Callable[[jax.Array], jax.Array]
 
 # Where a mechanism may change activations. Layers count as in `Forward.hidden`: 0 after the embedding, then the blocks.
 HOOK_POINTS = {
@@ -51,7 +53,6 @@ HOOK_POINTS = {
 
 POSITIONS = ("learned", "rotary", "none")
 MIXERS = ("softmax", "linear")
-NORM_EPSILON = 1e-6
 COMPUTE = ("float32", "bfloat16")
 PRODUCTS = ("highest", "high", "default")
 ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
@@ -101,6 +102,11 @@ class ModelSpec:
     ahead: int = 0
 
     @property
+    def precision(self) -> Precision:
+        """How matrix products are taken."""
+        return Precision(self.compute, self.products)
+
+    @property
     def slots(self) -> int:
         """Room for vectors between question and answer."""
         return self.thoughts + self.memories + self.pauses
@@ -123,109 +129,6 @@ def no_hook(hook_point: str, layer: int, x: jax.Array) -> jax.Array:
     return x
 
 
-class Precision(NamedTuple):
-    """How matrix products are taken, see `ModelSpec.compute` and `ModelSpec.products`."""
-
-    compute: str = "float32"
-    products: str = "highest"
-
-    @classmethod
-    def of(cls, spec: ModelSpec) -> Precision:
-        """Of a model."""
-        return cls(spec.compute, spec.products)
-
-    def product(self, dot: Callable[..., jax.Array], a: jax.Array, b: jax.Array) -> jax.Array:
-        """`dot(a, b)` at this precision: float32, whatever the factors are rounded to."""
-        if self.compute == "bfloat16":
-            # A CPU lacks some products of bfloat16; those of factors rounded to it are the same numbers.
-            return lax.platform_dependent(
-                a,
-                b,
-                cpu=lambda a, b: dot(lax.reduce_precision(a, 8, 7), lax.reduce_precision(b, 8, 7)),
-                default=lambda a, b: dot(
-                    a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32
-                ),
-            )
-        # 'highest' is what every program is compiled with, see lab.engine.program_cache.
-        return dot(a, b) if self.products == "highest" else dot(a, b, precision=self.products)
-
-    def einsum(self, subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
-        """Two terms whose letters all stand in two of the three.
-
-        The gradient is written out: JAX's own would take its products in float32 where these are of bfloat16, and the
-        barrier makes a CPU's step faster (docs/benchmarks.md; unmeasured on other platforms).
-        """
-        product: Any = _einsum(subscripts, self, a, b)
-        return product
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _einsum(subscripts, precision, a, b):
-    return precision.product(partial(jnp.einsum, subscripts), a, b)
-
-
-def _einsum_backward(subscripts, precision, saved, dy):
-    (of_a, of_b), of_y = subscripts.split("->")[0].split(","), subscripts.split("->")[1]
-    dy = lax.optimization_barrier(dy)
-    da = _einsum(f"{of_y},{of_b}->{of_a}", precision, dy, saved[1])
-    return da, _einsum(f"{of_y},{of_a}->{of_b}", precision, dy, saved[0])
-
-
-_einsum.defvjp(lambda subscripts, precision, a, b: (_einsum(subscripts, precision, a, b), (a, b)), _einsum_backward)
-
-
-def linear(x: jax.Array, kernel: jax.Array, precision: Precision = Precision()) -> jax.Array:  # noqa: B008 (immutable)
-    """`x[..., I] @ kernel[I, O]`, with the weight gradient written out.
-
-    Left alone, XLA's CPU back end fuses the activation's backward pass into a transposed layout for the weight
-    gradient, which costs 1.5 to 2 times as much (docs/benchmarks.md). A barrier keeps the incoming gradient out of that
-    fusion, and the token axis is contracted directly (on a CPU see `_over_tokens_on_cpu`).
-    """
-    product: Any = _linear(x, kernel, precision)
-    return product
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _linear(x, kernel, precision):
-    return precision.product(jnp.dot, x, kernel)
-
-
-def _linear_forward(x, kernel, precision):
-    return _linear(x, kernel, precision), (x, kernel)
-
-
-def _linear_backward(precision, saved, dy):
-    x, kernel = saved
-    dy = lax.optimization_barrier(dy)
-    x_TxI = x.reshape(-1, x.shape[-1])
-    dy_TxO = dy.reshape(-1, dy.shape[-1])
-    dkernel = lax.platform_dependent(
-        x_TxI, dy_TxO, cpu=partial(_over_tokens_on_cpu, precision), default=partial(_over_tokens, precision)
-    )
-    over_features = partial(lax.dot_general, dimension_numbers=(((dy.ndim - 1,), (1,)), ((), ())))
-    return precision.product(over_features, dy, kernel), dkernel
-
-
-_linear.defvjp(_linear_forward, _linear_backward)
-
-
-def _over_tokens(precision: Precision, x_TxI: jax.Array, dy_TxO: jax.Array) -> jax.Array:
-    """float32[I, O], the sum over tokens."""
-    return precision.product(partial(lax.dot_general, dimension_numbers=(((0,), (0,)), ((), ()))), x_TxI, dy_TxO)
-
-
-def _over_tokens_on_cpu(precision: Precision, x_TxI: jax.Array, dy_TxO: jax.Array) -> jax.Array:
-    """The same with the narrower factor, which comes first, written out the other way round.
-
-    XLA's CPU back end hands a product over both first axes to a slower library, which splits the sum by the number of
-    devices. The barriers keep it from turning the product round again.
-    """
-    if x_TxI.shape[1] > dy_TxO.shape[1]:
-        return _over_tokens_on_cpu(precision, dy_TxO, x_TxI).T
-    turned_IxT = lax.optimization_barrier(x_TxI.T)
-    return lax.optimization_barrier(precision.product(jnp.dot, turned_IxT, dy_TxO))
-
-
 class Linear(nn.Module):
     """A bias-free linear layer, initialised with variance `scale`/fan-in."""
 
@@ -238,16 +141,6 @@ class Linear(nn.Module):
         """x[..., I] -> [..., features]."""
         initializer = nn.initializers.variance_scaling(self.scale, "fan_in", "normal")
         return linear(x, self.param("kernel", initializer, (x.shape[-1], self.features)), self.precision)
-
-
-def rotate(x_BxLxHxK: jax.Array, positions_BxL: jax.Array) -> jax.Array:
-    """Rotary position embedding: pairs (i, i + K/2) turned by position times a geometric range of frequencies."""
-    half = x_BxLxHxK.shape[-1] // 2
-    frequency_K = 10000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angle_BxLxK = positions_BxL.astype(jnp.float32)[..., None] * frequency_K[None, None]
-    cos, sin = (f(angle_BxLxK)[:, :, None, :] for f in (jnp.cos, jnp.sin))
-    first, second = x_BxLxHxK[..., :half], x_BxLxHxK[..., half:]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
 class Norm(nn.Module):
@@ -283,7 +176,7 @@ class Attention(nn.Module):
         """[B, L, D] -> [B, L, D]."""
         spec = self.spec
         batch, length, _ = x_BxLxD.shape
-        precision = Precision.of(spec)
+        precision = spec.precision
         qkv = Linear(3 * spec.width, precision, name="qkv")(hook("attention_in", self.layer, x_BxLxD)).reshape(
             batch, length, 3, spec.heads, -1
         )
@@ -299,27 +192,6 @@ class Attention(nn.Module):
         mixed = precision.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v).reshape(batch, length, spec.width)
         # Residual writes start small in deep models (variance / 2·layers), as in GPT-2.
         return Linear(spec.width, precision, 0.5 / spec.layers, name="out")(hook("mixed", self.layer, mixed))
-
-
-def softmax_shares(
-    q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features, precision: Precision
-) -> jax.Array:
-    """The share of each key in what a query gathers: float32[B, H, L, L] of q, k [B, L, H, K]."""
-    scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", q, k) * (q.shape[-1] ** -0.5)
-    return jax.nn.softmax(jnp.where(allowed, scores_BxHxLxM, jnp.float32(-1e30)), axis=-1)
-
-
-def linear_shares(
-    q: jax.Array, k: jax.Array, allowed: jax.Array, features: Features, precision: Precision
-) -> jax.Array:
-    """The same where the share is a product of positive features of query and key (elu + 1, arXiv 2006.16236).
-
-    Sums over keys can then be carried along the tokens: a state of K·K numbers and K for the divisor, a head.
-    """
-    mapped = features(jax.nn.elu(jnp.stack([q, k], axis=2)) + 1)
-    scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", mapped[:, :, 0], mapped[:, :, 1])
-    scores_BxHxLxM = jnp.where(allowed, scores_BxHxLxM, 0.0)
-    return scores_BxHxLxM / (jnp.sum(scores_BxHxLxM, axis=-1, keepdims=True) + NORM_EPSILON)
 
 
 class Block(nn.Module):
@@ -339,7 +211,7 @@ class Block(nn.Module):
         if spec.experts:
             mlp, neurons, routing = Experts(spec, layer, name="mixture")(normal, hook)
         else:
-            precision = Precision.of(spec)
+            precision = spec.precision
             before = Linear(spec.mlp_width, precision, name="mlp_in")(normal)
             neurons = hook("neurons", layer, ACTIVATIONS[spec.activation](before))
             mlp = Linear(spec.width, precision, 0.5 / spec.layers, name="mlp_out")(neurons)
@@ -364,7 +236,7 @@ class Experts(nn.Module):
         small = nn.initializers.variance_scaling(0.5 / spec.layers, "fan_in", "normal", batch_axis=0)
         in_ExDxM = self.param("experts_in", drawn, (spec.experts, spec.width, spec.mlp_width))
         out_ExMxD = self.param("experts_out", small, (spec.experts, spec.mlp_width, spec.width))
-        precision = Precision.of(spec)
+        precision = spec.precision
         logits_BxLxE = Linear(spec.experts, precision, name="router")(x_BxLxD) / hook("router_temperature", layer, 1.0)
         there_E = jnp.arange(spec.experts, dtype=jnp.float32) < hook("experts", layer, spec.experts)
         probability_BxLxE = jax.nn.softmax(jnp.where(there_E[None, None], logits_BxLxE, -1e30), axis=-1)

@@ -28,7 +28,6 @@ from lab.nn.layers import (
     Linear,
     ModelSpec,
     Norm,
-    Precision,
     View,
     linear,
     no_hook,
@@ -129,7 +128,7 @@ class Transformer(nn.Module):
         final = inner.last
         if at_BxA is not None:
             final = jnp.take_along_axis(final, at_BxA[..., None], axis=1)
-        precision = Precision.of(spec)
+        precision = spec.precision
         unembedding = Linear(spec.vocab_size, precision, name="unembedding")
         ahead = None
         if spec.ahead:
