@@ -56,6 +56,7 @@ KNOBS = {
     "isotropy.rate": "isotropy penalty",
     "covariance.rate": "decorrelation penalty",
     "memory.tokens": "number of memories",
+    "canon.strength": "strength of Canon layers",
 }
 
 

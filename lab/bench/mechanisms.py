@@ -23,6 +23,7 @@ from lab.training.step import Program
 TYPICAL = {
     "batch.share": 0.5,
     "curriculum.order": "progress",
+    "mixer.kind": "linear",
     "fsq.levels": 8,
     "vq.codes": 64,
     "loop.turns": 2,

@@ -8,7 +8,7 @@ isn't counted; a kernel of low rank counts as a product of two, and steps after 
 trained.
 
 Only products of matrices are counted, a multiplication with its addition as 2 FLOPs: not norms, activations, the
-softmax, rounding or the optimizer. Every token of an example goes through every block, padding to its own task's
+softmax, convolutions over neighbours, rounding or the optimizer. Every token of an example goes through every block, padding to its own task's
 length included; padding to other tasks' lengths isn't counted. Memories through which answers see the question don't
 make attention cheaper here.
 
@@ -185,9 +185,9 @@ def flops(spec: ModelSpec, weights: Weights, sizes: Sizes, length: int, answers:
 def _kernels(spec: ModelSpec, weights: Weights, sizes: Sizes, layer: int) -> float:
     """FLOPs of a block's linear layers at one position."""
     block = f"block_{layer}"
-    found = sum(
-        weights.of(f"{block}/{name}/kernel") for name in ("attention/qkv", "attention/out", "mlp_in", "mlp_out")
-    )
+    kernels = ("attention/qkv", "attention/selection/gate", "attention/out", "mlp_in", "mlp_out")
+    found = sum(weights.of(f"{block}/{name}/kernel") for name in kernels)
+    found += weights.of(f"{block}/attention/selection/step")
     if spec.experts:
         experts = sum(weights.of(f"{block}/mixture/experts_{end}") for end in ("in", "out"))
         found += weights.of(f"{block}/mixture/router/kernel") + experts * sizes.top_k / spec.experts
@@ -198,10 +198,10 @@ def _attention(spec: ModelSpec, heads: int, sizes: Sizes, places: int) -> float:
     """FLOPs of mixing the positions in one block: scores and sums over the causal half, its diagonal included.
 
     A linear mixer is counted as a recurrence: at each position the state, K·K numbers a head and K for the divisor, is
-    added to and read.
+    added to and read; a selective one likewise, without the divisor.
     """
-    if spec.mixer == "linear":
-        return 2.0 * heads * places * 2 * sizes.queries * (sizes.values + 1)
+    if spec.mixer != "softmax":
+        return 2.0 * heads * places * 2 * sizes.queries * (sizes.values + (spec.mixer == "linear"))
     pairs = places * (places + 1) / 2
     return 2.0 * heads * pairs * (sizes.queries + sizes.values)
 

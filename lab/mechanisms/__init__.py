@@ -10,6 +10,7 @@ from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import NEVER, Context, Knob, Knobs, Mechanism, StageSetup, StepView, Update, relaxing
 from lab.mechanisms.batch_size import BatchSize
 from lab.mechanisms.budget import Budget
+from lab.mechanisms.canon import Canon
 from lab.mechanisms.counted import Counted
 from lab.mechanisms.curriculum import Curriculum
 from lab.mechanisms.experts import Experts
@@ -61,6 +62,7 @@ MECHANISMS: dict[str, Mechanism] = {
     mechanism.name: mechanism
     for mechanism in (
         Mixer(),
+        Canon(),
         Experts(),
         Looped(),
         Thoughts(),

@@ -58,7 +58,8 @@ def cut_heads(qkv_BxLx3xHxK: jax.Array, active: jax.Array, parts: int) -> jax.Ar
     return jnp.stack([q, k, leading(v, active) if parts == 3 else v], axis=2)
 
 
-def _no_turning(name: str, spec: ModelSpec) -> str:
+def no_turning(name: str, spec: ModelSpec) -> str:
+    """Why a knob can't cut the heads of a model, in a sentence; empty if it can."""
     reason = "turn other pairs of dimensions than a narrow model's; change config.model.positions."
     return f"{name} can't cut heads whose rotary positions {reason}" if spec.positions == "rotary" else ""
 
@@ -97,7 +98,7 @@ class Width(Mechanism):
             )
         if knobs[HEAD.name] != HEAD.neutral:
             return f"{WIDTH.name} cuts the heads, too: leave {HEAD.name} at {HEAD.neutral:g}."
-        return _no_turning(WIDTH.name, spec)
+        return no_turning(WIDTH.name, spec)
 
     def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
         """Dimensions of the stream."""
@@ -125,7 +126,7 @@ class Width(Mechanism):
 
         def cut(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
             names = [entry.key for entry in path]
-            drawn_by_width = leaf.ndim >= 2 and not {"mlp_out", "experts_out"} & set(names)
+            drawn_by_width = leaf.ndim >= 2 and not {"mlp_out", "experts_out", "taps"} & set(names)
             scaled = leaf * extra.rescale if drawn_by_width else leaf
             ends = _ends(names, stream_D, head_D)[-leaf.ndim :]
             for axis, there in enumerate(ends, leaf.ndim - len(ends)):
@@ -149,6 +150,11 @@ def _ends(names: list[str], stream_D: jax.Array, head_D: jax.Array) -> tuple[Any
     """Which entries of a parameter are active, for each of its last axes; None for all."""
     if "qkv" in names:
         return stream_D, jnp.tile(head_D, 3)
+    if "canon_b" in names or "canon_d" in names:
+        return None, jnp.tile(head_D, 3) if "canon_b" in names else None
+    if "selection" in names:
+        last = {"kernel": head_D, "taps": jnp.tile(head_D, 3)}.get(names[-1])
+        return None if names[-1] == "taps" else stream_D, last
     if "out" in names:
         return head_D, stream_D
     if "mlp_in" in names or "unembedding" in names or "router" in names:
@@ -175,7 +181,7 @@ class HeadDimension(Mechanism):
 
     def objection(self, setup: StageSetup) -> str:
         """Rotary positions pair dimensions."""
-        return _no_turning(HEAD.name, setup.spec)
+        return no_turning(HEAD.name, setup.spec)
 
     def counted(self, setup: StageSetup) -> Mapping[str, Counted]:
         """Dimensions of a head's queries and keys."""

@@ -16,7 +16,7 @@ from lab.nn.model import no_hook
 METHODS = ("magnitude", "random", "snip", "wanda")
 # hook point -> the kernels that read what stands there, by their paths inside the block
 READERS = {
-    "attention_in": ("['attention']['qkv']['kernel']",),
+    "attention_in": ("['attention']['qkv']['kernel']", "['attention']['selection']['gate']['kernel']"),
     "mixed": ("['attention']['out']['kernel']",),
     "mlp_in": ("['mlp_in']['kernel']",),
     "neurons": ("['mlp_out']['kernel']",),

@@ -83,6 +83,10 @@ class StructuredPruning(Mechanism):
             masks |= {
                 f"['block_{layer}']['attention']['qkv']['kernel']": jnp.tile(mixed_D, 3)[None, :],
                 f"['block_{layer}']['attention']['out']['kernel']": mixed_D[:, None],
+                f"['block_{layer}']['attention']['selection']['gate']['kernel']": mixed_D[None, :],
+                f"['block_{layer}']['attention']['selection']['taps']": jnp.tile(mixed_D, 3)[None, :],
+                f"['block_{layer}']['attention']['canon_b']['taps']": jnp.tile(mixed_D, 3)[None, :],
+                f"['block_{layer}']['canon_d']['taps']": neurons_M[None, :],
                 f"['block_{layer}']['mlp_in']['kernel']": neurons_M[None, :],
                 f"['block_{layer}']['mlp_out']['kernel']": neurons_M[:, None],
                 f"['block_{layer}']['mixture']['experts_in']": neurons_M[None, None, :],

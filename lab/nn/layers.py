@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.nn.mixing import NORM_EPSILON, linear_shares, rotate, softmax_shares
+from lab.nn.mixing import NORM_EPSILON, linear_shares, neighbours, rotate, selective_shares, softmax_shares
 from lab.nn.products import Precision, linear
 
 Hook = Callable[[str, int, Any], Any]  # (hook point, layer, activations) -> activations, see HOOK_POINTS
@@ -48,11 +48,14 @@ HOOK_POINTS = {
     "experts": "number: experts that are there, at most `ModelSpec.experts`",
     "top_k": "number: experts that a token is sent to",
     "router_temperature": "number: what the router's logits are divided by",
+    "canon": "[4] numbers: how much of the convolution over neighbours is added at points A to D of a block",
     "codes": "number: entries of the codebook that are there, at most `ModelSpec.codes`",
 }
 
+CANON_POINTS = "ABCD"
 POSITIONS = ("learned", "rotary", "none")
-MIXERS = ("softmax", "linear")
+MIXERS = ("softmax", "linear", "selective")
+TAPS = 4  # tokens that a convolution over neighbours sees, its own included
 COMPUTE = ("float32", "bfloat16")
 PRODUCTS = ("highest", "high", "default")
 ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
@@ -75,10 +78,12 @@ class ModelSpec:
         (parameters, residual stream, norms, softmax, loss, optimizer) is float32 in both.
       products: how a GPU or TPU takes a float32 product: 'highest' (float32 throughout), 'high' (TF32, three passes of
         bfloat16) or 'default' (the device's fastest). A CPU knows one way only.
-      mixer: 'softmax' attention, or 'linear' (arXiv 2006.16236), which has a recurrent form with a fixed state.
+      mixer: 'softmax' attention; 'linear' (arXiv 2006.16236), which has a recurrent form with a fixed state; or
+        'selective', a state space whose decay depends on the token (arXiv 2312.00752).
       turns, registers, thoughts, memories, pauses, experts, codes: room for the most that a cell may use, see
         HOOK_POINTS. A model without experts has one plain feed-forward layer a block.
       ahead: further answer tokens that are predicted at every answer position while training.
+      canon: tokens that the Canon layers of a block see, 0 without such layers.
     """
 
     vocab_size: int
@@ -100,6 +105,7 @@ class ModelSpec:
     experts: int = 0
     codes: int = 0
     ahead: int = 0
+    canon: int = 0
 
     @property
     def precision(self) -> Precision:
@@ -166,7 +172,7 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal multi-head attention: softmax, or the parallel form of a linear recurrence."""
+    """Causal multi-head attention: softmax, or the parallel form of a linear or a selective recurrence."""
 
     spec: ModelSpec
     layer: int
@@ -177,21 +183,109 @@ class Attention(nn.Module):
         spec = self.spec
         batch, length, _ = x_BxLxD.shape
         precision = spec.precision
-        qkv = Linear(3 * spec.width, precision, name="qkv")(hook("attention_in", self.layer, x_BxLxD)).reshape(
-            batch, length, 3, spec.heads, -1
-        )
-        qkv = hook("qkv", self.layer, qkv)
+        read = hook("attention_in", self.layer, x_BxLxD)
+        qkv = canon(spec, self.layer, "B", Linear(3 * spec.width, precision, name="qkv")(read), hook)
+        selection = None
+        if spec.mixer == "selective":
+            selection = Selection(spec, name="selection")(read, qkv)
+            qkv = selection.qkv
+        qkv = hook("qkv", self.layer, qkv.reshape(batch, length, 3, spec.heads, -1))
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if spec.positions == "rotary":
             positions_BxL = jnp.arange(length)[None] if view.positions is None else view.positions
             q, k = rotate(q, positions_BxL), rotate(k, positions_BxL)
         allowed = jnp.tril(jnp.ones((length, length), bool))[None, None] if view.allowed is None else view.allowed
-        gather = linear_shares if spec.mixer == "linear" else softmax_shares
-        features = partial(hook, "features", self.layer)
-        shares_BxHxLxM = hook("attention", self.layer, gather(q, k, allowed, features, precision))
-        mixed = precision.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v).reshape(batch, length, spec.width)
+        if selection is None:
+            gather = linear_shares if spec.mixer == "linear" else softmax_shares
+            shares_BxHxLxM = gather(q, k, allowed, partial(hook, "features", self.layer), precision)
+        else:
+            shares_BxHxLxM = selective_shares(q, k, allowed, selection.steps, selection.kept, precision)
+        shares_BxHxLxM = hook("attention", self.layer, shares_BxHxLxM)
+        mixed = precision.einsum("bhlm,bmhk->blhk", shares_BxHxLxM, v)
+        if selection is not None:
+            mixed = (mixed + selection.skip[None, None, :, None] * v) * selection.gate.reshape(v.shape)
+        mixed = mixed.reshape(batch, length, spec.width)
         # Residual writes start small in deep models (variance / 2·layers), as in GPT-2.
         return Linear(spec.width, precision, 0.5 / spec.layers, name="out")(hook("mixed", self.layer, mixed))
+
+
+class Canon(nn.Module):
+    """A causal convolution over neighbours, added to what it reads (arXiv 2512.17351)."""
+
+    taps: int
+    first: int
+
+    @nn.compact
+    def __call__(self, x_BxLxC, strength):
+        """[B, L, C] -> [B, L, C]; the first places stand apart, see `neighbours`."""
+        taps = self.param("taps", uniform_taps, (self.taps, x_BxLxC.shape[-1]))
+        return x_BxLxC + strength * neighbours(x_BxLxC, taps, self.first)
+
+
+def canon(spec: ModelSpec, layer: int, point: str, x_BxLxC: jax.Array, hook: Hook) -> jax.Array:
+    """`x` after the Canon layer at a point of a block, inside whose module this is called; x itself without one."""
+    if not spec.canon:
+        return x_BxLxC
+    strength = hook("canon", layer, jnp.zeros(len(CANON_POINTS)))[CANON_POINTS.index(point)]
+    name = f"canon_{point.lower()}"
+    output: Any = Canon(spec.canon, spec.registers, name=name)(x_BxLxC, strength)
+    return output
+
+
+class Selected(NamedTuple):
+    """What a selective mixer has in addition to queries, keys and values.
+
+    Attributes:
+      qkv: float32[B, L, 3·D], after their convolution.
+      steps: float32[B, L, H], how much of a token is written to the state.
+      kept: float32[B, L, H], the logarithm of how much of the state it leaves.
+      skip: float32[H], how much of a token's own value is read next to the state.
+      gate: float32[B, L, D], what the heads' sums are multiplied with.
+    """
+
+    qkv: jax.Array
+    steps: jax.Array
+    kept: jax.Array
+    skip: jax.Array
+    gate: jax.Array
+
+
+class Selection(nn.Module):
+    """What makes a recurrence selective: steps, decays and a gate that depend on the token, and a short convolution.
+
+    The block of Mamba-2 (arXiv 2405.21060) without its expansion of the width and its norm. Heads start as averages
+    over 2 to 64 tokens, in a geometric row: Δ of 1/2 to 1/64, with a decay of e^-Δ.
+    """
+
+    spec: ModelSpec
+
+    @nn.compact
+    def __call__(self, x_BxLxD, qkv_BxLxC):
+        """What the kernel of queries, keys and values reads, and what it gives -> Selected."""
+        spec = self.spec
+        drawn = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        step_DxH = self.param("step", drawn, (spec.width, spec.heads))
+        bias_H = self.param("bias", lambda _, shape: jnp.log(jnp.expm1(0.5 * horizons(*shape))), (spec.heads,))
+        rate_H = self.param("rate", nn.initializers.zeros, (spec.heads,))
+        skip_H = self.param("skip", nn.initializers.ones, (spec.heads,))
+        taps = self.param("taps", uniform_taps, (TAPS, 3 * spec.width))
+        steps_BxLxH = jax.nn.softplus(linear(x_BxLxD, step_DxH, spec.precision) + bias_H[None, None])
+        # Registers stand nowhere: no time passes at them.
+        passes_1xLx1 = (jnp.arange(x_BxLxD.shape[1]) >= spec.registers)[None, :, None]
+        kept_BxLxH = jnp.where(passes_1xLx1, -steps_BxLxH * jnp.exp(rate_H)[None, None], 0.0)
+        qkv_BxLxC = jax.nn.silu(neighbours(qkv_BxLxC, taps, spec.registers))
+        gate_BxLxD = jax.nn.silu(Linear(spec.width, spec.precision, name="gate")(x_BxLxD))
+        return Selected(qkv_BxLxC, steps_BxLxH, kept_BxLxH, skip_H, gate_BxLxD)
+
+
+def horizons(heads: int) -> jax.Array:
+    """float32[H], from 1 down to 1/32 in a geometric row."""
+    return 32.0 ** (-jnp.arange(heads, dtype=jnp.float32) / max(heads - 1, 1))
+
+
+def uniform_taps(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """A convolution's first weights, uniform within the inverse root of its taps on either side."""
+    return jax.random.uniform(key, shape, minval=-(shape[0] ** -0.5), maxval=shape[0] ** -0.5)
 
 
 class Block(nn.Module):
@@ -204,15 +298,16 @@ class Block(nn.Module):
     def __call__(self, x_BxLxD, hook, view=View()):  # noqa: B008 (immutable)
         """[B, L, D] -> ([B, L, D], neurons [B, L, M], router's probabilities [B, L, E])."""
         spec, layer = self.spec, self.layer
-        normal = Norm(layer, name="norm_attention")(x_BxLxD, hook)
+        normal = canon(spec, layer, "A", Norm(layer, name="norm_attention")(x_BxLxD, hook), hook)
         attention = Attention(spec, layer, name="attention")(normal, hook, view)
         x_BxLxD = x_BxLxD + hook("attention_out", layer, attention)
-        normal = hook("mlp_in", layer, Norm(layer, name="norm_mlp")(x_BxLxD, hook))
+        normal = canon(spec, layer, "C", Norm(layer, name="norm_mlp")(x_BxLxD, hook), hook)
+        normal = hook("mlp_in", layer, normal)
         if spec.experts:
             mlp, neurons, routing = Experts(spec, layer, name="mixture")(normal, hook)
         else:
             precision = spec.precision
-            before = Linear(spec.mlp_width, precision, name="mlp_in")(normal)
+            before = canon(spec, layer, "D", Linear(spec.mlp_width, precision, name="mlp_in")(normal), hook)
             neurons = hook("neurons", layer, ACTIVATIONS[spec.activation](before))
             mlp = Linear(spec.width, precision, 0.5 / spec.layers, name="mlp_out")(neurons)
             routing = jnp.zeros((*x_BxLxD.shape[:2], 0))

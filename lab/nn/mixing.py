@@ -1,6 +1,6 @@
 """How tokens gather from each other, as functions of queries and keys or of neighbours.
 
-Shape letters: B batch, L tokens, H heads, K dimensions a head.
+Shape letters: B batch, L tokens, C channels, H heads, K dimensions a head.
 """
 
 from __future__ import annotations
@@ -45,3 +45,38 @@ def linear_shares(
     scores_BxHxLxM = precision.einsum("blhk,bmhk->bhlm", mapped[:, :, 0], mapped[:, :, 1])
     scores_BxHxLxM = jnp.where(allowed, scores_BxHxLxM, 0.0)
     return scores_BxHxLxM / (jnp.sum(scores_BxHxLxM, axis=-1, keepdims=True) + NORM_EPSILON)
+
+
+def selective_shares(
+    q: jax.Array, k: jax.Array, allowed: jax.Array, steps_BxLxH: jax.Array, kept_BxLxH: jax.Array, precision: Precision
+) -> jax.Array:
+    """The same of a selective state space (Mamba: arXiv 2312.00752), with one decay a head (arXiv 2405.21060).
+
+    The state of a head, K·K numbers, is carried from token to token: h_t = a_t h_{t-1} + Δ_t k_t v_tᵀ, of which q_t
+    reads K^-½ q_tᵀ h_t. So the share of key s is K^-½ (q_t·k_s) Δ_s a_{s+1} ⋯ a_t. For sequences as short as a study's
+    it is computed at once for all pairs.
+
+    Args:
+      q, k: float32[B, L, H, K].
+      allowed: bool, broadcasts to [B, H, L, L], query by key.
+      steps_BxLxH: Δ, how much of a token is written.
+      kept_BxLxH: ln a, at most 0: how much of the state each token leaves.
+    """
+    passed_BxHxL = jnp.cumsum(kept_BxLxH, axis=1).transpose(0, 2, 1)
+    since = jnp.where(allowed, passed_BxHxL[..., :, None] - passed_BxHxL[..., None, :], 0.0)
+    weights = jnp.exp(since) * steps_BxLxH.transpose(0, 2, 1)[:, :, None, :] * (q.shape[-1] ** -0.5)
+    return jnp.where(allowed, precision.einsum("blhk,bmhk->bhlm", q, k) * weights, 0.0)
+
+
+def neighbours(x_BxLxC: jax.Array, taps_NxC: jax.Array, first: int = 0) -> jax.Array:
+    """A causal convolution of each channel by itself: tap n weighs the token n places back; [B, L, C].
+
+    The first places, `first` of them, stand apart: they see themselves alone, and no later token sees them.
+    """
+    place_1xLx1 = jnp.arange(x_BxLxC.shape[1])[None, :, None]
+    taps_Nx1x1xC = taps_NxC[:, None, None]
+    found = taps_Nx1x1xC[0] * x_BxLxC
+    for back in range(1, taps_NxC.shape[0]):
+        before = jnp.where(place_1xLx1 >= first + back, jnp.roll(x_BxLxC, back, axis=1), 0.0)
+        found = found + taps_Nx1x1xC[back] * before
+    return found

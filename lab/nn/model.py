@@ -18,11 +18,13 @@ from jax import lax
 from lab.nn.codebook import quantize
 from lab.nn.layers import (
     ACTIVATIONS,
+    CANON_POINTS,
     COMPUTE,
     HOOK_POINTS,
     MIXERS,
     POSITIONS,
     PRODUCTS,
+    TAPS,
     Block,
     Hook,
     Linear,
@@ -36,11 +38,13 @@ from lab.nn.thought_tokens import Slots, whole
 
 __all__ = [
     "ACTIVATIONS",
+    "CANON_POINTS",
     "COMPUTE",
     "HOOK_POINTS",
     "MIXERS",
     "POSITIONS",
     "PRODUCTS",
+    "TAPS",
     "Forward",
     "Hook",
     "ModelSpec",

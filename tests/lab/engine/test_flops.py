@@ -69,6 +69,11 @@ BY_HAND = {
     "turns of thoughts": (dict(loop__turns=3, thoughts__steps=1), 3 * (4 * BLOCK + attention(4)) + HEAD),
     # At every place, for both heads: a state of 2 x 2 numbers and 2 for the divisor, added to and read.
     "a linear mixer": (dict(mixer__kind="linear"), 3 * BLOCK + 3 * 2 * 2 * 2 * (2 * 2 + 2) + HEAD),
+    # There the state is 2 x 2 numbers a head; a gate of 4·4 weights and steps of 4·2 come to each place.
+    "a selective mixer": (
+        dict(mixer__kind="selective"),
+        3 * (BLOCK + 2 * (16 + 8)) + 3 * 2 * 2 * 2 * (2 * 2) + HEAD,
+    ),
     "experts": (
         dict(experts__count=4, experts__top_k=2),
         3 * 2 * (ATTENTION_KERNELS + 2 * FEED_FORWARD + 4 * 4) + attention(3) + HEAD,
@@ -119,7 +124,10 @@ def fresh(spec):
 
 
 @pytest.mark.parametrize(
-    "changes", first_by_default([dict(experts__count=3), {}, dict(vq__codes=5), dict(mixer__kind="linear")])
+    "changes",
+    first_by_default(
+        [dict(experts__count=3), {}, dict(vq__codes=5), dict(mixer__kind="linear"), dict(mixer__kind="selective")]
+    ),
 )
 def test_a_cut_model_costs_what_a_narrow_one_costs(changes):
     spec = replace(TINY, width=8, layers=2)

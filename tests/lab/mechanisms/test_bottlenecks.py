@@ -186,11 +186,20 @@ def widened(narrow, spec, share, elsewhere=lambda p: p + 0.3):
         "mlp_in": (stream, slice(None)),
         "mlp_out": (slice(None), stream),
         "unembedding": (stream, slice(None)),
+        "gate": (stream, head),
+        "step": (stream, slice(None)),
+        "taps": (slice(None), np.concatenate([part * spec.width + head for part in range(3)])),
+        "canon_b": (slice(None), np.concatenate([part * spec.width + head for part in range(3)])),
+        "canon_d": (slice(None), slice(None)),
+        **dict.fromkeys(("canon_a", "canon_c"), (slice(None), stream)),
+        **dict.fromkeys(("bias", "rate", "skip"), (slice(None), slice(None))),
     }
 
     def put(path, wide, narrow):
         names = [entry.key for entry in path]
-        rows, columns = next((ends[n] for n in names if n in ends), (slice(None), stream))
+        usual = (slice(None), stream)
+        in_norm = any(name.startswith("norm_") for name in names)  # whose bias is as wide as the stream
+        rows, columns = usual if in_norm else next((ends[n] for n in names if n in ends), usual)
         if wide.ndim == 1:
             return wide.at[columns].set(narrow)
         if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
@@ -206,19 +215,22 @@ def pieces(tree):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("share", "positions"),
+    ("share", "positions", "mixer"),
     [
-        (0.5, "learned"),
-        (0.25, "none"),
-        (0.25, "learned"),
-        (0.75, "learned"),
-        (0.5, "none"),
-        (0.75, "none"),
+        (0.5, "learned", "softmax"),
+        (0.25, "none", "softmax"),
+        (0.25, "learned", "softmax"),
+        (0.75, "learned", "softmax"),
+        (0.5, "none", "softmax"),
+        (0.75, "none", "softmax"),
+        (0.5, "learned", "selective"),
+        (0.5, "none", "canon"),
     ],
 )
-def test_a_cut_model_is_the_narrow_one(program, share, positions):
+def test_a_cut_model_is_the_narrow_one(program, share, positions, mixer):
     """Logits, hidden states and gradients; with the narrow model's weights in the wide one."""
-    spec, thin = replace(SPEC, positions=positions), replace(narrow_spec(share), positions=positions)
+    kind = dict(canon=4) if mixer == "canon" else dict(mixer=mixer)
+    spec, thin = (replace(s, positions=positions, **kind) for s in (SPEC, narrow_spec(share)))
     narrow = jax.tree.map(lambda p: p + 0.05 * jnp.sin(37 * p), initial_params(jax.random.key(2), thin))
     mechanism, knobs = MECHANISMS["width"], knobs_of(width__active=share)
     kept = mechanism.init(narrow, replace(program, spec=spec).context)

@@ -1,4 +1,4 @@
-"""Loops, thoughts, pauses, memories, registers, experts, codebook and linear mixer against a reference in NumPy.
+"""Loops, thoughts, pauses, memories, registers, experts, codebook and other mixers against a reference in NumPy.
 
 Whatever a study may vary is traced: a handful of programs with room for the most serve all of this file.
 """
@@ -17,10 +17,12 @@ import pytest
 
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms import knobs as registry
+from lab.mechanisms.base import StageSetup
 from lab.mechanisms.thoughts import CONTROLS
 from lab.nn import model
 from lab.nn.model import ModelSpec
 from lab.training.active_mechanisms import ActiveMechanisms
+from tests.lab.conftest import initial_params, study_of
 from tests.lab.nn import numpy_latent
 from tests.tasks.task_cases import first_by_default
 
@@ -31,6 +33,8 @@ SLOTS = {"thoughts.steps": 2, "memory.tokens": 3, "memory.compress": 1, "pause.t
 ROOM = {**SLOTS, "loop.turns": 3}
 SPARSE = {"experts.count": 4, "experts.top_k": 4, "vq.codes": 6, "pause.tokens": 2, "loop.turns": 2}
 LINEAR = {**SLOTS, "mixer.kind": "linear"}
+CANON = {"pause.tokens": 2, "registers.tokens": 1, "canon.strength": 1.0}
+SELECTIVE = {**SLOTS, "memory.compress": 0, "mixer.kind": "selective"}
 
 
 def all_knobs(asked):
@@ -77,7 +81,8 @@ def drawn(spec, seed=0):
 
     def leaf(path, like):
         noise, name = random.normal(size=like.shape), path[-1].key
-        found = 1 + 0.1 * noise if name == "scale" else 0.1 * noise if name == "bias" else noise / like.shape[-2] ** 0.5
+        small = 1 + 0.1 * noise if name == "scale" else 0.1 * noise
+        found = small if like.ndim == 1 else noise / like.shape[-2] ** 0.5
         return np.asarray(found, np.float32)
 
     return jax.tree_util.tree_map_with_path(leaf, shapes(spec))
@@ -119,6 +124,8 @@ def plainly(params, spec, asked, tokens=TOKENS_BxL, thoughts=None, question: Any
         temperature=asked.get("experts.temperature", 1.0),
         codes=asked.get("vq.codes", 0),
         code_layer=asked.get("vq.layer", 1),
+        canon=asked.get("canon.where", "ABCD") if asked.get("canon.strength") else "",
+        canon_strength=asked.get("canon.strength", 0.0),
     )
     given = thoughts or [None] * len(tokens)
     return [
@@ -173,6 +180,58 @@ def test_a_linear_mixer_is_a_recurrence(asked, positions):
     params, spec, room = having(positions, **underscored(LINEAR))
     assert spec.mixer == "linear"
     assert_like(run(params, spec, room, asked), plainly(params, spec, asked))
+
+
+@pytest.mark.parametrize("positions", first_by_default(["learned", "rotary"]))
+@pytest.mark.parametrize("asked", [BETWEEN[0], BETWEEN[4], {"thoughts.steps": 1, "registers.tokens": 2}], ids=str)
+def test_a_selective_mixer_is_a_state_space(asked, positions):
+    params, spec, room = having(positions, **underscored(SELECTIVE))
+    assert spec.mixer == "selective"
+    assert_like(run(params, spec, room, asked), plainly(params, spec, asked))
+
+
+def test_a_selective_mixer_begins_as_averages_over_two_to_64_tokens():
+    spec = replace(SPEC, heads=4, mixer="selective")
+    steps_H = np.log1p(np.exp(initial_params(jax.random.key(0), spec)["block_0"]["attention"]["selection"]["bias"]))
+    np.testing.assert_allclose(1 / steps_H[[0, -1]], [2, 64], rtol=1e-5)
+    np.testing.assert_allclose(steps_H[1:] / steps_H[:-1], steps_H[1] / steps_H[0], rtol=1e-5)
+
+
+def test_a_selective_mixer_does_not_look_past_memories():
+    knobs = all_knobs({"mixer.kind": "selective", "memory.tokens": 2, "memory.compress": 1})
+    assert "past the memories" in registry.objection(StageSetup(study_of().mixture, SPEC, knobs, {}))
+    assert not registry.objection(StageSetup(study_of().mixture, SPEC, knobs | {"memory.compress": 0}, {}))
+
+
+@pytest.mark.parametrize("where", ["ABCD", *first_by_default(["B", "A", "C", "D", "ABC"])])
+def test_canon_layers_are_a_convolution_over_four_tokens(where):
+    """At the points that there are, all of them in one program; registers stand apart."""
+    params, spec, room = having(**underscored(CANON))
+    for asked in ({"canon.strength": 1.0}, {"canon.strength": 0.5, "registers.tokens": 1, "pause.tokens": 2}):
+        asked = {**asked, "canon.where": where}
+        assert_like(run(params, spec, room, asked), plainly(params, spec, asked))
+
+
+def test_canon_layers_have_weights_where_they_are_and_move_no_other_draw():
+    plain, mixed = (initial_params(jax.random.key(0), spec) for spec in (SPEC, replace(SPEC, canon=4)))
+    knobs = traced(all_knobs({"canon.strength": 1.0, "canon.where": "BD"}))
+    placed = MECHANISMS["canon"].project(mixed, (), knobs)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(placed):
+        point = next((e.key for e in path if e.key.startswith("canon_")), "")
+        if not point:
+            np.testing.assert_array_equal(leaf, functools.reduce(lambda tree, e: tree[e.key], path, plain))
+        assert point not in ("canon_a", "canon_c") or not leaf.any()
+        assert point not in ("canon_b", "canon_d") or ((np.abs(leaf) <= 0.5).all() and leaf.std() > 0.25)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [({"experts.count": 2}, "experts have no point D"), ({"memory.tokens": 1, "memory.compress": 1}, "past the mem")],
+)
+def test_canon_layers_refuse_what_they_would_undo(others, message):
+    knobs = all_knobs({"canon.strength": 1.0, **others})
+    assert message in MECHANISMS["canon"].objection(StageSetup(study_of().mixture, SPEC, knobs, {}))
+    assert not MECHANISMS["canon"].objection(StageSetup(study_of().mixture, SPEC, all_knobs({"canon.strength": 1}), {}))
 
 
 ROUTED = [

@@ -33,6 +33,8 @@ class Cell:
     temperature: float = 1.0
     codes: int = 0
     code_layer: int = 1
+    canon: str = ""  # points of a block
+    canon_strength: float = 0.0
 
 
 class Item(NamedTuple):
@@ -105,8 +107,10 @@ def turn(params, x, items, cell):
         if layer == len(blocks):
             return hidden, x, neurons, routing, cost
         block = params[blocks[layer]]
-        x = x + attention(normal(x, block["norm_attention"]), block["attention"], items, cell)
-        written, after, probabilities = feed_forward(normal(x, block["norm_mlp"]), block, cell)
+        z = nearby("A", normal(x, block["norm_attention"]), block, items, cell)
+        x = x + attention(z, block["attention"], items, cell)
+        z = nearby("C", normal(x, block["norm_mlp"]), block, items, cell)
+        written, after, probabilities = feed_forward(z, block, items, cell)
         x = x + written
         for found, one in ((hidden, x), (neurons, after), (routing, probabilities)):
             found.append(one)
@@ -128,13 +132,20 @@ def hides(items, reader, key, cell):
 def attention(z, kernels, items, cell):
     """[T, D] -> [T, D], head by head."""
     size, mixed = z.shape[1] // cell.heads, np.zeros_like(z)
+    qkv = nearby("B", z @ kernels["qkv"]["kernel"], kernels, items, cell)
+    if cell.mixer == "selective":
+        qkv = silu(convolved(qkv, kernels["selection"]["taps"], items))
     for head in range(cell.heads):
         mine = slice(head * size, (head + 1) * size)
-        q, k, v = (z @ kernel[:, mine] for kernel in np.split(kernels["qkv"]["kernel"], 3, axis=1))
+        q, k, v = (part[:, mine] for part in np.split(qkv, 3, axis=1))
         if cell.positions == "rotary":
             q, k = (np.stack([turned(row, item.place) for row, item in zip(x, items, strict=True)]) for x in (q, k))
-        mix = recurrent if cell.mixer == "linear" else softmax
-        mixed[:, mine] = mix(q, k, v, items, cell)
+        if cell.mixer == "selective":
+            mixed[:, mine] = selective(z, q, k, v, kernels["selection"], head, items)
+        else:
+            mixed[:, mine] = (recurrent if cell.mixer == "linear" else softmax)(q, k, v, items, cell)
+    if cell.mixer == "selective":
+        mixed = mixed * silu(z @ kernels["selection"]["gate"]["kernel"])
     return mixed @ kernels["out"]["kernel"]
 
 
@@ -170,10 +181,43 @@ def recurrent(q, k, v, items, cell):
     return np.stack(rows)
 
 
-def feed_forward(y, block, cell):
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def convolved(x, taps, items):
+    """Each token with the three before it, weighted; registers alone."""
+    found, first = np.zeros_like(x), sum(item.kind == "register" for item in items)
+    for i in range(len(x)):
+        for back in range(len(taps)):
+            if back == 0 or i - back >= first:
+                found[i] += taps[back] * x[i - back]
+    return found
+
+
+def selective(z, q, k, v, weights, head, items):
+    """The state space, token by token: the state decays, the token is written to it, and it is read."""
+    state, rows = np.zeros((q.shape[1], v.shape[1])), []
+    for i, item in enumerate(items):
+        step = np.log1p(np.exp(z[i] @ weights["step"][:, head] + weights["bias"][head]))
+        if item.kind != "register":  # these stand nowhere: no time passes at them
+            state = np.exp(-step * np.exp(weights["rate"][head])) * state
+        state = state + np.outer(k[i], v[i]) * step
+        rows.append(q[i] @ state / np.sqrt(q.shape[1]) + weights["skip"][head] * v[i])
+    return np.stack(rows)
+
+
+def nearby(point, x, weights, items, cell):
+    """With what the Canon layer of a point adds."""
+    if point not in cell.canon:
+        return x
+    return x + cell.canon_strength * convolved(x, weights[f"canon_{point.lower()}"]["taps"], items)
+
+
+def feed_forward(y, block, items, cell):
     """(what is written [T, D], neurons [T, M], the router's probabilities [T, E])."""
     if not cell.experts:
-        after = np.maximum(y @ block["mlp_in"]["kernel"], 0)
+        after = np.maximum(nearby("D", y @ block["mlp_in"]["kernel"], block, items, cell), 0)
         return after @ block["mlp_out"]["kernel"], after, np.zeros((len(y), 0))
     experts = block["mixture"]
     written, neurons, routing = np.zeros_like(y), np.zeros((len(y), experts["experts_in"].shape[2])), []
