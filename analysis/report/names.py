@@ -57,6 +57,7 @@ KNOBS = {
     "covariance.rate": "decorrelation penalty",
     "memory.tokens": "number of memories",
     "canon.strength": "strength of Canon layers",
+    "nested.rate": "weight of narrower widths",
 }
 
 

@@ -57,6 +57,7 @@ PHRASES: dict[str, tuple[str, str, Callable[[float, int], str]]] = {
     "covariance.rate": ("Decorrelation", "a rate of {}", significant),
     "memory.tokens": ("Changing the number of memories", "{} memories", significant),
     "canon.strength": ("Adding Canon layers", "a Canon strength of {}", significant),
+    "nested.rate": ("Training narrower widths", "a weight of {}", significant),
 }
 # Marks in addition to the colours, so that a verdict can be recognized without seeing them.
 MARKS = {

@@ -26,6 +26,7 @@ from lab.mechanisms.low_rank import LowRank
 from lab.mechanisms.mixer import Mixer
 from lab.mechanisms.multi_token import MultiToken
 from lab.mechanisms.narrow import HeadDimension, Width
+from lab.mechanisms.nested import Nested
 from lab.mechanisms.process import Process
 from lab.mechanisms.pruning import Pruning
 from lab.mechanisms.renaming import Renaming
@@ -88,6 +89,7 @@ MECHANISMS: dict[str, Mechanism] = {
         geometry_penalties.ISOTROPY,
         MultiToken(),
         Jacobian(),
+        Nested(),
         GradientNoise(),
         SharpnessAware(),
         dropout.EMBEDDING,
