@@ -58,6 +58,7 @@ KNOBS = {
     "memory.tokens": "number of memories",
     "canon.strength": "strength of Canon layers",
     "nested.rate": "weight of narrower widths",
+    "self_label.share": "self-labelled share",
 }
 
 

@@ -58,6 +58,7 @@ PHRASES: dict[str, tuple[str, str, Callable[[float, int], str]]] = {
     "memory.tokens": ("Changing the number of memories", "{} memories", significant),
     "canon.strength": ("Adding Canon layers", "a Canon strength of {}", significant),
     "nested.rate": ("Training narrower widths", "a weight of {}", significant),
+    "self_label.share": ("Self-labelling", "a self-labelled share of {}", _percent),
 }
 # Marks in addition to the colours, so that a verdict can be recognized without seeing them.
 MARKS = {

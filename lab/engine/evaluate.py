@@ -9,7 +9,6 @@ Shape letters: S splits, N examples, L tokens.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,14 +18,14 @@ from jax import lax
 
 from lab.mechanisms.base import Knobs
 from lab.nn import model
+from lab.nn.answer import answer
 from lab.prng import derive_key
 from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
-from tasks.base import NO_ANSWER, Example, fed_back
+from tasks.base import Example
 from tasks.mixture import Mixture
 
 TUNING = "tuning"  # examples of `iid` apart from those that abilities are read on: tuned knobs are chosen on them
-Shown = Callable[[jax.Array, jax.Array], jax.Array]  # (tokens, where answers are fed back) -> tokens
 
 
 class Ability(NamedTuple):
@@ -157,53 +156,3 @@ def token_accuracy(
     hits_N = jnp.sum((answers_NxL == targets_NxL) & judged_NxL, axis=1).astype(jnp.float32)
     share_N = hits_N / jnp.sum(judged_NxL, axis=1).astype(jnp.float32)
     return jnp.mean(jnp.where(right_N, jnp.float32(1), share_N))
-
-
-def answer(
-    params: Any,
-    spec: model.ModelSpec,
-    tokens_NxL: jax.Array,
-    targets_NxL: jax.Array,
-    weights_NxL: jax.Array,
-    decode_steps: int,
-    hook: model.Hook = model.no_hook,
-    shown: Shown = lambda tokens, fed: tokens,
-) -> tuple[jax.Array, jax.Array]:
-    """Greedy free-running answers, and the mean log-probability of the right ones.
-
-    The first pass is teacher-forced. Because attention is causal it also gives the free-running prediction at the first
-    answer position (at all of them when no answer is fed back, decode_steps = 1). Each further pass puts the last
-    prediction where the teacher's token stood and reads the next answer position.
-
-    Args:
-      params, spec, hook: the model.
-      tokens_NxL, targets_NxL, weights_NxL: the examples.
-      decode_steps: passes that an answer takes; static.
-      shown: gives the tokens that the model sees in place of those of any pass, see `Mechanism.shown`. Where it hides
-        the tokens that are fed back, all passes are the same one.
-
-    Returns:
-      int32[N, L] predicted tokens, NO_ANSWER where nothing is asked, and float32[] nats.
-    """
-    answering = weights_NxL > 0
-    order_NxL = jnp.cumsum(answering.astype(jnp.int32), axis=1) * answering.astype(jnp.int32)  # 1 for the first answer
-    question_N = jnp.argmax(answering, axis=1).astype(jnp.int32)
-    fed_NxL = fed_back(tokens_NxL, targets_NxL, weights_NxL) & (decode_steps > 1)
-    run = lambda tokens: model.run(params, shown(tokens, fed_NxL), spec, hook=hook, question_B=question_N)  # noqa: E731
-    logits = run(tokens_NxL).logits
-    logprob_NxL = jnp.take_along_axis(jax.nn.log_softmax(logits), targets_NxL[..., None], axis=-1)[..., 0]
-    judged_NxL = (weights_NxL >= 1).astype(jnp.float32)  # not the scratchpad
-    per_example = jnp.sum(logprob_NxL * judged_NxL, axis=1) / jnp.sum(judged_NxL, axis=1)
-    predicted = jnp.where(answering, jnp.argmax(logits, axis=-1).astype(jnp.int32), NO_ANSWER)
-
-    def decode(index: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        tokens, predicted = carry
-        fed_back = jnp.roll(jnp.where(order_NxL == index, predicted, NO_ANSWER), 1, axis=1)
-        tokens = jnp.where(fed_back >= 0, fed_back, tokens)
-        logits = run(tokens).logits
-        now = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        return tokens, jnp.where(order_NxL == index + 1, now, predicted)
-
-    if decode_steps > 1:
-        _, predicted = lax.fori_loop(1, decode_steps, decode, (tokens_NxL, predicted))
-    return predicted, jnp.mean(per_example)

@@ -32,6 +32,7 @@ from lab.mechanisms.pruning import Pruning
 from lab.mechanisms.renaming import Renaming
 from lab.mechanisms.rewind import Rewind
 from lab.mechanisms.sam import SharpnessAware
+from lab.mechanisms.self_label import SelfLabel
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
 from lab.mechanisms.structured_pruning import StructuredPruning
@@ -58,7 +59,8 @@ __all__ = [
 ]
 
 # In the order in which they act at the same hook; masks come late, so that nothing fills in what they removed. Tuning
-# comes after them, so that it starts from what they left, and keeps it.
+# comes after them, so that it starts from what they left, and keeps it. What labels for itself comes last: it keeps the
+# model as all others left it.
 MECHANISMS: dict[str, Mechanism] = {
     mechanism.name: mechanism
     for mechanism in (
@@ -108,5 +110,6 @@ MECHANISMS: dict[str, Mechanism] = {
         StructuredPruning(),
         Pruning(),
         Tuning(),
+        SelfLabel(),
     )
 }

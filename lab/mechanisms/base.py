@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.counted import Counted
-from lab.nn.model import Forward, Hook, ModelSpec
+from lab.nn.answer import Shown, all_shown
+from lab.nn.model import Forward, Hook, ModelSpec, no_hook
 from lab.prng import derive_key
 from tasks.mixture import Batch, Mixture
 
@@ -174,6 +175,7 @@ class DataSource:
         `train` split.
       difficulty: label -> name -> an array [B]: values of the difficulty that come on top of those of the level.
       edits: what is done to the batch once it is made, in order; each keeps its shapes.
+      hook, shown: of the model as it answers, see `Mechanism.hook` without a key and `Mechanism.shown`.
     """
 
     context: Context
@@ -183,6 +185,8 @@ class DataSource:
     levels: Mapping[str, jax.Array] = field(default_factory=dict)
     difficulty: Mapping[str, Mapping[str, jax.Array]] = field(default_factory=dict)
     edits: tuple[Callable[[Batch], Batch], ...] = ()
+    hook: Hook = no_hook
+    shown: Shown = all_shown
 
     def with_difficulty(self, further: Mapping[str, Mapping[str, jax.Array]]) -> DataSource:
         """The source with further values of the difficulty."""

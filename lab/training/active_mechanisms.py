@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -50,7 +50,8 @@ class ActiveMechanisms:
 
     def data_source(self, context: Context, extra: dict[str, Extra], seed: jax.Array, step: jax.Array) -> DataSource:
         """Where the batch of absolute `step` comes from, given what mechanisms keep."""
-        source = DataSource(context, seed, step, drawn_at=step)
+        itself = replace(self, key=None)
+        source = DataSource(context, seed, step, drawn_at=step, hook=itself.hook, shown=itself.shown)
         for name, mechanism, now in self:
             source = mechanism.transform_data(source, extra[name], now, self.key_of(name))
         return source
