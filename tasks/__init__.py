@@ -14,6 +14,7 @@ from tasks.memory.copy import Copy
 from tasks.memory.count_recall import CountRecall
 from tasks.memory.facts import Facts
 from tasks.memory.fuzzy_recall import FuzzyRecall
+from tasks.memory.iid_pairs import IidPairs
 from tasks.memory.induction import Induction
 from tasks.memory.mqar import MQAR
 from tasks.memory.n_back import NBack
@@ -71,6 +72,7 @@ REGISTERED = (
     CountRecall,
     Facts,
     CompositeFacts,
+    IidPairs,
     BlocksWorld,
     Hanoi,
     Sudoku4,

@@ -259,6 +259,18 @@ class Renamable(Protocol):
         ...
 
 
+@runtime_checkable
+class Random(Protocol):
+    """What a task adds to the contract if an answer is random, and answered twice by two independent draws.
+
+    The draws are the two answer tokens of an example, the first fed back.
+    """
+
+    def odds(self, world: World, example: Example) -> tuple[jax.Array, jax.Array]:
+        """The tokens that may be drawn, int32[V], and how likely each is for this example, float32[V]. Pure JAX."""
+        ...
+
+
 RENAMED = "renamed"  # of a `Renamable`: uint32, which renaming of its symbols; each names itself at 0, or where absent
 
 

@@ -38,6 +38,16 @@ def _(q):
     return {"most_common_value": [1 + q.task.facts + int(share.argmax())]}
 
 
+@of("iid_pairs")
+def _(q):
+    difficulty = q.task.splits[q.split].difficulty
+    ranks = np.arange(difficulty["first"], difficulty["last"])
+    odds = np.asarray(q.world.odds_KxV, np.float64)[np.asarray(q.world.key_of_rank)[ranks]]
+    pairs = np.einsum("k,kv,kw->vw", (1.0 + ranks) ** -difficulty["exponent"], odds, odds)
+    best = np.unravel_index(pairs.argmax(), pairs.shape)
+    return {"commonest_pair": [1 + q.task.firsts + q.task.seconds + int(value) for value in best]}
+
+
 @of("mqar", "noisy_recall")
 def _(q):
     if q.task.name == "mqar":
