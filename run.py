@@ -126,19 +126,19 @@ def study(options: Options, console: Console, stop: Stop, argv: list[str]) -> in
 def checked_study(options: Options, grid: Grid) -> Study:
     """The study, with what earlier looks have added to it; refused here where the study or an option can't be."""
     from analysis import repair, verdicts
+    from analysis.activations.claimable import READINGS
     from analysis.design import interim
-    from analysis.metrics.registry import METRICS
     from analysis.verdicts import refinement
     from lab.study.parse import parse
 
-    looks, designed = interim.read(options.workdir), parse(options.config, grid, METRICS)
+    looks, designed = interim.read(options.workdir), parse(options.config, grid, READINGS)
     verdicts.check(designed)
     if options.refine:
         refinement.check_refinable(designed, len(looks.shares) if looks else options.looks or refinement.LOOKS)
     if looks and options.looks not in (None, len(looks.shares)):
         planned = len(looks.shares)
         raise UserError(f"--looks={options.looks}: {planned} were planned before the first, and that is fixed.")
-    study = parse(options.config, interim.grid_of(looks, designed), METRICS) if looks else designed
+    study = parse(options.config, interim.grid_of(looks, designed), READINGS) if looks else designed
     if options.repair:
         repair.check(study, options.arms, options.repair_steps)
     return study

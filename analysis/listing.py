@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from analysis.metrics import METRICS, ON_CALL
+from analysis.activations.claimable import READINGS
+from analysis.metrics import ON_CALL
 from lab.mechanisms.knob_table import shown, span
 from lab.mechanisms.knobs import KNOBS
 from tasks import TASKS
@@ -47,12 +48,18 @@ def _knobs() -> list[tuple[str, ...]]:
 
 
 def _metrics() -> list[tuple[str, ...]]:
-    always = [(one, "in every study", "") for one in METRICS.values()]
-    called = [(one, "study.measure", f" Needs {one.needs}." if one.needs else "") for one in ON_CALL.values()]
-    return [
-        (one.name, one.range, how, f"{one.meaning} ({one.source}). Trap: {one.trap}.{needs}")
-        for one, how, needs in (*always, *called)
-    ]
+    lines = []
+    for one in READINGS.values():
+        usual = {1: " Usually claimed to rise.", -1: " Usually claimed to fall.", 0: ""}[one.gain]
+        needs = f" Needs {one.needs}." if one.needs else ""
+        about = f"{one.meaning} ({one.source}). Trap: {one.trap}.{usual}{needs}"
+        lines.append((one.name, one.range, one.how, about))
+    for one in ON_CALL.values():  # of several readings, or of two cells
+        if one.name not in READINGS:
+            needs = f" Needs {one.needs}." if one.needs else ""
+            about = f"{one.meaning} ({one.source}). Trap: {one.trap}.{needs}"
+            lines.append((one.name, one.range, "study.measure", about))
+    return lines
 
 
 def _studies(folder: Path) -> list[tuple[str, ...]]:

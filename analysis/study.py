@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from analysis.activations import extract, measure, on_call
+from analysis.activations.claimable import READINGS
 from analysis.design import selection
 from analysis.design.selection import Tuning
 from analysis.diagnosis import Findings, find
-from analysis.metrics.registry import METRICS
 from analysis.report import verdicts_json
 from analysis.results import Records, Results, collect, records
 from lab.engine import Layout, Plan, Programs, device_grid, make_plan
@@ -359,7 +359,7 @@ def open_study(path: str | Path) -> OpenStudy:
     layouts = read_layouts(path / FILE)
     for layout in layouts[:1]:
         device_grid.round_as(layout)
-    study = read_study(path, METRICS)
+    study = read_study(path, READINGS)
     return OpenStudy(path, study, *read_store(path, study), layouts)
 
 

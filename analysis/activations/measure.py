@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -187,11 +187,19 @@ class InferenceModel(NamedTuple):
     values: tuple[tuple[int, str, Any], ...] = ()
 
 
-def model_of(study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> InferenceModel:
-    """What is part of the models of a checkpoint, from its cells' knobs (node key -> knobs)."""
+def model_of(
+    study: Study, saved: Saved, knobs: Mapping[str, Mapping[str, Any]], also: Collection[str] = ()
+) -> InferenceModel:
+    """What is part of the models of a checkpoint, from its cells' knobs (node key -> knobs).
+
+    Args:
+      study, saved, knobs: of the checkpoint.
+      also: mechanisms that belong to it even where they do nothing.
+    """
     settings = [knobs[key] for key in saved.meta["cells"]]
     in_use = study.mechanisms(settings)
-    names = tuple(n for n in in_use if registry.MECHANISMS[n].active_at_inference or registry.MECHANISMS[n].reads)
+    acting = [n for n in in_use if registry.MECHANISMS[n].active_at_inference or registry.MECHANISMS[n].reads]
+    names = tuple(n for n in registry.MECHANISMS if n in acting or n in also)
     values = [
         (row, knob, value)
         for row, each in enumerate(settings)
@@ -240,6 +248,7 @@ class Measurer:
 
     Attributes:
       measured: how many files of readings were measured, because they were not kept or damaged.
+      note_damaged: called with a sentence where kept files are damaged.
     """
 
     def __init__(
@@ -251,7 +260,7 @@ class Measurer:
         note: Callable[[str], None] = warnings.warn,
     ):
         self.study, self.programs, self.directory, self.keep = study, programs, workdir / "readings", keep
-        self._note, self.measured = note, 0
+        self.note_damaged, self.measured = note, 0
 
     def read(
         self, saved: Iterable[Saved], knobs: Mapping[str, Mapping[str, Any]], on_progress: Callable[[int, int], None]
@@ -267,7 +276,7 @@ class Measurer:
           {(node key, step): {name: float64[M]}}, places in the order of `probe_sites(study)`.
         """
         saved = list(saved)
-        models = {one.path: model_of(self.study, one, knobs) for one in saved}
+        models = {one.path: self._model(one, knobs) for one in saved}
         paths = {one.path: self._path(one, models[one.path]) for one in saved}
         wanted = [(paths[one.path], partial(self._fits, models[one.path], len(one.meta["cells"]))) for one in saved]
         kept = dict(zip((one.path for one in saved), self.kept(wanted), strict=True))
@@ -304,14 +313,24 @@ class Measurer:
     ) -> list[dict[str, list[float]]]:
         """Readings of up to `size` cells in whose models those mechanisms act, a dict a cell."""
         arguments = cells_to_read(device_grid.padded(block, size), inference, knobs, self.programs.layout)
-        call = self.programs.get(
-            "latent metrics",
-            (inference, *self.settings()),
-            lambda *cell: measure_cell(self.study, inference, *cell),
-            arguments,
-        )
+        of_cell = partial(self._of_cell, inference)
+        call = self.programs.get(self.program, (inference, *self.settings()), of_cell, arguments)
         readings = device_grid.fetch(call(*arguments))
         return [{name: values[g].tolist() for name, values in readings.items()} for g in range(len(block))]
+
+    # What a measurer of other readings overrides, see `analysis.activations.extras`.
+
+    program = "latent metrics"
+
+    def _model(self, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> InferenceModel:
+        return model_of(self.study, saved, knobs)
+
+    def _of_cell(self, inference: InferenceModel, *cell: Any) -> dict[str, jax.Array]:
+        return measure_cell(self.study, inference, *cell)
+
+    def _names(self) -> set[str]:
+        """The readings of every cell, without the mechanisms' own."""
+        return {*METRICS, *CHECKS, *BALANCE}
 
     def settings(self) -> tuple[Any, ...]:
         """Everything but the parameters that decides the readings."""
@@ -345,14 +364,14 @@ class Measurer:
             damaged += [problem] if problem else []
         if damaged:
             more = f", and so are {len(damaged) - 1} more files of readings" if len(damaged) > 1 else ""
-            self._note(f"{damaged[0]}: measured again{more}.")
+            self.note_damaged(f"{damaged[0]}: measured again{more}.")
         return found
 
     def _fits(self, inference: InferenceModel, cells: int, rows: Any) -> bool:
         """Whether rows are readings of so many cells: the same ones of each, a number at every place."""
         if not isinstance(rows, list) or len(rows) != cells or not all(isinstance(row, dict) for row in rows):
             return False
-        names, places = {*METRICS, *CHECKS, *BALANCE}, len(probe_sites(self.study))
+        names, places = self._names(), len(probe_sites(self.study))
         own = tuple(f"{name}_" for name in inference.names)
         return all(
             names <= row.keys() == rows[0].keys()

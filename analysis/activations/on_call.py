@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.activations import extract, measure
-from analysis.metrics import METRICS, ON_CALL, OnCallMetric, control_labels
+from analysis.activations.training_loss import training_loss
+from analysis.metrics import METRICS, ON_CALL, OnCallMetric, control_labels, curvature
+from analysis.metrics.latent_metric import OF_THE_MODEL
 from analysis.metrics.on_call import find
 from lab.engine.device_grid import lapack_on_one_thread
 from lab.errors import UserError, nearest
@@ -29,7 +31,8 @@ NOISE_SEED = 0x5EED
 DEFAULTS = {"context": None, "views": 4, "from_layer": 0}
 """Option -> default, of the options that say which arrays are read."""
 OPTION_OF = {"contexts": "context", "views": "views", "before": "from_layer"}
-READ_OFF = ("control_labels", "contexts", "views", "readout", "decisions", "before")  # besides states and labels
+# Besides states and labels.
+READ_OFF = ("control_labels", "contexts", "factors", "views", "readout", "decisions", "before", *OF_THE_MODEL)
 STATIC = ("n_classes", "n_contexts", "k", "share")
 
 
@@ -120,6 +123,8 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
     use, place, names = wanted.use, wanted.place, wanted.metric.arguments
 
     def of_cell(inference: measure.InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> dict[str, Any]:
+        if wanted.metric.of_the_model:
+            return _of_the_model(study, names, inference, active, seed, params)
         world = study.mixture.worlds(derive_key(seed, "world"))[use.label]
         position = use.task.read_names.index(place.read)
 
@@ -134,6 +139,8 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
             found["control_labels"] = control_labels(examples.tokens, label_N)
         if "contexts" in names:
             found["contexts"] = examples.factors[wanted.options["context"]]
+        if "factors" in names:
+            found["factors"] = jnp.stack([examples.factors[name] for name in use.task.factor_sizes], axis=1)
         if "before" in names:
             found["before"] = _at(whole.hidden[wanted.options["from_layer"]], at_N)
         if "views" in names:
@@ -160,6 +167,30 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
     return of_cell
 
 
+def _of_the_model(
+    study: Study,
+    names: tuple[str, ...],
+    inference: measure.InferenceModel,
+    active: ActiveMechanisms,
+    seed: Any,
+    params: Any,
+) -> dict[str, Any]:
+    """Arguments that are read off the parameters; NaN where one of them isn't finite."""
+    found, loss = {}, training_loss(study, inference, active, seed)
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
+    usable = jax.tree.map(lambda leaf: jnp.where(finite, leaf, jnp.zeros_like(leaf)), params)
+    key = jax.random.key(NOISE_SEED)  # the same directions for all cells of a comparison
+    if "unembedding" in names:
+        found["unembedding"] = usable["unembedding"]["kernel"].T
+    if "quadratic_forms" in names:
+        found["quadratic_forms"] = curvature.quadratic_forms(loss, usable, key)
+    if "ritz_values" in names:
+        found["ritz_values"] = curvature.ritz_values(loss, usable, key)
+    if "ball_rises" in names:
+        found["ball_rises"] = curvature.ball_rises(loss, usable)
+    return {name: jnp.where(finite, value, jnp.nan) for name, value in found.items()}
+
+
 def _at(x_NxLxD: jax.Array, at_N: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x_NxLxD, at_N[:, None, None], axis=1)[:, 0]
 
@@ -171,6 +202,19 @@ def _answers(examples: Example, position: int, label_N: jax.Array, n_classes: in
     weight_N = jnp.take_along_axis(examples.weights, at_Nx1, axis=1)[:, 0]
     token_C = jnp.full((n_classes,), -1, jnp.int32).at[label_N].max(due_N)
     return token_C, jnp.all(weight_N >= 1) & jnp.all(token_C[label_N] == due_N)
+
+
+def constants(wanted: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metric's arguments that are the same for all cells: static ones, and traced ones; argument -> value."""
+    numbers = {name: wanted.options[name] for name in wanted.metric.settings}
+    sizes = wanted.use.task.factor_sizes
+    fixed: dict[str, Any] = {"n_classes": sizes[wanted.use.factor], "factor_sizes": tuple(sizes.values())}
+    fixed |= {n: v for n, v in numbers.items() if n in STATIC}
+    if "context" in wanted.options:
+        fixed["n_contexts"] = sizes[wanted.options["context"]]
+    traced = {name: jnp.float32(value) for name, value in numbers.items() if name not in STATIC}
+    traced |= {"key": jax.random.key(NOISE_SEED)} if "key" in wanted.metric.arguments else {}
+    return fixed, traced
 
 
 Cells = Iterable[tuple[tuple[int, ...], Mapping[str, np.ndarray]]]
@@ -192,13 +236,7 @@ def read(study: Study, wanted: Request, cells: Cells, others: Cells = ()) -> dic
     Raises:
       UserError: cells to compare with are missing or several of one seed, or a number is out of its range.
     """
-    numbers = {name: wanted.options[name] for name in wanted.metric.settings}
-    sizes = wanted.use.task.factor_sizes
-    fixed: dict[str, Any] = {"n_classes": sizes[wanted.use.factor]} | {n: v for n, v in numbers.items() if n in STATIC}
-    if "context" in wanted.options:
-        fixed["n_contexts"] = sizes[wanted.options["context"]]
-    traced = {name: jnp.float32(value) for name, value in numbers.items() if name not in STATIC}
-    traced |= {"key": jax.random.key(NOISE_SEED)} if "key" in wanted.metric.arguments else {}
+    fixed, traced = constants(wanted)
     call = jax.jit(lambda arrays: wanted.metric({**arrays, **fixed}))
     state_of = _by_seed(study, others)
     rows: dict[int, dict[str, float]] = {}

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from analysis.activations.claimable import READINGS
 from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis
 from analysis.results import shared_evaluations
 from analysis.results.recovery_record import UNCHANGED
@@ -73,7 +74,11 @@ def latent_artefact(broken: BrokenAbility) -> Diagnosis:
     Says nothing about the ability, and nothing about what directions of little variance hold beyond those readings.
     """
     image_S = broken.values(broken.latent("image_r2"), broken.at)
-    gains = [(name, sign) for name, sign in broken.study.claim.gains if name not in INVARIANT]
+    gains = [
+        (name, sign)
+        for name, sign in broken.study.claim.gains
+        if name not in INVARIANT and READINGS[name].linear_maps_move_it
+    ]
     if not np.isfinite(image_S).any() or not gains:
         return broken.diagnosis("latent artefact", "not testable")
     changes = {name: _change(broken, name) for name in INVARIANT}

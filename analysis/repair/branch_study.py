@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.activations import extras
 from analysis.activations.measure import Measurer, claim_site, probe_sites
 from analysis.design import in_stratum, neutral_value
 from analysis.diagnosis import Diagnosis, Findings
@@ -213,7 +214,7 @@ def outcomes(
     knobs = {node.key: node.knobs for node in nodes}
     # A chunk that an earlier run trained together with other arms is not measured: their settings aren't known here.
     known = [saved[path] for path in sorted(saved) if knobs.keys() >= {*saved[path].meta["cells"]}]
-    readings = measurer.read(known, knobs, on_progress)
+    readings = extras.with_named(measurer, measurer.read(known, knobs, on_progress), known, knobs, on_progress)
     histories = {path: checkpoint.load(one, "history") for path, one in saved.items()}
     at_site = {str(site): index for index, site in enumerate(probe_sites(repair_plan.study))}
 
@@ -229,7 +230,8 @@ def outcomes(
             if column in one.meta["abilities"]:
                 return float(ability[one.meta["abilities"].index(column), 0])
             site, _, metric = column.rpartition("/")
-            return float(read[metric][at_site[site]]) if read else float("nan")
+            # Arms are compared with no other cell: they have no similarity to the neutral one, or between seeds.
+            return float(read[metric][at_site[site]]) if metric in read else float("nan")
 
         return value
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from analysis.metrics.registry import METRICS
+from analysis.activations.claimable import READINGS
 from lab.study.spec import Study
 from tasks.base import title
 
 
 def metric(name: str) -> str:
     """A latent metric in words: 'class separation (Fisher trace)'."""
-    return METRICS[name].title if name in METRICS else name.replace("_", " ")
+    return READINGS[name].title if name in READINGS else name.replace("_", " ")
 
 
 def task(study: Study, label: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from analysis.activations.claimable import READINGS
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings, lead_lag
-from analysis.metrics.registry import METRICS
 from analysis.plots.style import picked
 from analysis.report import map_figure, map_wording, names, wording
 from analysis.results import Curve, curve
@@ -334,7 +334,7 @@ def order_rows(findings: Findings) -> list[dict[str, str]]:
             rows.append(
                 {
                     **head,
-                    "against": names.metric(each.against) if each.against in METRICS else each.against,
+                    "against": names.metric(each.against) if each.against in READINGS else each.against,
                     "other": wording.number(each.against_half, ",.0f"),
                     "half": wording.number(each.ability_half, ",.0f"),
                     "ratio": f"{each.ratio:.2f} [{each.low:.2f}, {each.high:.2f}]" if known else "—",

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from analysis.activations.claimable import READINGS
 from analysis.activations.measure import ProbeSite, claim_site
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings
-from analysis.metrics.registry import METRICS
 from analysis.report import large_grid
 from analysis.report.event_files import Chart, Run, Series, Value
 from analysis.report.wording import listed
@@ -153,7 +153,7 @@ def _readings(study: Study) -> Iterator[_Reading]:
             about = f"share of the tokens of an answer that are right, {use.label} on the split {split}"
             yield _Reading(use.label, f"token accuracy {split}", f"{column}/token_accuracy", about, False)
     for site, metric in _claimed(study):
-        about = f"{METRICS[metric].meaning}; {metric} of {site}"
+        about = f"{READINGS[metric].meaning}; {metric} of {site}"
         yield _Reading(site.label, f"latent {metric}", f"{site}/{metric}", about, True)
     yield _Reading("training", "loss", "train/loss", "mean loss since the last call of the training program", False)
 

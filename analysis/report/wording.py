@@ -11,9 +11,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from analysis.activations.claimable import READINGS
 from analysis.design import interim, neutral_value, selection
 from analysis.diagnosis import Findings
-from analysis.metrics.registry import METRICS
 from analysis.report import names
 from analysis.stats import MapVerdict, break_test
 from analysis.stats.setting_map import error_bounds, level_divisors
@@ -249,7 +249,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
         " would need an intervention on the latent itself.",
     ]
-    sentences += [f"{capital(names.metric(name))}: {METRICS[name].trap}." for name, _ in claim.gains]
+    sentences += [f"{capital(names.metric(name))}: {READINGS[name].trap}." for name, _ in claim.gains]
     lost = int((findings.results.diverged_at >= 0).sum())
     if lost:
         counts = "counts" if lost == 1 else "count"

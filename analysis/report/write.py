@@ -20,9 +20,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from markupsafe import escape as escape_html
 
+from analysis.activations.claimable import READINGS
 from analysis.design import selection
 from analysis.diagnosis import Findings, diagnose, lead_lag
-from analysis.metrics.registry import METRICS
 from analysis.plots import style
 from analysis.report import (
     answer,
@@ -224,7 +224,7 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bo
         "sections": [_section(findings.in_stratum(one), index) for index, one in enumerate(findings.strata)],
         "kinds": [(kind, *wording.MARKS[kind], meaning) for kind, meaning in wording.MEANING.items()],
         "patterns": [(name, about) for name, about in lead_lag.PATTERNS.items() if name in patterns],
-        "metrics": [METRICS[name] for name, _ in study.claim.gains],
+        "metrics": [READINGS[name] for name, _ in study.claim.gains],
         "causes": [(cause, about) for cause, about in diagnose.CAUSES.items() if cause in causes],
         "correction": wording.correction(findings),
         "tested": wording.how_tested(findings),

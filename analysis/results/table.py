@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.activations import linear_maps
+from analysis.activations import extras, linear_maps
 from analysis.activations.measure import Measurer, ProbeSite, probe_sites
 from analysis.design import cells_in, cells_of_strata, matched_controls
 from analysis.results import costs
@@ -134,7 +134,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[
     chunks = {str(store.final(n.key)[0].path): store.nodes[n.key][0] for row in nodes for n in row}
     saved = [one for _, chunk in sorted(chunks.items()) for one in chunk]
     knobs = plan.knobs
-    readings = measurer.read(saved, knobs, on_progress)
+    readings = extras.with_named(measurer, measurer.read(saved, knobs, on_progress), saved, knobs, on_progress)
     histories = {path: checkpoint.load_once(chunk[-1], "history") for path, chunk in chunks.items()}
 
     evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from analysis.activations import claimable
 from analysis.activations.measure import ProbeSite, claim_site
 from analysis.design import cells_of_strata, neutral_value, strata
 from analysis.design.interim import InterimAnalyses
@@ -105,8 +106,9 @@ def check(study: Study) -> None:
     """Refuse, before training, a claim that the break test can't read.
 
     Raises:
-      UserError: where the knob's neutral value isn't at an end of its axis.
+      UserError: where the knob's neutral value isn't at an end of its axis, or a claimed reading can't be taken.
     """
+    claimable.check(study)
     knob, neutral = study.claim.knob, neutral_value(study)
     for _, inside in cells_of_strata(study):
         values = sorted({float(study.cells[index][knob]) for index in inside})

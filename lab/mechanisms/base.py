@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.counted import Counted
+from lab.mechanisms.own_reading import OwnReading
 from lab.nn.answer import Shown, all_shown
 from lab.nn.model import Forward, Hook, ModelSpec, no_hook
 from lab.prng import derive_key
@@ -267,10 +268,12 @@ class Mechanism:
       hook_points: the places in the model, see `lab.nn.model.HOOK_POINTS`, at which `hook` acts.
       active_at_inference: whether `hook` is part of the model: it then acts during evaluation and measurement, too, as
         a function of the parameters and the knobs alone.
+      claimable: what a claim may name of its own, measured in the studies that name it.
     """
 
     name: str = ""
     knobs: tuple[Knob, ...] = ()
+    claimable: tuple[OwnReading, ...] = ()
     hook_points: tuple[str, ...] = ()
     active_at_inference: bool = False
 

@@ -16,7 +16,7 @@ from jax import lax
 
 from lab.mechanisms.base import Knob, Knobs, Params, StageSetup
 from lab.mechanisms.narrow import leading
-from lab.mechanisms.quantization import Quantization, at_position, code_entropy, place_of
+from lab.mechanisms.quantization import Quantization, at_position, code_entropy, own_readings, place_of
 
 WIDEST = 4096  # a study's own width decides, see `objection`
 MARGIN = 1e-3  # by which the outermost levels lie inside the bounds: the paper's eps
@@ -41,6 +41,12 @@ COORDINATES = Knob(
 LAYER, POSITION = place_of(LEVELS)
 
 
+def _code_entropy(hidden_NxD: jax.Array, params: Params, knobs: Knobs) -> jax.Array:
+    """Of hidden vectors that are quantized already, in nats."""
+    unit = jnp.maximum(jnp.floor(knobs[LEVELS.name] / 2), 1.0) * hidden_NxD.shape[-1] ** 0.5
+    return code_entropy(jnp.round(hidden_NxD * unit).astype(jnp.int32))
+
+
 class FiniteScalarQuantization(Quantization):
     """See the module's docstring."""
 
@@ -48,6 +54,7 @@ class FiniteScalarQuantization(Quantization):
     knobs = (LEVELS, COORDINATES, LAYER, POSITION)
     size, layer, position = LEVELS, LAYER, POSITION
     hook_points = ("embedding", "residual")
+    claimable = own_readings(LEVELS, {"code_entropy": _code_entropy})
 
     def objection(self, setup: StageSetup) -> str:
         """The coordinates must exist, too."""
@@ -62,8 +69,7 @@ class FiniteScalarQuantization(Quantization):
 
     def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
         """Entropy of the code of the quantized layer in nats, where every token is quantized."""
-        unit = jnp.maximum(jnp.floor(knobs[LEVELS.name] / 2), 1.0) * hidden_NxD.shape[-1] ** 0.5
-        entropy = code_entropy(jnp.round(hidden_NxD * unit).astype(jnp.int32))
+        entropy = _code_entropy(hidden_NxD, params, knobs)
         return {"code_entropy": jnp.where(self.readable(layer, knobs), entropy, jnp.nan)}
 
 

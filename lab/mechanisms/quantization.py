@@ -5,15 +5,18 @@ Shape letters: D width, N vectors.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms.base import Knob, Knobs, Mechanism, StageSetup
+from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StageSetup
+from lab.mechanisms.own_reading import OwnReading
 
 DEEPEST, LONGEST = 64, 4096  # layers and tokens; a study's own sizes decide, see `Quantization.objection`
+SAME = 2.0**-12  # states that are not quantized count as one where they agree to this, in the unit of a coordinate
 MOVING = ("registers.tokens", "pause.tokens", "memory.tokens", "thoughts.steps")  # put vectors among the tokens
 
 
@@ -95,5 +98,51 @@ def code_entropy(codes_NxD: jax.Array) -> jax.Array:
     Exact: every code is compared with every other, N²·D comparisons. It is the plug-in estimate, so with few vectors
     for many codes it lies below the entropy of the distribution that they come from.
     """
+    return jnp.mean(jnp.log(codes_NxD.shape[0] / alike(codes_NxD)))
+
+
+def alike(codes_NxD: jax.Array) -> jax.Array:
+    """How many of N codes equal each, itself among them: float32[N]."""
     alike_N = lax.map(lambda code_D: jnp.sum(jnp.all(codes_NxD == code_D[None], axis=1)), codes_NxD)
-    return jnp.mean(jnp.log(codes_NxD.shape[0] / alike_N.astype(jnp.float32)))
+    return alike_N.astype(jnp.float32)
+
+
+def own_readings(
+    size: Knob, read: Mapping[str, Callable[[jax.Array, Params, Knobs], jax.Array]]
+) -> tuple[OwnReading, ...]:
+    """What a claim may name of a quantization: its code's entropy and, where it has a codebook, how many codes it uses.
+
+    Args:
+      size: the knob that says into how many codes.
+      read: 'code_entropy' or 'codes_used' -> the reading of a cell that quantizes.
+    """
+    mechanism = size.name.split(".")[0]
+
+    def whole_read(name: str) -> Callable[[jax.Array, Params, Knobs], jax.Array]:
+        def of_cell(hidden_NxD: jax.Array, params: Params, knobs: Knobs) -> jax.Array:
+            alike_N = alike(jnp.round(hidden_NxD * (hidden_NxD.shape[-1] ** 0.5 / SAME)))
+            distinct = {"code_entropy": jnp.mean(jnp.log(alike_N.size / alike_N)), "codes_used": jnp.sum(1 / alike_N)}
+            quantizes, everywhere = knobs[size.name] > 0, knobs[f"{mechanism}.position"] < 0
+            value = jnp.where(quantizes, read[name](hidden_NxD, params, knobs), distinct[name])
+            return jnp.where(everywhere | ~quantizes, value, jnp.nan)
+
+        return of_cell
+
+    abouts = {
+        "code_entropy": ("entropy of the code of the quantized layer in nats", "0 to log N", "entropy of the code"),
+        "codes_used": ("codes of the codebook that some probe input is rounded to", "1 to N", "codes in use"),
+    }
+    return tuple(
+        OwnReading(
+            name=name,
+            layer=f"{mechanism}.layer",
+            read=whole_read(name),
+            meaning=f"{meaning}; without quantization, that of the states themselves",
+            range=span,
+            source=size.source,
+            trap="without quantization every distinct state is a code of its own, so any quantization reads lower",
+            words=f"{words} ({mechanism.upper()})",
+        )
+        for name, (meaning, span, words) in abouts.items()
+        if name in read
+    )

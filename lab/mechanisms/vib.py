@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lab.mechanisms.base import Knob, Knobs, Mechanism, Params, StageSetup, StepView, relaxing
+from lab.mechanisms.own_reading import OwnReading
 from lab.mechanisms.quantization import DEEPEST, no_such_layer
 from lab.nn.loss import heard
 from lab.nn.model import Forward
@@ -47,6 +48,42 @@ LAYER = Knob(
     about="the layer whose residual stream is the bottleneck: 0 the embedding, then the blocks",
     source=SOURCE,
 )
+ACTIVE_VARIANCE = 0.01  # of a coordinate's mean over inputs, in units of the prior's variance: the paper's threshold
+
+
+def _mean_rate(hidden_NxD: jax.Array, params: Params, knobs: Knobs) -> jax.Array:
+    return jnp.mean(rate(hidden_NxD, knobs[NOISE.name]))
+
+
+def active_units(hidden_NxD: jax.Array, params: Params, knobs: Knobs) -> jax.Array:
+    """How many coordinates depend on the input: the variance of their mean is above `ACTIVE_VARIANCE` of the prior's.
+
+    Burda et al. 2015, arXiv 1509.00519: float32[].
+    """
+    return jnp.sum(jnp.var(hidden_NxD, axis=0) * hidden_NxD.shape[-1] > ACTIVE_VARIANCE).astype(jnp.float32)
+
+
+RATE = OwnReading(
+    name="rate",
+    layer=LAYER.name,
+    read=_mean_rate,
+    meaning="mean rate KL(code ‖ prior) of the bottleneck's layer in nats; without a bottleneck, as if its noise acted",
+    range="0 or more",
+    source=SOURCE,
+    trap="an upper bound on the information, in units of the noise: without a bottleneck nothing keeps it small",
+    words="rate of the bottleneck (VIB)",
+    gain=-1,
+)
+ACTIVE_UNITS = OwnReading(
+    name="active_units",
+    layer=LAYER.name,
+    read=active_units,
+    meaning=f"coordinates of the bottleneck's layer with over {ACTIVE_VARIANCE:g} of the prior's variance over inputs",
+    range="0 to D",
+    source="Burda et al. 2015, arXiv 1509.00519",
+    trap="a threshold: a unit that carries little and one that carries much count the same; rotations change the count",
+    words="active units of the bottleneck (VIB)",
+)
 
 
 class InformationBottleneck(Mechanism):
@@ -55,6 +92,7 @@ class InformationBottleneck(Mechanism):
     name = "vib"
     knobs = (*relaxing(BETA), NOISE, LAYER)
     hook_points = ("onward",)
+    claimable = (RATE, ACTIVE_UNITS)
 
     def objection(self, setup: StageSetup) -> str:
         """The layer must exist."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.base import Knob, Knobs, Params, StepView
-from lab.mechanisms.quantization import Quantization, at_position, code_entropy, place_of
+from lab.mechanisms.quantization import Quantization, at_position, code_entropy, own_readings, place_of
 from lab.nn.codebook import nearest
 from lab.nn.loss import heard
 from lab.nn.model import Forward, ModelSpec
@@ -41,6 +42,20 @@ RATE = Knob(
 )
 
 
+def _codes(hidden_NxD: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
+    """Entropy of the code in nats, and how many codes are used; NaN in a model without a codebook."""
+    if "codebook" not in params:
+        return {"code_entropy": jnp.float32(jnp.nan), "codes_used": jnp.float32(jnp.nan)}
+    codebook_CxD = params["codebook"]["vectors"]
+    index_N = nearest(hidden_NxD, codebook_CxD, knobs[CODES.name])
+    used = jnp.sum(jnp.any(index_N[:, None] == jnp.arange(codebook_CxD.shape[0])[None], axis=0))
+    return {"code_entropy": code_entropy(index_N[:, None]), "codes_used": used.astype(jnp.float32)}
+
+
+def _one_of_codes(name: str, hidden_NxD: jax.Array, params: Params, knobs: Knobs) -> jax.Array:
+    return _codes(hidden_NxD, params, knobs)[name]
+
+
 class VectorQuantization(Quantization):
     """See the module's docstring."""
 
@@ -48,6 +63,7 @@ class VectorQuantization(Quantization):
     knobs = (CODES, LAYER, POSITION, RATE)
     size, layer, position = CODES, LAYER, POSITION
     hook_points = ("codes", "quantized")
+    claimable = own_readings(CODES, {name: partial(_one_of_codes, name) for name in ("code_entropy", "codes_used")})
 
     def shape(self, spec: ModelSpec, knobs: Mapping[str, Any]) -> ModelSpec:
         """Room for the codebook."""
@@ -62,11 +78,7 @@ class VectorQuantization(Quantization):
 
     def readings(self, hidden_NxD: jax.Array, layer: jax.Array, params: Params, knobs: Knobs) -> dict[str, jax.Array]:
         """Entropy of the code of the quantized layer in nats, and how many codes are used; where all is quantized."""
-        codebook_CxD = params["codebook"]["vectors"]
-        index_N = nearest(hidden_NxD, codebook_CxD, knobs[CODES.name])
-        used = jnp.sum(jnp.any(index_N[:, None] == jnp.arange(codebook_CxD.shape[0])[None], axis=0))
-        here = self.readable(layer, knobs)
-        read = {"code_entropy": code_entropy(index_N[:, None]), "codes_used": used.astype(jnp.float32)}
+        here, read = self.readable(layer, knobs), _codes(hidden_NxD, params, knobs)
         return {name: jnp.where(here, value, jnp.nan) for name, value in read.items()}
 
     def penalty(self, forward: Forward, view: StepView, knobs: Knobs) -> jax.Array:

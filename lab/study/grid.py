@@ -294,8 +294,8 @@ def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping
     config.knobs = ConfigDict(type_safe=False)  # mechanism -> {setting: base value}, for knobs that are not an axis
     config.call_steps = 50  # steps of one call of the compiled program; divides every stage
     config.evaluation = ConfigDict(dict(examples=512), type_safe=False)  # examples a task and split
-    # inputs and layers whose hidden states are measured
-    config.probe = ConfigDict(dict(examples=1024, layers=(-1,)), type_safe=False)
+    # inputs and layers whose hidden states are measured, and readings that aren't measured in every study nor claimed
+    config.probe = ConfigDict(dict(examples=1024, layers=(-1,), extra=()), type_safe=False)
     config.claim = ConfigDict(
         dict(
             knob="",

@@ -27,7 +27,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     Args:
       config: the ConfigDict of get_config(), overrides applied.
       grid: what sweep(config) returned.
-      metrics: names of the registered latent metrics.
+      metrics: names of the latent readings that a claim may name.
 
     Raises:
       UserError: one sentence with the field and the fix.
@@ -70,6 +70,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         probe_layers=sizes.layers(config.probe.layers, depths, "config.probe.layers"),
         claim=_claim(config, grid, known, tasks, depths, metrics),
         own_knobs=own,
+        extra_readings=_extra_readings(config, metrics),
     )
     if study.claim.layer not in study.probe_layers:
         raise UserError(
@@ -272,6 +273,13 @@ def _alike(grid: Grid, cells: Sequence[Any], known: Mapping[str, Knob]) -> Itera
                 f"sweep(): axis '{a.knob}': {' and '.join(map(exact, groups[0]))} are one number to training (float32)"
                 f"{more}: their cells end in the same numbers; keep one of them."
             )
+
+
+def _extra_readings(config: Any, metrics: Collection[str]) -> tuple[str, ...]:
+    for name in config.probe.extra:
+        if name not in metrics:
+            raise UserError(f"config.probe.extra: no latent reading '{name}'. {nearest(name, metrics)}")
+    return tuple(config.probe.extra)
 
 
 def _claim(

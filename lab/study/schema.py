@@ -124,6 +124,7 @@ RULES: Mapping[str, Rule] = {
     "evaluation.examples": whole(1, EXAMPLES_MOST),
     "probe.examples": whole(1, PROBES_MOST),
     "probe.layers": several(whole(-LAYERS_MOST - 1, LAYERS_MOST), "layers, such as (1, -1)"),
+    "probe.extra": several(NAME, "names of latent readings, such as ('lidar',)"),
     "claim.knob": NAME,
     "claim.gains.*": SIGN,
     "claim.abilities": several(text(200), "abilities, such as ('facts/iid',)"),

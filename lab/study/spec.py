@@ -129,6 +129,7 @@ class Study:
     restart: Schedule | None = None  # of the last stage, where it has a schedule of its own; see lab.engine.branch
     room: Mapping[str, int] | None = None  # of a branch: the largest values of the study that it continues
     notes: tuple[str, ...] = ()  # for a person: how the grid was read
+    extra_readings: tuple[str, ...] = ()  # latent readings next to those of every study and the claimed ones
     own_knobs: Mapping[str, Knob] = field(default_factory=dict)  # that this study uses, of those its tasks declare
 
     @cached_property

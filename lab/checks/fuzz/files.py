@@ -99,7 +99,7 @@ def _train(whole: Path) -> int:
 
 def _add_records(whole: Path) -> int:
     """The records of stages that need larger studies: looks as they are planned, and made-up outcomes of a repair."""
-    study = read_study(whole, module("analysis.metrics.registry").METRICS)
+    study = read_study(whole, module("analysis.activations.claimable").READINGS)
     module("analysis.design.interim").plan_looks(whole, study, LOOKS, asked_late=True)
     recovery_record = module("analysis.results.recovery_record")
     lost = dict(label="facts", split="iid", stratum={}, setting=0.9, delta=0.05, seeds=(0, 1, 2))

@@ -57,6 +57,23 @@ def test_options_that_a_cause_names_are_marked_up_as_code(views):
     assert "`" not in html
 
 
+@pytest.mark.slow
+def test_a_reading_that_the_claim_names_is_reported_as_any_other(views):
+    """The planted participation ratio under the name of a reading that no study has unasked."""
+    _, plan, findings = views
+    claim = dataclasses.replace(plan.study.claim, gains=(("hessian_trace", -1),), abilities=(("facts", "iid"),))
+    study, results = dataclasses.replace(plan.study, claim=claim), findings.results
+    renamed = {name.replace("participation_ratio", "hessian_trace"): column for name, column in results.columns.items()}
+    found = find(dataclasses.replace(results, study=study, columns={**results.columns, **renamed}))
+    plan = dataclasses.replace(plan, study=study)
+    content = write._content(found, plan, synthetic_study.FACTS) | {"whole": [], "figures": {0: []}}
+    page = write._render("report.md", content, escape=False)
+    assert "lowers curvature of the loss (trace of the Hessian)" in page
+    assert "trace of the Hessian of the training loss, from 16 random sign vectors" in page
+    assert "rescaling weights changes it and no function" in page
+    assert "`hessian_trace`" in page
+
+
 MARKED = "as in [arXiv](x) *1506* `a` <b> &amp; _c_ d_e $x$ ~~f~~ \\ g\n# h \x1b[31m \udcff"
 AS_TEXT = r"as in \[arXiv\](x) \*1506\* \`a\` \<b\> \&amp; \_c\_ d_e \$x\$ \~\~f\~\~ \\ g # h ?\[31m ?"
 

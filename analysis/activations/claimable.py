@@ -1,0 +1,146 @@
+"""Every latent reading that a claim may name: what it is called, what it is, and what a study needs for it.
+
+The metrics of `analysis.metrics.registry` are measured in every study. All others are measured where the claim or
+`config.probe.extra` names them, at every kept checkpoint, next to the readings of every study, whose cache stays as it
+is: metrics on call (`analysis.metrics.on_call`) at their default settings, and the mechanisms' own readings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from analysis.activations.measure import ProbeSite, claim_site
+from analysis.activations.on_call import request
+from analysis.metrics import METRICS, ON_CALL
+from lab.errors import UserError
+from lab.mechanisms import MECHANISMS
+from lab.study.spec import Study
+
+ALWAYS, OF_CELL, OF_MECHANISM = "always", "cell", "mechanism"
+# Metrics on call that no invertible linear map of the states moves; those of the parameters come on top.
+UNMOVED = ("mdl_probe", "cross_condition_accuracy", "linear_image")
+
+
+@dataclass(frozen=True)
+class Claimable:
+    """A latent reading by the name that a claim gives it.
+
+    Attributes:
+      name: a claim's, and the column's behind its place.
+      kind: `ALWAYS`; or, where it is named, `OF_CELL` or `OF_MECHANISM`.
+      title: what a report calls it.
+      meaning, range, source, trap: as of `analysis.metrics.latent_metric.LatentMetric`.
+      gain: which way the literature counts as a gain: +1, -1, or 0 where it has no way.
+      needs: what a study must have for it, in words; '' if nothing.
+      of: the metric on call, or the mechanism, that it is a reading of.
+      key: what that calls it.
+    """
+
+    name: str
+    kind: str
+    title: str
+    meaning: str
+    range: str
+    source: str
+    trap: str
+    gain: int = 0
+    needs: str = ""
+    of: str = ""
+    key: str = ""
+
+    @property
+    def how(self) -> str:
+        """Where a person gets it, in words."""
+        if self.kind == ALWAYS:
+            return "in every study"
+        return "claim, probe.extra" + (", study.measure" if self.kind == OF_CELL and self.key == self.name else "")
+
+    @property
+    def linear_maps_move_it(self) -> bool:
+        """Whether another basis of the states may be all that it shows; False for some that are named."""
+        return self.kind == ALWAYS or not (self.of in UNMOVED or (self.of in ON_CALL and ON_CALL[self.of].of_the_model))
+
+
+def _always() -> Iterator[Claimable]:
+    for one in METRICS.values():
+        yield Claimable(one.name, ALWAYS, one.title, one.meaning, one.range, one.source, one.trap)
+
+
+def _on_call() -> Iterator[Claimable]:
+    for one in ON_CALL.values():
+        if "other" in one.arguments:
+            continue  # of two cells
+        for name, key in one.readings.items():
+            part = "" if name == one.name else f": {key.replace('_', ' ')}"
+            gain = one.gain[key] if isinstance(one.gain, Mapping) else one.gain
+            about = one.meaning, one.range, one.source, one.trap, gain, one.needs
+            yield Claimable(name, OF_CELL, f"{one.words or one.name.replace('_', ' ')}{part}", *about, one.name, key)
+
+
+def _of_mechanisms() -> Iterator[Claimable]:
+    for mechanism in MECHANISMS.values():
+        for one in mechanism.claimable:
+            about = (
+                one.words,
+                one.meaning,
+                one.range,
+                one.source,
+                one.trap,
+                one.gain,
+                f"{one.layer} at the claim's layer",
+            )
+            yield Claimable(f"{mechanism.name}_{one.name}", OF_MECHANISM, *about, mechanism.name, one.name)
+
+
+READINGS: dict[str, Claimable] = {one.name: one for one in (*_always(), *_on_call(), *_of_mechanisms())}
+
+
+def extra(study: Study) -> tuple[Claimable, ...]:
+    """What is measured in a study next to the readings of every study, in the order of `READINGS`."""
+    named = {*study.extra_readings, *(metric for metric, _ in study.claim.gains)} - {*METRICS}
+    return tuple(one for name, one in READINGS.items() if name in named)
+
+
+def check(study: Study) -> None:
+    """Refuse a claim about a reading that the study can't have where the claim reads it.
+
+    Raises:
+      UserError: in one sentence, with what the reading needs.
+    """
+    of_claim = {metric for metric, _ in study.claim.gains}
+    for one in extra(study):
+        for label in dict.fromkeys(label for label, _ in study.claim.abilities):
+            if one.name in of_claim and (problem := obstacle(study, claim_site(study, label), one)):
+                raise UserError(f"config.claim.gains: {problem}")
+
+
+def obstacle(study: Study, site: ProbeSite, one: Claimable) -> str:
+    """Why a reading can't be taken at a site, in a sentence; '' if it can."""
+    if one.kind == OF_MECHANISM:
+        return _no_layer(study, site, one)
+    try:
+        request(study, site, one.of, options_at(study, site, one))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def options_at(study: Study, site: ProbeSite, one: Claimable) -> dict[str, str]:
+    """What a metric on call is asked with at a site: its defaults, and the task's first other factor as context."""
+    if "contexts" not in ON_CALL[one.of].arguments:
+        return {}
+    use = next(use for use in study.tasks if use.label == site.label)
+    return {"context": next((factor for factor in use.task.factor_sizes if factor != use.factor), "")}
+
+
+def _no_layer(study: Study, site: ProbeSite, one: Claimable) -> str:
+    reading = next(each for each in MECHANISMS[one.of].claimable if each.name == one.key)
+    layers = sorted({int(cell[reading.layer]) for cell in study.cells})
+    if layers == [site.layer]:
+        return ""
+    found = ", ".join(map(str, layers))
+    return (
+        f"{one.name} is read at the layer {reading.layer}={found}, and the claim at layer {site.layer}; set"
+        f" config.claim.layer={layers[0]}, and name the layer in config.probe.layers."
+    )
