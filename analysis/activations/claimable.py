@@ -17,9 +17,11 @@ from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.study.spec import Study
 
-ALWAYS, OF_CELL, OF_MECHANISM = "always", "cell", "mechanism"
+ALWAYS, OF_CELL, OF_MECHANISM, TO_NEUTRAL, BETWEEN_SEEDS = "always", "cell", "mechanism", "to neutral", "between seeds"
+DIRECTED = ("linear_image",)  # metrics of two cells that give another value when the cells change places
 # Metrics on call that no invertible linear map of the states moves; those of the parameters come on top.
 UNMOVED = ("mdl_probe", "cross_condition_accuracy", "linear_image")
+LEAST_SEEDS = 3  # two have one pair between them, and no spread
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Claimable:
 
     Attributes:
       name: a claim's, and the column's behind its place.
-      kind: `ALWAYS`; or, where it is named, `OF_CELL` or `OF_MECHANISM`.
+      kind: `ALWAYS`; or, where it is named, `OF_CELL`, `OF_MECHANISM`, `TO_NEUTRAL` or `BETWEEN_SEEDS`.
       title: what a report calls it.
       meaning, range, source, trap: as of `analysis.metrics.latent_metric.LatentMetric`.
       gain: which way the literature counts as a gain: +1, -1, or 0 where it has no way.
@@ -93,7 +95,44 @@ def _of_mechanisms() -> Iterator[Claimable]:
             yield Claimable(f"{mechanism.name}_{one.name}", OF_MECHANISM, *about, mechanism.name, one.name)
 
 
-READINGS: dict[str, Claimable] = {one.name: one for one in (*_always(), *_on_call(), *_of_mechanisms())}
+def _of_two_cells() -> Iterator[Claimable]:
+    for one in ON_CALL.values():
+        if "other" not in one.arguments:
+            continue
+        for name, key in one.readings.items():
+            part = "" if name == one.name else f", {key.replace('_', ' ')}"
+            yield Claimable(
+                f"{name}_to_neutral",
+                TO_NEUTRAL,
+                f"{one.words} to the neutral cell{part}",
+                f"{one.meaning}: of the cell and the neutral cell of its seed, on the same inputs",
+                one.range,
+                one.source,
+                f"the neutral cell equals itself, so any change counts: seeds set the scale; {one.trap}",
+                0,
+                "the knob's neutral value on its axis",
+                one.name,
+                key,
+            )
+            if one.name not in DIRECTED:
+                yield Claimable(
+                    f"{name}_between_seeds",
+                    BETWEEN_SEEDS,
+                    f"{one.words} between seeds{part}",
+                    f"{one.meaning}: mean over pairs of seeds at one setting, on inputs and a world new to all of them",
+                    one.range,
+                    one.source,
+                    f"a seed's value is the jackknife's pseudo-value of that mean, and may leave the range; {one.trap}",
+                    0,
+                    f"{LEAST_SEEDS} seeds",
+                    one.name,
+                    key,
+                )
+
+
+READINGS: dict[str, Claimable] = {
+    one.name: one for one in (*_always(), *_on_call(), *_of_mechanisms(), *_of_two_cells())
+}
 
 
 def extra(study: Study) -> tuple[Claimable, ...]:
@@ -119,6 +158,12 @@ def obstacle(study: Study, site: ProbeSite, one: Claimable) -> str:
     """Why a reading can't be taken at a site, in a sentence; '' if it can."""
     if one.kind == OF_MECHANISM:
         return _no_layer(study, site, one)
+    if one.kind == TO_NEUTRAL:
+        return ""
+    if one.kind == BETWEEN_SEEDS:
+        seeds = len({cell["seed"] for cell in study.cells})
+        few = f"{one.name} needs {LEAST_SEEDS} seeds at the least, and there are {seeds}; add some to the axis 'seed'."
+        return few if seeds < LEAST_SEEDS else ""
     try:
         request(study, site, one.of, options_at(study, site, one))
     except UserError as error:

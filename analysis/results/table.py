@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.activations import extras, linear_maps
+from analysis.activations import between_cells, extras, linear_maps
 from analysis.activations.measure import Measurer, ProbeSite, probe_sites
-from analysis.design import cells_in, cells_of_strata, matched_controls
+from analysis.design import cells_in, cells_of_strata, matched_controls, neutral_value
 from analysis.results import costs
 from analysis.results.costs import Costs
 from analysis.results.density import Density, count
@@ -159,6 +159,7 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[
     for name, values in _images(plan, nodes, store, measurer, knobs).items():
         columns[name] = np.full((len(nodes), len(evaluations)), np.nan)
         columns[name][:, -1] = values
+    _add_compared(columns, plan, nodes, store, measurer)
     return Results(
         study=study,
         step=np.asarray([step for _, step in evaluations]),
@@ -170,6 +171,23 @@ def collect(plan: Plan, store: Store, measurer: Measurer, on_progress: Callable[
         costs=costs.count(plan, store) if finished else None,
         written_at=written_at,
     )
+
+
+def _add_compared(
+    columns: dict[str, np.ndarray], plan: Plan, nodes: list[list[Node]], store: Store, measurer: Measurer
+) -> None:
+    """Add the columns of `analysis.activations.between_cells`, where the study names such readings."""
+    study = plan.study
+    evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]
+    controls, neutral = matched_controls(study), neutral_value(study)
+    own = [float(cell[study.claim.knob]) == neutral for cell in study.cells]
+    references = [index if own[index] else control for index, control in enumerate(controls)]
+    for at, (stage, step) in enumerate(evaluations):
+        where = [store.at(row[stage].key, step) if stage < len(row) else None for row in nodes]
+        for name, values_CxM in between_cells.read(study, measurer, where, references, plan.knobs).items():
+            for index, site in enumerate(probe_sites(study)):
+                empty = np.full((len(nodes), len(evaluations)), np.nan)
+                columns.setdefault(f"{site}/{name}", empty)[:, at] = values_CxM[:, index]
 
 
 def _images(
