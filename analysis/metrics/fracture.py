@@ -1,4 +1,4 @@
-"""Is a factor encoded the same way everywhere, and how easily does the encoding break?
+"""Is a factor encoded the same way everywhere, apart from other factors, and how easily does the encoding break?
 
 A probe may read a factor well and yet by another direction in every context ("fractured"): then what is learned in some
 contexts says nothing in the next. Metrics on call (`analysis.metrics.on_call`): they need a second factor (the
@@ -7,6 +7,7 @@ context), a key for noise, or a second cloud.
 Shape letters: N examples, H train, M held out, D hidden width, K = min(N, D), C classes, X contexts, R draws.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from analysis.metrics.geometry import centre, matmul, or_nan, over_points, spectrum, squared_distances, whitening
+from analysis.metrics.latent_metric import on_call
 from analysis.metrics.probes import PROBE_RIDGE, Halves, accuracy_of, whitened_halves
 from analysis.metrics.separation import classes
 
@@ -165,3 +167,87 @@ def neighbour_stretch(from_NxE: Float[Array, "N E"], to_NxD: Float[Array, "N D"]
     defined = before.valid & after.valid
     ratio_N = jnp.sqrt(moved_N / jnp.where(defined, step_N, jnp.float32(1)))
     return Stretch(*(or_nan(defined, value) for value in (jnp.median(ratio_N), jnp.max(ratio_N))))
+
+
+class Disentanglement(NamedTuple):
+    """Whether factors have coordinates, or subspaces, of their own; each 0 to 1.
+
+    `coordinates`: each coordinate is about one factor (disentanglement of Eastwood & Williams 2018); `completeness`:
+    each factor has one coordinate; `subspaces`: the class means of different factors span orthogonal subspaces.
+    """
+
+    coordinates: Float[Array, ""]
+    completeness: Float[Array, ""]
+    subspaces: Float[Array, ""]
+
+
+@on_call(
+    arguments=("states", "factors", "factor_sizes"),
+    meaning="whether the task's factors have coordinates of their own (coordinates, completeness; importance is the"
+    " share of a coordinate's variance between a factor's classes), or orthogonal subspaces of class means (subspaces)",
+    range="0 to 1; subspaces alone ignores rotations",
+    source="after Eastwood & Williams 2018, DCI, ICLR; definition (subspaces)",
+    trap="factors that depend on one another can't be apart; without signal coordinates is the noise of class means",
+    words="disentanglement of factors",
+    gain={"coordinates": 1, "completeness": 1, "subspaces": 1},
+)
+def disentanglement(
+    z_NxD: Float[Array, "N D"], factors_NxF: Int[Array, "N F"], factor_sizes: Sequence[int]
+) -> Disentanglement:
+    """How far the factors of a task are apart in the states.
+
+    Args:
+        z_NxD: hidden states of one cell, float32, N ≥ 8.
+        factors_NxF: int32 labels of F ≥ 2 factors, each in 0..size−1.
+        factor_sizes: how many values each has; static.
+
+    Returns:
+        `Disentanglement`, float32; NaN with fewer than two factors, and for a cell with a non-finite entry or without
+        spread. Factors of one class in the examples are left out of `subspaces`.
+    """
+    cloud, n = centre(z_NxD), z_NxD.shape[0]
+    means = []
+    for f, size in enumerate(factor_sizes):
+        indicator_NxC = jax.nn.one_hot(factors_NxF[:, f], size, dtype=jnp.float32)
+        count_C = jnp.sum(indicator_NxC, axis=0)
+        mean_CxD = over_points(indicator_NxC, cloud.points_NxD) / jnp.maximum(count_C, jnp.float32(1))[:, None]
+        means.append(mean_CxD * jnp.sqrt(count_C / n)[:, None])  # so that its Gram matrix is the covariance between
+    between_FxD = jnp.stack([jnp.sum(jnp.square(mean_CxD), axis=0) for mean_CxD in means])
+    total_D = jnp.mean(jnp.square(cloud.points_NxD), axis=0)
+    live_D = total_D > jnp.square(cloud.resolution)
+    total_1xD = jnp.where(live_D, total_D, jnp.float32(1))[None]
+    importance_FxD = jnp.where(live_D[None], between_FxD / total_1xD, jnp.float32(0))
+    subspaces = [_projector(mean_CxD, cloud.resolution) for mean_CxD in means]
+    overlap, pairs = jnp.float32(0), jnp.float32(0)
+    for first in range(len(subspaces)):
+        for second in range(first):
+            (one_DxD, rank), (other_DxD, other_rank) = subspaces[first], subspaces[second]
+            least = jnp.minimum(rank, other_rank)
+            shared = jnp.sum(one_DxD * other_DxD) / jnp.maximum(least, jnp.float32(1))
+            overlap, pairs = (
+                overlap + jnp.where(least > 0, shared, jnp.float32(0)),
+                pairs + (least > 0).astype(jnp.float32),
+            )
+    defined = cloud.valid & (len(factor_sizes) > 1)
+    apart = or_nan(defined & (pairs > 0), 1 - overlap / jnp.maximum(pairs, jnp.float32(1)))
+    ofs = (_one_sided(importance_FxD), _one_sided(importance_FxD.T))
+    return Disentanglement(*(or_nan(defined, value) for value in ofs), apart)
+
+
+def _one_sided(importance_AxB: Float[Array, "A B"]) -> Float[Array, ""]:
+    """Mean over columns, weighted by their sums, of 1 − the entropy of the column's shares over log A."""
+    total_B = jnp.sum(importance_AxB, axis=0)
+    share_AxB = importance_AxB / jnp.where(total_B > 0, total_B, jnp.float32(1))[None]
+    entropy_B = -jnp.sum(jax.scipy.special.xlogy(share_AxB, share_AxB), axis=0)
+    score_B = 1 - entropy_B / jnp.log(jnp.float32(importance_AxB.shape[0]))
+    return jnp.sum(score_B * total_B) / jnp.maximum(jnp.sum(total_B), jnp.float32(1e-30))
+
+
+def _projector(
+    mean_CxD: Float[Array, "C D"], resolution: Float[Array, ""]
+) -> tuple[Float[Array, "D D"], Float[Array, ""]]:
+    """Onto the span of class means around the states' mean, without directions that are rounding; and its rank."""
+    _, singular_K, axes_KxD = jnp.linalg.svd(mean_CxD, full_matrices=False)
+    has_K = (singular_K > jnp.maximum(resolution, jnp.float32(1e-4) * singular_K[0])).astype(jnp.float32)
+    kept_KxD = axes_KxD * has_K[:, None]
+    return matmul(kept_KxD.T, kept_KxD), jnp.sum(has_K)

@@ -111,12 +111,13 @@ def test_named_readings_of_a_cell_and_of_one_that_diverged():
 @pytest.mark.slow
 def test_a_place_that_cannot_have_a_reading_reads_nan():
     """NC3 is of the last layer, and the other readings of a cell with it."""
-    names = ("readout_alignment", "nearest_mean_disagreement", "fsq_code_entropy", "parallelism_score")
+    names = ("readout_alignment", "nearest_mean_disagreement", "fsq_code_entropy", "dictionary_l0", "parallelism_score")
     study = naming("two_nn", extra=names, probe__layers=(0, 1))
     found, lost = read_by(study, ("fsq",))
     layers = np.asarray([site.layer for site in probe_sites(study)])
     for name in ("readout_alignment", "fsq_code_entropy"):
         np.testing.assert_array_equal(np.isfinite(found[name]), layers == 1)
+    assert np.isfinite(found["dictionary_l0"]).all()
     assert all(np.isnan(values).all() for values in lost.values())
 
 

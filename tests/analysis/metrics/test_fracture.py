@@ -1,14 +1,17 @@
 """Fracture readings against scikit-learn and brute-force NumPy, and on codes that are fractured by construction."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 
 from analysis.metrics.fracture import (
     cross_condition_accuracy,
+    disentanglement,
     neighbour_stretch,
     noisy_probe_accuracy,
     parallelism_score,
@@ -125,3 +128,45 @@ def test_undefined_readings_are_nan():
     assert np.isnan(NOISY(hole, labels, C, np.float32(0.1), jax.random.key(0)))
     assert np.isnan(STRETCH(z, hole)).all()
     assert np.isnan(STRETCH(np.ones_like(z), z)).all()
+
+
+def test_disentanglement_against_numpy():
+    """Importances, entropies and projectors written out in float64, on factors that are partly apart."""
+    rng = np.random.default_rng(0)
+    factors_NxF = np.stack([rng.integers(0, 3, 300), rng.integers(0, 2, 300)], axis=1).astype(np.int32)
+    z_NxD = rng.normal(size=(300, 5))
+    z_NxD[:, 0] += 3.0 * factors_NxF[:, 0]
+    z_NxD[:, 1] += 2.0 * factors_NxF[:, 1] + 1.0 * factors_NxF[:, 0]
+    z_NxD = z_NxD.astype(np.float32)
+    read = jax.jit(lambda z: disentanglement.function(z, jnp.asarray(factors_NxF), (3, 2)))
+    found = read(jnp.asarray(z_NxD))
+    centred = z_NxD.astype(float) - z_NxD.astype(float).mean(axis=0)
+    importance, spans = [], []
+    for f, size in ((0, 3), (1, 2)):
+        means = np.stack([centred[factors_NxF[:, f] == c].mean(axis=0) for c in range(size)])
+        share = np.bincount(factors_NxF[:, f]) / 300
+        importance.append((share[:, None] * means**2).sum(axis=0) / centred.var(axis=0))
+        spans.append(np.linalg.svd(means)[2][: size - 1])
+    importance = np.stack(importance)
+
+    def one_sided(matrix):
+        shares = matrix / matrix.sum(axis=0)
+        scores = 1 - stats.entropy(shares, axis=0) / np.log(len(matrix))
+        return (scores * matrix.sum(axis=0)).sum() / matrix.sum()
+
+    np.testing.assert_allclose(found.coordinates, one_sided(importance), rtol=1e-4)
+    np.testing.assert_allclose(found.completeness, one_sided(importance.T), rtol=1e-4)
+    np.testing.assert_allclose(found.subspaces, 1 - np.square(spans[0] @ spans[1].T).sum(), rtol=1e-4)
+    assert np.isnan(np.asarray(read(jnp.full((300, 5), jnp.nan)))).all()
+
+
+def test_factors_on_coordinates_of_their_own_are_disentangled():
+    rng = np.random.default_rng(0)
+    factors_NxF = np.stack([np.repeat(np.arange(4), 64), np.tile(np.arange(4), 64)], axis=1).astype(np.int32)
+    plain_NxD = factors_NxF.astype(np.float32)
+    turn_DxD = np.linalg.qr(rng.normal(size=(2, 2)))[0].astype(np.float32)
+    read = jax.jit(lambda z: disentanglement.function(z, jnp.asarray(factors_NxF), (4, 4)))
+    apart, turned = read(jnp.asarray(plain_NxD)), read(jnp.asarray(plain_NxD @ turn_DxD))
+    np.testing.assert_allclose(np.asarray(apart), 1.0, atol=1e-4)
+    np.testing.assert_allclose(turned.subspaces, 1.0, atol=1e-4)
+    assert turned.coordinates < 0.9
