@@ -207,7 +207,8 @@ def model_of(
         if knob.split(".")[0] in names and study.knobs[knob].traced
     ]
     static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.MECHANISMS[n].knobs if not k.traced)
-    return InferenceModel(study.spec_of(settings[0]), names, static, tuple(values))
+    at_test = study.stages[-1].name == saved.meta["stage"]
+    return InferenceModel(study.spec_of(settings[0], at_test), names, static, tuple(values))
 
 
 def kept_under(models: Any) -> str:

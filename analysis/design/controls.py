@@ -56,6 +56,8 @@ def neutral_value(study: Study) -> float:
     knob = study.knobs[study.claim.knob]
     base = study.base[knob.name]
     shaped = bool(knob.needs) and base != knob.base
+    if knob.name in study.tested:
+        return float(base)  # what the model was trained with
     on_axis = any(cell[knob.name] == knob.neutral for cell in study.cells)
     return float(knob.neutral if on_axis and not shaped else base)
 

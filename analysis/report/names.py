@@ -52,6 +52,8 @@ KNOBS = {
     "weight_decay.rate": "weight decay",
     "residual_dropout.rate": "dropout",
     "hidden_noise.sigma": "noise on hidden states",
+    "disturb.noise": "noise at test",
+    "disturb.swap": "swap at test",
     "confidence_penalty.rate": "confidence penalty",
     "isotropy.rate": "isotropy penalty",
     "covariance.rate": "decorrelation penalty",

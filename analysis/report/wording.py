@@ -187,6 +187,11 @@ def _acts_late(study: Study) -> str:
     if not start:
         return ""
     knob = names.knob(study.claim.knob)
+    if study.claim.knob in study.tested:
+        return (
+            f"; all {end:,} steps are trained once a seed, at {exact(study.base[study.claim.knob])}, and the {knob}"
+            " differs when the model is evaluated and read"
+        )
     if start == end:
         return (
             f"; all {end:,} steps are trained once a seed and shared by its settings, the {knob} acts after them, and"
@@ -268,10 +273,15 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
 
 def _schedule_limit(study: Study) -> list[str]:
     """How much learning is left once the knob acts: the free range depends on it."""
-    acts = study.acts_from[study.claim.knob]
+    acts, knob = study.acts_from[study.claim.knob], names.knob(study.claim.knob)
+    if study.claim.knob in study.tested:
+        return [
+            f"The {knob} differs from {exact(study.base[study.claim.knob])}, what was trained, at test alone: a model"
+            " trained at a setting may do better there, or worse."
+        ]
     if not study.steps_from(acts):
         return [
-            f"Nothing is learned after the {names.knob(study.claim.knob)} acts: what is lost is what it costs at once,"
+            f"Nothing is learned after the {knob} acts: what is lost is what it costs at once,"
             " and training after it may repair much of it."
         ]
     if study.schedule.name == "constant":

@@ -73,7 +73,8 @@ def _read(plan: Plan, store: Store) -> dict[tuple[str, int], tuple[int, int, flo
 
 
 def _cost(study: Study, node: Node, params: Any, step: int) -> tuple[int, int, float]:
-    spec = flops.own_spec(study, study.cells[node.cells[0]])
+    cell = {**study.cells[node.cells[0]], **{name: node.knobs[name] for name in study.tested}}
+    spec = flops.own_spec(study, cell)
     weights = flops.weights_of(params, spec, low_rank=node.knobs[LOW_RANK.name] != LOW_RANK.neutral)
     per_example = flops.example_flops(study, node.stage, spec, weights, flops.sizes_of(spec, node.knobs, step))
     return flops.dense(spec).total, weights.total, per_example

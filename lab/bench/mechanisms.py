@@ -33,6 +33,7 @@ TYPICAL = {
     "head_dim.active": 0.5,
     "prune.scope": "global",
     "spectral_cap.norm": 1.0,
+    "disturb.layer": 0,
 }
 
 

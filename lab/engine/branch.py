@@ -40,6 +40,11 @@ def branch(study: Study, cells: Sequence[tuple[int, Mapping[str, Any]]], steps: 
       UserError: for a knob that can't change after the model was made, for settings that a mechanism objects to, or for
         weights that were not kept.
     """
+    if study.tested:
+        raise UserError(
+            f"--repair: {study.tested[0]} differs at test alone, where nothing is trained; make it an axis of training"
+            " to repair what it costs."
+        )
     if steps < 1 or steps % study.call_steps:
         raise UserError(f"--repair_steps={steps} must be a multiple of config.call_steps={study.call_steps}.")
     if study.stages[-1].end + steps > STEPS_MOST:

@@ -196,7 +196,7 @@ def make_plan(study: Study, layout: Layout) -> Plan:
         found: list[ProgramGroup] = []
         for node in _nodes(study, stage, recipes):
             cell = study.cells[node.cells[0]]
-            shared = recipes[node.cells[0]].spec, _static(node.knobs), study.starting(cell, stage), node.weights
+            shared = recipes[node.cells[0]].specs[stage], _static(node.knobs), study.starting(cell, stage), node.weights
             groups.setdefault(shared, []).append(node)
         for (spec, static, starting, _), nodes in groups.items():
             found.append(_program_group(study, stage, spec, static, starting, nodes, recipes))

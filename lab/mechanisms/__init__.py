@@ -13,6 +13,7 @@ from lab.mechanisms.budget import Budget
 from lab.mechanisms.canon import Canon
 from lab.mechanisms.counted import Counted
 from lab.mechanisms.curriculum import Curriculum
+from lab.mechanisms.disturb import Disturbance
 from lab.mechanisms.experts import Experts
 from lab.mechanisms.extra_tokens import Memory, Pause, Registers
 from lab.mechanisms.finite_data import FiniteData
@@ -98,6 +99,7 @@ MECHANISMS: dict[str, Mechanism] = {
         dropout.ATTENTION,
         dropout.RESIDUAL,
         HiddenNoise(),
+        Disturbance(),
         Insertion(),
         InformationBottleneck(),
         FiniteScalarQuantization(),

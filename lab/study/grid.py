@@ -21,6 +21,7 @@ from lab.values import plain
 
 Point = tuple[tuple[str, Any], ...]  # (knob name, value) pairs, in axis order
 CELLS_MOST = 20_000  # of a grid: twice as many as were ever tried (docs/benchmarks.md)
+TEST = "test"  # the stage of axes that differ at test alone, see `lab.study.testing`
 OWN = "own"  # the field of a config that names those which only its study's sweep() reads
 
 
@@ -49,14 +50,26 @@ class Grid:
     points: tuple[Point, ...]
 
 
-def axis(knob: str, values: Iterable[Any], stage: str | None = None) -> Grid:
+def axis(knob: str, values: Iterable[Any], stage: str | None = None, at: str = "train") -> Grid:
     """One knob over its values; NumPy's and JAX's become Python's.
 
+    Args:
+      knob: registered knob name.
+      values: the settings.
+      stage: the stage from which the knob acts; None takes the knob's own default.
+      at: 'test' where the model is trained once, with the knob as `config.knobs` has it, and run with each of the
+        values when it is evaluated and read at the end.
+
     Raises:
-      UserError: if there is no value, one is no number or name, or one occurs twice.
+      UserError: if there is no value, one is no number or name, or one occurs twice; for another `at`, or one next to a
+        stage.
     """
     if not isinstance(knob, str):
         raise UserError(f"sweep(): axis {shown(knob)} must be named by one knob, such as 'prune.sparsity'.")
+    if at not in ("train", TEST) or (at == TEST and stage is not None):
+        what = f"at={shown(at)} must be 'train' or 'test'" if at not in ("train", TEST) else "at='test' has no stage="
+        raise UserError(f"sweep(): axis '{knob}': {what}.")
+    stage = TEST if at == TEST else stage
     try:
         values = tuple(map(plain, itertools.islice(values, CELLS_MOST + 1)))
     except TypeError:

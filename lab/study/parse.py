@@ -11,7 +11,7 @@ import numpy as np
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, Mechanism
-from lab.study import schema, sizes, without_steps
+from lab.study import schema, sizes, testing, without_steps
 from lab.study.fields import STEPS_MOST
 from lab.study.grid import CELLS_MOST, Grid
 from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
@@ -45,7 +45,10 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
             raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")
     own = sizes.knobs(config, grid.axes)
     known = {**registry.KNOBS, **own}
-    acts_from, base = _knob_settings(config, grid, [s.name for s in stages], known)
+    tested = testing.knobs(config.stages, grid.axes, known)
+    if tested:
+        stages, tasks = testing.with_test(stages, tasks)
+    acts_from, base = _knob_settings(config, grid, [s.name for s in stages], known, tested)
     longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
     spec = sizes.model_spec(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
     cells = _cells(grid, base, known)
@@ -71,6 +74,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         claim=_claim(config, grid, known, tasks, depths, metrics),
         own_knobs=own,
         extra_readings=_extra_readings(config, metrics),
+        tested=tested,
     )
     if study.claim.layer not in study.probe_layers:
         raise UserError(
@@ -193,12 +197,13 @@ def _flatten(fields: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _knob_settings(
-    config: Any, grid: Grid, stages: list[str], known: Mapping[str, Knob]
+    config: Any, grid: Grid, stages: list[str], known: Mapping[str, Knob], tested: Collection[str] = ()
 ) -> tuple[dict[str, int], dict[str, Any]]:
     base = {name: knob.base for name, knob in known.items()} | {"seed": 0}
     for name, value in _flatten(config.knobs).items():
         base[name] = registry.checked(name, value, f"config.knobs.{name}", known)
-    acts_from = {name: stage_index(knob.stage, len(stages)) for name, knob in known.items()}
+    count = len(stages) - bool(tested)
+    acts_from = {name: stage_index(knob.stage, count) for name, knob in known.items()}
     for a in grid.axes:
         registry.find(a.knob, "sweep()", known)
         if a.tuned and a.knob in ("seed", config.claim.knob):
@@ -215,8 +220,8 @@ def _knob_settings(
             acts_from[a.knob] = stages.index(a.stage)
     for mechanism in (m for m in registry.MECHANISMS.values() if m.knobs):
         _same_stage(mechanism, grid, acts_from, stages)
-    for knob in (k for k in known.values() if k.pinned):
-        if acts_from[knob.name] != stage_index(knob.stage, len(stages)):
+    for knob in (k for k in known.values() if k.pinned and k.name not in tested):
+        if acts_from[knob.name] != stage_index(knob.stage, count):
             raise UserError(f"sweep(): {knob.name} acts from the {knob.stage} stage; drop stage= from its axis.")
     return acts_from, base
 

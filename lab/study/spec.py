@@ -97,12 +97,12 @@ class CellRecipe(NamedTuple):
     """What a cell is trained with.
 
     Attributes:
-      spec: the sizes of its model.
+      specs: for each stage, the sizes of its model.
       active_knobs: for each stage, the knobs that change anything, and their values.
       keys: for each stage, see `Study.key`.
     """
 
-    spec: ModelSpec
+    specs: tuple[ModelSpec, ...]
     active_knobs: tuple[Mapping[str, Any], ...]
     keys: tuple[str, ...]
 
@@ -130,6 +130,7 @@ class Study:
     room: Mapping[str, int] | None = None  # of a branch: the largest values of the study that it continues
     notes: tuple[str, ...] = ()  # for a person: how the grid was read
     extra_readings: tuple[str, ...] = ()  # latent readings next to those of every study and the claimed ones
+    tested: tuple[str, ...] = ()  # knobs that differ in the last stage alone, see `lab.study.testing`
     own_knobs: Mapping[str, Knob] = field(default_factory=dict)  # that this study uses, of those its tasks declare
 
     @cached_property
@@ -190,7 +191,7 @@ class Study:
             waiting = {}
             for name, knob in self.knobs.items():
                 if stage < self.acts_from[name]:
-                    due = name in on_axis and stage >= stage_index(knob.stage, len(self.stages))
+                    due = name in on_axis and stage >= stage_index(knob.stage, len(self.stages) - bool(self.tested))
                     waiting[name] = self.base[name] if due or knob.neutral is None else knob.neutral
             found.append(waiting)
         return tuple(found)
@@ -251,24 +252,39 @@ class Study:
         values = sorted({getattr(spec, size) for spec in self.bare_specs})
         return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
-    def spec_of(self, cell: Mapping[str, Any]) -> ModelSpec:
-        """The sizes of a cell's model, with room for what its mechanisms need."""
+    def spec_of(self, cell: Mapping[str, Any], at_test: bool = True) -> ModelSpec:
+        """The sizes of a cell's model, with room for what its mechanisms need: as it is read at the end, or trained."""
+        trained = {**cell, **{name: self.base[name] for name in self.tested}}
+        settings, largest = ([trained, cell], self._largest_at_test) if at_test else ([trained], self.largest)
         spec = self.bare_spec(cell)
-        for name in self.mechanisms([cell]):
-            spec = registry.MECHANISMS[name].shape(spec, {**cell, **self.largest})
+        for name in self.mechanisms(settings):
+            spec = registry.MECHANISMS[name].shape(spec, {**settings[-1], **largest})
         return spec
 
     @cached_property
     def largest(self) -> Mapping[str, int]:
-        """The largest value in any cell of every knob that models need room for."""
+        """The largest value in training, in any cell, of every knob that models need room for."""
         if self.room is not None:
             return self.room
-        return {k.name: max(cell[k.name] for cell in self.cells) for k in registry.KNOBS.values() if k.sizes}
+        sized = [k.name for k in registry.KNOBS.values() if k.sizes]
+        return {n: self.base[n] if n in self.tested else max(cell[n] for cell in self.cells) for n in sized}
+
+    @cached_property
+    def _largest_at_test(self) -> Mapping[str, int]:
+        """The same at the end, where knobs that are tested have a cell's own value."""
+        sized = [name for name in self.tested if name in self.largest]
+        return {**self.largest, **{n: max(self.largest[n], *(cell[n] for cell in self.cells)) for n in sized}}
 
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
-        own = [{"knobs": self._deciding(cell, i), **self._rewound(cell, i)} for i in range(stage + 1)]
-        return self._content(self.spec_of(cell), own)
+        own = [self._of_stage(cell, i, self._deciding(cell, i)) for i in range(stage + 1)]
+        return self._content(self.spec_of(cell, at_test=False), own)
+
+    def _of_stage(self, cell: Mapping[str, Any], stage: int, knobs: Mapping[str, Any]) -> dict[str, Any]:
+        """What a cell has of its own in a stage, given its knobs there: the sizes at test, too."""
+        at_test = self.tested and stage == len(self.stages) - 1
+        own = {"knobs": knobs, **self._rewound(cell, stage)}
+        return own | {"model": _model_content(self.spec_of(cell))} if at_test else own
 
     def _deciding(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """The knobs that do something to a cell in a stage, but for its model's sizes."""
@@ -323,17 +339,19 @@ class Study:
         """The recipe of each cell, in order; a prefix that cells share is hashed once."""
         hashed: dict[Any, str] = {}
         for cell in self.cells:
-            spec = self.spec_of(cell)
+            spec, last = self.spec_of(cell, at_test=False), self.spec_of(cell)
+            specs = (*[spec] * (len(self.stages) - 1), last)
             active = tuple(self._deciding(cell, i) for i in range(len(self.stages)))
-            own = [{"knobs": knobs, **self._rewound(cell, i)} for i, knobs in enumerate(active)]
-            same = [spec, *((tuple(knobs.items()), self.weights_at(cell, i)) for i, knobs in enumerate(active))]
+            own = [self._of_stage(cell, i, knobs) for i, knobs in enumerate(active)]
+            each = zip(specs, active, strict=True)
+            same = [spec, *((one, tuple(k.items()), self.weights_at(cell, i)) for i, (one, k) in enumerate(each))]
             keys = []
             for stage in range(len(self.stages)):
                 prefix = tuple(same[: stage + 2])
                 if prefix not in hashed:
                     hashed[prefix] = digest(self._content(spec, own[: stage + 1]))
                 keys.append(hashed[prefix])
-            yield CellRecipe(spec, active, tuple(keys))
+            yield CellRecipe(specs, active, tuple(keys))
 
     @cached_property
     def cell_keys(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from lab.training.step import (
     rewound,
     train_call,
     train_step,
+    with_room,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "rewound",
     "train_call",
     "train_step",
+    "with_room",
 ]

@@ -112,6 +112,20 @@ def init(program: Program, seed: jax.Array) -> State:
     return State(params, OPTIMIZERS[program.optimizer].init(params), {})
 
 
+def with_room(program: Program, params: Params, seed: jax.Array) -> Params:
+    """A cell's parameters in a model with more room: what the room adds is as it was drawn before the first step.
+
+    The room comes behind what is there, along every axis.
+    """
+    there = dict(jax.tree_util.tree_leaves_with_path(params))
+
+    def filled(path: tuple[Any, ...], fresh: jax.Array) -> jax.Array:
+        old = there.get(path)
+        return fresh if old is None else fresh.at[tuple(slice(size) for size in old.shape)].set(old)
+
+    return jax.tree_util.tree_map_with_path(filled, model.init(derive_key(seed, "init"), program.spec))
+
+
 def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
     """Start a stage at absolute `step`: mechanisms compiled in for the first time set up, those that start here act.
 
