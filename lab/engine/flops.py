@@ -8,9 +8,9 @@ isn't counted; a kernel of low rank counts as a product of two, and steps after 
 trained.
 
 Only products of matrices are counted, a multiplication with its addition as 2 FLOPs: not norms, activations, the
-softmax, convolutions over neighbours, rounding or the optimizer. Every token of an example goes through every block, padding to its own task's
-length included; padding to other tasks' lengths isn't counted. Memories through which answers see the question don't
-make attention cheaper here.
+softmax, convolutions over neighbours, rounding or the optimizer. Every token of an example goes through every block,
+padding to its own task's length included; padding to other tasks' lengths isn't counted. Memories through which answers
+see the question don't make attention cheaper here.
 
 Shape letters: D width, H heads, K dimensions a head, N blocks, E experts.
 """
