@@ -292,7 +292,12 @@ class Mechanism:
     @property
     def acts_without_training(self) -> bool:
         """Whether it changes a model that takes no further step: as its stage starts, or as a part of the model."""
-        return self.active_at_inference or self.has_stage_start or self._overrides("project")
+        return self.active_at_inference or self.has_stage_start or self.projects
+
+    @property
+    def projects(self) -> bool:
+        """Whether it puts parameters back where it wants them."""
+        return self._overrides("project")
 
     @property
     def second_gradient(self) -> bool:

@@ -66,9 +66,10 @@ def axis(knob: str, values: Iterable[Any], stage: str | None = None, at: str = "
     """
     if not isinstance(knob, str):
         raise UserError(f"sweep(): axis {shown(knob)} must be named by one knob, such as 'prune.sparsity'.")
-    if at not in ("train", TEST) or (at == TEST and stage is not None):
-        what = f"at={shown(at)} must be 'train' or 'test'" if at not in ("train", TEST) else "at='test' has no stage="
-        raise UserError(f"sweep(): axis '{knob}': {what}.")
+    if not isinstance(at, str) or at not in ("train", TEST):
+        raise UserError(f"sweep(): axis '{knob}': at={shown(at)} must be 'train' or 'test'.")
+    if at == TEST and stage is not None:
+        raise UserError(f"sweep(): axis '{knob}': at='test' has no stage=; drop one of them.")
     stage = TEST if at == TEST else stage
     try:
         values = tuple(map(plain, itertools.islice(values, CELLS_MOST + 1)))

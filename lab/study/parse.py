@@ -208,7 +208,7 @@ def _knob_settings(
         registry.find(a.knob, "sweep()", known)
         if a.tuned and a.knob in ("seed", config.claim.knob):
             raise UserError(f"sweep(): '{a.knob}' can't be tuned away: the claim is read along it; drop tuned().")
-        if a.stage is not None:
+        if a.stage is not None and a.knob not in tested:
             if not isinstance(a.stage, str):
                 raise UserError(
                     f"sweep(): axis '{a.knob}': stage={a.stage!r} must be a name of config.stages={stages}."
@@ -220,10 +220,10 @@ def _knob_settings(
             acts_from[a.knob] = stages.index(a.stage)
     for mechanism in (m for m in registry.MECHANISMS.values() if m.knobs):
         _same_stage(mechanism, grid, acts_from, stages)
-    for knob in (k for k in known.values() if k.pinned and k.name not in tested):
+    for knob in (k for k in known.values() if k.pinned):
         if acts_from[knob.name] != stage_index(knob.stage, count):
             raise UserError(f"sweep(): {knob.name} acts from the {knob.stage} stage; drop stage= from its axis.")
-    return acts_from, base
+    return acts_from | dict.fromkeys(tested, len(stages) - 1), base
 
 
 def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], stages: list[str]) -> None:

@@ -226,8 +226,9 @@ class Study:
     @cached_property
     def _beginning(self) -> tuple[tuple[str, ...], ...]:
         """[stage]: names of the mechanisms that start there."""
+        acts_from = {**self.acts_from, **dict.fromkeys(self.tested, 0)}  # another value at test is no start
         first = {
-            name: min(self.acts_from[k.name] for k in mechanism.deciding)
+            name: min(acts_from[k.name] for k in mechanism.deciding)
             for name, mechanism in registry.MECHANISMS.items()
             if mechanism.deciding
         }

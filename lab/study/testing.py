@@ -48,6 +48,8 @@ def _objection(knob: Knob) -> str:
     if mechanism is None or not mechanism.active_at_inference:
         noise = " disturb.noise is noise at test." if "noise" in knob.name or "dropout" in knob.name else ""
         return f"it acts on training alone.{noise}"
+    if mechanism.has_stage_start or mechanism.projects:
+        return "it changes the trained weights; name a stage of 0 steps as its axis's stage."
     return ""
 
 

@@ -1,5 +1,8 @@
 """Knobs that differ at test: one training for all values, with the keys of a study without the axis."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +18,8 @@ from lab.study import axis, product
 from lab.training.step import Program, with_room
 from tests.lab.conftest import LAYOUT, study_of, tiny_config
 from tests.lab.mechanisms.test_bottlenecks import knobs_of
+
+KEY = jax.random.key(0)
 
 
 def at_test_config(knob="loop.turns", **knobs):
@@ -46,6 +51,7 @@ def test_one_training_with_the_keys_of_a_study_without_the_axis(turns):
     plan = make_plan(study, LAYOUT)
     training, *test = plan.program_groups
     assert (len(training.nodes), training.program.spec.turns) == (2, turns)
+    assert training.program == make_plan(alone, LAYOUT).program_groups[0].program
     assert sum(len(group.nodes) for group in test) == 6
     assert plan.steps_shared() == 2 * 12
     rooms = {node.knobs["loop.turns"]: group.program.spec.turns for group in test for node in group.nodes}
@@ -76,6 +82,7 @@ def test_knobs_of_the_last_stage_act_from_the_last_that_trains():
         ("weight_decay.rate", (0.0, 0.1), r"can't have at='test': it acts on training alone\.$"),
         ("hidden_noise.sigma", (0.0, 0.1), r"training alone\. disturb\.noise is noise at test"),
         ("mixer.kind", ("softmax", "linear"), r"its value is part of the trained model"),
+        ("width.active", (1.0, 0.5), r"it changes the trained weights; name a stage of 0 steps"),
         ("experts.count", (1, 2), r"experts are trained; experts\.top_k"),
         ("model.layers", (1, 2), r"its value is part of the trained model"),
         ("optimizer.learning_rate", (0.1, 0.2), r"it acts on training alone"),
@@ -118,16 +125,18 @@ def test_disturbances_act_where_a_model_is_read_and_nowhere_else():
     np.testing.assert_array_equal(elsewhere, x)
 
 
-def test_what_room_adds_is_as_it_was_drawn_and_what_was_trained_stays():
+def test_what_room_adds_is_as_it_was_drawn_and_what_was_trained_stays(monkeypatch):
     small = model.ModelSpec(vocab_size=9, max_length=6, width=8, layers=1, heads=2, mlp_width=8)
-    large = model.ModelSpec(vocab_size=9, max_length=6, width=8, layers=1, heads=2, mlp_width=8, pauses=2)
-    study = trained_alone()
-    program = Program(large, study.mixture, (), 4, study.schedule)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), small))
-    trained = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0), shapes)
-    found = jax.jit(lambda p: with_room(program, p, jnp.int32(3)))(trained)
-    assert (np.asarray(found["positions"][:6]) == 7).all()
-    assert (np.asarray(found["positions"][6:]) != 7).all()
-    assert found["positions"].shape == (8, 8)
-    assert (np.asarray(found["block_0"]["mlp_in"]["kernel"]) == 7).all()
-    assert found["pause"]["vectors"].shape == (1, 8)
+    large = replace(small, pauses=2)
+
+    def full(spec, value):
+        shapes = jax.eval_shape(partial(model.init, KEY, spec))
+        return jax.tree.map(lambda leaf: jnp.full(leaf.shape, value, jnp.float32), shapes)
+
+    trained, drawn = full(small, 7.0), full(large, 3.0)
+    monkeypatch.setattr("lab.training.step.model.init", lambda key, spec: drawn)
+    program = Program(large, study_of().mixture, (), 4, study_of().schedule)
+    found = jax.tree.map(np.asarray, with_room(program, trained, jnp.int32(3)))
+    np.testing.assert_array_equal(found["positions"], [[7] * 8] * 6 + [[3] * 8] * 2)
+    np.testing.assert_array_equal(found["pause"]["vectors"], [[3] * 8])
+    assert (found["block_0"]["mlp_in"]["kernel"] == 7).all()
