@@ -136,12 +136,9 @@ def _on_call(
 
         values = lax.map(read, jax.tree.map(lambda *leaves: jnp.stack(leaves), *given))
         for index, site in enumerate(able):
-            value_of |= {(one.name, site): values[one.key][index] for one in readings}
-    nan = jnp.float32(jnp.nan)
-    return {
-        one.name: jnp.stack([value_of.get((one.name, site), nan).astype(jnp.float32) for site in sites])
-        for one in readings
-    }
+            value_of |= {(one.name, site): jnp.asarray(values[one.key][index], jnp.float32) for one in readings}
+    nan = jnp.asarray(jnp.nan, jnp.float32)
+    return {one.name: jnp.stack([value_of.get((one.name, site), nan) for site in sites]) for one in readings}
 
 
 def _of_mechanisms(

@@ -77,7 +77,7 @@ def train(x_HxD: Float[Array, "H D"], key: Key[Array, ""], latents: int, active:
         of, state = carry
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer power
             update, state = optimizer.update(jax.grad(error)(of), state)
-        return (Dictionary(*(a + b for a, b in zip(of, update, strict=True))), state), None
+        return (Dictionary(*jax.tree.map(jnp.add, of, update)), state), None
 
     found = lax.scan(step, (start, optimizer.init(start)), None, length=steps)[0][0]
     return found._replace(decoder_KxD=_unit_rows(found.decoder_KxD))

@@ -230,8 +230,8 @@ def disentanglement(
             )
     defined = cloud.valid & (len(factor_sizes) > 1)
     apart = or_nan(defined & (pairs > 0), 1 - overlap / jnp.maximum(pairs, jnp.float32(1)))
-    ofs = (_one_sided(importance_FxD), _one_sided(importance_FxD.T))
-    return Disentanglement(*(or_nan(defined, value) for value in ofs), apart)
+    coordinates, completeness = _one_sided(importance_FxD), _one_sided(importance_FxD.T)
+    return Disentanglement(or_nan(defined, coordinates), or_nan(defined, completeness), apart)
 
 
 def _one_sided(importance_AxB: Float[Array, "A B"]) -> Float[Array, ""]:
