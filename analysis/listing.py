@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.activations.claimable import READINGS
 from analysis.metrics import ON_CALL
-from lab.mechanisms.knob_table import shown, span
+from lab.mechanisms.knob_table import OWN, shown, span
 from lab.mechanisms.knobs import KNOBS
 from tasks import TASKS
 
@@ -44,6 +44,8 @@ def _knobs() -> list[tuple[str, ...]]:
         lines.append(
             (knob.name, span(knob), neutral, kind, f"from {knob.stage} stage", f"{knob.about} ({knob.source})")
         )
+    for name, (about, values, at, kind) in OWN.items():
+        lines.append((name, values, f"neutral {at}", kind, "from first stage", f"{about} (the task's source)"))
     return lines
 
 

@@ -82,7 +82,7 @@ TASKS: dict[str, Any] = {task.name: task for task in REGISTERED}
 
 
 def make(name: str, **sizes: Any) -> Task:
-    """The task called `name` with the given sizes; `spurious` and `label_noise` plant a shortcut in any task.
+    """The task called `name` with the given sizes; those of `SHORTCUTS` plant a shortcut in any task.
 
     Raises:
       TaskError: no such task, no such field, or a size out of its range.
@@ -96,7 +96,7 @@ def make(name: str, **sizes: Any) -> Task:
     task = TASKS[name](**{k: v for k, v in sizes.items() if k not in SHORTCUTS})
     planted = Planted(task, **{k: v for k, v in sizes.items() if k in SHORTCUTS})  # checks their ranges
     # What a task's class says once, Planted says per instance: its properties are not the contract's class variables.
-    return cast(Task, planted) if planted.spurious or planted.label_noise else task
+    return cast(Task, planted) if planted.cued or planted.noisy else task
 
 
 def sizes_of(task: Task) -> dict[str, Any]:
@@ -105,9 +105,12 @@ def sizes_of(task: Task) -> dict[str, Any]:
     A field that was added since (`tasks.base.LATER`) is left out at its default, so that keys of checkpoints stay.
     """
     if isinstance(task, Planted):
-        shortcuts = {name: getattr(task, name) for name in SHORTCUTS}
-        return sizes_of(task.task) | shortcuts
-    values = {field: getattr(task, field.name) for field in dataclasses.fields(task)}  # type: ignore[arg-type]
+        return sizes_of(task.task) | {name: value for name, value in _sizes(task).items() if name in SHORTCUTS}
+    return _sizes(task)
+
+
+def _sizes(task: Any) -> dict[str, Any]:
+    values = {field: getattr(task, field.name) for field in dataclasses.fields(task)}
     return {f.name: value for f, value in values.items() if f.metadata != LATER or value != f.default}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tasks import SHORTCUTS, TASKS, make, sequence
 from tasks.base import FAMILIES, Card, Example, Task, trivial
+from tasks.fields import knob_fields
 
 GALLERY = "docs/tasks.md"
 
@@ -101,7 +102,12 @@ Two shortcuts can be planted in any task, by these fields:
 |---|---|
 {shortcuts}
 
-A planted cue adds the split `uncued`, where the cue tells nothing.
+A planted cue adds the split `uncued`, where the cue tells nothing, and with `cue=True` the split `cued`, where it is
+always right.
+
+Under *knobs* stand the difficulties of a task's training, at its default fields, that a study may turn as any knob:
+`axis("task.<label>.<name>", …)` in its sweep(), or `config.knobs.task.<label>.<name>` in all cells
+([task_knobs.md](task_knobs.md)). The neutral value is that of `train`.
 """
 
 
@@ -137,11 +143,19 @@ def _entry(made: Any) -> Iterator[str]:
     easiest = settings(task.easiest)
     yield f"\nFactors: {', '.join(f'`{name}` ({size})' for name, size in task.factor_sizes.items())}. {factors(task)}"
     yield f"Hidden states are read at: {', '.join(task.read_names)}."
-    yield f"A curriculum begins at: {easiest or '(one difficulty only)'}.\n"
+    yield f"A curriculum begins at: {easiest or '(one difficulty only)'}."
+    yield f"Knobs: {', '.join(_knobs(task)) or '(none)'}.\n"
     yield "| card | setting | expected | why |\n|---|---|---|---|"
     for card in made.cards:
         yield f"| `{made.name}/{card.name}` | {_setting(card)} | {_expected(card)} | {_cell(card.about)} |"
     yield ""
+
+
+def _knobs(task: Task) -> Iterator[str]:
+    """`length` 1 to 12 (12)."""
+    for name, field in knob_fields(task).items():
+        neutral = task.splits["train"].difficulty[name]
+        yield f"`{name}` {field.low:.3g} to {field.high:.3g} ({neutral:g})"
 
 
 def _setting(card: Card) -> str:

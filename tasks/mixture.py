@@ -143,6 +143,7 @@ class Mixture:
         length: int,
         levels: Mapping[str, jax.Array] | None = None,
         further: Mapping[str, Difficulty] | None = None,
+        fields: Mapping[str, Difficulty] | None = None,
     ) -> Batch:
         """Training examples of every label.
 
@@ -154,13 +155,18 @@ class Mixture:
           levels: label -> float32[count], how hard each example is (`at_level`); the `train` split where a label has
             none.
           further: label -> difficulties in addition to those of a split, such as `tasks.base.RENAMED`.
+          fields: label -> difficulties, one for all examples, that go before all others wherever they aren't those of
+            the `train` split.
         """
 
         def difficulty(label: str, task: Task) -> str | Difficulty:
-            if label not in (levels or {}) and label not in (further or {}):
+            if not any(label in (each or {}) for each in (levels, further, fields)):
                 return "train"
-            usual = at_level(task, levels[label]) if levels and label in levels else task.splits["train"].difficulty
-            return {**usual, **(further or {}).get(label, {})}
+            train = task.splits["train"].difficulty
+            usual = at_level(task, levels[label]) if levels and label in levels else train
+            found = {**usual, **(further or {}).get(label, {})}
+            own = (fields or {}).get(label, {})
+            return {**found, **{name: jnp.where(own[name] == train[name], found[name], own[name]) for name in own}}
 
         examples = [
             self.sample(key, label, worlds[label], difficulty(label, task), counts[label], length)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import (
+    LATER,
     PAD,
     Baseline,
     Card,
@@ -24,17 +25,24 @@ from tasks.base import (
     Example,
     Split,
     Task,
+    TaskError,
     World,
     interchangeable,
     problem,
     require_range,
+    title,
 )
+from tasks.fields import KnobField, knob_fields, share
 
 SIMULATED = 4096  # examples behind the baseline of a cue
 SHORTCUTS = {
     "spurious": "correlation ρ of a cue token, put in front, with the first answer token",
     "label_noise": "share of training examples with the answer of another example",
+    "cue": "whether the cue is there even where ρ is 0, for a study that turns ρ",
+    "noise": "whether wrong labels are drawn even where their share is 0, for a study that turns it",
 }
+DIFFICULTIES = ("spurious", "label_noise")
+SPLITS = ("uncued", "cued")  # further ones, drawn as `iid`
 
 
 @dataclass(frozen=True)
@@ -50,21 +58,32 @@ class Planted:
     positions that both answer. It is drawn again at every visit, so it softens targets and can't be memorized. Training
     targets are then not the right answers, which `check` still knows; evaluations leave `train` out.
 
+    A study turns either for training alone by its knob `task.<label>.spurious` or `task.<label>.label_noise`. Where the
+    neutral value is 0, `cue=True` or `noise=True` keeps it in the program; with `cue=True` there is the split `cued`,
+    too: `iid` with ρ = 1.
+
     Tokens: those of the task, then one cue for each of them.
 
     Attributes:
       task: the task.
       spurious: ρ in [0, 1]. Traced in `sample`; static only in whether it is 0.
       label_noise: share in [0, 1]. Traced in `sample`; static only in whether it is 0.
+      cue: whether a cue leads every example whatever ρ is.
+      noise: whether wrong labels can be drawn whatever their share is.
     """
 
     task: Task
     spurious: float = 0.0
     label_noise: float = 0.0
+    cue: bool = dataclasses.field(default=False, metadata=LATER)
+    noise: bool = dataclasses.field(default=False, metadata=LATER)
 
     def __post_init__(self):
-        for field in SHORTCUTS:
+        for field in DIFFICULTIES:
             require_range(cast(Task, self), field, 0.0, 1.0)
+        for field in ("cue", "noise"):
+            if not isinstance(getattr(self, field), bool):
+                raise TaskError(f"{self.name}: {field} must be True or False, not {getattr(self, field)!r}.")
 
     @property
     def name(self) -> str:
@@ -97,9 +116,19 @@ class Planted:
         return ()
 
     @property
+    def title(self) -> str:
+        """Of the task."""
+        return title(self.task)
+
+    @property
     def cued(self) -> bool:
         """Whether a cue leads every example."""
-        return self.spurious > 0
+        return self.spurious > 0 or self.cue
+
+    @property
+    def noisy(self) -> bool:
+        """Whether wrong labels can be drawn."""
+        return self.label_noise > 0 or self.noise
 
     @property
     def vocab_size(self) -> int:
@@ -108,7 +137,7 @@ class Planted:
 
     @property
     def splits(self) -> Mapping[str, Split]:
-        """The task's splits and, with a cue, `uncued`: `iid` with a cue that tells nothing."""
+        """The task's splits and, with a cue, `uncued`: `iid` with a cue that tells nothing; with `cue=True`, `cued`."""
 
         def split(inner: Split, spurious: float, noise: float, about: str) -> Split:
             difficulty = {**inner.difficulty, "spurious": spurious, "label_noise": noise}
@@ -120,6 +149,8 @@ class Planted:
         }
         if self.cued:
             splits["uncued"] = split(self.task.splits["iid"], 0.0, 0.0, "iid, with a cue that tells nothing")
+        if self.cue:
+            splits["cued"] = split(self.task.splits["iid"], 1.0, 0.0, "iid, with a cue that is always right")
         return splits
 
     @property
@@ -131,6 +162,15 @@ class Planted:
     def easiest(self) -> Mapping[str, float | int]:
         """Of the task."""
         return self.task.easiest
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField | None]:
+        """The task's, ρ with a cue, and the share of wrong labels where they can be drawn."""
+        return {
+            **knob_fields(self.task),
+            "spurious": share("reliability ρ of the cue", "arXiv 2006.00995") if self.cued else None,
+            "label_noise": share("share of wrong labels", "arXiv 1611.03530") if self.noisy else None,
+        }
 
     @property
     def factor_sizes(self) -> Mapping[str, int]:
@@ -148,13 +188,13 @@ class Planted:
 
     def sample(self, key: jax.Array, world: World, difficulty: Difficulty, length: int) -> Example:
         """One example. Difficulty: the task's, and `spurious` and `label_noise` in [0, 1]."""
-        inner = {k: v for k, v in difficulty.items() if k not in SHORTCUTS}
+        inner = {k: v for k, v in difficulty.items() if k not in DIFFICULTIES}
         # The task's own example has the task's own key: planting a shortcut changes no question.
         example = self.task.sample(key, world, inner, length - self.cued)
         planted, right = example, _first_answer(example)
         keys = jax.random.split(jax.random.fold_in(key, 1), 3)
         chance_2 = jax.random.uniform(keys[0], (2,))
-        if self.label_noise > 0:
+        if self.noisy:
             other = self.task.sample(keys[1], world, inner, length - self.cued)
             fed_back = any(split.decode_steps > 1 for split in self.task.splits.values())
             planted = _with_answer_of(example, other, chance_2[0] < difficulty["label_noise"], fed_back)
@@ -200,7 +240,7 @@ class Planted:
         its first token (the arm of a star does), so there it is a bound from above; where every position is asked for
         itself, the others are left to the task's best baseline.
         """
-        bare, chosen = self.task.baselines("iid" if split == "uncued" else split), self.splits[split]
+        bare, chosen = self.task.baselines(_inner(split)), self.splits[split]
         if not self.cued:
             return bare
         rho, by_accident = float(chosen.difficulty["spurious"]), _same_first_answer(self.task, split)
@@ -219,10 +259,15 @@ class Planted:
         return cue + self.task.render(self.bare(example))
 
 
+def _inner(split: str) -> str:
+    """The task's split that a split is drawn from."""
+    return "iid" if split in SPLITS else split
+
+
 @lru_cache
 def _same_first_answer(task: Task, split: str) -> float:
     """The chance that two examples of a split begin their answers alike, from SIMULATED of them in one world."""
-    chosen = task.splits["iid" if split == "uncued" else split]
+    chosen = task.splits[_inner(split)]
     keys = jax.random.split(jax.random.key(1), SIMULATED)
     world = task.world(jax.random.key(0))
     draw = jax.jit(jax.vmap(lambda k: _first_answer(task.sample(k, world, dict(chosen.difficulty), chosen.length))))

@@ -198,15 +198,15 @@ def model_of(
     """
     settings = [knobs[key] for key in saved.meta["cells"]]
     in_use = study.mechanisms(settings)
-    acting = [n for n in in_use if registry.MECHANISMS[n].active_at_inference or registry.MECHANISMS[n].reads]
-    names = tuple(n for n in registry.MECHANISMS if n in acting or n in also)
+    acting = [n for n in in_use if registry.EVERY[n].active_at_inference or registry.EVERY[n].reads]
+    names = tuple(n for n in registry.EVERY if n in acting or n in also)
     values = [
         (row, knob, value)
         for row, each in enumerate(settings)
         for knob, value in study.active(each).items()
         if knob.split(".")[0] in names and study.knobs[knob].traced
     ]
-    static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.MECHANISMS[n].knobs if not k.traced)
+    static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.EVERY[n].knobs if not k.traced)
     at_test = study.stages[-1].name == saved.meta["stage"]
     return InferenceModel(study.spec_of(settings[0], at_test), names, static, tuple(values))
 

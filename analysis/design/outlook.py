@@ -9,7 +9,7 @@ from typing import Any
 from analysis.design.controls import cells_of_strata
 from analysis.stats import MIN_SETTINGS, least_seeds
 from analysis.stats.setting_map import level_divisors
-from lab.mechanisms import MECHANISMS, Counted
+from lab.mechanisms import EVERY, Counted
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
 from lab.study.spec import Study
@@ -91,7 +91,7 @@ def _one_setting(study: Study) -> Iterator[str]:
 
 def _counts(study: Study, knob: str) -> dict[Any, set[Counted]]:
     """What each value of a knob comes to in the cells that have it; empty where its effect is no count."""
-    mechanism, last = MECHANISMS.get(knob.split(".")[0]), len(study.stages) - 1
+    mechanism, last = EVERY.get(knob.split(".")[0]), len(study.stages) - 1
     if mechanism is None:
         return {}
     its = [name for name in study.knobs if name.split(".")[0] in (knob.split(".")[0], "model")]

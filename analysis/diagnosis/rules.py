@@ -18,6 +18,7 @@ from analysis.results.recovery_record import UNCHANGED
 from lab.mechanisms import MECHANISMS
 from tasks.base import trivial
 
+CUED = "cued"  # the split of such a task in which the cue is always right, where the task has it
 UNCUED = "uncued"  # the split of a task with a planted cue in which the cue says nothing
 IMAGE_R2 = 0.95  # from here on, states count as linear images of one another
 INVARIANT = ("v_information", "fisher_trace", "probe_accuracy")  # readings that no invertible linear map moves
@@ -208,11 +209,14 @@ def compression(broken: BrokenAbility) -> Diagnosis:
 def shortcut(broken: BrokenAbility) -> Diagnosis:
     """A study with a planted cue: `iid` is free of harm where `uncued`, in which the cue says nothing, is harmed.
 
+    Where the cue of `iid` says nothing, either, because a knob turns it in training, `cued` stands in place of `iid`.
+
     It holds where activations were edited and show that the answers don't rest on what a selective probe reads.
     """
     if not {"iid", UNCUED} <= set(broken.splits):
         return broken.diagnosis("shortcut", "not testable", "a task with spurious > 0")
-    cued_S, uncued_S = (broken.ability_change(split=split) for split in ("iid", UNCUED))
+    cued_S = broken.ability_change(split=CUED if CUED in broken.splits else "iid")
+    uncued_S = broken.ability_change(split=UNCUED)
     both, p = broken.shown(cued_S + broken.bound.delta, -uncued_S - broken.bound.delta)
     numbers = dict(cued=_mean(cued_S), uncued=_mean(uncued_S), p=p)
     if f"{broken.bound.label}/remove/factor/exact" not in broken.records.activation_edits:

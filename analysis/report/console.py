@@ -153,7 +153,7 @@ def map_table(findings: Findings) -> Table:
     every = [most(float(value)) for value in map_figure.settings_of(findings.claims)]
     width = max(4, *map(len, every)) + 1
     shown = tables.map_rows(findings, max(2, (WIDEST - LABELS - 2) // width))
-    title = names.knob(findings.study.claim.knob)
+    title = names.knob(findings.study.claim.knob, findings.study)
     title += f" ({len(shown['settings'])} of {len(every)} settings)" if shown["left_out"] else ""
     where = wording.stratum_text(findings.stratum or {})
     heading = f"What is shown at each setting{f', {where}' if where else ''}"

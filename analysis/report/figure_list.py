@@ -101,7 +101,7 @@ class Shown:
 def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool = False) -> Iterator[Shown]:
     """Draw every picture: those of the whole study, then each stratum's; of many strata some, unless `whole`."""
     study = findings.study
-    facts = {"knob": names.knob(study.claim.knob), "layer": study.claim.layer}
+    facts = {"knob": names.knob(study.claim.knob, study), "layer": study.claim.layer}
     if len(findings.strata) > 1:
         title, caption = (text.format(**facts) for text in PHASES)
         yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))

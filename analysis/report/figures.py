@@ -57,7 +57,7 @@ UNITS = {
 
 def knob_axis(study: Study, one: Bounds | Judged) -> KnobAxis:
     """The axis of the claim's knob within the stratum of `one`."""
-    return KnobAxis(names.knob(study.claim.knob), one.ability.knob_K, neutral_value(study))
+    return KnobAxis(names.knob(study.claim.knob, study), one.ability.knob_K, neutral_value(study))
 
 
 @styled
@@ -297,7 +297,7 @@ def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: n
         Line2D([], [], color=colours[k], marker="o", markersize=5, linestyle="-", label=texts[k]) for k in listed
     ]
     note += f"; {len(listed)} of {len(texts)} settings" if len(listed) < len(texts) else ""
-    title = f"{names.knob(study.claim.knob)} ({note})"
+    title = f"{names.knob(study.claim.knob, study)} ({note})"
     picture.figure.legend(
         handles=handles, loc="outside upper left", ncols=min(12, len(handles)), title=title, alignment="left"
     )

@@ -172,7 +172,7 @@ def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], claims: list[
         tick.set_color(BLACK if bounds[row].learned else GREY)
     texts = rounded(knob_K)
     ax.set_xticks(columns, [texts[k] for k in columns])
-    ax.set_xlabel(names.knob(knob))
+    ax.set_xlabel(names.knob(knob, study))
     ax.set_title(names.ability(study, bounds[0].label, bounds[0].split))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

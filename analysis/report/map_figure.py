@@ -125,7 +125,7 @@ def draw(findings: Findings) -> Picture:
     columns = range(0, len(knob_K), -(-len(knob_K) // 13))
     ax.set_xticks(columns, ["neutral\n" * (k == 0) + short(float(knob_K[k])) for k in columns])
     ax.xaxis.set_ticks_position("top")
-    ax.set_xlabel(names.knob(study.claim.knob))
+    ax.set_xlabel(names.knob(study.claim.knob, study))
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

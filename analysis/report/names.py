@@ -26,8 +26,13 @@ def ability(study: Study, label: str, split: str) -> str:
     return task(study, label) if split == "iid" else f"{task(study, label)}, {split.replace('_', ' ')}"
 
 
-def knob(name: str) -> str:
-    """A knob in words: 'weight decay rate'."""
+def knob(name: str, study: Study | None = None) -> str:
+    """A knob in words: 'weight decay rate'; of a task's own knob, with its study, 'Zipf exponent in training on …'."""
+    if study and name in study.own_knobs:
+        return study.own_knobs[name].about
+    match name.split("."):
+        case ["task", label, field]:
+            return f"{field.replace('_', ' ')} in training on {label}"
     return KNOBS.get(name, name.replace("_", " ").replace(".", " "))
 
 

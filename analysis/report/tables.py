@@ -28,12 +28,12 @@ def claim_text(study: Study) -> str:
     gains = wording.listed(f"{'raises' if sign > 0 else 'lowers'} {names.metric(name)}" for name, sign in claim.gains)
     abilities = wording.listed(names.ability(study, label, split) for label, split in claim.abilities)
     way = "higher" if neutral_value(study) <= min(float(cell[claim.knob]) for cell in study.cells) else "lower"
-    return f"A {way} {names.knob(claim.knob)} {gains}, and costs no ability on {abilities}."
+    return f"A {way} {names.knob(claim.knob, study)} {gains}, and costs no ability on {abilities}."
 
 
 def raw_names(study: Study) -> list[tuple[str, str]]:
     """(words of this report, name in files and options) of the knob, the abilities and the metrics."""
-    found = [(names.knob(study.claim.knob), study.claim.knob)]
+    found = [(names.knob(study.claim.knob, study), study.claim.knob)]
     found += [(names.ability(study, label, split), f"{label}/{split}") for label, split in study.claim.abilities]
     return found + [(names.metric(name), name) for name, _ in study.claim.gains]
 

@@ -98,7 +98,7 @@ def by_stage(numbers: Sequence[int]) -> str:
 def phrase(study: Study) -> Phrase:
     """The words for the claim's knob; no two settings of the study read alike."""
     knob = study.claim.knob
-    words = names.knob(knob)
+    words = names.knob(knob, study)
     act, setting, write = PHRASES.get(knob, (f"Changing the {words}", f"{words} = {{}}", significant))
     digits = digits_apart({cell[knob] for cell in study.cells}, LEAST_DIGITS, write)
     return Phrase(act, lambda value: setting.format(write(value, digits)), lambda value: write(value, digits))
@@ -170,9 +170,10 @@ def how_tested(findings: Findings) -> str:
     others = f" times {len(findings.strata)} settings of the other axes" if len(findings.strata) > 1 else ""
     mismatch, ability = error_bounds(seeds, claim.alpha)
     tasks = "one task" if len(study.tasks) == 1 else f"all {len(study.tasks)} tasks at once"
+    knob = names.knob(claim.knob, study)
     return (
         f"{len(study.cells)} small transformers on synthetic tasks, each of which learns {tasks}: {settings} settings"
-        f" of the {names.knob(claim.knob)}{others}, with {seeds} seeds each{_acts_late(study)}. A setting is compared"
+        f" of the {knob}{others}, with {seeds} seeds each{_acts_late(study)}. A setting is compared"
         f" with neutral seed by seed (sign-flip tests, level {claim.alpha:g}, corrected for the number of settings)."
         " Ability is exact accuracy: the share of answers that are right as a whole. δ, the loss that counts, is"
         f" {claim.delta:.0%} of what neutral has above the trivial baseline, the best guess without learning. With"
@@ -186,7 +187,7 @@ def _acts_late(study: Study) -> str:
     start, end = study.stages[study.acts_from[study.claim.knob]].start, study.stages[-1].end
     if not start:
         return ""
-    knob = names.knob(study.claim.knob)
+    knob = names.knob(study.claim.knob, study)
     if study.claim.knob in study.tested:
         return (
             f"; all {end:,} steps are trained once a seed, at {exact(study.base[study.claim.knob])}, and the {knob}"
@@ -231,8 +232,8 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
         rate = study.base["optimizer.learning_rate"]
         sentences.append(
-            f"One learning rate ({exact(rate)}) at every {names.knob(claim.knob)}, not retuned: a setting that looks"
-            " harmful may only want another rate."
+            f"One learning rate ({exact(rate)}) at every {names.knob(claim.knob, study)}, not retuned: a setting that"
+            " looks harmful may only want another rate."
         )
     sentences += [interim.sentence(records.looks, claim.alpha)] if records.looks else []
     sentences += [

@@ -212,7 +212,7 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bo
     programs = seconds.pop("training_programs", None)
     return {
         "study": study,
-        "knob": names.knob(study.claim.knob),
+        "knob": names.knob(study.claim.knob, study),
         "raw_knob": study.claim.knob,
         "raw_names": tables.raw_names(study),
         "level": f"{1 - study.claim.alpha:.0%}",

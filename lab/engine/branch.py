@@ -93,7 +93,7 @@ def _check(study: Study, cell: Mapping[str, Any]) -> None:
     then = {**cell, **cell[THEN]}
     new = {*study.mechanisms([then])} - {*study.mechanisms([cell])}
     for name in study.mechanisms([then]):
-        if name in new and registry.MECHANISMS[name].sized:
+        if name in new and registry.EVERY[name].sized:
             raise UserError(f"arm: {name} needs room in the model from the first step; no arm can bring it.")
     if objection := registry.objection(study.setup(then, -1)):
         raise UserError(f"arm: {objection}")

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lab.mechanisms import MECHANISMS
+from lab.mechanisms import EVERY
 from lab.mechanisms.budget import STEPS as BUDGET
 from lab.mechanisms.knobs import KNOBS, mechanisms_in_use
 from lab.nn import model
@@ -84,7 +84,7 @@ def own_spec(study: Study, cell: Mapping[str, Any]) -> ModelSpec:
     """The sizes of a cell's model without the room that it leaves for other cells of the study."""
     spec = study.bare_spec(cell)
     for name in study.mechanisms([cell]):
-        spec = MECHANISMS[name].shape(spec, cell)
+        spec = EVERY[name].shape(spec, cell)
     return spec
 
 
@@ -134,7 +134,7 @@ def _flat(tree: Any) -> list[tuple[str, Any]]:
 def sizes_of(spec: ModelSpec, knobs: Mapping[str, Any], trained: int) -> Sizes:
     """Ask the mechanisms active at inference, at their hook points, after `trained` steps of a stage."""
     names = at_inference(mechanisms_in_use([knobs]))
-    settings = tuple((knob.name, knobs[knob.name]) for name in names for knob in MECHANISMS[name].knobs)
+    settings = tuple((knob.name, knobs[knob.name]) for name in names for knob in EVERY[name].knobs)
     return _sizes(spec, names, settings, trained if names else 0)
 
 
@@ -221,7 +221,7 @@ def gradients(knobs: Mapping[str, Any]) -> int:
 
     Passes that penalties take of their own (Jacobians) aren't counted.
     """
-    return 1 + sum(MECHANISMS[name].second_gradient for name in mechanisms_in_use([knobs]))
+    return 1 + sum(EVERY[name].second_gradient for name in mechanisms_in_use([knobs]))
 
 
 def training_flops(

@@ -264,7 +264,7 @@ def traced_arguments(
 
 def arguments_of(mechanisms: tuple[str, ...], settings: Sequence[Mapping[str, Any]]) -> dict[str, jax.Array]:
     """{traced knob of some mechanisms: float32[G]} for the settings of G cells."""
-    return _columns([k for name in mechanisms for k in registry.MECHANISMS[name].knobs if k.traced], settings)
+    return _columns([k for name in mechanisms for k in registry.EVERY[name].knobs if k.traced], settings)
 
 
 def _columns(knobs: Sequence[Knob], settings: Sequence[Mapping[str, Any]]) -> dict[str, jax.Array]:

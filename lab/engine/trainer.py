@@ -21,7 +21,7 @@ from lab.engine.plan import Node, Plan, ProgramGroup, arguments_of, traced_argum
 from lab.engine.program_cache import Programs
 from lab.engine.progress import Progress
 from lab.engine.provenance import made_with
-from lab.mechanisms import MECHANISMS
+from lab.mechanisms import EVERY
 from lab.stop import Stopped
 from lab.storage import Chunk, Store, checkpoint
 from lab.storage.background_saver import SPARE_SECONDS, Saver
@@ -279,7 +279,7 @@ class Trainer:
         def complete(params: Any, rest: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             # A mechanism that no cell used when this was saved has the state of before it acts: the neutral one.
             for name in group.program.mechanisms:
-                init = partial(MECHANISMS[name].init, context=group.program.context)
+                init = partial(EVERY[name].init, context=group.program.context)
                 fresh = checkpoint.flat({"extra": {name: jax.vmap(init)(params)}})
                 rest = {path: np.asarray(leaf) for path, leaf in fresh.items()} | rest
             return rest

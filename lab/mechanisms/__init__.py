@@ -5,6 +5,9 @@ acts, and name it below. The registry of knobs (lab.mechanisms.knobs), `run.py -
 the conformance test find it.
 """
 
+from collections import ChainMap
+from collections.abc import Mapping
+
 from lab.mechanisms import dropout, geometry_penalties
 from lab.mechanisms.activation_l1 import ActivationL1
 from lab.mechanisms.base import NEVER, Context, Knob, Knobs, Mechanism, StageSetup, StepView, Update, relaxing
@@ -37,6 +40,7 @@ from lab.mechanisms.self_label import SelfLabel
 from lab.mechanisms.soft_targets import ConfidencePenalty, LabelSmoothing
 from lab.mechanisms.spectral_cap import SpectralCap
 from lab.mechanisms.structured_pruning import StructuredPruning
+from lab.mechanisms.task_fields import TaskFields
 from lab.mechanisms.teacherless import Teacherless
 from lab.mechanisms.thoughts import Thoughts
 from lab.mechanisms.tuning import Tuning
@@ -46,8 +50,10 @@ from lab.mechanisms.weight_decay import WeightDecay
 from lab.mechanisms.weight_penalties import L1Penalty, L2Penalty, Orthogonality
 
 __all__ = [
+    "EVERY",
     "MECHANISMS",
     "NEVER",
+    "OF_STUDIES",
     "Context",
     "Counted",
     "Knob",
@@ -115,3 +121,7 @@ MECHANISMS: dict[str, Mechanism] = {
         SelfLabel(),
     )
 }
+
+# Mechanisms whose knobs each study has of its own, by its tasks: see `Study.own_knobs`.
+OF_STUDIES: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in (TaskFields(),)}
+EVERY: Mapping[str, Mechanism] = ChainMap(MECHANISMS, OF_STUDIES)

@@ -177,6 +177,8 @@ class DataSource:
       difficulty: label -> name -> an array [B]: values of the difficulty that come on top of those of the level.
       edits: what is done to the batch once it is made, in order; each keeps its shapes.
       hook, shown: of the model as it answers, see `Mechanism.hook` without a key and `Mechanism.shown`.
+      fields: label -> name -> a value of the difficulty for all examples; it goes before all others wherever it isn't
+        that of the `train` split.
     """
 
     context: Context
@@ -188,6 +190,7 @@ class DataSource:
     edits: tuple[Callable[[Batch], Batch], ...] = ()
     hook: Hook = no_hook
     shown: Shown = all_shown
+    fields: Mapping[str, Mapping[str, jax.Array]] = field(default_factory=dict)
 
     def with_difficulty(self, further: Mapping[str, Mapping[str, jax.Array]]) -> DataSource:
         """The source with further values of the difficulty."""
@@ -201,7 +204,7 @@ class DataSource:
     def batch(self, worlds: Any, length: int) -> Batch:
         """The batch: of the labels' worlds, padded to `length` tokens."""
         key, counts = derive_key(self.seed, "batch", self.drawn_at), dict(self.context.counts)
-        batch = self.context.mixture.batch(key, worlds, counts, length, self.levels, self.difficulty)
+        batch = self.context.mixture.batch(key, worlds, counts, length, self.levels, self.difficulty, self.fields)
         for edit in self.edits:
             batch = edit(batch)
         return batch

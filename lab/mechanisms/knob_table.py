@@ -10,6 +10,16 @@ from lab.errors import Parser, command
 from lab.mechanisms.base import NEVER, Knob
 from lab.mechanisms.knobs import MECHANISMS, OF_EVERY_PROGRAM
 
+# Knobs that each study has of its own: name -> (what they are, their values, neutral, kind), for a person.
+OWN = {
+    "task.<label>.<field>": (
+        "a difficulty of the task's training examples; evaluation and probes stay as declared",
+        "the task's",
+        "that of `train`",
+        "traced",
+    ),
+}
+
 HERE = Path(__file__).resolve().parents[2]
 INTRO = """# The knobs
 
@@ -21,6 +31,9 @@ one changes the program. A knob acts from the first or the last stage unless its
 neutral value the default stands in its place. Every strength with a `relax_from` can be brought back to neutral: at
 once (`relax_over=1`) or in a straight line over that many steps.
 """
+
+OWN_INTRO = """Each study has these knobs of its own, one for each of its tasks' labels, by its tasks' own declarations:
+[task_knobs.md](task_knobs.md) is the how-to, [tasks.md](tasks.md) names every task's, with their ranges."""
 
 
 def shown(value: object) -> str:
@@ -59,6 +72,9 @@ def table() -> str:
         file = f"lab/{type(mechanism).__module__.removeprefix('lab.').replace('.', '/')}.py"
         sources = dict.fromkeys(source for knob in mechanism.knobs for source in knob.source.split("; "))
         parts += ["", f"## {name}", "", f"[{file}](../{file}). {'; '.join(sources)}.", "", *rows(list(mechanism.knobs))]
+    parts += ["", "## A study's own", "", OWN_INTRO, "", "| knob | values | neutral | kind | what it does |"]
+    parts += ["|---|---|---|---|---|"]
+    parts += [f"| `{name}` | {values} | {at} | {kind} | {about}. |" for name, (about, values, at, kind) in OWN.items()]
     return "\n".join(parts) + "\n"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lab.errors import UserError, nearest, shown
-from lab.mechanisms import MECHANISMS
+from lab.mechanisms import EVERY, MECHANISMS
 from lab.mechanisms.base import Knob, StageSetup
 from lab.nn.optimizers import OPTIMIZERS
 from lab.values import exact, plain
@@ -117,7 +117,7 @@ def active_knobs(knobs: Mapping[str, Any], known: Mapping[str, Knob] = KNOBS) ->
 def mechanisms_in_use(settings: Iterable[Mapping[str, Any]], known: Mapping[str, Knob] = KNOBS) -> tuple[str, ...]:
     """Names of the mechanisms that some of the settings use: one of their traced knobs does something."""
     used = {_decided(name) for knobs in settings for name in active_knobs(knobs, known)}
-    return tuple(name for name in MECHANISMS if name in used)
+    return tuple(name for name in EVERY if name in used)
 
 
 def _decided(name: str) -> str | None:
@@ -127,5 +127,5 @@ def _decided(name: str) -> str | None:
 
 def objection(setup: StageSetup) -> str:
     """Why the knobs of a stage can't act there, by the first mechanism that objects; empty if none does."""
-    found = (MECHANISMS[name].objection(setup) for name in mechanisms_in_use([setup.knobs], {**KNOBS, **setup.own}))
+    found = (EVERY[name].objection(setup) for name in mechanisms_in_use([setup.knobs], {**KNOBS, **setup.own}))
     return next((sentence for sentence in found if sentence), "")

@@ -11,7 +11,7 @@ import numpy as np
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, Mechanism
-from lab.study import schema, sizes, testing, without_steps
+from lab.study import schema, sizes, task_knobs, testing, without_steps
 from lab.study.fields import STEPS_MOST
 from lab.study.grid import CELLS_MOST, Grid
 from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
@@ -43,12 +43,14 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     for index, stage in enumerate(stages):
         if not any(use.examples[index] for use in tasks):
             raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")
-    own = sizes.knobs(config, grid.axes)
+    own_of_tasks = task_knobs.used(tasks, _named(config, grid))
+    own = sizes.knobs(config, grid.axes) | own_of_tasks
     known = {**registry.KNOBS, **own}
     tested = testing.knobs(config.stages, grid.axes, known)
     if tested:
         stages, tasks = testing.with_test(stages, tasks)
     acts_from, base = _knob_settings(config, grid, [s.name for s in stages], known, tested)
+    task_knobs.check_stages(own_of_tasks.values(), grid.axes, acts_from, tasks)
     longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
     spec = sizes.model_spec(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
     cells = _cells(grid, base, known)
@@ -196,6 +198,14 @@ def _flatten(fields: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _named(config: Any, grid: Grid) -> dict[str, str]:
+    """The knobs that a study names -> where."""
+    return {
+        **{a.knob: "sweep()" for a in grid.axes},
+        **{name: f"config.knobs.{name}" for name in _flatten(config.knobs)},
+    }
+
+
 def _knob_settings(
     config: Any, grid: Grid, stages: list[str], known: Mapping[str, Knob], tested: Collection[str] = ()
 ) -> tuple[dict[str, int], dict[str, Any]]:
@@ -218,7 +228,7 @@ def _knob_settings(
                     f"sweep(): axis '{a.knob}' acts from unknown stage '{a.stage}'. {nearest(a.stage, stages)}"
                 )
             acts_from[a.knob] = stages.index(a.stage)
-    for mechanism in (m for m in registry.MECHANISMS.values() if m.knobs):
+    for mechanism in registry.MECHANISMS.values():
         _same_stage(mechanism, grid, acts_from, stages)
     for knob in (k for k in known.values() if k.pinned):
         if acts_from[knob.name] != stage_index(knob.stage, count):

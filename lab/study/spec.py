@@ -219,7 +219,7 @@ class Study:
             + tuple(
                 name
                 for name in registry.MECHANISMS
-                if name in changing - {*begins} and registry.MECHANISMS[name].has_stage_start
+                if name in changing - {*begins} and registry.EVERY[name].has_stage_start
             )
         )
 
@@ -228,9 +228,7 @@ class Study:
         """[stage]: names of the mechanisms that start there."""
         acts_from = {**self.acts_from, **dict.fromkeys(self.tested, 0)}  # another value at test is no start
         first = {
-            name: min(acts_from[k.name] for k in mechanism.deciding)
-            for name, mechanism in registry.MECHANISMS.items()
-            if mechanism.deciding
+            name: min(acts_from[k.name] for k in mechanism.deciding) for name, mechanism in registry.MECHANISMS.items()
         }
         return tuple(tuple(name for name in first if first[name] == stage) for stage in range(len(self.stages)))
 
@@ -259,7 +257,7 @@ class Study:
         settings, largest = ([trained, cell], self._largest_at_test) if at_test else ([trained], self.largest)
         spec = self.bare_spec(cell)
         for name in self.mechanisms(settings):
-            spec = registry.MECHANISMS[name].shape(spec, {**settings[-1], **largest})
+            spec = registry.EVERY[name].shape(spec, {**settings[-1], **largest})
         return spec
 
     @cached_property

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms import MECHANISMS
+from lab.mechanisms import EVERY
 from lab.mechanisms.base import Context, DataSource, Extra, Knobs, Mechanism, Params, StepView, UpdateRule
 from lab.nn import model
 from lab.nn.loss import over_answers
@@ -38,15 +38,15 @@ class ActiveMechanisms:
     @classmethod
     def reading(cls, names: tuple[str, ...], knobs: Knobs, trained: jax.Array) -> ActiveMechanisms:
         """The mechanisms of a model that is evaluated or measured after `trained` steps: as at the last of them."""
-        return cls(tuple((n, MECHANISMS[n].at(knobs, trained - 1)) for n in names), None)
+        return cls(tuple((n, EVERY[n].at(knobs, trained - 1)) for n in names), None)
 
     @classmethod
     def of(cls, names: tuple[str, ...], knobs: Knobs, seed: jax.Array, step: jax.Array) -> ActiveMechanisms:
         """The mechanisms of those names at absolute `step`."""
-        return cls(tuple((n, MECHANISMS[n].at(knobs, step)) for n in names), derive_key(seed, "mechanism", step))
+        return cls(tuple((n, EVERY[n].at(knobs, step)) for n in names), derive_key(seed, "mechanism", step))
 
     def __iter__(self) -> Iterator[tuple[str, Mechanism, Knobs]]:
-        return ((name, MECHANISMS[name], now) for name, now in self.members)
+        return ((name, EVERY[name], now) for name, now in self.members)
 
     def data_source(self, context: Context, extra: dict[str, Extra], seed: jax.Array, step: jax.Array) -> DataSource:
         """Where the batch of absolute `step` comes from, given what mechanisms keep."""
@@ -123,7 +123,7 @@ class ActiveMechanisms:
 
 def at_inference(names: tuple[str, ...]) -> tuple[str, ...]:
     """Which of some mechanisms are part of the model during evaluation and measurement, too."""
-    return tuple(name for name in names if MECHANISMS[name].active_at_inference)
+    return tuple(name for name in names if EVERY[name].active_at_inference)
 
 
 def _of_answers(mechanism: Mechanism, now: Knobs, logits_BxAxV: jax.Array, batch: Batch) -> Any:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lab.mechanisms import MECHANISMS
+from lab.mechanisms import EVERY
 from lab.mechanisms.base import Context, Extra, Knobs, Params, Update
 from lab.mechanisms.knobs import LEARNING_RATE
 from lab.nn import model
@@ -136,7 +136,7 @@ def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: j
     params, extra = state.params, dict(state.extra)
     for name in program.mechanisms:
         if name not in extra:
-            extra[name] = MECHANISMS[name].init(params, program.context)
+            extra[name] = EVERY[name].init(params, program.context)
     active = ActiveMechanisms.of(program.mechanisms, knobs, seed, step)
     source = replace(active.data_source(program.context, extra, seed, step), levels={})
     batch = source.batch(program.mixture.worlds(derive_key(seed, "world")), program.length)

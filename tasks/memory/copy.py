@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
 from tasks.draw import renamed
+from tasks.fields import KnobField, share
 from tasks.memory._shared import (
     InContext,
     arrangement,
@@ -132,6 +133,13 @@ class Copy(InContext):
             found["distinct"] = split("no symbol occurs twice", distinct=1.0, shortest=low)
             found["duplicates"] = split(f"a {size}-gram occurs twice", distinct=1.0, shortest=low, ngram=size)
         return found
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "distinct": share("share of strings without a repeated symbol"),
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, exact_match, require_range
+from tasks.fields import KnobField
 
 BUCKETS = 4  # frequency classes that a probe may look for
 SIMULATED_MAPS = 400  # over which the most-common-value baseline is averaged
@@ -131,6 +132,13 @@ class Facts:
             about = "at their frequencies, each in the template that training never puts it in"
             splits["paraphrase"] = split(self.exponent, 0, count, about, unseen=1)
         return splits
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "exponent": KnobField(0.0, 4.0, "Zipf exponent of how often each is asked"),
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

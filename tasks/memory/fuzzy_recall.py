@@ -15,6 +15,7 @@ import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_range
 from tasks.draw import permutation
+from tasks.fields import KnobField, share
 from tasks.memory._recall import VALUES_MOST
 from tasks.memory._runs import RUNS_MOST, different, runs, runs_of, spelled
 from tasks.memory._shared import (
@@ -145,6 +146,13 @@ class FuzzyRecall(InContext):
                 f"{self.pairs} keys of {longer} tokens", key_length=longer, shortest_key=longer, confusable=0.0
             ),
             "pairs": split(f"{self.more_pairs} {sizes}", pairs=self.more_pairs),
+        }
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "confusable": share("share of contexts with confusable keys"),
         }
 
     @property

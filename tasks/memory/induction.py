@@ -14,6 +14,7 @@ import numpy as np
 
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, World, require_choice, require_range
 from tasks.draw import renamed
+from tasks.fields import KnobField, share
 from tasks.memory._shared import (
     InContext,
     ask,
@@ -150,6 +151,13 @@ class Induction(InContext):
             "position": split("the trigger stands earlier or later than ever in training", outside=1, leak=0.0),
             "length": split(f"{self.longer} tokens", length=self.longer),
             "counterfactual": split("the trigger never stands at the fixed place", elsewhere=1, leak=0.0),
+        }
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "leak": share("share of examples whose trigger stands at the fixed place"),
         }
 
     @property

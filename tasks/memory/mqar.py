@@ -26,6 +26,7 @@ from tasks.base import (
     require_range,
 )
 from tasks.draw import hash_bit, permutation, renamed
+from tasks.fields import KnobField, share
 from tasks.memory import _zoology
 from tasks.memory._shared import require_couples
 
@@ -197,6 +198,15 @@ class MQAR:
             about = "iid, the queries never in the order of their pairs"
             splits["counterfactual"] = split(self.pairs, 1, about, ordered=0.0)
         return splits
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField | None]:
+        """See `tasks.fields`."""
+        return {
+            "ordered": share("share of examples whose queries come in the order of their pairs")
+            if self.ordered
+            else None,
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, World, require_range
 from tasks.draw import permutation, renamed
+from tasks.fields import KnobField, share
 from tasks.memory._recall import VALUES_MOST, look_up, shown, written
 from tasks.memory._shared import (
     InContext,
@@ -116,6 +117,13 @@ class OverwriteRecall(InContext):
             "iid": split(self.updates, self.single, 1, ", the other half"),
             "updates": split(self.more_updates, self.single, 1, ""),
             "counterfactual": split(self.updates, 0.0, 1, ", none of them single"),
+        }
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "single": share("share of keys that are written once only"),
         }
 
     @property

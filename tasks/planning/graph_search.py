@@ -15,6 +15,7 @@ import numpy as np
 from tasks.asking import READ_NAMES, Markers, append, ask, extent, require_scratchpad, unit
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, require_choice, require_range
 from tasks.draw import permutation, renamed
+from tasks.fields import KnobField, share
 from tasks.planning import dag, search_graphs
 from tasks.sequence import Part, part
 
@@ -202,6 +203,13 @@ class GraphSearch:
         if pad:
             splits["direct"] = split("the answer without a scratchpad", scratchpad=0.0)
         return splits
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "naive": share("share of naive graphs"),
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

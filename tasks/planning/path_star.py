@@ -24,6 +24,7 @@ from tasks.base import (
     require_range,
 )
 from tasks.draw import hash_bit, in_memory, permutation, renamed, words
+from tasks.fields import KnobField, share
 
 DIRECTIONS = ("forward", "reverse")
 ARRANGEMENT = 0xA2  # folded into an example's key for the leak of positions, so that everything else stays as it is
@@ -196,6 +197,13 @@ class PathStar:
             about = "iid, the edges of the goal's arm never first"
             splits["counterfactual"] = split(degree, length, 1, 0, about, goal_first=0.0)
         return splits
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField | None]:
+        """See `tasks.fields`."""
+        return {
+            "goal_first": share("share of lists that begin with the goal's arm") if self.goal_first else None,
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_range
+from tasks.fields import KnobField, share
 from tasks.reasoning.comparison_scores import by_scores
 
 # Values of the traced `part`: what is asked. 'ID' and 'OOD' are the two kinds of entities of an attribute.
@@ -163,6 +164,14 @@ class Comparison:
             about = "iid, the larger one mostly mentioned second"
             splits["counterfactual"] = split(HELD_OUT, about, 1 - self.larger_first)
         return splits
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "ratio": KnobField(0.01, float(self.entities), "trained comparisons per value", "arXiv 2405.15071"),
+            "larger_first": share("share of questions that name the larger one first"),
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

@@ -14,6 +14,7 @@ import numpy as np
 from tasks.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, World, exact_match, require_range
 from tasks.draw import permutation
+from tasks.fields import KnobField, share
 from tasks.reasoning.taxonomy import choose_side, draw_values, plant, say
 from tasks.sequence import Part, join, part
 
@@ -186,6 +187,14 @@ class Defaults:
         if self.values > 2:
             splits["nested"] = split("exceptions to exceptions", nested=1.0, least_depth=2)
         return splits | ({"direct": split("iid, answered without a scratchpad", 0.0)} if written else {})
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField | None]:
+        """See `tasks.fields`."""
+        return {
+            # Where training asks about exceptional ones alone, scratchpads are padded for those alone.
+            "exceptions": share("share of questions about exceptional individuals") if self.exceptions < 1 else None,
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

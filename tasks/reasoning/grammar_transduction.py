@@ -25,6 +25,7 @@ from tasks.base import (
     require_range,
 )
 from tasks.draw import hash_bit
+from tasks.fields import KnobField, share
 from tasks.reasoning.scan import (
     AND,
     EQUALS,
@@ -181,6 +182,15 @@ class GrammarTransduction:
         """int32[S]: how many verbs a phrase can have."""
         table = phrases()
         return np.where(table.held_out | table.turns, 1, self.primitives - 1).astype(np.int32)
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField | None]:
+        """See `tasks.fields`."""
+        return {
+            "alone": share("share of examples that are the held-out primitive alone")
+            if self.hold_out in ("both", "primitive")
+            else None,
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

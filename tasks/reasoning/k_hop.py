@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_choice, require_range
 from tasks.draw import hash_bit, permutation
+from tasks.fields import KnobField, share
 from tasks.sequence import SCRATCHPADS, Part, join, part, present, scratchpad, then, write
 
 COUNTERS = ("token", "unary")
@@ -178,6 +179,13 @@ class KHop:
         if pad:
             splits["direct"] = split("the answer without a scratchpad", scratchpad=0.0)
         return splits
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "ordered": share("share of examples with edges listed along the cycle"),
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

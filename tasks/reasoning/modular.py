@@ -22,6 +22,7 @@ from tasks.base import (
     require_choice,
     require_range,
 )
+from tasks.fields import KnobField
 
 OPERATIONS = ("add", "sub", "mul", "div")
 COMMUTATIVE = ("add", "mul")
@@ -133,6 +134,13 @@ class ModularArithmetic:
             "iid": split(HELD_OUT, left_over, "the other pairs outside the reserved rows"),
             "seen": split(SEEN, False, "the training pairs"),
             "rows": split(ROWS, True, f"{self.reserved_rows} values of a that training never combines"),
+        }
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "fraction": KnobField(1 / self._open_pairs, self.fraction, "share of the pairs that is trained on"),
         }
 
     @property

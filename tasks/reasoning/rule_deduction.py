@@ -15,6 +15,7 @@ import numpy as np
 from tasks.asking import READ_NAMES, Markers, ask, extent, require_scratchpad, uniform, unit
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_range
 from tasks.draw import permutation
+from tasks.fields import KnobField, share
 from tasks.reasoning.theory import EMPTY, LINES, Shape, Theory, build, choose_side, derived, places
 from tasks.reasoning.theory_shortcuts import counts, dead_ends, learn, recalled
 from tasks.sequence import Part, part
@@ -168,8 +169,8 @@ class RuleDeduction:
         require_range(self, "distractors", 0, 63)
         require_range(self, "more_distractors", self.distractors + 1, 64)
         require_range(self, "extra", 1, 64)
-        for share in ("conjunctions", "shortcut"):
-            require_range(self, share, 0.0, 1.0)
+        for field in ("conjunctions", "shortcut"):
+            require_range(self, field, 0.0, 1.0)
         require_range(self, "agreement", -1.0, 1.0)
         require_range(self, "reserved", 2, 64)
         require_range(self, "atoms", LINES, 256 - self.reserved)
@@ -226,6 +227,15 @@ class RuleDeduction:
             "counterfactual": split("more rules where the answer is false", shortcut=-1.0),
         }
         return splits | ({"direct": split("iid, answered without a scratchpad", 0.0)} if written else {})
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "conjunctions": share("share of rules with two premises"),
+            "agreement": KnobField(-1.0, 1.0, "agreement of contexts with the ontology"),
+            "shortcut": KnobField(-1.0, 1.0, "how much the number of rules tells of the answer"),
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_choice, require_range
+from tasks.fields import KnobField
 from tasks.reasoning.two_hop_law import (
     ATOMIC,
     ATOMIC_OOD,
@@ -209,6 +210,14 @@ class TwoHop:
         if pad:
             splits["direct"] = split(HELD_OUT, "iid without a scratchpad", thinks=0.0)
         return splits
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "ratio": KnobField(0.01, float(self.degree), "trained two-hop facts per atomic fact", "arXiv 2405.15071"),
+            "favoured": KnobField(0.0, 0.99, "share of two-hop questions that end with a favourite fact"),
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:

@@ -12,6 +12,7 @@ import pytest
 from tasks import TASKS, gallery, make
 from tasks.base import FAMILIES, NO_ANSWER, PAD, PROCESS, Baseline, Example, Retold, Task, exact_match, problem, trivial
 from tasks.draw import hash_bit
+from tasks.fields import knob_fields
 from tests.tasks import claims
 from tests.tasks.task_cases import (
     FIRST,
@@ -275,6 +276,32 @@ def test_a_curriculum_may_move_training_from_the_easiest_difficulty(sampled):
             assert (example.weights == 1).any()
             right = np.where(example.weights > 0, example.targets, NO_ANSWER)
             assert judged(sampled, "train", example, right)
+
+
+@every_sampled
+def test_what_a_study_may_turn_in_training_keeps_it_valid_and_disjoint(sampled):
+    """Each declared field at either end, then all at ends at random: right answers, the padded length, held out."""
+    task, chosen, generator = sampled.task, sampled.task.splits["train"], np.random.default_rng(0)
+    fields = knob_fields(task)
+    ends = {name: (field.low, field.high) for name, field in fields.items()}
+    settings = [{name: end} for name in ends for end in ends[name]]
+    settings += [{name: generator.choice(two) for name, two in ends.items()} for _ in range(2 if len(ends) > 1 else 0)]
+    held_out = set().union(
+        *(problems(task, name, 0, count=sampled.count) for name, split in task.splits.items() if split.disjoint)
+    )
+    for setting in settings:
+        kind = {name: type(chosen.difficulty[name]) for name in setting}
+        assert all(field.about and field.low <= chosen.difficulty[name] <= field.high for name, field in fields.items())
+        difficulty = {**chosen.difficulty, **{name: kind[name](value) for name, value in setting.items()}}
+        batch = draw(task, difficulty, chosen.length, sampled.count)
+        supervised = batch.weights > 0
+        assert supervised.sum(axis=1).max() <= chosen.answer_tokens, setting
+        assert (batch.weights == 1).any(axis=1).all(), setting
+        for index in range(sampled.count if sampled.thorough else 48):
+            assert problem(task, one(batch, index)) not in held_out, setting
+        for index in range(4):
+            right = np.where(supervised[index], batch.targets[index], NO_ANSWER)
+            assert task.check(world(task), one(batch, index), right), setting
 
 
 @every_case

@@ -1,0 +1,47 @@
+"""Is what a probe decodes what the answers use? Products in Z6 with a cue that names the answer ever more reliably.
+
+Claim (fixed before training): the more reliable the cue ρ is in training, the better a linear probe reads the product
+off the hidden states, at no cost in the ability to compute the product where the cue says nothing.
+
+    python run.py --config=ablations/shortcut.py          9 reliabilities x 8 seeds
+    python run.py --config=ablations/shortcut.py:quick    3 reliabilities x 3 seeds; too few seeds for a verdict
+
+The cue is a token in front of every word; with probability ρ it names the word's own product, else that of another
+word, so that cues look alike whatever ρ is. ρ is the knob `task.word.spurious`: training alone draws it, and no
+evaluation does. Latents are read on the split `cued`, where the cue is always right; the ability is that of
+`uncued`, where it says nothing.
+
+Sources: Elazar et al. 2021, amnesic probing (arXiv 2006.00995): what a probe reads need not be used.
+
+Predicted before it was run: gain for nothing. Probe accuracy on cued inputs rises with ρ, the ability on `uncued` never
+does and is lost at reliabilities near 1, and the diagnosis names a shortcut.
+"""
+
+from lab.study import axis, product, study_config
+
+RELIABILITIES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
+
+
+def get_config(variant: str = ""):
+    """The study; 'quick' is the small version."""
+    config = study_config(variant, variants=("quick",), own=dict(reliabilities=RELIABILITIES, seeds=8))
+    config.name = "shortcut"
+    config.question = "Does what a probe decodes become ability, as a cue names the answer ever more reliably?"
+    config.tasks.word = dict(
+        task="group_word", group="Z6", length=4, ask="last", cue=True, probe="cued", factor="state", examples=32
+    )
+    config.model.update(dict(width=32, heads=4, mlp_width=128))
+    config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
+    config.steps, config.saves = dict(train=1500), dict(train=5)
+    config.claim.knob = "task.word.spurious"
+    config.claim.gains = dict(probe_accuracy=1, participation_ratio=-1)
+    config.claim.abilities = ("word/uncued",)
+    if variant == "quick":
+        config.steps, config.saves = dict(train=500), dict(train=3)
+        config.reliabilities, config.seeds = (0.0, 0.5, 1.0), 3
+    return config
+
+
+def sweep(config):
+    """Every reliability with every seed."""
+    return product(axis(config.claim.knob, config.reliabilities), axis("seed", range(config.seeds)))
