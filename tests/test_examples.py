@@ -27,6 +27,7 @@ RUN_BY = {
         "tests/analysis/metrics/test_registry.py::test_a_metric_of_any_file_is_found_and_a_name_is_taken_once",
         "tests/analysis/metrics/test_registry.py::test_the_example_of_the_docs_is_a_metric_and_agrees_with_its_reference",
     ),
+    "docs/claims.md": ("tests/lab/study/test_claim.py::test_the_example_of_the_page_is_a_study",),
     "docs/npz.md": ("tests/test_examples.py::test_the_arrays_of_the_npz_page_are_judged",),
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from analysis.activations.measure import ProbeSite, claim_site
+from analysis.activations.measure import ProbeSite, claimed_site
 from analysis.activations.on_call import request
 from analysis.metrics import METRICS, ON_CALL
 from lab.errors import UserError
@@ -137,7 +137,7 @@ READINGS: dict[str, Claimable] = {
 
 def extra(study: Study) -> tuple[Claimable, ...]:
     """What is measured in a study next to the readings of every study, in the order of `READINGS`."""
-    named = {*study.extra_readings, *(metric for metric, _ in study.claim.gains)} - {*METRICS}
+    named = {*study.extra_readings, *(one.metric for one in study.claim.every_gain)} - {*METRICS}
     return tuple(one for name, one in READINGS.items() if name in named)
 
 
@@ -147,10 +147,10 @@ def check(study: Study) -> None:
     Raises:
       UserError: in one sentence, with what the reading needs.
     """
-    of_claim = {metric for metric, _ in study.claim.gains}
-    for one in extra(study):
+    readings = {one.name: one for one in extra(study)}
+    for claimed in (one for one in study.claim.every_gain if one.metric in readings):
         for label in dict.fromkeys(label for label, _ in study.claim.abilities):
-            if one.name in of_claim and (problem := obstacle(study, claim_site(study, label), one)):
+            if problem := obstacle(study, claimed_site(study, claimed, label), readings[claimed.metric]):
                 raise UserError(f"config.claim.gains: {problem}")
 
 
@@ -176,7 +176,8 @@ def options_at(study: Study, site: ProbeSite, one: Claimable) -> dict[str, str]:
     if "contexts" not in ON_CALL[one.of].arguments:
         return {}
     use = next(use for use in study.tasks if use.label == site.label)
-    return {"context": next((factor for factor in use.task.factor_sizes if factor != use.factor), "")}
+    read = site.factor or use.factor
+    return {"context": next((factor for factor in use.task.factor_sizes if factor != read), "")}
 
 
 def _no_layer(study: Study, site: ProbeSite, one: Claimable) -> str:

@@ -60,7 +60,7 @@ class ExtraMeasurer(Measurer):
         tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
         examples = tuple(use.examples for use in study.tasks)  # of the training loss
         content = (study.spec, tasks, examples, study.probe_layers, study.probe_examples)
-        return (VERSION, measure.VERSION, *content, *(one.name for one in self.wanted))
+        return (VERSION, measure.VERSION, *content, *(one.name for one in self.wanted), *measure.further(study))
 
 
 Readings = dict[tuple[str, int], dict[str, np.ndarray]]
@@ -122,8 +122,9 @@ def _on_call(
         values = metric(on_call.arguments_of(study, asked)(inference, active, seed, params))
         return {one.name: jnp.full(len(sites), values[one.key]) for one in readings}
     value_of: dict[tuple[str, ProbeSite], jax.Array] = {}
-    for label in dict.fromkeys(site.label for site in sites):
-        able = [site for site in sites if site.label == label and not obstacle(study, site, readings[0])]
+    for what in dict.fromkeys((site.label, site.split, site.factor) for site in sites):
+        here = [site for site in sites if (site.label, site.split, site.factor) == what]
+        able = [site for site in here if not obstacle(study, site, readings[0])]
         if not able:
             continue
         options = [options_at(study, site, readings[0]) for site in able]

@@ -31,6 +31,7 @@ from lab.nn import model
 from lab.prng import derive_key
 from lab.storage import DamagedFile, Saved, checkpoint, read_document, write_document
 from lab.storage.files import is_number
+from lab.study.places import Ability, Gain, site
 from lab.study.spec import Study, TaskUse, digest
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import RENAMED, Example, World, fed_back
@@ -52,24 +53,32 @@ class ProbeSite:
     """Where hidden states are read: a task's probe inputs, a layer of the residual stream, a read position.
 
     A layer is negative, counted from each cell's own end, in studies whose cells are not equally deep.
+    And for which factor, on the inputs of which split: '' for those of the task that go without saying.
     """
 
     label: str
     layer: int
     read: str
+    split: str = ""
+    factor: str = ""
 
     def __str__(self) -> str:
-        return f"{self.label}/layer{self.layer}/{self.read}"
+        return site(self.label, self.layer, self.read, self.split, self.factor)
 
 
 def probe_sites(study: Study) -> tuple[ProbeSite, ...]:
-    """Every place that is measured, task by task."""
+    """Every place that is measured, probe set by probe set."""
     return tuple(
-        ProbeSite(use.label, layer, read)
-        for use in study.tasks
+        ProbeSite(use.label, layer, read, "" if split == use.probe else split, "" if factor == use.factor else factor)
+        for use, split, factor in study.probe_sets
         for layer in study.probe_layers
         for read in use.task.read_names
     )
+
+
+def further(study: Study) -> tuple[tuple[str, str, str], ...]:
+    """(label, split, factor) of what is read next to each task's own split and factor; empty in most studies."""
+    return tuple((one.use.label, one.split, one.factor) for one in study.probe_sets[len(study.tasks) :])
 
 
 def claim_site(study: Study, label: str) -> ProbeSite:
@@ -82,16 +91,37 @@ def claim_site(study: Study, label: str) -> ProbeSite:
     return ProbeSite(label, study.claim.layer, task.read_names[0])
 
 
+def claimed_site(study: Study, claimed: Gain, label: str) -> ProbeSite:
+    """Where a gain is read of which an ability of the task `label` is claimed: `claim_site` but for what it names."""
+    plain = claim_site(study, claimed.task or label)
+    task, layer = plain.label, plain.layer if claimed.layer is None else claimed.layer
+    use = next(use for use in study.tasks if use.label == task)
+    split = claimed.split if claimed.split not in (None, use.probe) else ""
+    factor = claimed.factor if claimed.factor not in (None, use.factor) else ""
+    return ProbeSite(task, layer, claimed.position or plain.read, split or "", factor or "")
+
+
+def probed_site(place: Ability) -> ProbeSite:
+    """Where the probe of a checked ability reads."""
+    assert place.layer is not None, "only an ability of a probe has a site"
+    return ProbeSite(place.task, place.layer, str(place.position), place.split or "", place.factor or "")
+
+
 def probe_set(
-    study: Study, use: TaskUse, seed: jax.Array, world: World, renaming_N: jax.Array | None = None
+    study: Study, use: TaskUse, seed: jax.Array, world: World, renaming_N: jax.Array | None = None, split: str = ""
 ) -> Example:
-    """The N examples that a task's latents are read on, in their order, padded to the training length.
+    """The N examples that a task's latents are read on, in their order, padded to the training length or to their own.
 
     Args:
       study, use: the study, and the task in it.
       seed, world: the cell's seed, and the task's world in it.
       renaming_N: uint32, which renaming of its symbols each example shows (`tasks.base.RENAMED`); as they are if None.
+      split: whose inputs, where they are not those of the task's probe split.
     """
+    if split not in ("", use.probe):
+        key = derive_key(seed, "probe", zlib.crc32(f"{use.label}/{split}".encode()) & 0x7FFFFFFF)
+        length = max(study.train_length, study.mixture.length({use.label: split}))
+        return study.mixture.sample(key, use.label, world, split, study.probe_examples, length=length)
     key = derive_key(seed, "probe", zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
     split = use.probe if renaming_N is None else {**use.task.splits[use.probe].difficulty, RENAMED: renaming_N}
     return study.mixture.sample(key, use.label, world, split, study.probe_examples, length=study.train_length)
@@ -104,11 +134,12 @@ def forward(
     spec: model.ModelSpec,
     hook: model.Hook = model.no_hook,
     shown: Shown = as_they_are,
+    split: str = "",
 ) -> model.Forward:
     """A cell's model on examples of a task, teacher-forced, logits at the read positions; as of `hidden_states`."""
     question_N = jnp.argmax(examples.weights > 0, axis=1).astype(jnp.int32)
     fed_NxL = fed_back(examples.tokens, examples.targets, examples.weights)
-    tokens_NxL = shown(examples.tokens, fed_NxL & (use.task.splits[use.probe].decode_steps > 1))
+    tokens_NxL = shown(examples.tokens, fed_NxL & (use.task.splits[split or use.probe].decode_steps > 1))
     return model.run(params, tokens_NxL, spec, examples.read, hook, question_N)
 
 
@@ -130,14 +161,17 @@ def hidden_states(
       shown: what they give it in place of tokens, see `Mechanism.shown`.
 
     Returns:
-      float32[M, N, D] states, int32[M, N] labels (the task's factor) and int32[M, N] control labels.
+      float32[M, N, D] states, int32[M, N] labels (the place's factor) and int32[M, N] control labels.
     """
     worlds = study.mixture.worlds(derive_key(seed, "world"))
-    states, labels, controls = [], [], []
-    for use in study.tasks:
-        examples = probe_set(study, use, seed, worlds[use.label])
-        whole = forward(use, examples, params, spec or study.spec, hook, shown)
-        label_N = examples.factors[use.factor]
+    states, labels, controls, passes = [], [], [], {}
+    for use, split, factor in study.probe_sets:
+        if (use.label, split) not in passes:  # factors of one split share its inputs
+            examples = probe_set(study, use, seed, worlds[use.label], split=split)
+            whole = forward(use, examples, params, spec or study.spec, hook, shown, split)
+            passes[use.label, split] = examples, whole
+        examples, whole = passes[use.label, split]
+        label_N = examples.factors[factor]
         control_N = control_labels(examples.tokens, label_N)
         for layer in study.probe_layers:
             at_NxPxD = jnp.take_along_axis(whole.hidden[layer], examples.read[..., None], axis=1)
@@ -159,7 +193,7 @@ def measure_cell(
       seed, params: the cell's.
       knobs, trained: the cell's knobs and the steps that it was trained; the mechanisms read them.
     """
-    n_classes = max(use.task.factor_sizes[use.factor] for use in study.tasks)
+    n_classes = max(use.task.factor_sizes[factor] for use, _, factor in study.probe_sets)
     active = active_in(inference, knobs, trained)
     states = hidden_states(study, seed, params, active.hook, inference.spec, active.shown)
     readings = lax.map(lambda place: measure(*place, n_classes=n_classes), states)
@@ -337,7 +371,9 @@ class Measurer:
         """Everything but the parameters that decides the readings."""
         study = self.study
         tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
-        return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
+        more = further(study)
+        settings = (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
+        return (*settings, more) if more else settings
 
     def _path(self, saved: Saved, inference: InferenceModel) -> Path:
         settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], kept_under(inference)])

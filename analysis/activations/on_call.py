@@ -59,6 +59,11 @@ class Request:
         return read_off, self.place, tuple((name, self.options[name]) for name in DEFAULTS if name in self.options)
 
     @property
+    def factor(self) -> str:
+        """What the labels are."""
+        return self.place.factor or self.use.factor
+
+    @property
     def is_pair(self) -> bool:
         """Whether it is a reading of two cells."""
         return "other" in self.metric.arguments
@@ -100,10 +105,12 @@ def request(study: Study, place: measure.ProbeSite, name: str, options: Mapping[
 def _check_arrays(study: Study, wanted: Request) -> None:
     name, use, options, top = wanted.metric.name, wanted.use, wanted.options, study.depths[0]
     if "context" in options:
-        factors = [factor for factor in use.task.factor_sizes if factor != use.factor]
+        factors = [factor for factor in use.task.factor_sizes if factor != wanted.factor]
         if options["context"] not in factors:
             names = ", ".join(factors) or "none"
             raise UserError(f"{name} needs context=<a second factor of '{use.label}'>; there are: {names}.")
+    if "views" in options and wanted.place.split:
+        raise UserError(f"{name} renames the probe split's own inputs; leave out split={wanted.place.split!r}.")
     if "views" in options and options["views"] < 2:
         raise UserError(f"views={options['views']!r} must be 2 at the least.")
     if "views" in options and not interchangeable(use.task):
@@ -129,11 +136,11 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
         position = use.task.read_names.index(place.read)
 
         def forward(examples: Example) -> model.Forward:
-            return measure.forward(use, examples, params, inference.spec, active.hook, active.shown)
+            return measure.forward(use, examples, params, inference.spec, active.hook, active.shown, place.split)
 
-        examples = measure.probe_set(study, use, seed, world)
+        examples = measure.probe_set(study, use, seed, world, split=place.split)
         whole, at_N = forward(examples), examples.read[:, position]
-        label_N = examples.factors[use.factor]
+        label_N = examples.factors[wanted.factor]
         found = {"states": _at(whole.hidden[place.layer], at_N), "labels": label_N}
         if "control_labels" in names:
             found["control_labels"] = control_labels(examples.tokens, label_N)
@@ -153,7 +160,7 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
             keys_V = jax.random.split(derive_key(seed, "probe", RENAMING), int(wanted.options["views"]))
             found["views"] = jnp.moveaxis(jax.lax.map(view, keys_V), 0, 1)
         if "readout" in names or "decisions" in names:
-            token_C, is_decided = _answers(examples, position, label_N, use.task.factor_sizes[use.factor])
+            token_C, is_decided = _answers(examples, position, label_N, use.task.factor_sizes[wanted.factor])
             found["labels"] = jnp.where(is_decided, label_N, -1)  # out of range: reads NaN
             logits_NxT = whole.logits[:, position]
             decisions_N = jnp.argmax(jnp.where(token_C[None] < 0, -jnp.inf, logits_NxT[:, token_C]), axis=1)
@@ -208,7 +215,7 @@ def constants(wanted: Request) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metric's arguments that are the same for all cells: static ones, and traced ones; argument -> value."""
     numbers = {name: wanted.options[name] for name in wanted.metric.settings}
     sizes = wanted.use.task.factor_sizes
-    fixed: dict[str, Any] = {"n_classes": sizes[wanted.use.factor], "factor_sizes": tuple(sizes.values())}
+    fixed: dict[str, Any] = {"n_classes": sizes[wanted.factor], "factor_sizes": tuple(sizes.values())}
     fixed |= {n: v for n, v in numbers.items() if n in STATIC}
     if "context" in wanted.options:
         fixed["n_contexts"] = sizes[wanted.options["context"]]

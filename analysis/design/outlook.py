@@ -47,7 +47,7 @@ def _too_few(study: Study) -> Iterator[str]:
             f"{seeds} {'seeds' if seeds > 1 else 'seed'} can never reject at alpha={study.claim.alpha:g}, so that"
             f" every claim stays `undecided`: {least} are the least; add seeds."
         )
-    claims, alpha = len(study.claim.gains) * len(study.claim.abilities), study.claim.alpha
+    claims, alpha = len(study.claim.every_gain) * len(study.claim.abilities), study.claim.alpha
     alone = next(n for n in range(least, 1100) if claims * level_divisors(n, alpha)[0] * 2.0**-n <= alpha)
     if least <= seeds < alone:
         yield (
@@ -114,7 +114,11 @@ def _untrained(study: Study) -> Iterator[str]:
 
 def _at_ceiling(study: Study, root: Path) -> Iterator[str]:
     """Of the abilities judged here before: those whose neutral cells leave less room above them than delta."""
-    claimed = [f"{label}/{split}" for label, split in study.claim.abilities]  # a damaged file's may not be hashable
+    claim = study.claim
+    places = ((label, split, claim.place(label, split)) for label, split in claim.abilities)
+    claimed = [
+        f"{label}/{split}" for label, split, place in places if place is None or place.is_share
+    ]  # a damaged file's may not be hashable
     found: dict[str, float] = {}
     for one in _judged(root):
         ability, neutral, delta = (one.get(name) for name in ("ability", "neutral_ability", "delta"))

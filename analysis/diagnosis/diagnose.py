@@ -10,7 +10,7 @@ holds only where that was run (`run.py --repair`, `Records.repairs`), and is at 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis, by_ability, key_of
 from analysis.diagnosis.rules import OF_ANY, RULES, UNCUED
@@ -40,6 +40,7 @@ CAUSES = {
 
 LEFT_BEHIND = "gain for nothing"  # the verdict of latents that gain while the ability does not follow
 STALLS = ("stall", "scale-dependent")  # shapes in which the ability stops following
+NOT_DIAGNOSED = "Not diagnosed: causes are tested for the exact accuracy of answers after the last step."
 STATUSES = ("holds", "suspected", "refuted", "not shown", "not testable")
 
 
@@ -50,20 +51,34 @@ def diagnose(
 
     The split in which a planted cue says nothing counts as primary. An ability that is learned parts from its latents
     where it is shown harmful from some setting on, or where a latent gain leaves it behind (a gain for nothing, or a
-    stall over the whole range).
+    stall over the whole range). The rules are about answers at the end: what a probe reads, or an ability by another
+    measure or at an earlier step, is left to `undiagnosed`.
 
     Returns:
       for each such ability a diagnosis of each of `RULES` in their order, what a repair decided first, then perhaps
       `unresolved`.
     """
-    claims_of, diagnoses = by_ability(claims), []
+    diagnoses = []
+    for bound in _parting(claims, bounds):
+        if bound.reading is None:
+            diagnoses += _of_ability(BrokenAbility(results, bound, records))
+    return diagnoses
+
+
+def undiagnosed(claims: Iterable[Judged], bounds: Iterable[Bounds]) -> list[Bounds]:
+    """The abilities that part from their latents and that no rule is about: see `NOT_DIAGNOSED`."""
+    return [bound for bound in _parting(claims, bounds) if bound.reading is not None]
+
+
+def _parting(claims: Iterable[Judged], bounds: Iterable[Bounds]) -> Iterator[Bounds]:
+    """The abilities that part from their latents; see `diagnose`."""
+    claims_of = by_ability(claims)
     for bound in bounds:
         mine = claims_of.get(key_of(bound), ())
         left_behind = any(one.verdict.kind == LEFT_BEHIND or one.shape.kind in STALLS for one in mine)
         asked = bound.primary or bound.split == UNCUED
         if asked and bound.learned and (bound.harmful_from is not None or left_behind):
-            diagnoses += _of_ability(BrokenAbility(results, bound, records))
-    return diagnoses
+            yield bound
 
 
 def _of_ability(broken: BrokenAbility) -> list[Diagnosis]:

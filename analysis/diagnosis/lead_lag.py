@@ -48,7 +48,7 @@ class Order:
     """One reading against the ability.
 
     Attributes:
-      against: a latent metric's name, 'log-probability', or the split of the problems trained on.
+      against: the key of a claimed gain (a latent metric's name), 'log-probability', or the split trained on.
       pattern: one of `PATTERNS`.
       against_half, ability_half: steps at which each is half-way (geometric mean over seeds), counted from the start of
         training, or from where the settings part; NaN where it can't be determined.
@@ -108,8 +108,9 @@ def _readings(results: Results, bound: Bounds, claims: Sequence[Judged]) -> Iter
     """(name, float64[S, K, E]) of the ability itself, '', and of what it is compared with, given its claims."""
     columns = {"": results.ability(bound.label, bound.split)}
     for one in claims:
-        columns[one.metric] = results.latent(one.site, one.metric)
-    columns[LOGPROB] = results.ability(bound.label, bound.split, "logprob")
+        columns[one.claimed.key] = results.latent(one.site, one.metric)
+    if bound.reading is None or bound.reading.probe is None:  # a probe answers nothing
+        columns[LOGPROB] = results.ability(bound.label, bound.split, "logprob")
     for split in TRAINED_ON:
         if f"{bound.label}/{split}/exact" in results.columns and split != bound.split:
             columns[split] = results.ability(bound.label, split)

@@ -105,7 +105,8 @@ def cases(name: str, results: Results, share: float, looks: InterimAnalyses | No
     early = early_evaluation(results.study, share)
     if early is None:
         return []
-    return [_case(name, results, bound, *early) for bound in bounds(results, looks) if bound.primary]
+    found = bounds(results, looks)
+    return [_case(name, results, bound, *early) for bound in found if bound.primary and bound.reading is None]
 
 
 def _case(name: str, results: Results, bound: Bounds, evaluation: int, share: float) -> ForecastCase:

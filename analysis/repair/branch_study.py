@@ -66,8 +66,12 @@ class RepairPlan:
 
 
 def targets(bounds: Sequence[Bounds]) -> tuple[Bounds, ...]:
-    """The abilities that can be repaired: primary, learned, and shown to be harmed from some setting on."""
-    return tuple(bound for bound in bounds if bound.primary and bound.learned and bound.harmful_from is not None)
+    """The abilities that can be repaired: primary, learned, and shown to be harmed from some setting on.
+
+    Answers after the last step only: what arms recover is read there.
+    """
+    lost = (bound for bound in bounds if bound.primary and bound.learned and bound.harmful_from is not None)
+    return tuple(bound for bound in lost if bound.reading is None)
 
 
 def check(study: Study, arms: str, steps: int) -> None:

@@ -134,8 +134,8 @@ def latent_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
         answer = f"Yes: every claimed gain is shown {where}."
     else:
         answer = f"In part: {len(kept)} of {len(tested)} claimed gains are shown {where}."
-    metrics = dict.fromkeys(one.metric for one in tested)
-    parts = [_metric_answer(study, [one for one in tested if one.metric == metric]) for metric in metrics]
+    gains = dict.fromkeys(one.claimed for one in tested)
+    parts = [_metric_answer(study, [one for one in tested if one.claimed == claimed]) for claimed in gains]
     moves = "; ".join(parts)
     return [f"{question} {answer}", f"{moves[0].upper()}{moves[1:]}."]
 
@@ -171,10 +171,11 @@ def _metric_answer(study: Study, claims: Sequence[Judged]) -> str:
         )
     texts = []
     for verb, found in groups.items():
-        which = "every task" if len(found) == len(tasks) > 1 else wording.listed(name for name, _ in found)
-        texts.append(f"{verb} on {which}{_earliest(study, [one for _, one in found])}")
-    brief = names.short_metrics(name for name, _ in study.claim.gains)
-    return f"{brief[claims[0].metric]} {wording.listed(texts)}"
+        here = dict.fromkeys(name for name, _ in found)  # a task may have several abilities
+        which = "every task" if len(here) == len(tasks) > 1 else wording.listed(here)
+        own = claims[0].claimed.task is not None  # then its name says the task
+        texts.append(f"{verb}{'' if own else f' on {which}'}{_earliest(study, [one for _, one in found])}")
+    return f"{names.short_gains(study)[claims[0].claimed]} {wording.listed(texts)}"
 
 
 def _earliest(study: Study, claims: Sequence[Judged]) -> str:
@@ -204,15 +205,15 @@ def _movement(words: map_wording.Words, one: Judged) -> str:
 def mismatch_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
     """Where latents are shown better while an ability is shown lost: one sentence for all, none where there is none."""
     short, groups = wording.phrase(study).short, {}
-    brief = names.short_metrics(name for name, _ in study.claim.gains)
+    brief = names.short_gains(study)
     for one in claims:
         zone_K = one.map.shown("gain") & one.map.shown("harmed")
         if zone_K.any():
             place = f"{names.ability(study, one.label, one.split)} {map_wording.where(one.map, zone_K, short)}"
-            groups.setdefault(place, []).append(brief[one.metric])
+            groups.setdefault(place, []).append(brief[one.claimed])
     if not groups:
         return []
-    every = len(study.claim.gains)
+    every = len(study.claim.every_gain)
     places = [
         f"{place} ({'every claimed metric' if len(metrics) == every > 1 else wording.listed(metrics)})"
         for place, metrics in groups.items()

@@ -44,6 +44,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
     saved = shared - left + cut_off
     trained = f", {saved:,} of them already trained" if saved else ""
     chunk = plan.chunk(store.nodes) or plan.chunk()
+    claims = len(study.claim.every_gain) * len(study.claim.abilities)
     lines = [
         f"study       {printable(study.name)}: {printable(study.question)}",
         f"grid        {axes} = {len(study.cells)} cells",
@@ -58,7 +59,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"layout      {layout.devices} {layout.platform} devices, chunks of {chunk} cells, {layout.width} at a"
         f" time; about {math.ceil(plan.memory_bytes() / 2**20):,} MiB a device",
         f"seeds       {seeds}; {_least_text(study.claim.alpha)}",
-        f"claims      {len(study.claim.gains) * len(study.claim.abilities)} primary, fixed as {study.claim_hash()}",
+        f"claims      {claims} primary, fixed as {study.claim_hash()}",
         f"workdir     {root}",
     ]
     return "\n".join(lines)
@@ -111,7 +112,7 @@ def _least_text(alpha: float) -> str:
 def verdict_table(findings: Findings) -> Table:
     """The primary verdicts with their bounds, for the terminal."""
     study, neutral, words = findings.study, neutral_value(findings.study), wording.phrase(findings.study)
-    brief = names.short_metrics(name for name, _ in study.claim.gains)
+    brief = names.short_gains(study)
     knob_bounds = {(b.label, b.split, str(b.stratum)): b for b in findings.bounds}
     table = Table(title="Claims", title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("ability", "latent metric", "verdict", "kept up to", "lost from", "break", "p"):
@@ -122,7 +123,7 @@ def verdict_table(findings: Findings) -> Table:
         nothing = one.verdict.kind in FINDS_NOTHING
         cells = (
             f"{names.ability(study, one.label, one.split)}{stratum}",
-            f"{brief[one.metric]} {'↑' if one.sign > 0 else '↓'}",
+            f"{brief[one.claimed]} {'↑' if one.sign > 0 else '↓'}",
             one.verdict.kind + ("" if one.stands or nothing else " (does not stand)"),
             _free(bound.free_until if bound.learned else None, neutral, words.short),
             "—" if bound.harmful_from is None or not bound.learned else words.short(bound.harmful_from),

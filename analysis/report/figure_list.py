@@ -102,7 +102,7 @@ def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool 
     """Draw every picture: those of the whole study, then each stratum's; of many strata some, unless `whole`."""
     study = findings.study
     facts = {"knob": names.knob(study.claim.knob, study), "layer": study.claim.layer}
-    if len(findings.strata) > 1:
+    if len(findings.strata) > 1 and heatmaps.shares(findings):
         title, caption = (text.format(**facts) for text in PHASES)
         yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))
     strata, entire = findings.strata, strata_with_all_figures(findings, whole)
@@ -113,6 +113,8 @@ def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool 
         more = facts | {"seed": states[0].seed, "points": heatmaps.POINTS} if states else facts
         for name, texts, picture in _of_stratum(findings.in_stratum(stratum), states, index in entire):
             title, caption = (text.format(**more) for text in texts)
+            if name == "latents" and study.claim.placed_gains:
+                caption += " A gain whose name says where it is read is read there."
             yield Shown(name, index, file_name(f"{name}{where}"), title, caption, picture)
 
 
@@ -129,6 +131,8 @@ def _of_stratum(
         "trajectories": training_figures.trajectories,
         "log_probabilities": figures.log_probabilities,
     }
+    if not figures.answered(findings):
+        del drawings["log_probabilities"]
     yield from ((name, FIGURES[name], draw(findings)) for name, draw in drawings.items() if entire or name in FIRST)
     if not entire:
         return

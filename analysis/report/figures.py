@@ -34,15 +34,24 @@ from analysis.plots.style import (
     range_handles,
 )
 from analysis.report import names, wording
-from analysis.results import Curve, ability_curve, curve
+from analysis.results import Curve, ability_curve, curve, evaluation_at
 from analysis.stats import summaries
 from analysis.verdicts import Bounds, Judged
+from lab.study.places import Gain
 from lab.study.spec import Study
 from lab.values import exact, rounded
 from tasks.base import trivial
 
 COLUMNS = 4  # panels side by side
 TRIVIAL = "trivial baseline"  # a series of most figures
+ABILITY_UNITS = {
+    "exact": "exact accuracy",
+    "token_accuracy": "token accuracy",
+    "logprob": "log-probability [nats]",
+    "probe_accuracy": "probe accuracy",
+    "probe_selectivity": "probe selectivity",
+    "v_information": "V-information [nats]",
+}
 UNITS = {
     "two_nn": "dimensions",
     "participation_ratio": "components",
@@ -111,20 +120,21 @@ def abilities(findings: Findings) -> Picture:
     """What the knob costs: every primary ability along it, the ranges shown free and shown harmful, and the break."""
     study, claims, bounds, diverged = findings.study, findings.claims, findings.primary, diverged_at(findings)
     columns = min(COLUMNS, len(bounds))
-    picture, axes = panels(-(-len(bounds) // columns), columns, 2.5, sharey=True)
+    same = one_scale(bounds)
+    picture, axes = panels(-(-len(bounds) // columns), columns, 2.5, sharey=same)
     for ax, bound in zip(axes.flat, bounds, strict=False):
         panel = picture.panel(ax, f"{bound.label}/{bound.split}")
         _ability_panel(panel, study, bound, [j for j in claims if (j.label, j.split) == (bound.label, bound.split)])
-        if diverged:
+        lost_at = diverged if bound.reading is None else bound.map.knob_K[bound.map.diverged_K > 0].tolist()
+        if lost_at:
             axis = knob_axis(study, bound)
-            at = [axis.at(value) for value in diverged]
-            ax.plot(at, np.zeros(len(at)), "x", color=VERMILLION, markersize=5, clip_on=False, zorder=6)
-            panel.notes("a cell diverged", x=diverged)
+            at = [axis.at(value) for value in lost_at]
+            lost = 0.0 if is_share(bound) else bound.trivial
+            ax.plot(at, np.full(len(at), lost), "x", color=VERMILLION, markersize=5, clip_on=False, zorder=6)
+            panel.notes("a cell diverged", x=lost_at)
     for ax in axes.flat[len(bounds) :]:
         ax.set_visible(False)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("exact accuracy\n(share of answers right)")
-    axes[0, 0].set_ylim(-0.02, 1.08)
+    name_scales(axes, bounds, "exact accuracy\n(share of answers right)", 1.08)
     handles = [
         Line2D([], [], color=BLACK, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
         Line2D([], [], color=BLACK, alpha=SEED_ALPHA, linewidth=0.8, label="one seed"),
@@ -139,6 +149,37 @@ def abilities(findings: Findings) -> Picture:
         handles.append(Line2D([], [], color=VERMILLION, marker="x", linestyle="none", label="a cell diverged"))
     picture.figure.legend(handles=handles, loc="outside upper left", ncols=4)
     return picture
+
+
+def is_share(one: Bounds | Judged) -> bool:
+    """Whether an ability lies between 0 and 1."""
+    return one.reading is None or one.reading.is_share
+
+
+def one_scale(found: Sequence[Bounds | Judged]) -> bool:
+    """Whether the panels of some abilities can share a scale."""
+    return all(map(is_share, found))
+
+
+def unit(one: Bounds | Judged) -> str:
+    """An ability's unit, for an axis."""
+    return "exact accuracy" if one.reading is None else ABILITY_UNITS[str(one.reading.probe or one.reading.measure)]
+
+
+def name_scales(axes: np.ndarray, found: Sequence[Bounds | Judged], exact: str, top: float) -> None:
+    """The y axes of panels that show an ability each: its unit, `exact` for all where each is the exact accuracy.
+
+    Those of abilities between 0 and 1 reach from there to `top`.
+    """
+    if all(one.reading is None for one in found):
+        for ax in axes[:, 0]:
+            ax.set_ylabel(exact)
+        axes[0, 0].set_ylim(-0.02, top)
+        return
+    for ax, one in zip(axes.flat, found, strict=False):
+        ax.set_ylabel(unit(one))
+        if is_share(one):
+            ax.set_ylim(-0.02, top)
 
 
 def diverged_at(findings: Findings) -> list[float]:
@@ -166,12 +207,16 @@ def _ability_panel(panel: Panel, study: Study, bound: Bounds, claims: list[Judge
     panel.level(TRIVIAL, bound.trivial, color=GREY, linestyle="--", linewidth=1, zorder=1)
     panel.curve(axis, bound.ability)
     found = {(j.verdict.break_at, j.verdict.break_interval) for j in claims if j.verdict.break_at is not None}
+    place: dict[str, Any] = dict(color=VERMILLION)
+    top = 1.05  # of an ability up to 1; else a place in the panel
+    if not is_share(bound):
+        place["transform"], top = ax.get_xaxis_transform(), 0.97
     for value, interval in sorted(found, key=str):
         ax.axvline(axis.at(value), color=VERMILLION, linestyle=":", linewidth=1.2, zorder=5)
         if interval is not None:
             ends = [axis.at(end) for end in interval]
-            ax.plot(ends, (1.05, 1.05), color=VERMILLION, linewidth=2.2, solid_capstyle="butt", zorder=5)
-        ax.plot(axis.at(value), 1.05, marker="D", markersize=4, color=VERMILLION, zorder=6)
+            ax.plot(ends, (top, top), linewidth=2.2, solid_capstyle="butt", zorder=5, **place)
+        ax.plot(axis.at(value), top, marker="D", markersize=4, zorder=6, **place)
         panel.note("break", x=value, x_low=interval and interval[0], x_high=interval and interval[1])
     ax.set_title(ability_title(study, bound))
     axis.dress(ax)
@@ -188,43 +233,54 @@ def wrapped(text: str, width: int = 30) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def claimed(claims: Sequence[Judged]) -> tuple[list[tuple[str, int]], list[str]]:
-    """Metrics with their sign, and tasks, each once in the order of the claim."""
-    metrics = list(dict.fromkeys((j.metric, j.sign) for j in claims))
-    return metrics, list(dict.fromkeys(j.label for j in claims))
+def claimed(claims: Sequence[Judged]) -> tuple[list[Gain], list[str]]:
+    """Gains and tasks, each once in the order of the claim."""
+    return list(dict.fromkeys(j.claimed for j in claims)), list(dict.fromkeys(j.label for j in claims))
 
 
-def metric_label(metric: str, sign: int = 0) -> str:
-    """A metric's name, unit, and the claimed direction."""
-    claim = {1: "\nclaimed to rise ↑", -1: "\nclaimed to fall ↓"}.get(sign, "")
-    unit = f"\n[{UNITS[metric]}]" if metric in UNITS else ""
-    return f"{wrapped(names.metric(metric), 24)}{unit}{claim}"
+def latent_series(one: Judged) -> str:
+    """A claimed metric's column, with the step that it is read at where that isn't the last."""
+    return f"{one.site}/{one.metric}" + (
+        "" if one.claimed.step is None else f"@{one.claimed.stage or one.claimed.step}"
+    )
+
+
+def metric_label(study: Study, one: Gain, signed: bool = True) -> str:
+    """A gain's name, unit, and the claimed direction."""
+    claim = {1: "\nclaimed to rise ↑", -1: "\nclaimed to fall ↓"}[one.sign] if signed else ""
+    unit = f"\n[{UNITS[one.metric]}]" if one.metric in UNITS else ""
+    return f"{wrapped(names.gain(study, one), 24)}{unit}{claim}"
 
 
 @styled
 def latents(findings: Findings) -> Picture:
     """The claimed latent metrics along the knob: a row a metric, a column a task, the value at N/2 dotted."""
     study, results, claims = findings.study, findings.results, findings.claims
-    metrics, labels = claimed(claims)
-    picture, axes = panels(len(metrics), len(labels), 1.75, sharex="col")
-    for row, (metric, sign) in enumerate(metrics):
+    gains, labels = claimed(claims)
+    picture, axes = panels(len(gains), len(labels), 1.75, sharex="col")
+    for row, claimed_gain in enumerate(gains):
+        metric = claimed_gain.metric
         for column, label in enumerate(labels):
             ax = axes[row, column]
-            one = next(j for j in claims if (j.metric, j.label) == (metric, label))
+            if column and claimed_gain.task is not None:  # read at a task of its own: the same for all abilities
+                ax.set_visible(False)
+                continue
+            one = next(j for j in claims if (j.claimed, j.label) == (claimed_gain, label))
             axis = knob_axis(study, one)
-            panel = picture.panel(ax, f"{one.site}/{metric}")
+            panel = picture.panel(ax, latent_series(one))
             panel.curve(axis, one.gain, BLUE)
             half = results.columns.get(f"{one.site}/{metric}_half")
             if half is not None:
-                at_half = curve(results, one.stratum, half)
+                at_half = curve(results, one.stratum, half, evaluation_at(results, claimed_gain))
                 at_K, iqm_K = [axis.at(v) for v in at_half.knob_K], summaries.iqm(at_half.values_SxK)
                 ax.plot(at_K, iqm_K, color=GREY, linestyle=":", linewidth=1.2)
                 panel.notes("IQM from half the examples", x=at_half.knob_K, y=iqm_K)
-            axis.dress(ax, label=row == len(metrics) - 1)
+            axis.dress(ax, label=row == len(gains) - 1)
             if row == 0:
-                ax.set_title(wrapped(f"{names.task(study, label)}, at {one.site.read}"))
+                read = f", at {one.site.read}" if not study.claim.placed_gains else ""
+                ax.set_title(wrapped(f"{names.task(study, label)}{read}"))
             if column == 0:
-                ax.set_ylabel(metric_label(metric, sign))
+                ax.set_ylabel(metric_label(study, claimed_gain))
     handles = [
         Line2D([], [], color=BLUE, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
         Line2D([], [], color=BLUE, alpha=SEED_ALPHA, linewidth=0.8, label="one seed"),
@@ -238,30 +294,31 @@ def latents(findings: Findings) -> Picture:
 def paths(findings: Findings) -> Picture:
     """Gain against ability: one marker a knob setting, joined in the knob's order, neutral ringed."""
     study, claims = findings.study, findings.claims
-    metrics, _ = claimed(claims)
+    gains, _ = claimed(claims)
     pairs = list(dict.fromkeys((j.label, j.split) for j in claims))
-    picture, axes = panels(len(metrics), len(pairs), 1.95, sharey="row")
+    picture, axes = panels(len(gains), len(pairs), 1.95, sharey="row" if one_scale(claims) else False)
     colours = knob_colours(knob_axis(study, claims[0]))
-    for row, (metric, sign) in enumerate(metrics):
+    for row, claimed_gain in enumerate(gains):
         for column, pair in enumerate(pairs):
             ax = axes[row, column]
-            one = next(j for j in claims if (j.metric, j.label, j.split) == (metric, *pair))
+            one = next(j for j in claims if (j.claimed, j.label, j.split) == (claimed_gain, *pair))
             x_K, y_K = summaries.iqm(one.gain.values_SxK), summaries.iqm(one.ability.values_SxK)
             ax.plot(x_K, y_K, color=GREY, linewidth=0.9, zorder=2)
-            panel = picture.panel(ax, f"{'/'.join(pair)} against {metric}")
+            panel = picture.panel(ax, f"{'/'.join(pair)} against {claimed_gain.key}")
             _crosses(panel, one.gain, one.ability, colours, study.claim.knob)
             ax.scatter(x_K, y_K, c=colours, s=26, zorder=4, edgecolors="white", linewidths=0.5)
             neutral = one.gain.knob_K == neutral_value(study)
             ax.scatter(x_K[neutral], y_K[neutral], s=80, facecolors="none", edgecolors=BLACK, linewidths=1.1, zorder=5)
             panel.level(TRIVIAL, one.trivial, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
-            ax.set_ylim(-0.02, 1.05)
-            if sign < 0:
+            if is_share(one):
+                ax.set_ylim(-0.02, 1.05)
+            if claimed_gain.sign < 0:
                 ax.invert_xaxis()
             if row == 0:
                 ax.set_title(wrapped(names.ability(study, *pair)))
-            if column == 0:
-                ax.set_ylabel("exact accuracy")
-            ax.set_xlabel(f"{wrapped(names.metric(metric))}\nclaimed gain →")
+            if column == 0 or study.claim.placed_abilities:
+                ax.set_ylabel(unit(one))
+            ax.set_xlabel(f"{wrapped(names.gain(study, claimed_gain))}\nclaimed gain →")
     knob_legend(picture, study, claims[0], colours, "ringed: neutral; dashed: trivial baseline")
     return picture
 
@@ -303,10 +360,15 @@ def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: n
     )
 
 
+def answered(findings: Findings) -> list[Bounds]:
+    """The primary abilities that are the exact accuracy of answers after the last step."""
+    return [bound for bound in findings.primary if bound.reading is None]
+
+
 @styled
 def log_probabilities(findings: Findings) -> Picture:
     """Exact accuracy, accuracy by token and log-probability: a fall in the first only is the score's doing."""
-    study, results, bounds = findings.study, findings.results, findings.primary
+    study, results, bounds = findings.study, findings.results, answered(findings)
     picture, axes = panels(3, len(bounds), 1.6, sharex="col")
     tasks = {use.label: use.task for use in study.tasks}
     for column, bound in enumerate(bounds):

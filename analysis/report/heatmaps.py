@@ -115,6 +115,11 @@ def _embedding_panel(panel: Panel, study: Study, one: Embedding, view: View, col
     ax.text(0.02, 0.015, text, transform=ax.transAxes, fontsize=6.5, color=GREY)
 
 
+def shares(findings: Findings) -> list[Bounds]:
+    """The primary abilities that lie between 0 and 1, which one scale of colours fits."""
+    return [bound for bound in findings.primary if bound.reading is None or bound.reading.is_share]
+
+
 @styled
 def phases(findings: Findings) -> Picture:
     """Every primary ability over the whole grid: a row a setting of the other axes, a column one of the claim's knob.
@@ -122,18 +127,26 @@ def phases(findings: Findings) -> Picture:
     Args:
       findings: of all strata of a study that has more than one.
     """
-    bounds = findings.primary
+    bounds = shares(findings)
     pairs = list(dict.fromkeys((bound.label, bound.split) for bound in bounds))
     columns, rows = min(PANEL_COLUMNS, len(pairs)), len(findings.strata)
     picture, axes = panels(-(-len(pairs) // columns), columns, 0.3 * min(rows, MOST_SHOWN) + 0.75)
     image: Any = None
+    exact_only = all(bound.reading is None for bound in bounds)
     for ax, (label, split) in zip(axes.flat, pairs, strict=False):
         mine = [bound for bound in bounds if (bound.label, bound.split) == (label, split)]
         claims = [one for one in findings.claims if (one.label, one.split) == (label, split)]
         image = _phase_panel(picture.panel(ax, f"{label}/{split}"), findings.study, mine, claims)
     for ax in axes.flat[len(pairs) :]:
         ax.set_visible(False)
-    picture.figure.colorbar(image, ax=axes, label="exact accuracy\n(IQM over seeds)", shrink=0.9, pad=0.01, aspect=15)
+    picture.figure.colorbar(
+        image,
+        ax=axes,
+        label=f"{'exact accuracy' if exact_only else 'share right'}\n(IQM over seeds)",
+        shrink=0.9,
+        pad=0.01,
+        aspect=15,
+    )
     for ax in axes[:, 0]:
         ax.set_ylabel(", ".join(map(names.knob, bounds[0].stratum)))
     handles = [

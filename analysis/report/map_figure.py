@@ -106,16 +106,21 @@ def draw(findings: Findings) -> Picture:
     knob_K = settings_of(findings.claims)
     knob_K = knob_K[picked(len(knob_K))]
     height = sum(len(group) + HEADER for group in groups)
+    brief = study.claim.placed_gains  # their places take the room
+    called = names.short_gains(study) if brief else {one: names.gain(study, one) for one in study.claim.every_gain}
     picture, axes = panels(1, 1, 0.235 * height + 0.5)
     ax, row, ticks = axes[0, 0], 0.0, {}
     for group in groups:
         first = group[0]
-        ax.text(-0.5, row + 0.5 * HEADER + 0.1, _header(findings, first), fontweight="bold", va="center", color=BLACK)
+        header, style = _header(findings, first), dict(fontweight="bold", va="center", color=BLACK)
+        # A long one ends where the cells do, and begins over the names of the rows.
+        long = first.reading is not None and len(header) > LONG_HEADER
+        ax.text(len(knob_K) - 0.5 if long else -0.5, row + 0.5 * HEADER + 0.1, header, ha=ENDS[long], **style)
         row += HEADER
         for one in group:
-            panel = picture.panel(ax, f"{one.label}/{one.split}, {one.metric}")
+            panel = picture.panel(ax, f"{one.label}/{one.split}, {one.claimed.key}")
             _row(panel, one, knob_K, row, short)
-            ticks[row + 0.5] = f"{names.metric(one.metric)} {'↑' if one.sign > 0 else '↓'}"
+            ticks[row + 0.5] = f"{called[one.claimed]} {'↑' if one.sign > 0 else '↓'}"
             text = one.verdict.kind + ("" if one.stands or one.verdict.kind in FINDS_NOTHING else " (does not stand)")
             ax.text(len(knob_K) - 0.5 + GAP, row + 0.5, text, va="center", fontsize=8, color=BLACK)
             row += 1
@@ -133,6 +138,8 @@ def draw(findings: Findings) -> Picture:
     return picture
 
 
+LONG_HEADER = 65  # characters of an ability's line that surely fit above the cells
+ENDS = {False: "left", True: "right"}
 HEADER, GAP = 0.95, 0.12  # height of an ability's line in rows; between cells and verdict in columns
 LEGEND: dict[str, Any] = dict(ncols=7, fontsize=7.8, columnspacing=1.1, handletextpad=0.4, handlelength=1.3)
 
@@ -141,7 +148,8 @@ def _header(findings: Findings, one: Judged) -> str:
     """The ability's name, and where neutral stands."""
     name, found = names.ability(findings.study, one.label, one.split), one.map
     neutral = wording.number(found.neutral_ability, ".2f")
-    return f"{name}  (accuracy at neutral {neutral}, trivial {wording.number(found.trivial, '.2f')})"
+    accuracy = "accuracy " if one.reading is None else ""
+    return f"{name}  ({accuracy}at neutral {neutral}, trivial {wording.number(found.trivial, '.2f')})"
 
 
 def _row(panel: Panel, one: Judged, knob_K: np.ndarray, row: float, short: Any) -> None:

@@ -44,8 +44,8 @@ class Words:
 
 def words_of(study: Study, one: Judged) -> Words:
     """The words for a study's claim."""
-    ability = f"accuracy on {names.ability(study, one.label, one.split)}"
-    return Words(names.metric(one.metric), ability, wording.phrase(study).short, one.sign)
+    ability = names.skill(study, one.label, one.split)
+    return Words(names.gain(study, one.claimed), ability, wording.phrase(study).short, one.sign)
 
 
 def claim_sentence(study: Study, one: Judged) -> str:

@@ -102,6 +102,8 @@ def matched(findings: Findings) -> Matched | None:
 
     pairs = []
     for label, split in study.claim.abilities:
+        if study.claim.place(label, split) is not None:  # read at a step, or by a measure, of its own
+            continue
         column = results.ability(label, split)
         at_steps = ability_curve(results, stratum, label, split)
         at_compute = Curve(at_steps.knob_K, at_steps.seed_S, at_budget(column))

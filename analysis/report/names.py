@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from analysis.activations.claimable import READINGS
+from lab.study.places import Ability, Gain
 from lab.study.spec import Study
 from tasks.base import title
 
@@ -22,8 +23,92 @@ def task(study: Study, label: str) -> str:
 
 
 def ability(study: Study, label: str, split: str) -> str:
-    """An ability in words: the task, and the split unless it is `iid`."""
+    """An ability in words: the task, the split unless it is `iid`, and how and where it is read if a claim says so."""
+    place = study.claim.place(label, split)
+    if place is None:
+        return _examples(study, label, split)
+    noun = MEASURES[str(place.probe or place.measure)]
+    by = "" if place.measure == "exact" else f" by {noun}"
+    return f"{_examples(study, label, _split(place))}{by}{_when(study, place)}{_where(study, place)}"
+
+
+def skill(study: Study, label: str, split: str) -> str:
+    """An ability as what rises and falls: 'accuracy on 256 facts'."""
+    place = study.claim.place(label, split)
+    if place is None:
+        return f"accuracy on {ability(study, label, split)}"
+    noun = MEASURES[str(place.probe or place.measure)]
+    when = f"{_when(study, place)}{_where(study, place)}"
+    return f"{noun} on {_examples(study, label, _split(place))}{when}"
+
+
+def gain(study: Study, one: Gain) -> str:
+    """A claimed gain in words: the metric, and where it is read if a claim says so."""
+    return f"{metric(one.metric)}{_place(study, one)}"
+
+
+def short_gains(study: Study) -> dict[Gain, str]:
+    """The claimed gains in few words; see `short_metrics`."""
+    brief = short_metrics(one.metric for one in study.claim.every_gain)
+    return {one: f"{brief[one.metric]}{_place(study, one)}" for one in study.claim.every_gain}
+
+
+def claimed_metrics(study: Study) -> list[str]:
+    """The latent metrics that a claim is about, as gains and as what probes read of an ability, each once."""
+    found = [one.metric for one in study.claim.every_gain]
+    return list(dict.fromkeys([*found, *(one.probe for one in study.claim.placed_abilities if one.probe)]))
+
+
+def _split(place: Ability) -> str:
+    """The split that examples are named by; where a probe reads is said at the end."""
+    return "iid" if place.probe is not None else str(place.split)
+
+
+def _examples(study: Study, label: str, split: str) -> str:
     return task(study, label) if split == "iid" else f"{task(study, label)}, {split.replace('_', ' ')}"
+
+
+def _place(study: Study, one: Gain) -> str:
+    """' of addition at the end of pretrain (layer 1, second read position)'."""
+    of = "" if one.task is None else f" of {task(study, one.task)}"
+    return f"{of}{_when(study, one)}{_where(study, one)}"
+
+
+def _when(study: Study, one: Gain | Ability) -> str:
+    """' at the end of pretrain', ' at step 600'; nothing for the last step."""
+    if one.step is None:
+        return ""
+    ended = [one.stage] if one.stage else [stage.name for stage in study.stages if stage.end == one.step]
+    return f" at the end of {ended[0]}" if ended else f" at step {one.step:,}"
+
+
+def _where(study: Study, one: Gain | Ability) -> str:
+    """' (layer 1, second read position, factor carry, inputs of longer)', of that what goes without saying left out."""
+    reads = {use.label: use.task.read_names for use in study.tasks}
+    known = reads.get(one.task or "", next((each for each in reads.values() if one.position in each), ()))
+    parts = []
+    if one.layer is not None and one.layer != study.claim.layer:
+        parts.append("embedding" if one.layer == 0 else f"layer {one.layer}")
+    if one.position is not None and one.position != known[0]:
+        at = known.index(one.position)
+        parts.append(f"{ORDINALS[at]} read position" if at < len(ORDINALS) else f"read position {at + 1}")
+    if one.factor is not None:
+        parts.append(f"factor {one.factor.replace('_', ' ')}")
+    if one.split is not None and (isinstance(one, Gain) or one.probe is not None):
+        parts.append(f"inputs of {one.split.replace('_', ' ')}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+PLACED = ", or where the name of a gain says"  # added to where latents are read
+MEASURES = {
+    "exact": "accuracy",
+    "token_accuracy": "token accuracy",
+    "logprob": "log-probability",
+    "probe_accuracy": "probe accuracy",
+    "probe_selectivity": "probe selectivity",
+    "v_information": "V-information",
+}
 
 
 def knob(name: str, study: Study | None = None) -> str:

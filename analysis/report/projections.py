@@ -148,6 +148,8 @@ def read(findings: Findings, plan: Plan, store: Store, programs: Programs, whole
     chosen = [one for stratum in strata for one in _chosen(findings.in_stratum(stratum), stratum)]
     wanted = sorted({cell for _, _, cells in chosen for _, _, cell in cells})
     labels = list(dict.fromkeys(bound.label for bound, _, _ in chosen))
+    if not labels:
+        return []
     sites = tuple(claim_site(study, label) for label in labels)
     members = extract.find(study, store, wanted, int(findings.results.step[-1]))
     knobs = plan.knobs
@@ -187,7 +189,8 @@ def _chosen(findings: Findings, stratum: dict[str, Any]) -> Iterator[tuple[Bound
     }
     firsts: dict[str, Bounds] = {}
     for bound in findings.primary:
-        firsts.setdefault(bound.label, bound)
+        if bound.reading is None:  # a picture says the exact accuracy of its cell
+            firsts.setdefault(bound.label, bound)
     shown = {}
     for label, bound in firsts.items():
         mine = [one for one in findings.claims if (one.label, one.split) == (label, bound.split)]

@@ -8,12 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from analysis.activations.claimable import READINGS
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings, lead_lag
 from analysis.plots.style import picked
 from analysis.report import map_figure, map_wording, names, wording
-from analysis.results import Curve, curve
+from analysis.results import Curve, curve, evaluation_at
 from analysis.stats import FINDS_NOTHING, summaries
 from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan
@@ -25,7 +24,9 @@ from tasks.base import trivial
 def claim_text(study: Study) -> str:
     """The primary hypotheses in one sentence."""
     claim = study.claim
-    gains = wording.listed(f"{'raises' if sign > 0 else 'lowers'} {names.metric(name)}" for name, sign in claim.gains)
+    gains = wording.listed(
+        f"{'raises' if one.sign > 0 else 'lowers'} {names.gain(study, one)}" for one in claim.every_gain
+    )
     abilities = wording.listed(names.ability(study, label, split) for label, split in claim.abilities)
     way = "higher" if neutral_value(study) <= min(float(cell[claim.knob]) for cell in study.cells) else "lower"
     return f"A {way} {names.knob(claim.knob, study)} {gains}, and costs no ability on {abilities}."
@@ -35,7 +36,7 @@ def raw_names(study: Study) -> list[tuple[str, str]]:
     """(words of this report, name in files and options) of the knob, the abilities and the metrics."""
     found = [(names.knob(study.claim.knob, study), study.claim.knob)]
     found += [(names.ability(study, label, split), f"{label}/{split}") for label, split in study.claim.abilities]
-    return found + [(names.metric(name), name) for name, _ in study.claim.gains]
+    return found + [(names.gain(study, one), one.key) for one in study.claim.every_gain]
 
 
 ALWAYS_STATED = ("seed", "optimizer.learning_rate", "optimizer.name")
@@ -79,7 +80,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     yield (
         "Latents",
         f"{study.probe_examples} inputs a task, the same for all cells of a seed; {names.layer(study, claim.layer)}"
-        " at the task's first read position",
+        f" at the task's first read position{names.PLACED if claim.placed_gains else ''}",
     )
     yield (
         "Tests",
@@ -115,7 +116,8 @@ def task_row(study: Study, use: TaskUse, example: str) -> dict[str, Any]:
         "family": task.family,
         "about": (type(task).__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " "),
         "examples": wording.by_stage(use.examples),
-        "factor": f"{use.factor} ({task.factor_sizes[use.factor]} values) on inputs of '{use.probe}'",
+        "factor": f"{' and '.join(f'{f} ({task.factor_sizes[f]} values)' for f in use.factors)} on inputs of"
+        f" '{use.probe}'",
         "example": example,
         "splits": [
             {
@@ -142,7 +144,8 @@ def _verdict_row(study: Study, one: Judged, primary: Sequence[Bounds]) -> dict[s
     mark, symbol = wording.MARKS[verdict.kind]
     return {
         "ability": names.ability(study, one.label, one.split),
-        "metric": f"{names.metric(one.metric)} {'↑' if one.sign > 0 else '↓'}",
+        "metric": f"{names.gain(study, one.claimed)} {'↑' if one.sign > 0 else '↓'}",
+        "score": "accuracy " if one.reading is None else "",  # an ability at a place names its own
         "neutral": wording.number(one.map.neutral_ability, ".3f"),
         "trivial": wording.number(one.trivial, ".3f"),
         "kind": verdict.kind,
@@ -186,10 +189,10 @@ def map_rows(findings: Findings, columns: int = 40) -> dict[str, Any]:
     """
     study, every = findings.study, map_figure.settings_of(findings.claims)
     chosen = every[picked(len(every), columns)]
-    short = names.short_metrics(name for name, _ in study.claim.gains)
+    short = names.short_gains(study)
     groups = []
     for group in map_figure.of_ability(findings.claims):
-        rows = [(f"{short[one.metric]} {'↑' if one.sign > 0 else '↓'}", *_marks(one, chosen), one.verdict.kind)
+        rows = [(f"{short[one.claimed]} {'↑' if one.sign > 0 else '↓'}", *_marks(one, chosen), one.verdict.kind)
                 for one in group]  # fmt: skip
         groups.append((names.ability(study, group[0].label, group[0].split), rows))
     texts = [wording.phrase(study).short(float(value)) for value in chosen]
@@ -250,18 +253,19 @@ def latent_rows(findings: Findings) -> Iterator[dict[str, Any]]:
     words, neutral = wording.phrase(study), neutral_value(study)
     seen = set()
     for one in findings.claims:
-        if (one.label, one.metric) in seen:
+        if (what := (one.site, one.metric, one.claimed.stage, one.claimed.step)) in seen:
             continue
-        seen.add((one.label, one.metric))
+        seen.add(what)
         values_K = one.gain.knob_K
         end = float(values_K[-1] if neutral == values_K[0] else values_K[0])
         bound = next(b for b in primary if (b.label, b.split) == (one.label, one.split))
         free = bound.free_until if bound.learned else None
         half = findings.results.columns.get(f"{one.site}/{one.metric}_half")
-        halves = None if half is None else curve(findings.results, one.stratum, half)
+        at = evaluation_at(findings.results, one.claimed)
+        halves = None if half is None else curve(findings.results, one.stratum, half, at)
         yield {
-            "label": names.task(study, one.label),
-            "metric": f"{names.metric(one.metric)} {'↑' if one.sign > 0 else '↓'}",
+            "label": names.task(study, one.site.label),
+            "metric": f"{names.gain(study, one.claimed)} {'↑' if one.sign > 0 else '↓'}",
             "neutral": _at(one.gain, neutral),
             "free": "—" if free is None else f"{_at(one.gain, free)} at {words.short(free)}",
             "end": f"{_at(one.gain, end)} at {words.short(end)}",
@@ -297,7 +301,8 @@ def check_rows(findings: Findings) -> Iterator[dict[str, str]]:
             return low if low == high else f"{low} to {high}"
 
         yield {
-            "site": f"{names.task(findings.study, site.label)}, {site.read} position, layer {site.layer}",
+            "site": f"{names.task(findings.study, site.label)}, {site.read} position, layer {site.layer}"
+            + "".join(f", {text}" for text in (site.factor, site.split) if text),
             "kept": spread("two_nn_kept", ".0%"),
             "classes": spread("classes_present", ".0f"),
             "smallest": spread("class_count_min", ".0f"),
@@ -314,6 +319,7 @@ def order_rows(findings: Findings) -> list[dict[str, str]]:
     """
     study = findings.study
     words, rows = wording.phrase(study), []
+    against = {one.key: names.gain(study, one) for one in study.claim.every_gain}
     for one in lead_lag.shown(findings.lead_lag, neutral_value(study)):
         few = {each.pattern for each in one.orders} == {lead_lag.TOO_FEW}
         where = "all, before the knob acts" if one.setting is None else words.short(one.setting)
@@ -334,7 +340,7 @@ def order_rows(findings: Findings) -> list[dict[str, str]]:
             rows.append(
                 {
                     **head,
-                    "against": names.metric(each.against) if each.against in READINGS else each.against,
+                    "against": against.get(each.against, each.against),
                     "other": wording.number(each.against_half, ",.0f"),
                     "half": wording.number(each.ability_half, ",.0f"),
                     "ratio": f"{each.ratio:.2f} [{each.low:.2f}, {each.high:.2f}]" if known else "—",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from analysis.activations.claimable import READINGS
-from analysis.activations.measure import ProbeSite, claim_site
+from analysis.activations.measure import ProbeSite, claim_site, claimed_site, probed_site
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import large_grid
@@ -154,7 +154,9 @@ def _readings(study: Study) -> Iterator[_Reading]:
             yield _Reading(use.label, f"token accuracy {split}", f"{column}/token_accuracy", about, False)
     for site, metric in _claimed(study):
         about = f"{READINGS[metric].meaning}; {metric} of {site}"
-        yield _Reading(site.label, f"latent {metric}", f"{site}/{metric}", about, True)
+        plain = claim_site(study, site.label)
+        where = "" if site == plain else f" {str(site).removeprefix(f'{site.label}/')}"
+        yield _Reading(site.label, f"latent {metric}{where}", f"{site}/{metric}", about, True)
     yield _Reading("training", "loss", "train/loss", "mean loss since the last call of the training program", False)
 
 
@@ -164,10 +166,11 @@ def _final(study: Study) -> list[_Reading]:
 
 
 def _claimed(study: Study) -> Iterator[tuple[ProbeSite, str]]:
-    """Every site and metric that a primary claim is about."""
-    for label in dict.fromkeys(label for label, _ in study.claim.abilities):
-        for metric, _ in study.claim.gains:
-            yield claim_site(study, label), metric
+    """Every site and metric that a primary claim is about, once; at which step it is read makes no difference here."""
+    labels = dict.fromkeys(label for label, _ in study.claim.abilities)
+    every = [(claimed_site(study, one, label), one.metric) for label in labels for one in study.claim.every_gain]
+    every += [(probed_site(one), one.probe) for one in study.claim.placed_abilities if one.probe is not None]
+    yield from dict.fromkeys(every)
 
 
 def _series(

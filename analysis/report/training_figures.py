@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,48 +15,65 @@ from analysis.report import names
 from analysis.report.figures import (
     COLUMNS,
     TRIVIAL,
+    answered,
     claimed,
+    is_share,
     knob_axis,
     knob_legend,
     metric_label,
     setting_series,
+    unit,
     wrapped,
 )
 from analysis.report.matched_compute import Matched
 from analysis.results import Results, curve, shared_evaluations
 from analysis.stats import summaries
+from lab.study.places import Gain
 
 
 @styled
 def trajectories(findings: Findings) -> Picture:
     """Abilities and latents while training: the shared prefix in black, then a line a knob value (IQM over seeds)."""
     study, results, claims = findings.study, findings.results, findings.claims
-    metrics, labels = claimed(claims)
-    picture, axes = panels(1 + len(metrics), len(labels), 1.6, sharex=True)
+    gains, labels = claimed(claims)
+    gains = list(dict.fromkeys(map(_at_all_steps, gains)))
+    picture, axes = panels(1 + len(gains), len(labels), 1.6, sharex=True)
     one = claims[0]
     colours = knob_colours(knob_axis(study, one))
     clock = _Clock.of(results.step, shared_evaluations(results, one.stratum))
     for column, label in enumerate(labels):
         mine = [j for j in claims if j.label == label]
-        rows = [("exact accuracy\n(share right)", results.ability(label, mine[0].split))]
-        rows += [(metric_label(m), results.latent(mine[0].site, m)) for m, _ in metrics]
-        for row, (text, values) in enumerate(rows):
+        text = "exact accuracy\n(share right)" if mine[0].reading is None else unit(mine[0])
+        rows = [(text, results.ability(label, mine[0].split), f"{label}/{mine[0].split}")]
+        for each in gains:
+            here = next(j for j in mine if _at_all_steps(j.claimed) == each)
+            values = results.latent(here.site, here.metric)
+            rows.append((metric_label(study, each, signed=False), values, f"{here.site}/{here.metric}"))
+        for row, (text, values, name) in enumerate(rows):
             ax = axes[row, column]
-            name = f"{label}/{mine[0].split}" if row == 0 else f"{mine[0].site}/{metrics[row - 1][0]}"
+            if row and column and gains[row - 1].task is not None:  # read at a task of its own, shown once
+                ax.set_visible(False)
+                continue
             panel = picture.panel(ax, name)
             _trajectory(panel, results, one.stratum, values, colours, clock)
             if row == 0:
                 panel.level(TRIVIAL, mine[0].trivial, color=GREY, linestyle="--", linewidth=0.9)
-            if column == 0:
+            if column == 0 or (row == 0 and study.claim.placed_abilities):
                 ax.set_ylabel(text)
         axes[0, column].set_title(wrapped(names.ability(study, label, mine[0].split)))
-        axes[0, column].set_ylim(-0.02, 1.05)
+        if is_share(mine[0]):
+            axes[0, column].set_ylim(-0.02, 1.05)
         axes[-1, column].set_xlabel(
             "training steps (log; after\nthe dotted line: linear)" if clock.together else "training steps (log)"
         )
     note = "black: before it acts, shared by all settings; dashed: trivial baseline"
     knob_legend(picture, study, one, colours, note)
     return picture
+
+
+def _at_all_steps(one: Gain) -> Gain:
+    """A gain without the step that it is read at and its sign: what is drawn over training."""
+    return replace(one, stage=None, step=None, sign=1)
 
 
 @dataclass(frozen=True)
@@ -126,7 +143,7 @@ def _trajectory(
 @styled
 def compute(findings: Findings, matched: Matched) -> Picture:
     """Each primary ability against training FLOPs: a line a setting (IQM over seeds), the matched budget dotted."""
-    results, bounds = findings.results, findings.primary
+    results, bounds = findings.results, answered(findings)
     columns = min(COLUMNS, len(bounds))
     picture, axes = panels(-(-len(bounds) // columns), columns, 2.2, sharey=True)
     colours, knob = knob_colours(knob_axis(results.study, bounds[0])), results.study.claim.knob

@@ -17,6 +17,7 @@ import numpy as np
 from analysis.design import interim, neutral_value, selection
 from analysis.diagnosis import Diagnosis, Findings, Trajectory
 from analysis.report import map_wording
+from analysis.results import evaluation_at
 from analysis.results.recovery_record import Repairs, routes
 from analysis.stats import MapVerdict, SettingMap, Verdict, break_test
 from analysis.stats.setting_map import STATEMENTS
@@ -70,12 +71,21 @@ def text(findings: Findings) -> str:
     return json.dumps(document(findings), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def reading_of(one: Judged | Bounds) -> str:
+    """What an ability is judged by: a measure of answers, or a latent metric that a probe reads."""
+    return "exact" if one.reading is None else str(one.reading.probe or one.reading.measure)
+
+
 def _claim(findings: Findings, one: Judged) -> dict[str, Any]:
+    results = findings.results
     return {
         "ability": f"{one.label}/{one.split}",
         "metric": one.metric,
         "sign": one.sign,
         "place": str(one.site),
+        "place_step": int(results.step[evaluation_at(results, one.claimed)]),
+        "reading": reading_of(one),
+        "reading_step": int(results.step[evaluation_at(results, one.reading)]),
         "stratum": one.stratum,
         "sentence": map_wording.claim_sentence(findings.study, one),
         **judged(one.map, one.verdict, one.shape, one.adjusted_p),
@@ -125,6 +135,7 @@ def _bounds(one: Bounds) -> dict[str, Any]:
         "ability": f"{one.label}/{one.split}",
         "stratum": one.stratum,
         "primary": one.primary,
+        "reading": reading_of(one),
         "learned": one.learned,
         "shown_free_until": one.free_until,
         "shown_harmful_from": one.harmful_from,

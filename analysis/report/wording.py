@@ -168,6 +168,7 @@ def how_tested(findings: Findings) -> str:
     seeds = len({cell["seed"] for cell in study.cells})
     settings = len({float(cell[claim.knob]) for cell in study.cells})
     others = f" times {len(findings.strata)} settings of the other axes" if len(findings.strata) > 1 else ""
+    other = ", where its name says nothing else" if claim.placed_abilities else ""
     mismatch, ability = error_bounds(seeds, claim.alpha)
     tasks = "one task" if len(study.tasks) == 1 else f"all {len(study.tasks)} tasks at once"
     knob = names.knob(claim.knob, study)
@@ -175,8 +176,8 @@ def how_tested(findings: Findings) -> str:
         f"{len(study.cells)} small transformers on synthetic tasks, each of which learns {tasks}: {settings} settings"
         f" of the {knob}{others}, with {seeds} seeds each{_acts_late(study)}. A setting is compared"
         f" with neutral seed by seed (sign-flip tests, level {claim.alpha:g}, corrected for the number of settings)."
-        " Ability is exact accuracy: the share of answers that are right as a whole. δ, the loss that counts, is"
-        f" {claim.delta:.0%} of what neutral has above the trivial baseline, the best guess without learning. With"
+        f" Ability is exact accuracy: the share of answers that are right as a whole{other}. δ, the loss that counts,"
+        f" is {claim.delta:.0%} of what neutral has above the trivial baseline, the best guess without learning. With"
         f" so many seeds a claim is wrongly shown to gain where its ability is lost with a probability of at most"
         f" {mismatch:.1%}, and an ability wrongly called kept, or lost, of at most {ability:.1%} each."
     )
@@ -228,6 +229,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     seeds = len({cell["seed"] for cell in study.cells})
     least, error = break_test.least_seeds(claim.alpha), 0.5 / math.sqrt(study.eval_examples)
     settings = len({float(cell[claim.knob]) for cell in study.cells})
+    placed = names.PLACED if claim.placed_gains else ""
     sentences = [*selection.sentences(records.tuning, claim.knob)]
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
         rate = study.base["optimizer.learning_rate"]
@@ -250,12 +252,12 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
         f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
         f"Latents are read at {names.layer(study, claim.layer)} on {study.probe_examples} inputs a task, the"
-        " same for all cells of a seed; another layer may read differently.",
+        f" same for all cells of a seed{placed}; another layer may read differently.",
         *_schedule_limit(study),
         "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
         " would need an intervention on the latent itself.",
     ]
-    sentences += [f"{capital(names.metric(name))}: {READINGS[name].trap}." for name, _ in claim.gains]
+    sentences += [f"{capital(names.metric(name))}: {READINGS[name].trap}." for name in names.claimed_metrics(study)]
     lost = int((findings.results.diverged_at >= 0).sum())
     if lost:
         counts = "counts" if lost == 1 else "count"
@@ -329,6 +331,7 @@ def _few_inputs(findings: Findings) -> list[str]:
         distinct = round(float(np.median(kept)) * study.probe_examples) if len(kept) else needed
         if distinct < needed:
             found.append(f"{names.task(study, site.label)} ({distinct} distinct)")
+    found = list(dict.fromkeys(found))  # several places of a task read the same inputs
     if not found:
         return []
     return [

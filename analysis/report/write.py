@@ -183,12 +183,16 @@ def run_facts(seconds: Mapping[str, float], argv: Sequence[str], notes: Sequence
 def _section(findings: Findings, index: int) -> dict[str, Any]:
     """What the templates print of one stratum."""
     study, results, stratum = findings.study, findings.results, findings.stratum or {}
+    undiagnosed = diagnose.undiagnosed(findings.claims, findings.bounds)
     return {
         "index": index,
         "name": wording.stratum_text(stratum),
         "answers": [*answer.answers(findings), *repair_section.headline(findings)],
         "map": tables.map_rows(findings),
-        "why": diagnose.paragraphs(findings.diagnoses, wording.phrase(study).setting, partial(names.ability, study)),
+        "why": [
+            *diagnose.paragraphs(findings.diagnoses, wording.phrase(study).setting, partial(names.ability, study)),
+            *((names.ability(study, one.label, one.split), diagnose.NOT_DIAGNOSED) for one in undiagnosed),
+        ],
         "causes": list(tables.cause_rows(findings)),
         "repairs": repair_section.section(findings),
         "verdicts": tables.verdict_rows(findings),
@@ -224,7 +228,7 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bo
         "sections": [_section(findings.in_stratum(one), index) for index, one in enumerate(findings.strata)],
         "kinds": [(kind, *wording.MARKS[kind], meaning) for kind, meaning in wording.MEANING.items()],
         "patterns": [(name, about) for name, about in lead_lag.PATTERNS.items() if name in patterns],
-        "metrics": [READINGS[name] for name, _ in study.claim.gains],
+        "metrics": [READINGS[name] for name in names.claimed_metrics(study)],
         "causes": [(cause, about) for cause, about in diagnose.CAUSES.items() if cause in causes],
         "correction": wording.correction(findings),
         "tested": wording.how_tested(findings),

@@ -1,8 +1,9 @@
 """What was measured of a study, as arrays with a row for each cell and evaluation; and the records of later stages."""
 
 from analysis.results.costs import Costs
-from analysis.results.curves import Curve, ability_curve, ability_floor, curve, reading_curve
+from analysis.results.curves import Curve, ability_curve, ability_floor, claimed_floor, curve, reading_curve
 from analysis.results.density import Density
+from analysis.results.places import evaluation_at
 from analysis.results.records import NO_RECORDS, Records
 from analysis.results.table import Results, collect, shared_evaluations, to_csv
 
@@ -15,8 +16,10 @@ __all__ = [
     "Results",
     "ability_curve",
     "ability_floor",
+    "claimed_floor",
     "collect",
     "curve",
+    "evaluation_at",
     "reading_curve",
     "shared_evaluations",
     "to_csv",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.results.places import evaluation_at, probe_floor, with_floor
 from analysis.results.table import Results
 from lab.storage.history import READINGS
 from lab.study.spec import Study
@@ -64,9 +65,32 @@ def curve(
 def ability_curve(
     results: Results, stratum: dict[str, Any], label: str, split: str, reading: str = "exact", evaluation: int = -1
 ) -> Curve:
-    """An ability over knob and seed. Divergence is a loss: such a cell has the ability of the trivial baseline."""
-    floor = ability_floor(results.study, label, split, reading)
-    return curve(results, stratum, results.ability(label, split, reading), evaluation, floor)
+    """An ability over knob and seed. Divergence is a loss: such a cell has the ability of the trivial baseline.
+
+    Args:
+      results, stratum: as of `curve`.
+      label, split: its task, and its split or, of one that a claim places, its key (`lab.study.places`).
+      reading: of the answers; of a placed ability 'exact' stands for the reading that it is about.
+      evaluation: which one; of a placed ability by default the one that it is read at.
+    """
+    place = results.study.claim.place(label, split)
+    if place is not None and evaluation == -1:
+        evaluation = evaluation_at(results, place)
+    floor, column = claimed_floor(results, label, split, reading), results.ability(label, split, reading)
+    if place is not None and place.probe is not None:
+        column = with_floor(results, column, floor)
+    return curve(results, stratum, column, evaluation, floor)
+
+
+def claimed_floor(results: Results, label: str, split: str, reading: str = "exact") -> float:
+    """`ability_floor`, or of an ability that a claim places its own; arguments as of `ability_curve`."""
+    place = results.study.claim.place(label, split)
+    if place is None:
+        return ability_floor(results.study, label, split, reading)
+    if place.probe is not None:
+        return probe_floor(results, place)
+    measure = str(place.measure) if reading == "exact" else reading
+    return ability_floor(results.study, label, str(place.split), measure)
 
 
 def ability_floor(study: Study, label: str, split: str, reading: str) -> float:

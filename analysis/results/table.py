@@ -73,8 +73,10 @@ class Results:
     written_at: np.ndarray | None = None
 
     def ability(self, label: str, split: str, reading: str = "exact") -> np.ndarray:
-        """An ability's reading: float64[cells, E]."""
-        return self.columns[f"{label}/{split}/{reading}"]
+        """An ability's reading: float64[cells, E]. Of one that a claim places, by its key, 'exact' is its own."""
+        place = self.study.claim.place(label, split)
+        own = "" if reading == "exact" else reading
+        return self.columns[f"{label}/{split}/{reading}" if place is None else place.column(own)]
 
     def latent(self, site: ProbeSite, metric: str) -> np.ndarray:
         """A latent metric at a probe site: float64[cells, E]."""

@@ -10,22 +10,22 @@ Shape letters: S seeds, K settings of the claim's knob.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from analysis.activations import claimable
-from analysis.activations.measure import ProbeSite, claim_site
+from analysis.activations.measure import ProbeSite, claimed_site
 from analysis.design import cells_of_strata, neutral_value, strata
 from analysis.design.interim import InterimAnalyses
-from analysis.results import Curve, Results, ability_curve, curve
+from analysis.results import Curve, Results, ability_curve, claimed_floor, curve, evaluation_at
 from analysis.stats import MapVerdict, SettingMap, break_test, family, map_verdict, setting_map
 from lab.errors import UserError
+from lab.study.places import Ability, Gain
 from lab.study.spec import Study
 from lab.values import exact
-from tasks.base import trivial
 
 T = TypeVar("T")
 
@@ -40,13 +40,15 @@ class Judged:
       label, split: the ability.
       stratum: values of the grid's other axes; empty if there are none.
       gain: the metric as it was read (not signed).
-      ability: exact accuracy; of a diverged cell, that of the trivial baseline.
-      logprob: mean log-probability of the answer, in nats.
-      trivial: the best trivial baseline's exact accuracy.
+      ability: exact accuracy, or the reading that the claim names; of a diverged cell, that of the trivial baseline.
+      logprob: mean log-probability of the answer, in nats; NaN for what a probe reads.
+      trivial: the best trivial baseline's ability.
       map: what is shown at each setting.
       verdict: what the map says of the claim.
       shape: the break test over the whole range of the knob.
       adjusted_p: the verdict's p-value adjusted for the number of primary claims (false discovery rate).
+      place: the gain where it names a place; None where it is read at the ability's task, as a plain name is.
+      reading: the ability where it is not the exact accuracy at the end; then `split` is its key.
     """
 
     metric: str
@@ -63,6 +65,13 @@ class Judged:
     verdict: MapVerdict
     shape: break_test.Verdict
     adjusted_p: float
+    place: Gain | None = None
+    reading: Ability | None = None
+
+    @property
+    def claimed(self) -> Gain:
+        """The gain: its metric, sign and place."""
+        return self.place or Gain(self.metric, self.sign)
 
     @property
     def stands(self) -> bool:
@@ -85,6 +94,7 @@ class Bounds:
       delta: the change that counts, in units of exact accuracy.
       neutral: the knob value that the others are compared with, an end of the ability's settings.
       map: what is shown of the ability at each setting; its metric is the knob itself.
+      reading: as in Judged.
     """
 
     label: str
@@ -100,6 +110,7 @@ class Bounds:
     delta: float
     neutral: float
     map: SettingMap
+    reading: Ability | None = None
 
 
 def check(study: Study) -> None:
@@ -127,19 +138,21 @@ def judge(results: Results, looks: InterimAnalyses | None = None) -> list[Judged
       looks: at which seeds a refined study was judged; each look spends its share of α.
     """
     study, claim = results.study, results.study.claim
-    uses = {use.label: use for use in study.tasks}
     found = []
     for stratum in strata(study):
         for label, split in claim.abilities:
-            floor = trivial(uses[label].task, split).exact
+            floor, reading = claimed_floor(results, label, split), claim.place(label, split)
             ability, logprob = _ability(results, stratum, label, split)
             options = _options(study, ability, looks)
-            for metric, sign in claim.gains:
-                site = claim_site(study, label)
-                gain = curve(results, stratum, results.latent(site, metric))
-                row = (metric, sign, site, label, split, stratum, gain, ability, logprob, floor)
-                found.append((*row, *judge_curves(gain, sign, ability, floor, **options)))
-    return with_family([partial(Judged, *row) for row in found], [row[-2] for row in found])
+            for claimed in claim.every_gain:
+                site = claimed_site(study, claimed, label)
+                at = evaluation_at(results, claimed)
+                gain = curve(results, stratum, results.latent(site, claimed.metric), at)
+                row = (claimed.metric, claimed.sign, site, label, split, stratum, gain, ability, logprob, floor)
+                of_place = {"place": None if claimed.is_plain else claimed, "reading": reading}
+                verdicts = judge_curves(gain, claimed.sign, ability, floor, **options)
+                found.append((partial(Judged, *row, *verdicts, **of_place), verdicts[1]))
+    return with_family([unfinished for unfinished, _ in found], [verdict for _, verdict in found])
 
 
 def judge_curves(
@@ -168,11 +181,10 @@ def bounds(results: Results, looks: InterimAnalyses | None = None) -> list[Bound
     study, claim = results.study, results.study.claim
     pairs = list(claim.abilities)
     pairs += [(u.label, s) for u in study.tasks for s in u.splits if (u.label, s) not in claim.abilities]
-    uses = {use.label: use for use in study.tasks}
     found = []
     for stratum in strata(study):
         for label, split in pairs:
-            floor = trivial(uses[label].task, split).exact
+            floor = claimed_floor(results, label, split)
             ability, logprob = _ability(results, stratum, label, split)
             mapped = ability_map(ability, floor, **_options(study, ability, looks))
             found.append(
@@ -190,6 +202,7 @@ def bounds(results: Results, looks: InterimAnalyses | None = None) -> list[Bound
                     mapped.delta,
                     neutral_value(study),
                     mapped,
+                    claim.place(label, split),
                 )
             )
     return found
@@ -204,6 +217,9 @@ def ability_map(ability: Curve, floor: float, **options: Any) -> SettingMap:
 
 def _ability(results: Results, stratum: dict[str, Any], label: str, split: str) -> tuple[Curve, Curve]:
     exact, logprob = (ability_curve(results, stratum, label, split, name) for name in ("exact", "logprob"))
+    place = results.study.claim.place(label, split)
+    if place is not None and place.probe is not None:  # a probe answers nothing
+        logprob = replace(logprob, values_SxK=np.full_like(logprob.values_SxK, np.nan))
     return exact, logprob
 
 

@@ -154,8 +154,9 @@ class Plan:
         """Numbers held while one cell's latents are read: a pass over a task's probe inputs, states, distances."""
         study = self.study
         count = study.probe_examples
+        length = max(length, *(study.mixture.length({use.label: split}) for use, split, _ in study.probe_sets))
         a_pass = count * length * ((spec.layers + 1) * spec.width + neurons + spec.heads * length)
-        places = len(study.probe_layers) * sum(len(use.task.read_names) for use in study.tasks)
+        places = len(study.probe_layers) * sum(len(one.use.task.read_names) for one in study.probe_sets)
         return a_pass + count * (places * spec.width + count)
 
     def within(self, budget: int) -> Plan:

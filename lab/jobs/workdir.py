@@ -344,9 +344,11 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
     try:
         axes = record["axes"]
         points = record["grid"]["points"] if "grid" in record else [_point(axes, cell) for cell in record["cells"]]
-        config = study_config()
+        config, fields = study_config(), _frozen(record["config"])
         with config.unlocked():
-            config.update(_frozen(record["config"]))
+            if not isinstance(fields["claim"]["gains"], dict):
+                config.claim.gains = ()  # a section takes no tuple
+            config.update(fields)
         grid = Grid(_axes(record, points), tuple(tuple(point.items()) for point in points))
         study, claimed = parse(config, grid, metrics), record["claim_hash"]
     except UserError as error:

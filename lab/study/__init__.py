@@ -20,13 +20,16 @@ from lab.study.grid import (
     uniform,
     zipped,
 )
+from lab.study.places import ability, gain
 
 __all__ = [
     "Axis",
     "Grid",
+    "ability",
     "axis",
     "chain",
     "conditional",
+    "gain",
     "grown",
     "loguniform",
     "product",

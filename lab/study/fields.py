@@ -16,7 +16,9 @@ from ml_collections import ConfigDict
 
 from lab.errors import UserError, clipped, nearest, shown
 from lab.study.grid import OWN, study_config
+from lab.study.places import Gain
 
+GAINS = "config.claim.gains"  # the one section that may be a tuple
 STEPS_MOST = 2**30 - 1  # of a study, all stages together: `lab.mechanisms.NEVER` is the step that none reaches
 
 
@@ -68,6 +70,8 @@ def _check_section(section: Any, standard: Any, where: str, further: tuple[str, 
         if name not in standard and name not in further:
             raise UserError(f"{where}.{name}={shown(section[name])}: no such field.{_hint(f'{where}.{name}')}")
     for name, inner in standard.items():
+        if f"{where}.{name}" == GAINS and isinstance(section[name], (tuple, list)):
+            continue  # gains at places; `lab.study.claim` reads them
         if is_section(inner):
             if not is_section(section[name]):
                 raise UserError(f"{where}.{name}={shown(section[name])} must be a section: dict(…).")
@@ -124,6 +128,9 @@ def override(config: Any, name: str, text: str) -> None:
       UserError: if there is no such field, or it holds values of another kind.
     """
     *sections, last = name.split(".")
+    if sections == ["claim", "gains"] and isinstance(config.claim.gains, (tuple, list)):
+        config.claim.gains = _with_gain(config.claim.gains, last, text)
+        return
     holder = config
     for part in sections:
         if part not in holder and _may_be_new(config, name):
@@ -137,6 +144,15 @@ def override(config: Any, name: str, text: str) -> None:
     value = _like(present, text, f"--config.{name}={clipped(text)}")
     with holder.ignore_type():
         holder[last] = value
+
+
+def _with_gain(gains: Iterable[Any], metric: str, text: str) -> tuple[Any, ...]:
+    """A tuple of gains with the sign of a plain name, in place of what it said of that name."""
+    holder = ConfigDict({metric: 1})
+    override(holder, metric, text)
+    others = ({name: sign for name, sign in one.items() if name != metric} if is_section(one) else one for one in gains)
+    kept = (one for one in others if not (isinstance(one, Gain) and one.is_plain and one.metric == metric))
+    return (*kept, holder.to_dict())
 
 
 def _unknown(config: Any, name: str) -> UserError:

@@ -284,7 +284,7 @@ def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping
     config.name = ""
     config.question = ""
     # label -> {task, examples a step (a number, or a section with one for each stage, which may be 0), factor that
-    # probes look for, split whose inputs they read (probe), and any static size of the task}
+    # probes look for (or several), split whose inputs they read (probe), and any static size of the task}
     config.tasks = ConfigDict(type_safe=False)
     config.model = ConfigDict(
         dict(
@@ -313,9 +313,11 @@ def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping
     config.claim = ConfigDict(
         dict(
             knob="",
-            # latent metric -> +1 if the claim is that it rises as the knob leaves its neutral value, -1 if it falls
+            # latent metric -> +1 if the claim is that it rises as the knob leaves its neutral value, -1 if it falls;
+            # or a tuple of gain(…), each at a place of its own (docs/claims.md)
             gains=ConfigDict(type_safe=False),
-            abilities=(),  # 'label/split' whose exact accuracy the gain should become or at least not cost
+            # 'label/split' whose exact accuracy the gain should become or at least not cost; or ability(…)
+            abilities=(),
             layer=-1,  # -1 is the residual stream after the last block
             alpha=0.05,
             delta=0.05,  # share of (neutral ability - trivial baseline) that counts as no change

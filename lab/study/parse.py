@@ -12,9 +12,10 @@ from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, Mechanism
 from lab.study import schema, sizes, task_knobs, testing, without_steps
+from lab.study.claim import parse_claim
 from lab.study.fields import STEPS_MOST
 from lab.study.grid import CELLS_MOST, Grid
-from lab.study.spec import Claim, Stage, Study, TaskUse, stage_index
+from lab.study.spec import Stage, Study, TaskUse, stage_index
 from lab.training.step import Schedule
 from lab.values import NAME_BYTES, exact, plain_fields
 from tasks import TaskError, make
@@ -57,6 +58,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     specs = tuple(dict.fromkeys(sizes.with_sizes(spec, cell) for cell in cells))
     sizes.check(specs, config.probe.examples)
     depths = [one.layers for one in specs]
+    probe_layers = sizes.layers(config.probe.layers, depths, "config.probe.layers")
     study = Study(
         name=config.name or "study",
         question=config.question,
@@ -72,8 +74,8 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         call_steps=config.call_steps,
         eval_examples=config.evaluation.examples,
         probe_examples=config.probe.examples,
-        probe_layers=sizes.layers(config.probe.layers, depths, "config.probe.layers"),
-        claim=_claim(config, grid, known, tasks, depths, metrics),
+        probe_layers=probe_layers,
+        claim=parse_claim(config, grid, known, tasks, stages, depths, probe_layers, metrics),
         own_knobs=own,
         extra_readings=_extra_readings(config, metrics),
         tested=tested,
@@ -123,13 +125,15 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
             task = make(name, **fields)
         except TaskError as error:
             raise UserError(f"{where}: {error}") from None
-        factor = factor or next(iter(task.factor_sizes))
-        if factor not in task.factor_sizes:
-            raise UserError(f"{where}.factor: unknown factor '{factor}'. {nearest(factor, task.factor_sizes)}")
+        factors = (factor,) if isinstance(factor, str) else tuple(factor)
+        factors = factors if any(factors) else (next(iter(task.factor_sizes)),)
+        for name in factors:
+            if name not in task.factor_sizes:
+                raise UserError(f"{where}.factor: unknown factor '{name}'. {nearest(name, task.factor_sizes)}")
         short = [name for name, s in task.splits.items() if s.length <= task.splits["train"].length]
         if probe not in short:
             raise UserError(f"{where}.probe: no split '{probe}' no longer than training. {nearest(probe, short)}")
-        uses.append(TaskUse(label, task, examples, factor, probe))
+        uses.append(TaskUse(label, task, examples, factors[0], probe, factors[1:]))
     return tuple(uses)
 
 
@@ -295,41 +299,3 @@ def _extra_readings(config: Any, metrics: Collection[str]) -> tuple[str, ...]:
         if name not in metrics:
             raise UserError(f"config.probe.extra: no latent reading '{name}'. {nearest(name, metrics)}")
     return tuple(config.probe.extra)
-
-
-def _claim(
-    config: Any,
-    grid: Grid,
-    known: Mapping[str, Knob],
-    tasks: tuple[TaskUse, ...],
-    depths: Sequence[int],
-    metrics: Collection[str],
-) -> Claim:
-    claim = config.claim
-    axes = {a.knob: a for a in grid.axes}
-    if claim.knob not in axes:
-        raise UserError(f"config.claim.knob: '{claim.knob}' is not an axis of sweep(). {nearest(claim.knob, axes)}")
-    if claim.knob == "seed" or known[claim.knob].choices:
-        raise UserError(
-            f"config.claim.knob: '{claim.knob}' has no order to break along; name a knob with numbers, not the seed."
-        )
-    gains = []
-    for metric, sign in claim.gains.items():
-        if metric not in metrics:
-            raise UserError(f"config.claim.gains: unknown metric '{metric}'. {nearest(metric, metrics)}")
-        gains.append((metric, int(sign)))
-    uses = {use.label: use for use in tasks}
-    abilities = []
-    for name in claim.abilities:
-        label, _, split = name.partition("/")
-        if label not in uses:
-            raise UserError(f"config.claim.abilities: '{name}': no task '{label}'. {nearest(label, uses)}")
-        if split not in uses[label].splits:
-            raise UserError(
-                f"config.claim.abilities: '{name}': no split '{split}'. {nearest(split, uses[label].splits)}"
-            )
-        abilities.append((label, split))
-    if not gains or not abilities:
-        raise UserError("config.claim needs at least one entry in gains and one in abilities.")
-    (layer,) = sizes.layers((claim.layer,), depths, "config.claim.layer")
-    return Claim(claim.knob, tuple(gains), tuple(abilities), layer, float(claim.alpha), float(claim.delta))

@@ -13,6 +13,7 @@ from typing import Any
 from lab.errors import UserError, shown
 from lab.nn.model import ACTIVATIONS, COMPUTE, POSITIONS, PRODUCTS
 from lab.study.fields import STEPS_MOST, check_names, is_section
+from lab.study.places import Ability
 from lab.training.step import SCHEDULES
 
 SAVES_MOST = 10_000  # of a stage; each of them is evaluated and measured
@@ -91,6 +92,21 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, bool) or (_is_number(value) and abs(value) < 2**53) or _is_text(value, 200)
 
 
+def _is_names(value: Any) -> bool:
+    return several(NAME, "").holds(value) and len(value) > 0 and all(value)
+
+
+def _is_gains(value: Any) -> bool:
+    """Whether it is a section or a tuple; `lab.study.claim` checks what is in a tuple."""
+    return is_section(value) or isinstance(value, (tuple, list))
+
+
+def _is_abilities(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and all(
+        _is_text(one, 200) or is_section(one) or isinstance(one, Ability) for one in value
+    )
+
+
 SIGN = Rule("be 1 (the claim is that it rises) or -1 (falls)", lambda value: _is_number(value) and value in (1, -1))
 NAME = text(100)
 # A field's dotted name, * for every name that the study chooses -> what it may hold; sections before their fields.
@@ -101,7 +117,7 @@ RULES: Mapping[str, Rule] = {
     "tasks.*.task": NAME,
     "tasks.*.examples": either(whole(1, EXAMPLES_MOST), ", or a section with one for each stage", is_section),
     "tasks.*.examples.*": whole(0, EXAMPLES_MOST),
-    "tasks.*.factor": NAME,
+    "tasks.*.factor": either(NAME, ", or a tuple of several, each once", _is_names),
     "tasks.*.probe": NAME,
     "tasks.*.*": Rule("be a number below 2^53, text, True, False or a tuple of such", _is_size),
     "model.width": whole(1, WIDTH_MOST),
@@ -130,7 +146,10 @@ RULES: Mapping[str, Rule] = {
     "probe.extra": several(NAME, "names of latent readings, such as ('lidar',)"),
     "claim.knob": NAME,
     "claim.gains.*": SIGN,
-    "claim.abilities": several(text(200), "abilities, such as ('facts/iid',)"),
+    "claim.gains": Rule("be a section, dict(fisher_trace=1), or a tuple of gain(…)", _is_gains),
+    "claim.abilities": Rule(
+        "be a tuple of abilities, such as ('facts/iid', ability('facts', step=600))", _is_abilities
+    ),
     "claim.layer": whole(-LAYERS_MOST - 1, LAYERS_MOST),
     "claim.alpha": inside(0, 1),
     "claim.delta": inside(0, 1),

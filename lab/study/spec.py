@@ -16,6 +16,7 @@ from lab.mechanisms.knobs import active_knobs
 from lab.nn.model import ModelSpec
 from lab.study import sizes
 from lab.study.grid import Axis
+from lab.study.places import Ability, Gain
 from lab.training.step import Schedule
 from tasks import sizes_of
 from tasks.base import Split, Task
@@ -36,6 +37,7 @@ class TaskUse:
       examples: of a training step, a number for each stage.
       factor: the ground-truth variable that probes look for.
       probe: the split whose inputs latents are read on.
+      further: variables that probes look for, too.
     """
 
     label: str
@@ -43,11 +45,31 @@ class TaskUse:
     examples: tuple[int, ...]
     factor: str
     probe: str
+    further: tuple[str, ...] = ()
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """All variables that probes look for, the one that goes without saying first."""
+        return (self.factor, *self.further)
 
     @property
     def splits(self) -> dict[str, Split]:
         """The splits that are evaluated: all but `train`."""
         return {name: split for name, split in self.task.splits.items() if name != "train"}
+
+
+class ProbeSet(NamedTuple):
+    """Inputs that latents are read on, and what probes look for in them.
+
+    Attributes:
+      use: the task.
+      split: whose inputs.
+      factor: the ground-truth variable.
+    """
+
+    use: TaskUse
+    split: str
+    factor: str
 
 
 @dataclass(frozen=True)
@@ -78,11 +100,14 @@ class Claim:
 
     Attributes:
       knob: the axis along which the gain is claimed.
-      gains: (latent metric, +1 or -1): whether it is claimed to rise or to fall as the knob leaves its neutral value.
-      abilities: (label, split).
+      gains: (latent metric, +1 or -1): whether it is claimed to rise or to fall as the knob leaves its neutral value;
+        those that are read at the ability's task, where that says nothing else.
+      abilities: (label, split); of one that is not the exact accuracy at the end, `Ability.key` in place of the split.
       layer: index into the residual stream, 0 after the embedding, negative from the end.
       alpha: significance level.
       delta: share of (neutral - trivial) within which an ability counts as unchanged.
+      placed_gains: the gains that are read at places of their own.
+      placed_abilities: those of `abilities` that are not the exact accuracy at the end.
     """
 
     knob: str
@@ -91,6 +116,17 @@ class Claim:
     layer: int
     alpha: float
     delta: float
+    placed_gains: tuple[Gain, ...] = ()
+    placed_abilities: tuple[Ability, ...] = ()
+
+    @property
+    def every_gain(self) -> tuple[Gain, ...]:
+        """All gains, those with plain names first."""
+        return (*(Gain(metric, sign) for metric, sign in self.gains), *self.placed_gains)
+
+    def place(self, label: str, key: str) -> Ability | None:
+        """The ability of that task and key; None for the exact accuracy of a split at the end."""
+        return next((one for one in self.placed_abilities if (one.task, one.key) == (label, key)), None)
 
 
 class CellRecipe(NamedTuple):
@@ -155,6 +191,19 @@ class Study:
     def mixture(self) -> Mixture:
         """The tasks as one vocabulary."""
         return Mixture(tuple((use.label, use.task) for use in self.tasks))
+
+    @cached_property
+    def probe_sets(self) -> tuple[ProbeSet, ...]:
+        """What latents are read for: each task's own split and factor first, then what else is declared or claimed."""
+        uses, claimed = {use.label: use for use in self.tasks}, self.claim
+        sets = [ProbeSet(use, use.probe, use.factor) for use in self.tasks]
+        sets += [ProbeSet(use, use.probe, factor) for use in self.tasks for factor in use.further]
+        split_of = [(one.task, one.split) for one in claimed.placed_abilities if one.probe is not None]
+        for one in claimed.placed_gains:
+            labels = [label for label, _ in claimed.abilities] if one.task is None else [one.task]
+            split_of += [(label, one.split) for label in labels]
+        apart = sorted({(label, split) for label, split in split_of if split not in (None, uses[label].probe)})
+        return (*sets, *(ProbeSet(uses[label], split, f) for label, split in apart for f in uses[label].factors))
 
     @property
     def tuned(self) -> tuple[str, ...]:
@@ -359,7 +408,10 @@ class Study:
 
     def claim_hash(self) -> str:
         """Hash of the primary hypotheses, written down before training."""
-        return digest(dataclasses.asdict(self.claim))
+        fields = {f.name: f.default for f in dataclasses.fields(self.claim)}
+        content = dataclasses.asdict(self.claim)
+        # What is at a default is left out: a field that a later version adds changes no hash of an earlier claim.
+        return digest({name: value for name, value in content.items() if value != fields[name]})
 
 
 def digest(content: Any) -> str:

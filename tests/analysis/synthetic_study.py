@@ -26,7 +26,7 @@ FACTS = {
 def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
     """Facts, Z6, addition and path-star under one-shot pruning; `strata` adds a further axis, `further` others.
 
-    `facts` puts another task in the place of the facts, under their label.
+    `facts` puts another task in the place of the facts, under their label; `gains` and `abilities` are the claim's.
     """
     config = study_config()
     config.name = changes.get("name", "synthetic")
@@ -40,8 +40,8 @@ def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
     config.steps = dict(train=2000, prune=200)
     config.saves = dict(train=5, prune=2)
     config.claim.knob = changes.get("knob", "prune.sparsity")
-    config.claim.gains = dict(participation_ratio=-1, two_nn=-1, fisher_trace=1)
-    config.claim.abilities = ("facts/iid", "z6/iid", "addition/iid", "path_star/iid")
+    config.claim.gains = changes.get("gains", dict(participation_ratio=-1, two_nn=-1, fisher_trace=1))
+    config.claim.abilities = changes.get("abilities", ("facts/iid", "z6/iid", "addition/iid", "path_star/iid"))
     axes = [*changes.get("further", ()), axis(config.claim.knob, sparsities, stage="prune"), axis("seed", range(seeds))]
     if strata:
         axes.insert(0, axis("prune.scope", ("global", "layerwise"), stage="prune"))

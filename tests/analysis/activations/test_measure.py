@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +15,8 @@ from analysis.metrics.registry import METRICS
 from lab.nn import model
 from lab.prng import derive_key
 from lab.storage import checkpoint
-from tests.lab.conftest import PROGRAMS, initial_params, study_of
+from lab.study import gain
+from tests.lab.conftest import PROGRAMS, initial_params, study_of, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,55 @@ def test_each_seed_has_probe_inputs_of_its_own(study):
 
 def test_claims_are_read_where_the_first_answer_is_still_to_be_made(study):
     assert claim_site(study, "word") == ProbeSite("word", study.claim.layer, "last")
+
+
+def placed_config():
+    """Two factors of `word`, and a gain on inputs longer than those of training."""
+    config = tiny_config()
+    config.tasks.word.factor = ("state", "last")
+    config.claim.gains = (gain("participation_ratio", -1), gain("fisher_trace", task="word", split="length"))
+    return config
+
+
+def test_further_factors_and_splits_are_read_after_all_others_and_change_none_of_them(study):
+    """States are compared bit for bit: keys, padding and order of what was read before are those of before."""
+    placed = study_of(placed_config())
+    assert [str(one) for one in probe_sites(placed)] == [
+        "facts/layer1/answer",
+        "word/layer1/last",
+        "word/layer1/last/factor=last",
+        "word/layer1/last/on=length",
+        "word/layer1/last/on=length/factor=last",
+    ]
+    seed, params = jnp.int32(0), params_of(study, 0)
+    before, after = (jax.jit(lambda s, p, one=one: hidden_states(one, s, p))(seed, params) for one in (study, placed))
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new[:2])
+    states, labels, _ = map(np.asarray, after)
+    np.testing.assert_array_equal(states[1], states[2])  # another factor of the same inputs
+    assert (labels[1] != labels[2]).mean() > 0.5
+    np.testing.assert_array_equal(states[3], states[4])
+    # Independently: the longer inputs, drawn by hand, through the model's own application.
+    use = placed.tasks[1]
+    key = derive_key(seed, "probe", zlib.crc32(b"word/length") & 0x7FFFFFFF)
+    world = placed.mixture.worlds(derive_key(seed, "world"))["word"]
+    length = placed.mixture.length({"word": "length"})
+    assert length > placed.train_length
+    examples = placed.mixture.sample(key, "word", world, "length", placed.probe_examples, length=length)
+    np.testing.assert_array_equal(labels[3], examples.factors["state"])
+    tokens_NxL = np.asarray(examples.tokens)
+    symbols_NxL = tokens_NxL[:, 1:] - 1  # after the task's token; Z6 adds what is written
+    np.testing.assert_array_equal(labels[3], symbols_NxL.sum(axis=1) % 6)
+    hidden = jax.jit(lambda p, t: model.apply(p, t, placed.spec)[1])(params, examples.tokens[:64])
+    np.testing.assert_allclose(states[3][:64], np.asarray(hidden)[1, :, -1], atol=1e-5)
+    assert use.task.splits["length"].length + 1 == length
+
+
+def test_settings_of_readings_are_those_of_before_where_nothing_further_is_read(study):
+    placed = study_of(placed_config())
+    old, new = (Measurer(one, PROGRAMS, Path()).settings() for one in (study, placed))
+    assert new[:-1] == old
+    assert new[-1] == (("word", "iid", "last"), ("word", "length", "state"), ("word", "length", "last"))
 
 
 def test_readings_are_kept_and_reread(trained, tmp_path):

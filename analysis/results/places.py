@@ -1,0 +1,42 @@
+"""Where in the results a claim's readings stand: the evaluation of a step, and the floor under what a probe reads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.results.table import Results
+from lab.study.places import Ability, Gain
+
+
+def evaluation_at(results: Results, place: Gain | Ability | None) -> int:
+    """The index of the evaluation that a checked place is read at; of the last one for None."""
+    if place is None or place.step is None:
+        return len(results.step) - 1
+    at_E = np.asarray(results.step) == place.step
+    if place.stage is not None:
+        at_E = at_E & (np.asarray(results.stage) == place.stage)
+    return int(np.flatnonzero(at_E)[0])
+
+
+def probe_floor(results: Results, place: Ability) -> float:
+    """What a probe reads off states that say nothing about its factor.
+
+    Information and selectivity are then 0. The probe's accuracy is the share of the most frequent class among the probe
+    inputs (mean over the cells' seeds), or an equal share of all classes where no class balance was measured.
+    """
+    if place.probe != "probe_accuracy":
+        return 0.0
+    use = next(use for use in results.study.tasks if use.label == place.task)
+    equal = 1.0 / use.task.factor_sizes[place.factor or use.factor]
+    largest = results.columns.get(f"{place.site}/class_count_max", np.full(1, np.nan))
+    largest = largest[np.isfinite(largest)]
+    return max(equal, float(largest.mean()) / results.study.probe_examples) if len(largest) else equal
+
+
+def with_floor(results: Results, values_CxE: np.ndarray, floor: float) -> np.ndarray:
+    """What a probe reads; of states that are all alike, in which nothing can be read, the floor.
+
+    Left out as missing, cells whose states have collapsed would make those that are left speak for them.
+    """
+    trained_CxE = np.asarray(results.shared) != ""
+    return np.where(np.isnan(values_CxE) & trained_CxE, floor, values_CxE)
