@@ -106,7 +106,8 @@ def _counts(study: Study, knob: str) -> dict[Any, set[Counted]]:
 
 
 def _untrained(study: Study) -> Iterator[str]:
-    claimed = {label for label, _ in study.claim.abilities}
+    places = ((label, study.claim.place(label, key)) for label, key in study.claim.abilities)
+    claimed = {label for label, place in places if place is None or place.probe is None}  # a probe reads any task
     for use in study.tasks:
         if use.label in claimed and not any(use.examples):
             yield f"No stage trains {use.label}, whose abilities are claimed; raise config.tasks.{use.label}.examples."

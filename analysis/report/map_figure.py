@@ -112,7 +112,7 @@ def draw(findings: Findings) -> Picture:
     ax, row, ticks = axes[0, 0], 0.0, {}
     for group in groups:
         first = group[0]
-        header, style = _header(findings, first), dict(fontweight="bold", va="center", color=BLACK)
+        header, style = _header(findings, first), _BOLD
         # A long one ends where the cells do, and begins over the names of the rows.
         long = first.reading is not None and len(header) > LONG_HEADER
         ax.text(len(knob_K) - 0.5 if long else -0.5, row + 0.5 * HEADER + 0.1, header, ha=ENDS[long], **style)
@@ -138,6 +138,7 @@ def draw(findings: Findings) -> Picture:
     return picture
 
 
+_BOLD: dict[str, Any] = dict(fontweight="bold", va="center", color=BLACK)
 LONG_HEADER = 65  # characters of an ability's line that surely fit above the cells
 ENDS = {False: "left", True: "right"}
 HEADER, GAP = 0.95, 0.12  # height of an ability's line in rows; between cells and verdict in columns

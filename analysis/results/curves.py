@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.results.places import evaluation_at, probe_floor, with_floor
+from analysis.results.places import evaluation_at, probe_floor, readable
 from analysis.results.table import Results
 from lab.storage.history import READINGS
 from lab.study.spec import Study
@@ -78,7 +78,7 @@ def ability_curve(
         evaluation = evaluation_at(results, place)
     floor, column = claimed_floor(results, label, split, reading), results.ability(label, split, reading)
     if place is not None and place.probe is not None:
-        column = with_floor(results, column, floor)
+        column = readable(results, place, column)
     return curve(results, stratum, column, evaluation, floor)
 
 

@@ -33,10 +33,13 @@ def probe_floor(results: Results, place: Ability) -> float:
     return max(equal, float(largest.mean()) / results.study.probe_examples) if len(largest) else equal
 
 
-def with_floor(results: Results, values_CxE: np.ndarray, floor: float) -> np.ndarray:
-    """What a probe reads; of states that are all alike, in which nothing can be read, the floor.
+def readable(results: Results, place: Ability, values_CxE: np.ndarray) -> np.ndarray:
+    """What a probe reads, as an ability.
 
-    Left out as missing, cells whose states have collapsed would make those that are left speak for them.
+    Of states that are all alike, in which nothing can be read, the floor: left out as missing, collapsed cells would
+    make those that are left speak for them. No reader does worse than to ignore the states, so V-information below 0 is
+    the estimate's error and counts as 0.
     """
-    trained_CxE = np.asarray(results.shared) != ""
-    return np.where(np.isnan(values_CxE) & trained_CxE, floor, values_CxE)
+    trained_CxE, floor = np.asarray(results.shared) != "", probe_floor(results, place)
+    values_CxE = np.where(np.isnan(values_CxE) & trained_CxE, floor, values_CxE)
+    return np.maximum(values_CxE, 0.0) if place.probe == "v_information" else values_CxE

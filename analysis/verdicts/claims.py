@@ -149,7 +149,7 @@ def judge(results: Results, looks: InterimAnalyses | None = None) -> list[Judged
                 at = evaluation_at(results, claimed)
                 gain = curve(results, stratum, results.latent(site, claimed.metric), at)
                 row = (claimed.metric, claimed.sign, site, label, split, stratum, gain, ability, logprob, floor)
-                of_place = {"place": None if claimed.is_plain else claimed, "reading": reading}
+                of_place: dict[str, Any] = {"place": None if claimed.is_plain else claimed, "reading": reading}
                 verdicts = judge_curves(gain, claimed.sign, ability, floor, **options)
                 found.append((partial(Judged, *row, *verdicts, **of_place), verdicts[1]))
     return with_family([unfinished for unfinished, _ in found], [verdict for _, verdict in found])

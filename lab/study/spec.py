@@ -202,7 +202,7 @@ class Study:
         for one in claimed.placed_gains:
             labels = [label for label, _ in claimed.abilities] if one.task is None else [one.task]
             split_of += [(label, one.split) for label in labels]
-        apart = sorted({(label, split) for label, split in split_of if split not in (None, uses[label].probe)})
+        apart = sorted({(label, s) for label, s in split_of if s is not None and s != uses[label].probe})
         return (*sets, *(ProbeSet(uses[label], split, f) for label, split in apart for f in uses[label].factors))
 
     @property

@@ -13,6 +13,7 @@ from analysis.diagnosis.diagnose import undiagnosed
 from analysis.metrics.registry import METRICS
 from analysis.report import answer, names, tables, verdicts_json
 from analysis.results import ability_curve, claimed_floor
+from analysis.results.places import readable
 from analysis.verdicts import judge
 from lab.study import ability, gain
 from lab.study.places import PROBES
@@ -101,6 +102,12 @@ def test_states_that_are_all_alike_count_as_the_floor_and_are_not_left_out():
     np.testing.assert_array_equal(one.ability.values_SxK[:, -1], 1 / 6)
     assert one.map.shown("harmed")[-1]
     assert not one.map.diverged_K.any()
+
+
+def test_information_below_0_is_none(results):
+    early = (results.study.claim.placed_abilities[2], np.full((len(results.study.cells), len(results.step)), -0.2))
+    assert early[0].probe == "v_information"
+    assert not readable(results, *early).any()
 
 
 def test_no_rule_is_asked_about_what_answers_at_the_end_do_not_show(findings):
