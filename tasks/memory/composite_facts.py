@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_range
+from tasks.fields import KnobField
 from tasks.memory._composite_law import HEAD, PARAPHRASE, TAIL, TRAINED, UNSEEN, Law, asked, simulate, training_weights
 
 PAIRS_MOST = 1 << 16  # entity-relation pairs of a world
@@ -155,6 +156,14 @@ class CompositeFacts:
             about = "facts of one phrasing, at their frequencies, in the phrasings that training never asks for them in"
             splits["paraphrase"] = split(PARAPHRASE, about, uniform=False)
         return splits
+
+    @property
+    def knob_fields(self) -> Mapping[str, KnobField]:
+        """See `tasks.fields`."""
+        return {
+            "entity_exponent": KnobField(0.0, 4.0, "Zipf exponent of how often each entity is asked for"),
+            "relation_exponent": KnobField(0.0, 4.0, "Zipf exponent of how often each relation is asked for"),
+        }
 
     @property
     def easiest(self) -> Mapping[str, float | int]:
