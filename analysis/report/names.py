@@ -118,6 +118,8 @@ def knob(name: str, study: Study | None = None) -> str:
     match name.split("."):
         case ["task", label, field]:
             return f"{field.replace('_', ' ')} in training on {label}"
+        case ["mixture", label]:
+            return f"share of {label} in a batch"
     return KNOBS.get(name, name.replace("_", " ").replace(".", " "))
 
 

@@ -28,6 +28,7 @@ from lab.mechanisms.jacobian import Jacobian
 from lab.mechanisms.looped import Looped
 from lab.mechanisms.low_rank import LowRank
 from lab.mechanisms.mixer import Mixer
+from lab.mechanisms.mixture_share import MixtureShare
 from lab.mechanisms.multi_token import MultiToken
 from lab.mechanisms.narrow import HeadDimension, Width
 from lab.mechanisms.nested import Nested
@@ -123,5 +124,5 @@ MECHANISMS: dict[str, Mechanism] = {
 }
 
 # Mechanisms whose knobs each study has of its own, by its tasks: see `Study.own_knobs`.
-OF_STUDIES: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in (TaskFields(),)}
+OF_STUDIES: dict[str, Mechanism] = {mechanism.name: mechanism for mechanism in (TaskFields(), MixtureShare())}
 EVERY: Mapping[str, Mechanism] = ChainMap(MECHANISMS, OF_STUDIES)

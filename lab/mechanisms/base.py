@@ -12,17 +12,16 @@ width, N hidden vectors, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lab.mechanisms.counted import Counted
+from lab.mechanisms.data_source import Context, DataSource
 from lab.mechanisms.own_reading import OwnReading
-from lab.nn.answer import Shown, all_shown
-from lab.nn.model import Forward, Hook, ModelSpec, no_hook
-from lab.prng import derive_key
+from lab.nn.model import Forward, Hook, ModelSpec
 from tasks.mixture import Batch, Mixture
 
 Params = Any  # a pytree of arrays: one cell's parameters
@@ -119,25 +118,6 @@ def relaxing(strength: Knob) -> tuple[Knob, Knob, Knob]:
     return replace(strength, relaxes=True), since, over
 
 
-@dataclass(frozen=True)
-class Context:
-    """The program that a mechanism is compiled into. All of it is static.
-
-    Attributes:
-      mixture: the tasks.
-      counts: (label, examples a step) for each task.
-      opening: steps of the first stage.
-      spec: the model's sizes.
-      static: (knob, value) of the static knobs.
-    """
-
-    mixture: Mixture
-    counts: tuple[tuple[str, int], ...]
-    opening: int
-    spec: ModelSpec
-    static: tuple[tuple[str, Any], ...] = ()
-
-
 class StageSetup(NamedTuple):
     """A stage of one cell before anything compiles, for `Mechanism.objection`.
 
@@ -161,53 +141,6 @@ class StageSetup(NamedTuple):
     def labels(self) -> str:
         """The labels of all tasks, for a message."""
         return ", ".join(label for label, _ in self.mixture.tasks)
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where the batch of one training step comes from. Mechanisms give another source in its place.
-
-    Attributes:
-      context: the program.
-      seed: int32[], the cell's; draws come from it, a purpose and `step`.
-      step: int32[], absolute.
-      drawn_at: int32[], the absolute step whose examples are drawn.
-      levels: label -> float32[B], how hard each example is, see `tasks.base.at_level`. Labels left out train as their
-        `train` split.
-      difficulty: label -> name -> an array [B]: values of the difficulty that come on top of those of the level.
-      edits: what is done to the batch once it is made, in order; each keeps its shapes.
-      hook, shown: of the model as it answers, see `Mechanism.hook` without a key and `Mechanism.shown`.
-      fields: label -> name -> a value of the difficulty for all examples; it goes before all others wherever it isn't
-        that of the `train` split.
-    """
-
-    context: Context
-    seed: jax.Array
-    step: jax.Array
-    drawn_at: jax.Array
-    levels: Mapping[str, jax.Array] = field(default_factory=dict)
-    difficulty: Mapping[str, Mapping[str, jax.Array]] = field(default_factory=dict)
-    edits: tuple[Callable[[Batch], Batch], ...] = ()
-    hook: Hook = no_hook
-    shown: Shown = all_shown
-    fields: Mapping[str, Mapping[str, jax.Array]] = field(default_factory=dict)
-
-    def with_difficulty(self, further: Mapping[str, Mapping[str, jax.Array]]) -> DataSource:
-        """The source with further values of the difficulty."""
-        joined = {label: {**self.difficulty.get(label, {}), **values} for label, values in further.items()}
-        return replace(self, difficulty={**self.difficulty, **joined})
-
-    def edited(self, edit: Callable[[Batch], Batch]) -> DataSource:
-        """The source with one more edit of the batch that it makes."""
-        return replace(self, edits=(*self.edits, edit))
-
-    def batch(self, worlds: Any, length: int) -> Batch:
-        """The batch: of the labels' worlds, padded to `length` tokens."""
-        key, counts = derive_key(self.seed, "batch", self.drawn_at), dict(self.context.counts)
-        batch = self.context.mixture.batch(key, worlds, counts, length, self.levels, self.difficulty, self.fields)
-        for edit in self.edits:
-            batch = edit(batch)
-        return batch
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ OWN = {
         "that of `train`",
         "traced",
     ),
+    "mixture.<label>": ("share of the task in a training batch", "0 to 1", "that of `config.tasks`", "traced"),
 }
 
 HERE = Path(__file__).resolve().parents[2]

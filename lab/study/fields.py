@@ -175,7 +175,7 @@ def _may_be_new(config: Any, name: str) -> bool:
             return True
         case ["knobs", "seed"]:
             return True
-        case ["knobs", "task", label, _]:
+        case ["knobs", "task", label, _] | ["knobs", "mixture", label]:
             return label in config.tasks
         case ["knobs", _, _]:
             from lab.mechanisms.knobs import KNOBS  # loads JAX: a known knob that the study leaves at its default

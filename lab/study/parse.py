@@ -44,7 +44,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     for index, stage in enumerate(stages):
         if not any(use.examples[index] for use in tasks):
             raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")
-    own_of_tasks = task_knobs.used(tasks, _named(config, grid))
+    own_of_tasks = task_knobs.used(tasks, _named(config, grid), grid.axes, [s.name for s in stages])
     own = sizes.knobs(config, grid.axes) | own_of_tasks
     known = {**registry.KNOBS, **own}
     tested = testing.knobs(config.stages, grid.axes, known)

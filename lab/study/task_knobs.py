@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from lab.errors import UserError, nearest
+from lab.mechanisms import mixture_share
 from lab.mechanisms.base import Knob
 from lab.mechanisms.task_fields import NAME, field_knobs, knob_name
 from lab.study.grid import Axis
@@ -12,30 +13,63 @@ from lab.study.spec import TaskUse
 from tasks.base import Task
 from tasks.fields import knob_fields
 
-PREFIXES = (NAME,)
+PREFIXES = (NAME, mixture_share.NAME)
 
 
-def used(tasks: Sequence[TaskUse], named: Mapping[str, str]) -> dict[str, Knob]:
+def used(
+    tasks: Sequence[TaskUse], named: Mapping[str, str], axes: Sequence[Axis], stages: Sequence[str]
+) -> dict[str, Knob]:
     """The own knobs that a study names, in the order of its tasks.
 
     Args:
       tasks: of the study.
       named: a knob's name, of whatever kind -> where it stands, for the message.
+      axes: of the grid.
+      stages: their names, in order.
 
     Raises:
-      UserError: for a name that begins as an own knob's does, and that no task brings.
+      UserError: for a name that begins as an own knob's does, and that no task brings, or for a share that has no
+        neutral value.
     """
     there = {knob.name: knob for use in tasks for knob in field_knobs(use.label, use.task)}
+    labels = {mixture_share.knob_name(use.label): use for use in tasks}
     for name, where in named.items():
-        if name.split(".")[0] in PREFIXES and name not in there:
+        if name.split(".")[0] in PREFIXES and name not in {**there, **labels}:
             raise UserError(f"{where}: {_missing(name, tasks, there)}")
-    return {name: knob for name, knob in there.items() if name in named}
+    begins = {a.knob: stages.index(a.stage) for a in axes if a.stage in stages}
+    shared = {name: begins.get(name, 0) for name in labels if name in named}
+    if len(set(shared.values())) > 1:
+        one, other = sorted(shared, key=lambda name: shared[name])[:: len(shared) - 1]
+        raise UserError(f"sweep(): {one} and {other} act from different stages; give both the same one.")
+    shares = {name: _share(labels[name], tasks, begin, stages, named[name]) for name, begin in shared.items()}
+    return {name: knob for name, knob in {**there, **shares}.items() if name in named}
+
+
+def _share(use: TaskUse, tasks: Sequence[TaskUse], begin: int, stages: Sequence[str], where: str) -> Knob:
+    """The knob of a label's share, which acts from stage `begin`."""
+    name, found = mixture_share.knob_name(use.label), {}
+    for index in range(begin, len(stages)):
+        mine, total = use.examples[index], sum(each.examples[index] for each in tasks)
+        if 0 < mine < total:
+            found.setdefault(mine / total, stages[index])
+    if not found:
+        raise UserError(f"{where}: {name}: no stage in which it acts trains on '{use.label}' next to another task.")
+    if len(found) > 1:
+        (one, here), (other, there) = list(found.items())[:2]
+        raise UserError(
+            f"{where}: {name}: the share of '{use.label}' is {one:.3g} in stage '{here}' and {other:.3g} in '{there}',"
+            " so that no value is neutral in both; name the stage from which it acts, or give it one share in"
+            " config.tasks."
+        )
+    return mixture_share.share_knob(use.label, use.task, next(iter(found)))
 
 
 def _missing(name: str, tasks: Sequence[TaskUse], there: Iterable[str]) -> str:
     """Why there is no such knob."""
-    _, label, field = (*name.split("."), "", "")[:3]
+    kind, label, field = (*name.split("."), "", "")[:3]
     uses = {use.label: use.task for use in tasks}
+    if kind == mixture_share.NAME:
+        return f"{name}: no such label. {nearest(name, map(mixture_share.knob_name, uses))}"
     if label not in uses:
         return f"'{name}': no task '{label}' in config.tasks. {nearest(name, there or uses)}"
     if reason := _reason(label, field, uses[label]):

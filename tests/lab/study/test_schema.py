@@ -27,6 +27,7 @@ BAD = {
 }
 RIGHT = {
     "empty": {"knobs", "knobs.loop", "knobs.prune", "knobs.weight_decay", "tasks.facts"},  # all at their defaults
+    "list": {"probe.extra"},
     "no text": {"name", "question", "tasks.facts.factor"},
 }
 
