@@ -45,7 +45,7 @@ def knob_fields(task: Task) -> dict[str, KnobField]:
     """
     train = task.splits["train"].difficulty
     found: dict[str, KnobField | None] = {
-        name: KnobField(*sorted(ends), name.replace("_", " ")) for name, ends in movable(task).items()
+        name: KnobField(min(ends), max(ends), name.replace("_", " ")) for name, ends in movable(task).items()
     }
     if train.get(SCRATCHPAD, 0) > 0:  # else the padded length has no room for one
         found[SCRATCHPAD] = share("share of examples that show their steps", "Nye et al. 2021, arXiv 2112.00114")

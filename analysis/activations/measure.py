@@ -123,8 +123,8 @@ def probe_set(
         length = max(study.train_length, study.mixture.length({use.label: split}))
         return study.mixture.sample(key, use.label, world, split, study.probe_examples, length=length)
     key = derive_key(seed, "probe", zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
-    split = use.probe if renaming_N is None else {**use.task.splits[use.probe].difficulty, RENAMED: renaming_N}
-    return study.mixture.sample(key, use.label, world, split, study.probe_examples, length=study.train_length)
+    drawn = use.probe if renaming_N is None else {**use.task.splits[use.probe].difficulty, RENAMED: renaming_N}
+    return study.mixture.sample(key, use.label, world, drawn, study.probe_examples, length=study.train_length)
 
 
 def forward(

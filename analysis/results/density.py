@@ -56,7 +56,7 @@ def count(plan: Plan, store: Store) -> Density | None:
             kernels = prunable(checkpoint.load_once(saved, "params"))
             trees[saved.path] = {path: np.asarray(kernel) for path, kernel in kernels.items()}
         each = {path: kernel[index] for path, kernel in trees[saved.path].items()}
-        found.append({path: (kernel.size, np.count_nonzero(kernel)) for path, kernel in each.items()})
+        found.append({path: (kernel.size, int(np.count_nonzero(kernel))) for path, kernel in each.items()})
     paths = tuple(max(found, key=len))  # of the deepest cell
     counts_CxKx2 = np.asarray([[one.get(path, (0, 0)) for path in paths] for one in found])
     names = tuple(path.strip("[]'").replace("']['", "/").removesuffix("/kernel") for path in paths)

@@ -49,5 +49,5 @@ def second_order(first_NxV: jax.Array, second_NxVxV: jax.Array, true_NxV: jax.Ar
     number_N = jnp.arange(order_N.size, dtype=jnp.int32) * BINS // order_N.size
     gaps_B = jax.ops.segment_sum((claimed_N - actual_N)[order_N], number_N, BINS)
     divergence_N = jnp.sum(jax.scipy.special.rel_entr(true_NxV, first_NxV), axis=1)
-    means = (jnp.mean(x) for x in (claimed_N, actual_N))
-    return SecondOrder(*means, jnp.sum(jnp.abs(gaps_B)) / order_N.size, jnp.mean(divergence_N))
+    gap = jnp.sum(jnp.abs(gaps_B)) / order_N.size
+    return SecondOrder(jnp.mean(claimed_N), jnp.mean(actual_N), gap, jnp.mean(divergence_N))

@@ -140,7 +140,8 @@ def _checked(kind: type[Placed], given: Mapping[str, Any], field: str) -> Placed
         raise UserError(f"{field}: {kind.__name__.lower()}(…) needs a {known[0]}.")
     if "stage" in given and "step" in given:
         raise UserError(f"{field}: name the stage or the step of {given[known[0]]!r}, not both.")
-    return kind(**{name: int(value) if name == "sign" else value for name, value in given.items()})
+    values: dict[str, Any] = {name: int(value) if name == "sign" else value for name, value in given.items()}
+    return kind(**values)
 
 
 @dataclass(frozen=True)
