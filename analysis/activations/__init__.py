@@ -1,13 +1,5 @@
 """Hidden states and latent readings, taken from checkpoints."""
 
-from analysis.activations.measure import (
-    Measurer,
-    ProbeSite,
-    claim_site,
-    claimed_site,
-    hidden_states,
-    probe_set,
-    probe_sites,
-)
+from analysis.activations.measure import Measurer, ProbeSite, claim_site, hidden_states, probe_set, probe_sites
 
-__all__ = ["Measurer", "ProbeSite", "claim_site", "claimed_site", "hidden_states", "probe_set", "probe_sites"]
+__all__ = ["Measurer", "ProbeSite", "claim_site", "hidden_states", "probe_set", "probe_sites"]

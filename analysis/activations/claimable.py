@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from analysis.activations.measure import ProbeSite, claimed_site
+from analysis.activations.claimed_sites import claimed_site
+from analysis.activations.measure import ProbeSite
 from analysis.activations.on_call import request
 from analysis.metrics import METRICS, ON_CALL
 from lab.errors import UserError

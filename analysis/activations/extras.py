@@ -60,7 +60,7 @@ class ExtraMeasurer(Measurer):
         tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
         examples = tuple(use.examples for use in study.tasks)  # of the training loss
         content = (study.spec, tasks, examples, study.probe_layers, study.probe_examples)
-        return (VERSION, measure.VERSION, *content, *(one.name for one in self.wanted), *measure.further(study))
+        return (VERSION, measure.VERSION, *content, *(one.name for one in self.wanted), *study.further_probes)
 
 
 Readings = dict[tuple[str, int], dict[str, np.ndarray]]

@@ -30,8 +30,8 @@ from lab.mechanisms.base import Knobs
 from lab.nn import model
 from lab.prng import derive_key
 from lab.storage import DamagedFile, Saved, checkpoint, read_document, write_document
-from lab.storage.files import is_number
-from lab.study.places import Ability, Gain, site
+from lab.storage.files import are_numbers
+from lab.study.places import site
 from lab.study.spec import Study, TaskUse, digest
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import RENAMED, Example, World, fed_back
@@ -52,8 +52,8 @@ def as_they_are(tokens_NxL: jax.Array, fed_NxL: jax.Array) -> jax.Array:
 class ProbeSite:
     """Where hidden states are read: a task's probe inputs, a layer of the residual stream, a read position.
 
-    A layer is negative, counted from each cell's own end, in studies whose cells are not equally deep.
-    And for which factor, on the inputs of which split: '' for those of the task that go without saying.
+    A layer is negative, counted from each cell's own end, in studies whose cells are not equally deep. Split and factor
+    are '' where they are the task's own.
     """
 
     label: str
@@ -76,11 +76,6 @@ def probe_sites(study: Study) -> tuple[ProbeSite, ...]:
     )
 
 
-def further(study: Study) -> tuple[tuple[str, str, str], ...]:
-    """(label, split, factor) of what is read next to each task's own split and factor; empty in most studies."""
-    return tuple((one.use.label, one.split, one.factor) for one in study.probe_sets[len(study.tasks) :])
-
-
 def claim_site(study: Study, label: str) -> ProbeSite:
     """Where the claims about a task are read: the claim's layer, at the task's first read position.
 
@@ -91,40 +86,22 @@ def claim_site(study: Study, label: str) -> ProbeSite:
     return ProbeSite(label, study.claim.layer, task.read_names[0])
 
 
-def claimed_site(study: Study, claimed: Gain, label: str) -> ProbeSite:
-    """Where a gain is read of which an ability of the task `label` is claimed: `claim_site` but for what it names."""
-    plain = claim_site(study, claimed.task or label)
-    task, layer = plain.label, plain.layer if claimed.layer is None else claimed.layer
-    use = next(use for use in study.tasks if use.label == task)
-    split = claimed.split if claimed.split not in (None, use.probe) else ""
-    factor = claimed.factor if claimed.factor not in (None, use.factor) else ""
-    return ProbeSite(task, layer, claimed.position or plain.read, split or "", factor or "")
-
-
-def probed_site(place: Ability) -> ProbeSite:
-    """Where the probe of a checked ability reads."""
-    assert place.layer is not None, "only an ability of a probe has a site"
-    return ProbeSite(place.task, place.layer, str(place.position), place.split or "", place.factor or "")
-
-
 def probe_set(
     study: Study, use: TaskUse, seed: jax.Array, world: World, renaming_N: jax.Array | None = None, split: str = ""
 ) -> Example:
     """The N examples that a task's latents are read on, in their order, padded to the training length or to their own.
 
     Args:
-      study, use: the study, and the task in it.
+      study, use, split: the study, the task in it, and whose inputs: '' for those of the task's probe split.
       seed, world: the cell's seed, and the task's world in it.
       renaming_N: uint32, which renaming of its symbols each example shows (`tasks.base.RENAMED`); as they are if None.
-      split: whose inputs, where they are not those of the task's probe split.
     """
-    if split not in ("", use.probe):
-        key = derive_key(seed, "probe", zlib.crc32(f"{use.label}/{split}".encode()) & 0x7FFFFFFF)
-        length = max(study.train_length, study.mixture.length({use.label: split}))
-        return study.mixture.sample(key, use.label, world, split, study.probe_examples, length=length)
-    key = derive_key(seed, "probe", zlib.crc32(use.label.encode()) & 0x7FFFFFFF)
-    drawn = use.probe if renaming_N is None else {**use.task.splits[use.probe].difficulty, RENAMED: renaming_N}
-    return study.mixture.sample(key, use.label, world, drawn, study.probe_examples, length=study.train_length)
+    split = split or use.probe
+    name = use.label if split == use.probe else f"{use.label}/{split}"
+    key = derive_key(seed, "probe", zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    length = max(study.train_length, study.mixture.length({use.label: split}))
+    drawn = split if renaming_N is None else {**use.task.splits[split].difficulty, RENAMED: renaming_N}
+    return study.mixture.sample(key, use.label, world, drawn, study.probe_examples, length=length)
 
 
 def forward(
@@ -168,8 +145,7 @@ def hidden_states(
     for use, split, factor in study.probe_sets:
         if (use.label, split) not in passes:  # factors of one split share its inputs
             examples = probe_set(study, use, seed, worlds[use.label], split=split)
-            whole = forward(use, examples, params, spec or study.spec, hook, shown, split)
-            passes[use.label, split] = examples, whole
+            passes[use.label, split] = examples, forward(use, examples, params, spec or study.spec, hook, shown, split)
         examples, whole = passes[use.label, split]
         label_N = examples.factors[factor]
         control_N = control_labels(examples.tokens, label_N)
@@ -369,11 +345,9 @@ class Measurer:
 
     def settings(self) -> tuple[Any, ...]:
         """Everything but the parameters that decides the readings."""
-        study = self.study
+        study, names = self.study, (*METRICS, *CHECKS, *BALANCE, *self.study.further_probes)  # the last mostly none
         tasks = tuple((use.label, use.task, use.factor, use.probe) for use in study.tasks)
-        more = further(study)
-        settings = (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *METRICS, *CHECKS, *BALANCE)
-        return (*settings, more) if more else settings
+        return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *names)
 
     def _path(self, saved: Saved, inference: InferenceModel) -> Path:
         settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], kept_under(inference)])
@@ -424,8 +398,3 @@ class Measurer:
             return
         self.directory.mkdir(exist_ok=True)
         write_document(path, {"of": path.name, KEPT: readings}, compact=True)
-
-
-def are_numbers(values: Any, count: int) -> bool:
-    """Whether a JSON value is a list of so many numbers, NaN among them."""
-    return isinstance(values, list) and len(values) == count and all(map(is_number, values))

@@ -109,8 +109,6 @@ def _check_arrays(study: Study, wanted: Request) -> None:
         if options["context"] not in factors:
             names = ", ".join(factors) or "none"
             raise UserError(f"{name} needs context=<a second factor of '{use.label}'>; there are: {names}.")
-    if "views" in options and wanted.place.split:
-        raise UserError(f"{name} renames the probe split's own inputs; leave out split={wanted.place.split!r}.")
     if "views" in options and options["views"] < 2:
         raise UserError(f"views={options['views']!r} must be 2 at the least.")
     if "views" in options and not interchangeable(use.task):
@@ -154,7 +152,7 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
 
             def view(key: jax.Array) -> jax.Array:
                 renaming_N = jnp.maximum(jax.random.bits(key, (study.probe_examples,)), 1)
-                renamed = measure.probe_set(study, use, seed, world, renaming_N)
+                renamed = measure.probe_set(study, use, seed, world, renaming_N, place.split)
                 return _at(forward(renamed).hidden[place.layer], renamed.read[:, position])
 
             keys_V = jax.random.split(derive_key(seed, "probe", RENAMING), int(wanted.options["views"]))

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from analysis.activations.claimable import READINGS
-from analysis.activations.measure import ProbeSite, claim_site, claimed_site, probed_site
+from analysis.activations.claimed_sites import claimed_site, probed_site
+from analysis.activations.measure import ProbeSite, claim_site
 from analysis.design import neutral_value
 from analysis.diagnosis import Findings
 from analysis.report import large_grid

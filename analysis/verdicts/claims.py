@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from analysis.activations import claimable
-from analysis.activations.measure import ProbeSite, claimed_site
+from analysis.activations.claimed_sites import claimed_site
+from analysis.activations.measure import ProbeSite
 from analysis.design import cells_of_strata, neutral_value, strata
 from analysis.design.interim import InterimAnalyses
 from analysis.results import Curve, Results, ability_curve, claimed_floor, curve, evaluation_at

@@ -114,3 +114,8 @@ def number(value: Any) -> float:
     if not is_number(value):
         raise TypeError(f"{value!r} is no number")
     return float(value)
+
+
+def are_numbers(values: Any, count: int) -> bool:
+    """Whether a JSON value is a list of so many numbers, NaN among them."""
+    return isinstance(values, list) and len(values) == count and all(map(is_number, values))

@@ -123,6 +123,49 @@ def site(label: str, layer: int, read: str, split: str = "", factor: str = "") -
     return f"{label}/layer{layer}/{read}" + (f"/on={split}" if split else "") + (f"/factor={factor}" if factor else "")
 
 
+@dataclass(frozen=True)
+class Claim:
+    """The primary hypotheses: every gain with every ability.
+
+    Attributes:
+      knob: the axis along which the gain is claimed.
+      gains: (latent metric, +1 or -1): whether it is claimed to rise or to fall as the knob leaves its neutral value;
+        those that are read at the ability's task, where that says nothing else.
+      abilities: (label, split); of one that is not the exact accuracy at the end, `Ability.key` in place of the split.
+      layer: index into the residual stream, 0 after the embedding, negative from the end.
+      alpha: significance level.
+      delta: share of (neutral - trivial) within which an ability counts as unchanged.
+      placed_gains: the gains that are read at places of their own.
+      placed_abilities: those of `abilities` that are not the exact accuracy at the end.
+    """
+
+    knob: str
+    gains: tuple[tuple[str, int], ...]
+    abilities: tuple[tuple[str, str], ...]
+    layer: int
+    alpha: float
+    delta: float
+    placed_gains: tuple[Gain, ...] = ()
+    placed_abilities: tuple[Ability, ...] = ()
+
+    @property
+    def every_gain(self) -> tuple[Gain, ...]:
+        """All gains, those with plain names first."""
+        return (*(Gain(metric, sign) for metric, sign in self.gains), *self.placed_gains)
+
+    def splits_of(self, label: str) -> tuple[str, ...]:
+        """The splits of a task that latents are read on because a place names them."""
+        named = [one.split for one in self.placed_abilities if one.probe is not None and one.task == label]
+        abilities = {task for task, _ in self.abilities}
+        for one in self.placed_gains:
+            named += [one.split] if one.task == label or (one.task is None and label in abilities) else []
+        return tuple(sorted({split for split in named if split is not None}))
+
+    def place(self, label: str, key: str) -> Ability | None:
+        """The ability of that task and key; None for the exact accuracy of a split at the end."""
+        return next((one for one in self.placed_abilities if (one.task, one.key) == (label, key)), None)
+
+
 gain, ability = Gain, Ability  # as a study's file calls them
 
 

@@ -16,7 +16,7 @@ from lab.mechanisms.knobs import active_knobs
 from lab.nn.model import ModelSpec
 from lab.study import sizes
 from lab.study.grid import Axis
-from lab.study.places import Ability, Gain
+from lab.study.places import Claim
 from lab.training.step import Schedule
 from tasks import sizes_of
 from tasks.base import Split, Task
@@ -59,13 +59,7 @@ class TaskUse:
 
 
 class ProbeSet(NamedTuple):
-    """Inputs that latents are read on, and what probes look for in them.
-
-    Attributes:
-      use: the task.
-      split: whose inputs.
-      factor: the ground-truth variable.
-    """
+    """Inputs that latents are read on, those of a task's split, and the factor that probes look for in them."""
 
     use: TaskUse
     split: str
@@ -92,41 +86,6 @@ class Stage:
     def steps(self) -> int:
         """How many it trains."""
         return self.end - self.start
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The primary hypotheses: every gain with every ability.
-
-    Attributes:
-      knob: the axis along which the gain is claimed.
-      gains: (latent metric, +1 or -1): whether it is claimed to rise or to fall as the knob leaves its neutral value;
-        those that are read at the ability's task, where that says nothing else.
-      abilities: (label, split); of one that is not the exact accuracy at the end, `Ability.key` in place of the split.
-      layer: index into the residual stream, 0 after the embedding, negative from the end.
-      alpha: significance level.
-      delta: share of (neutral - trivial) within which an ability counts as unchanged.
-      placed_gains: the gains that are read at places of their own.
-      placed_abilities: those of `abilities` that are not the exact accuracy at the end.
-    """
-
-    knob: str
-    gains: tuple[tuple[str, int], ...]
-    abilities: tuple[tuple[str, str], ...]
-    layer: int
-    alpha: float
-    delta: float
-    placed_gains: tuple[Gain, ...] = ()
-    placed_abilities: tuple[Ability, ...] = ()
-
-    @property
-    def every_gain(self) -> tuple[Gain, ...]:
-        """All gains, those with plain names first."""
-        return (*(Gain(metric, sign) for metric, sign in self.gains), *self.placed_gains)
-
-    def place(self, label: str, key: str) -> Ability | None:
-        """The ability of that task and key; None for the exact accuracy of a split at the end."""
-        return next((one for one in self.placed_abilities if (one.task, one.key) == (label, key)), None)
 
 
 class CellRecipe(NamedTuple):
@@ -192,18 +151,18 @@ class Study:
         """The tasks as one vocabulary."""
         return Mixture(tuple((use.label, use.task) for use in self.tasks))
 
+    @property
+    def further_probes(self) -> tuple[tuple[str, str, str], ...]:
+        """(label, split, factor) of what is read next to each task's own split and factor; empty in most studies."""
+        return tuple((one.use.label, one.split, one.factor) for one in self.probe_sets[len(self.tasks) :])
+
     @cached_property
     def probe_sets(self) -> tuple[ProbeSet, ...]:
         """What latents are read for: each task's own split and factor first, then what else is declared or claimed."""
-        uses, claimed = {use.label: use for use in self.tasks}, self.claim
         sets = [ProbeSet(use, use.probe, use.factor) for use in self.tasks]
         sets += [ProbeSet(use, use.probe, factor) for use in self.tasks for factor in use.further]
-        split_of = [(one.task, one.split) for one in claimed.placed_abilities if one.probe is not None]
-        for one in claimed.placed_gains:
-            labels = [label for label, _ in claimed.abilities] if one.task is None else [one.task]
-            split_of += [(label, one.split) for label in labels]
-        apart = sorted({(label, s) for label, s in split_of if s is not None and s != uses[label].probe})
-        return (*sets, *(ProbeSet(uses[label], split, f) for label, split in apart for f in uses[label].factors))
+        apart = [(use, s) for use in self.tasks for s in self.claim.splits_of(use.label) if s != use.probe]
+        return (*sets, *(ProbeSet(use, split, factor) for use, split in apart for factor in use.factors))
 
     @property
     def tuned(self) -> tuple[str, ...]:
