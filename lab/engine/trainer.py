@@ -17,7 +17,7 @@ import numpy as np
 from lab.engine import device_grid, evaluate
 from lab.engine.device_grid import Layout
 from lab.engine.device_round import DeviceRound
-from lab.engine.plan import Node, Plan, ProgramGroup, arguments_of, traced_arguments
+from lab.engine.plan import Node, Plan, ProgramGroup, arguments_of, parameters, traced_arguments
 from lab.engine.program_cache import Programs
 from lab.engine.progress import Progress
 from lab.engine.provenance import made_with
@@ -235,7 +235,7 @@ class Trainer:
                 b for b in self.plan.program_groups if any(n.key == device_round.nodes[0].parent for n in b.nodes)
             )
             state = self._restored(parents, parent)
-            if parent.program.spec != program.spec:  # a test that needs more room than training did
+            if parameters(parent.program.spec) < parameters(program.spec):  # a test that needs more than was trained
                 name, arguments = f"room of {self._name(group)}", (seeds, state.params)
                 widened = lambda s, p: train.with_room(program, p, s)  # noqa: E731
                 state = state._replace(params=self._program(name, program.spec, widened, arguments)(*arguments))
