@@ -54,7 +54,8 @@ def _metrics() -> list[tuple[str, ...]]:
     for one in READINGS.values():
         usual = {1: " Usually claimed to rise.", -1: " Usually claimed to fall.", 0: ""}[one.gain]
         needs = f" Needs {one.needs}." if one.needs else ""
-        about = f"{one.meaning} ({one.source}). Trap: {one.trap}.{usual}{needs}"
+        cost = f" Costs {one.cost}." if one.cost else ""
+        about = f"{one.meaning} ({one.source}). Trap: {one.trap}.{usual}{needs}{cost}"
         lines.append((one.name, one.range, one.how, about))
     for one in ON_CALL.values():  # of several readings, or of two cells
         if one.name not in READINGS:

@@ -2,8 +2,11 @@
 
 The first line is the time of every registered metric over a whole grid, 72 cells × 3 layers × 2 read positions at
 N=1024 and D=64, on all cores as a study reads them, without the forward passes. Then what each part costs a place, on
-one device: wall and CPU time, in turns, the best of each. Parts are compiled one by one, so that their sum is more than
-what the whole takes. CPU seconds count all threads; on a machine with other work they say more than wall time does.
+one device: wall and CPU time, in turns, the best of each; and the metrics on call, which are measured where a study
+names them, those of the loss's curvature once a cell, at a model of width 64 and 2 layers.
+
+Parts are compiled one by one, so that their sum is more than what the whole takes. CPU seconds count all threads; on a
+machine with other work they say more than wall time does.
 
 Shape letters: N examples, D width, C classes, M places, G cells.
 """
@@ -20,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from analysis.metrics import METRICS, centre, classes, linear_image, measure, spectrum
+from analysis.activations.training_loss import EXAMPLES
+from analysis.metrics import METRICS, ON_CALL, OnCallMetric, centre, classes, curvature, linear_image, measure, spectrum
 from analysis.metrics.cluster_indices import calinski_harabasz_of, centroids, class_separation_of, davies_bouldin_of
 from analysis.metrics.geometry import squared_distances, two_nn_of
 from analysis.metrics.probes import probe_of, split_halves
@@ -28,6 +32,7 @@ from analysis.metrics.separation import fisher_trace_of, silhouette_of
 from analysis.metrics.v_information import v_information_of
 from lab.engine import Programs, device_grid
 from lab.errors import Parser, command
+from lab.nn import model
 
 CELLS, PLACES = 72, 6  # 3 layers at 2 read positions
 N, D, C = 1024, 64, 16
@@ -86,9 +91,44 @@ def parts() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     }
 
 
-def timed() -> dict[str, tuple[float, float]]:
+def on_call() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """name -> (what computes a metric on call, from what), in the form of `parts`."""
+    z, labels, control = (jnp.asarray(one) for one in states(()))
+    given: dict[str, Any] = {"states": z, "labels": labels, "control_labels": control, "before": z[:, ::-1]}
+    given |= {"contexts": control % 4, "views": jnp.stack([z, z[:, ::-1], -z, z + 1], axis=1), "other": z[:, ::-1]}
+    given |= {"readout": z[:C], "decisions": labels, "unembedding": z[:64], "key": jax.random.key(0)}
+    given |= {"relative_noise": jnp.float32(0.1), "factors": jnp.stack([labels, control], axis=1)}
+    fixed = {"n_classes": C, "n_contexts": 4, "factor_sizes": (C, C), "k": 4, "share": 0.99}
+
+    def one(metric: OnCallMetric) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        arrays = {name: given[name] for name in metric.arguments if name in given}
+        return (lambda arrays: metric({**arrays, **fixed})), (arrays,)
+
+    found = {name: one(metric) for name, metric in ON_CALL.items() if {*metric.arguments} <= {*given, *fixed}}
+    return found | curvatures()
+
+
+def curvatures() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """The readings of the loss's curvature, with all their passes."""
+    spec = model.ModelSpec(vocab_size=64, max_length=32, width=D, layers=2, heads=4, mlp_width=4 * D)
+    key = jax.random.key(0)
+    params = jax.jit(model.init, static_argnums=1)(key, spec)
+    tokens_BxL = jax.random.randint(key, (EXAMPLES, 32), 0, 64)
+
+    def loss(params: Any) -> jax.Array:
+        logits_BxLxV = model.run(params, tokens_BxL, spec).logits
+        return -jnp.mean(jax.nn.log_softmax(logits_BxLxV)[:, :, 0])
+
+    return {
+        "hessian_trace": (lambda p: curvature.quadratic_forms(loss, p, key), (params,)),
+        "hessian_top_eigenvalue": (lambda p: curvature.ritz_values(loss, p, key), (params,)),
+        "ball_sharpness": (lambda p: curvature.ball_rises(loss, p), (params,)),
+    }
+
+
+def timed(parts: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]) -> dict[str, tuple[float, float]]:
     """name -> best wall and CPU milliseconds a place."""
-    programs = {name: (jax.jit(part), arguments) for name, (part, arguments) in parts().items()}
+    programs = {name: (jax.jit(part), arguments) for name, (part, arguments) in parts.items()}
     for part, arguments in programs.values():
         jax.block_until_ready(part(*arguments))
     best = dict.fromkeys(programs, (float("inf"), float("inf")))
@@ -113,9 +153,10 @@ def main(arguments: Sequence[str]) -> int:
         f" on {programs.layout.devices} {programs.layout.platform} devices; compiled in {programs.seconds:.1f} s",
         flush=True,
     )
-    print(f"\n{'a place':24s} {'ms':>8s} {'CPU ms':>8s}")
-    for name, (wall_ms, cpu_ms) in timed().items():
-        print(f"{name:24s} {wall_ms:8.2f} {cpu_ms:8.2f}")
+    for title, table in (("a place", parts()), ("where it is named", on_call())):
+        print(f"\n{title:25s} {'ms':>8s} {'CPU ms':>8s}")
+        for name, (wall_ms, cpu_ms) in timed(table).items():
+            print(f"{name:25s} {wall_ms:8.2f} {cpu_ms:8.2f}", flush=True)
     return 0
 
 

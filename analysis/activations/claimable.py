@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from analysis.activations.claimed_sites import claimed_site
 from analysis.activations.measure import ProbeSite
-from analysis.activations.on_call import request
-from analysis.metrics import METRICS, ON_CALL
+from analysis.activations.on_call import DEFAULTS, request
+from analysis.activations.training_loss import EXAMPLES
+from analysis.metrics import METRICS, ON_CALL, curvature, dictionary, mdl, v_information
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.study.spec import Study
@@ -22,6 +23,17 @@ ALWAYS, OF_CELL, OF_MECHANISM, TO_NEUTRAL, BETWEEN_SEEDS = "always", "cell", "me
 DIRECTED = ("linear_image",)  # metrics of two cells that give another value when the cells change places
 # Metrics on call that no invertible linear map of the states moves; those of the parameters come on top.
 UNMOVED = ("mdl_probe", "cross_condition_accuracy", "linear_image")
+# What is dear, at every kept step; all else costs about what a metric of every study does (docs/benchmarks.md).
+COST = {
+    "hessian_trace": f"{curvature.DRAWS} products with the Hessian a cell, each two gradients of {EXAMPLES} examples",
+    "hessian_top_eigenvalue": f"{curvature.STEPS} products with the Hessian a cell",
+    "ball_sharpness": f"{curvature.ASCENT + 1} gradients of {EXAMPLES} examples a cell",
+    "dictionary": f"{dictionary.TRAINING_STEPS} training steps of an autoencoder a place",
+    "lidar": f"{DEFAULTS['views']} further forward passes of the probe set a place",
+    "mdl_probe": f"{len(v_information.L2_STRENGTHS)} fits of {mdl.CODE_STEPS} steps a block of examples, a place",
+    "cross_condition_accuracy": "a probe for each context, a place",
+}
+OF_PAIRS = "a further forward pass of every cell, and a comparison"
 LEAST_SEEDS = 3  # two have one pair between them, and no spread
 
 
@@ -58,6 +70,13 @@ class Claimable:
         if self.kind == ALWAYS:
             return "in every study"
         return "claim, probe.extra" + (", study.measure" if self.kind == OF_CELL and self.key == self.name else "")
+
+    @property
+    def cost(self) -> str:
+        """What it costs at every kept step, in words; '' where that is little."""
+        if self.kind == TO_NEUTRAL:
+            return OF_PAIRS
+        return f"{OF_PAIRS} a pair of seeds" if self.kind == BETWEEN_SEEDS else COST.get(self.of, "")
 
     @property
     def linear_maps_move_it(self) -> bool:

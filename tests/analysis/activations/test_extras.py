@@ -46,6 +46,10 @@ def test_every_reading_has_one_name_and_is_explained():
         assert all((one.title, one.meaning, one.range, one.source, one.trap))
         assert one.gain in (-1, 0, 1)
     assert len({one.title for one in READINGS.values()}) == len(READINGS)
+    assert {*claimable.COST} <= {*ON_CALL}
+    assert "16 products" in READINGS["hessian_trace"].cost
+    assert "pair of seeds" in READINGS["svcca_between_seeds"].cost
+    assert not READINGS["two_nn"].cost
 
 
 @pytest.mark.parametrize("name", [name for name, one in ON_CALL.items() if len(one.readings) > 1])
