@@ -225,7 +225,13 @@ def _compared(
         values = device_grid.fetch(call(*arguments))
         yield from ((who, {name: values[name][g] for name in values}) for g, (who, _) in enumerate(block))
 
+    def shapes(one: tuple[Any, Pair]) -> list[tuple[int, ...]]:
+        return [states.shape for states in one[1]]
+
     for one in pairs:
+        if block and shapes(block[0]) != shapes(one):  # models of another width
+            yield from carried_out()
+            block.clear()
         block.append(one)
         if len(block) == size:
             yield from carried_out()

@@ -19,7 +19,7 @@ from analysis.results import collect
 from lab.engine import make_plan
 from lab.errors import UserError
 from lab.study.parse import parse
-from tests.lab.conftest import LAYOUT, PROGRAMS, tiny_config, tiny_sweep
+from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config, tiny_sweep
 
 NAMES = ("debiased_linear_cka_to_neutral", "procrustes_distance_to_neutral", "debiased_linear_cka_between_seeds")
 
@@ -62,6 +62,21 @@ def test_seeds_are_needed_and_their_number_is_said():
         verdicts.check(naming("debiased_linear_cka_between_seeds", seeds=2))
     with pytest.raises(UserError, match=r"unknown metric .debiased_linear_cka.\. .*debiased_linear_cka_to_neutral"):
         naming("debiased_linear_cka")
+
+
+@pytest.mark.slow
+def test_models_of_other_widths_are_compared_apart(tmp_path):
+    """Pairs of several shapes, in the order in which they come."""
+    rng = np.random.default_rng(0)
+    measurer, wanted = Measurer(study_of(), PROGRAMS, tmp_path), [READINGS["linear_cka_to_neutral"]]
+    sizes = (4, 4, 4, 6, 4)
+    pairs = [tuple(rng.normal(size=(1, 32, d)).astype(np.float32) for d in (size, 4)) for size in sizes]
+    found = dict(between_cells._compared(measurer, wanted, iter(enumerate(pairs))))
+    assert list(found) == list(range(len(sizes)))
+    direct = jax.jit(similarity.linear_cka)
+    for index, (x, y) in enumerate(pairs):
+        expected = direct(jnp.asarray(x[0]), jnp.asarray(y[0]))
+        np.testing.assert_allclose(found[index]["linear_cka_to_neutral"][0], expected, rtol=1e-4)
 
 
 @pytest.mark.slow
