@@ -89,12 +89,12 @@ def make(name: str, **sizes: Any) -> Task:
     """
     if name not in TASKS:
         raise TaskError(f"unknown task '{name}'. {_nearest(name, TASKS)}")
-    fields = [*(field.name for field in dataclasses.fields(TASKS[name])), *SHORTCUTS]
+    own = [field.name for field in dataclasses.fields(TASKS[name])]  # which go before a shortcut of the same name
     for field in sizes:
-        if field not in fields:
-            raise TaskError(f"task '{name}' has no field '{field}'. {_nearest(field, fields)}")
-    task = TASKS[name](**{k: v for k, v in sizes.items() if k not in SHORTCUTS})
-    planted = Planted(task, **{k: v for k, v in sizes.items() if k in SHORTCUTS})  # checks their ranges
+        if field not in own and field not in SHORTCUTS:
+            raise TaskError(f"task '{name}' has no field '{field}'. {_nearest(field, {*own, *SHORTCUTS})}")
+    task = TASKS[name](**{k: v for k, v in sizes.items() if k in own})
+    planted = Planted(task, **{k: v for k, v in sizes.items() if k not in own})  # checks their ranges
     # What a task's class says once, Planted says per instance: its properties are not the contract's class variables.
     return cast(Task, planted) if planted.cued or planted.noisy else task
 

@@ -132,6 +132,16 @@ def test_neither_planted_is_the_task_itself_and_both_can_be():
     assert within(np.mean(right), 0.5 + 0.5 / 7, COUNT)
 
 
+@pytest.mark.parametrize("name", ["noisy_recall", "selective_copy"])
+def test_a_field_of_the_task_goes_before_a_shortcut_of_the_same_name(name):
+    task = make(name, noise=3)
+    assert task.noise == 3
+    assert type(task) is TASKS[name]
+    both = make(name, noise=3, label_noise=0.5)
+    assert both.task == task
+    assert make(name, **sizes_of(both)) == both
+
+
 @pytest.mark.slow
 def test_every_task_takes_both():
     one_of_each = {name: instance(case) for case, (name, _) in SIZES.items()}
