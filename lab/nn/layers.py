@@ -265,7 +265,7 @@ class Selection(nn.Module):
         spec = self.spec
         drawn = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         step_DxH = self.param("step", drawn, (spec.width, spec.heads))
-        bias_H = self.param("bias", lambda _, shape: jnp.log(jnp.expm1(0.5 * horizons(*shape))), (spec.heads,))
+        bias_H = self.param("bias", first_bias, (spec.heads,))
         rate_H = self.param("rate", nn.initializers.zeros, (spec.heads,))
         skip_H = self.param("skip", nn.initializers.ones, (spec.heads,))
         taps = self.param("taps", uniform_taps, (TAPS, 3 * spec.width))
@@ -278,9 +278,11 @@ class Selection(nn.Module):
         return Selected(qkv_BxLxC, steps_BxLxH, kept_BxLxH, skip_H, gate_BxLxD)
 
 
-def horizons(heads: int) -> jax.Array:
-    """float32[H], from 1 down to 1/32 in a geometric row."""
-    return 32.0 ** (-jnp.arange(heads, dtype=jnp.float32) / max(heads - 1, 1))
+def first_bias(key: jax.Array, shape: tuple[int]) -> jax.Array:
+    """What softplus makes steps of 1/2 to 1/64 of, in a geometric row over heads; nothing is drawn."""
+    (heads,) = shape
+    steps_H = 0.5 * 32.0 ** (-jnp.arange(heads, dtype=jnp.float32) / max(heads - 1, 1))
+    return jnp.log(jnp.expm1(steps_H))
 
 
 def uniform_taps(key: jax.Array, shape: tuple[int, int]) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,17 +14,21 @@ from lab.mechanisms import MECHANISMS
 from lab.nn import model
 from lab.nn.loss import task_loss
 from lab.training.active_mechanisms import ActiveMechanisms
+from tasks.mixture import Batch
 from tests.lab.conftest import initial_params, study_of, tiny_config
 from tests.lab.mechanisms.test_bottlenecks import knobs_of, widened
-from tests.lab.mechanisms.test_training_data import LENGTH, MIXTURE, PLAIN, SEED, WORLDS
 
-SPEC = model.ModelSpec(MIXTURE.vocab_size, 20, 16, 1, 2, 16)
+SPEC, SEED = model.ModelSpec(11, 9, 16, 1, 2, 16), jnp.int32(2)
 
 
 @pytest.fixture(scope="module")
 def batch():
-    active = ActiveMechanisms.of((), {}, SEED, jnp.int32(3))
-    return jax.jit(lambda: active.data_source(PLAIN.context, {}, SEED, jnp.int32(3)).batch(WORLDS, LENGTH))()
+    """Four rows with two answers each."""
+    random = np.random.default_rng(0)
+    tokens, targets = (jnp.asarray(random.integers(1, SPEC.vocab_size, (4, 9)), jnp.int32) for _ in range(2))
+    weights = jnp.zeros((4, 9), jnp.float32).at[:, 5:7].set(1.0)
+    answers = jnp.tile(jnp.asarray([[5, 6]], jnp.int32), (4, 1))
+    return Batch(tokens, targets, weights, answers, jnp.ones((4, 2), bool))
 
 
 @jax.jit
@@ -38,8 +44,9 @@ def narrowed(wide, share, thin):
     return jax.tree.map(lambda leaf, at, small: leaf[np.asarray(at) > 0].reshape(small.shape), wide, there, thin)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_a_narrow_model(batch):
-    thin_spec = model.ModelSpec(MIXTURE.vocab_size, 20, 8, 1, 2, 16)
+    thin_spec = replace(SPEC, width=8)
     params = jax.tree.map(lambda p: p + 0.1 * jnp.sin(37 * p + 1), initial_params(jax.random.key(2), SPEC))
     thin = narrowed(params, 0.5, initial_params(jax.random.key(0), thin_spec))
 

@@ -128,6 +128,7 @@ def test_what_the_checker_refuses_is_not_learned(params):
     assert np.asarray(slope)[~refused_B].any(axis=(1, 2)).all()
 
 
+@pytest.mark.slow
 def test_draws_are_from_the_softmax_at_the_temperature(params):
     source = ActiveMechanisms.of((), {}, SEED, STEP).data_source(PLAIN.context, {}, SEED, STEP)
     _, plain = batches(params)
@@ -159,6 +160,7 @@ def test_a_generation_ends_after_so_many_steps():
     assert (int(started.params["w"]), int(started.since)) == (7, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(tasks.TASKS))
 def test_scores_ask_for_no_more_than_tokens(name):
     """A batch keeps tokens, targets and weights; a checker has no factors and read positions to give."""
