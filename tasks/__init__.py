@@ -13,6 +13,7 @@ from tasks.memory.compression import Compression
 from tasks.memory.copy import Copy
 from tasks.memory.count_recall import CountRecall
 from tasks.memory.facts import Facts
+from tasks.memory.flip_flop import FlipFlop
 from tasks.memory.fuzzy_recall import FuzzyRecall
 from tasks.memory.iid_pairs import IidPairs
 from tasks.memory.induction import Induction
@@ -70,6 +71,7 @@ REGISTERED = (
     Induction,
     NBack,
     CountRecall,
+    FlipFlop,
     Facts,
     CompositeFacts,
     IidPairs,
