@@ -271,6 +271,23 @@ class Random(Protocol):
         ...
 
 
+@runtime_checkable
+class JudgedInWorld(Protocol):
+    """What a task adds to the contract if its example doesn't tell what is right: a map that no input shows.
+
+    `score_in` then takes the place of `score` wherever answers are judged.
+    """
+
+    def score_in(self, world: World, example: Example, answer: jax.Array) -> jax.Array:
+        """As `Task.score`, with what stays fixed within the seed."""
+        ...
+
+
+def scored(task: Task, world: World, example: Example, answer: jax.Array) -> jax.Array:
+    """Whether the whole answer is right, by the task's `score_in` or its `score`: bool[]."""
+    return task.score_in(world, example, answer) if isinstance(task, JudgedInWorld) else task.score(example, answer)
+
+
 RENAMED = "renamed"  # of a `Renamable`: uint32, which renaming of its symbols; each names itself at 0, or where absent
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import PAD, Difficulty, Example, Task, TaskError, World, at_level
+from tasks.base import PAD, Difficulty, Example, Task, TaskError, World, at_level, scored
 
 
 class Batch(NamedTuple):
@@ -193,9 +193,15 @@ class Mixture:
         tokens, targets, weights = (x[1:] for x in (example.tokens, example.targets, example.weights))
         return Example(tokens, targets, weights, example.factors, example.read - 1)
 
-    def score(self, label: str, example: Example, answer: jax.Array) -> jax.Array:
-        """`Task.score` for one example with its task token, answer int32[L]: bool[]."""
-        return self.task(label).score(self.bare(label, example), answer[self.prefix :])
+    def score(self, label: str, example: Example, answer: jax.Array, world: World = ()) -> jax.Array:
+        """`scored` for one example with its task token, answer int32[L]: bool[].
+
+        Args:
+          label: which task.
+          example, answer: with the task token.
+          world: the task's entry of `worlds`; some tasks are judged with it (`tasks.base.JudgedInWorld`).
+        """
+        return scored(self.task(label), world, self.bare(label, example), answer[self.prefix :])
 
     def check(self, label: str, world: World, example: Example, answer: np.ndarray) -> bool:
         """`Task.check` for one example with its task token, answer int32[L]."""

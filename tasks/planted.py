@@ -30,6 +30,7 @@ from tasks.base import (
     interchangeable,
     problem,
     require_range,
+    scored,
     title,
 )
 from tasks.fields import KnobField, knob_fields, share
@@ -223,6 +224,10 @@ class Planted:
     def score(self, example: Example, answer: jax.Array) -> jax.Array:
         """See `Task`."""
         return self.task.score(self.bare(example), answer[int(self.cued) :])
+
+    def score_in(self, world: World, example: Example, answer: jax.Array) -> jax.Array:
+        """See `JudgedInWorld`: as the task is judged."""
+        return scored(self.task, world, self.bare(example), answer[int(self.cued) :])
 
     def check(self, world: World, example: Example, answer: np.ndarray) -> bool:
         """See `Task`: the task's own checker on the question without its cue."""

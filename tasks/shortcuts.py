@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from scipy import sparse
 
-from tasks.base import NO_ANSWER, PAD, Example, Task, TaskError, trivial
+from tasks.base import NO_ANSWER, PAD, Example, Task, TaskError, scored, trivial
 
 # Where a fitted rule is no shortcut, for it is the task.
 BY_PLACE = "each answer is the token of one place, or of one for each n or length: reading it is the task"
@@ -179,7 +179,8 @@ def search(task: Task, count: int, seed: int) -> Iterator[Found]:
         whole = obvious(asked["train"], asked[split])
         whole["nearest"] = nearest(asked["train"], asked[split], vocab)
         whole |= {name: answers[split] for name, answers in fitted.items()}
-        shares = {name: _accuracy(task, split, drawn[split], asked[split], said) for name, said in whole.items()}
+        judged = drawn[split], asked[split]
+        shares = {name: _accuracy(task, split, world, *judged, said) for name, said in whole.items()}
         declared = task.baselines(split)
         yield Found(
             task.name,
@@ -235,14 +236,14 @@ def _fitted(model: Any, asked: Mapping[str, Asked], bounds: Mapping[str, float],
     return said
 
 
-def _accuracy(task: Task, split: str, batch: Example, asked: Asked, said: np.ndarray) -> float:
+def _accuracy(task: Task, split: str, world: Any, batch: Example, asked: Asked, said: np.ndarray) -> float:
     if task.splits[split].unique:
         return float(right(asked, said).mean())
     answer = np.full_like(np.asarray(batch.tokens), NO_ANSWER)
     width = min(said.shape[1], asked.place.shape[1])
     row, column = np.nonzero(asked.place[:, :width] >= 0)
     answer[row, asked.place[row, column]] = said[row, column]
-    return float(np.mean(_scorer(task)(batch, answer)))
+    return float(np.mean(_scorer(task)(world, batch, answer)))
 
 
 @lru_cache(maxsize=64)
@@ -255,7 +256,8 @@ def _sampler(task: Task, length: int) -> Any:
 
 @lru_cache(maxsize=64)
 def _scorer(task: Task) -> Any:
-    return jax.jit(jax.vmap(task.score), compiler_options={"xla_backend_optimization_level": 0})
+    judge = jax.vmap(lambda world, example, answer: scored(task, world, example, answer), (None, 0, 0))
+    return jax.jit(judge, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _draw(task: Task, split: str, world: Any, count: int, seed: int) -> Example:

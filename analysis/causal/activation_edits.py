@@ -89,6 +89,7 @@ class _CellExamples(NamedTuple):
     examples: Example
     at_N: Array
     feeds: bool
+    world: Any
 
     def rows(self, first: int | None, last: int | None) -> _CellExamples:
         return self._replace(examples=jax.tree.map(lambda x: x[first:last], self.examples), at_N=self.at_N[first:last])
@@ -224,7 +225,7 @@ def _unedited(
     use, world = cut.use, study.mixture.worlds(derive_key(seed, "world"))[cut.use.label]
     examples = probe_set(study, use, seed, world)
     feeds = use.task.splits[use.probe].decode_steps > 1
-    cell = _CellExamples(params, inference.spec, active, examples, examples.read[:, cut.read], feeds)
+    cell = _CellExamples(params, inference.spec, active, examples, examples.read[:, cut.read], feeds, world)
     forward = cell.run(active.hook)
     states_NxD = _at(forward.hidden[cut.place.layer], cell.at_N)
     return _Unedited(cell, forward, states_NxD, examples.factors[use.factor], use.task.factor_sizes[use.factor])
@@ -254,7 +255,7 @@ def _removal(study: Study, cut: Cut, cell: _CellExamples, edits: Edits) -> dict[
         answers, logprob = evaluate.answer(
             cell.params, cell.spec, tokens, targets, weights, steps, hook, cell.active.shown
         )
-        right_M = jax.vmap(lambda e, a: study.mixture.score(cut.use.label, e, a))(cell.examples, answers)
+        right_M = jax.vmap(lambda e, a: study.mixture.score(cut.use.label, e, a, cell.world))(cell.examples, answers)
         by_token = evaluate.token_accuracy(right_M, answers, targets, weights)
         return evaluate.Ability(jnp.mean(right_M.astype(jnp.float32)), logprob, by_token)
 

@@ -126,7 +126,7 @@ def evaluate(
             stacked,
         )
         for index, (label, split) in enumerate(pairs):
-            right = jax.vmap(lambda e, a, label=label: mixture.score(label, e, a))(
+            right = jax.vmap(lambda e, a, label=label: mixture.score(label, e, a, worlds[label]))(
                 examples[label, split], answers[index]
             )
             exact = jnp.mean(right.astype(jnp.float32))

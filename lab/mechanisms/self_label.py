@@ -33,6 +33,7 @@ from lab.mechanisms.base import (
 from lab.nn.answer import answer
 from lab.nn.loss import answer_logprob
 from lab.nn.model import Forward
+from lab.prng import derive_key
 from tasks.base import NO_ANSWER, Example, fed_back
 from tasks.mixture import Batch
 
@@ -162,11 +163,13 @@ def own_answers(
         pick = lambda logits, noise=noise: jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)  # noqa: E731
         found, _ = answer(params, context.spec, *given, count, source.hook, source.shown, pick)
         own_BxL = own_BxL.at[row_N].set(found)
+    worlds = mixture.worlds(derive_key(source.seed, "world"))  # read by tasks that are judged with theirs alone
     right, feeds = [], []
     for label, row_N in rows.items():
         read = jnp.zeros((row_N.shape[0], 1), jnp.int32)  # no task's score looks at what probes read
         example = Example(batch.tokens[row_N], batch.targets[row_N], batch.weights[row_N], {}, read)
-        right.append(jax.vmap(lambda e, a, label=label: mixture.score(label, e, a))(example, own_BxL[row_N]))
+        judge = lambda e, a, label=label: mixture.score(label, e, a, worlds[label])  # noqa: E731
+        right.append(jax.vmap(judge)(example, own_BxL[row_N]))
         feeds.append(jnp.full(row_N.shape, passes[label] > 1))
     fed_BxL = fed_back(batch.tokens, batch.targets, batch.weights) & jnp.concatenate(feeds)[:, None]
     return own_BxL, jnp.concatenate(right), fed_BxL

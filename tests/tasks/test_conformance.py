@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 
 from tasks import TASKS, gallery, make
-from tasks.base import FAMILIES, NO_ANSWER, PAD, PROCESS, Baseline, Example, Retold, Task, exact_match, problem, trivial
+from tasks.base import (
+    FAMILIES,
+    NO_ANSWER,
+    PAD,
+    PROCESS,
+    Baseline,
+    Example,
+    Retold,
+    Task,
+    exact_match,
+    problem,
+    scored,
+    trivial,
+)
 from tasks.draw import hash_bit
 from tasks.fields import knob_fields
 from tests.tasks import claims
@@ -34,7 +47,7 @@ every_case = pytest.mark.parametrize("case", SIZES)
 
 @cache
 def jitted_score(task):
-    return quick_jit(task.score)
+    return quick_jit(lambda world, example, answer: scored(task, world, example, answer))
 
 
 def judged(sampled, split, example, answer):
@@ -44,7 +57,7 @@ def judged(sampled, split, example, answer):
     missing = length - len(example.tokens)
     lanes = {lane: np.pad(getattr(example, lane), (0, missing)) for lane in ("tokens", "targets", "weights")}
     padded = np.pad(answer, (0, missing), constant_values=NO_ANSWER)
-    scored = bool(jitted_score(task)(example._replace(**lanes), padded))
+    scored = bool(jitted_score(task)(world(task), example._replace(**lanes), padded))
     assert scored == task.check(world(task), example, answer)
     return scored
 
