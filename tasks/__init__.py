@@ -42,6 +42,7 @@ from tasks.reasoning.modular import ModularArithmetic
 from tasks.reasoning.nested_expression import NestedExpression
 from tasks.reasoning.regular_language import RegularLanguage
 from tasks.reasoning.rule_deduction import RuleDeduction
+from tasks.reasoning.three_sum import ThreeSum
 from tasks.reasoning.two_hop import TwoHop
 
 REGISTERED = (
@@ -57,6 +58,7 @@ REGISTERED = (
     Comparison,
     RuleDeduction,
     Defaults,
+    ThreeSum,
     PathStar,
     GraphSearch,
     TopologicalSort,
