@@ -242,7 +242,8 @@ def report(session: Session, plan: Plan, store: Store, findings: Findings, argv:
     for part in console.map_of(findings):
         session.console.print(part)
     session.console.print(Text(f"report: {path}"), soft_wrap=True)
-    session.console.print(Text(f"curves: {facts['tensorboard']}"), soft_wrap=True)
+    if not findings.associations:  # which have no runs
+        session.console.print(Text(f"curves: {facts['tensorboard']}"), soft_wrap=True)
     session.say(f"done in {time.perf_counter() - started:.0f} s")
 
 

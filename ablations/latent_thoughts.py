@@ -8,6 +8,8 @@ three sections of the report, the thoughts' content isn't used, whatever the lat
     python run.py --config=ablations/latent_thoughts.py          0 to 8 thoughts x 8 seeds x 3 controls
     python run.py --config=ablations/latent_thoughts.py:quick    3 numbers of thoughts x 3 seeds x 3 controls;
                                                                  too few seeds for a verdict
+    python run.py --config=ablations/latent_thoughts.py:swap     4 thoughts x 8 seeds x 3 controls, one claim over the
+                                                                 controls: own thoughts against another example's
 
 Thoughts are learned from answers alone. The report compares settings at matched steps and at matched compute; the
 learning rate stays constant, so that both are read off the same runs.
@@ -19,6 +21,8 @@ Predicted for composite facts before any run with them (2026-11-30): own thought
 somewhat worse; another example's thoughts and noise cost more than half of them from three thoughts on.
 
 Expected on two CPU cores: about 35 minutes, 5 for `:quick`, from whose rate it is estimated; on a GPU not measured.
+Predicted of `:swap` before any run (2026-11-30): own thoughts transfer on Z6 and path-star (V-information and ability
+above swapped ones), and are a gain for nothing or no gain on facts, which need no steps; noise is as swapped or worse.
 What came out of `:quick`, with one-token facts: docs/studies.md. The full study has not been run.
 """
 
@@ -28,7 +32,7 @@ from lab.study import axis, product, study_config
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
     own = dict(thoughts=tuple(range(9)), controls=("own", "swapped", "noise"), seeds=8)
-    config = study_config(variant, variants=("quick",), own=own)
+    config = study_config(variant, variants=("quick", "swap"), own=own)
     config.name = "latent_thoughts"
     config.question = "Up to how many continuous thoughts does latent thinking become ability, and is it their content?"
     config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=32)
@@ -44,13 +48,17 @@ def get_config(variant: str = ""):
     if variant == "quick":
         config.steps, config.saves = dict(train=600, read=50), dict(train=5, read=1)
         config.thoughts, config.seeds = (0, 1, 3), 3
+    if variant == "swap":  # a claim without order: docs/claim_shapes.md
+        config.name, config.thoughts = "latent_thoughts_swap", ()
+        config.knobs.thoughts = dict(steps=4)
+        config.question = "Is it the content of continuous thoughts that is used?"
+        config.claim.knob, config.claim.control = "thoughts.control", "swapped"
     return config
 
 
 def sweep(config):
     """Every control with every number of thoughts and every seed; the controls share their training."""
+    thoughts = [axis("thoughts.steps", config.thoughts)] if config.thoughts else []
     return product(
-        axis("thoughts.control", config.controls, stage="read"),
-        axis("thoughts.steps", config.thoughts),
-        axis("seed", range(config.seeds)),
+        axis("thoughts.control", config.controls, stage="read"), *thoughts, axis("seed", range(config.seeds))
     )

@@ -126,7 +126,7 @@ def test_grids(grid, message):
 def test_a_claim_without_its_neutral_setting_is_refused():
     from analysis.verdicts import check
 
-    with pytest.raises(UserError, match=r"must begin or end at 0, its neutral value"):
+    with pytest.raises(UserError, match=r"must hold 0, its neutral value"):
         check(study_of(grid=tiny_sweep((0.2, 0.5))))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from analysis.causal.activation_edits import Cut, edit_effects, reparametrize
 from analysis.causal.effects import EditEffects, bases_csv, figure, table, to_csv
-from analysis.design import neutral_value
+from analysis.design import neutral_value, value_at
 from analysis.plots import style
 from analysis.results import intervention_record
 from analysis.study import OpenStudy, open_study
@@ -71,7 +71,7 @@ def measure_effects(opened: OpenStudy, cut: Cut, on_progress: Callable[[str], No
         for name, values in found.items():
             readings.setdefault(name, np.full(len(study.cells), np.nan))[list(cells)] = values
         on_progress(f"{cut.place}: block {done + 1}, cells {', '.join(map(str, cells))}")
-    neutral, bases = {study.claim.knob: neutral_value(study)}, {}
+    neutral, bases = {study.claim.knob: value_at(study, neutral_value(study))}, {}
     for cells, found in opened.each("bases", cut, partial(reparametrize, study, cut), neutral):
         for row, cell in enumerate(cells):
             bases[cell] = {b: {m: float(x[row]) for m, x in metrics.items()} for b, metrics in found.items()}

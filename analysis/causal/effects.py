@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.causal.activation_edits import Cut
-from analysis.design import neutral_value, strata
+from analysis.design import names_of, neutral_value, strata
 from analysis.plots import Picture, panels, style, styled
 from analysis.results import Curve, Results, curve
 from analysis.stats import sign_flip_p, summaries, without_rounding
@@ -86,7 +86,7 @@ def _settings(study: Study, effects: EditEffects, stratum: dict[str, Any]) -> li
     follows_KxE = columns("swap/{}/follows", ("factor", "random", "whole"))
     harm, lead = effects.harm(study, stratum), effects.lead(study, stratum)
     middle_K, (low_K, high_K) = summaries.iqm(harm.values_SxK), summaries.interval(harm.values_SxK)
-    harm_p, lead_p, names = paired_p(harm), paired_p(lead), rounded(harm.knob_K, 4)
+    harm_p, lead_p, names = paired_p(harm), paired_p(lead), names_of(study, harm.knob_K) or rounded(harm.knob_K, 4)
     return [
         f"{setting:>12s} |  {_numbers(exact_KxE[k])} |  {_numbers(probe_KxE[k])} |"
         f" {_numbers([middle_K[k]])} ({_numbers([low_K[k]])} to {_numbers([high_K[k]])}) {harm_p[k]:9.3f} |"
@@ -156,7 +156,7 @@ LINES = {
 
 
 def _line(ax: Axes, study: Study, found: Curve, kind: str, label: str) -> None:
-    axis = style.KnobAxis(study.claim.knob, found.knob_K, neutral_value(study))
+    axis = style.KnobAxis(study.claim.knob, found.knob_K, neutral_value(study), names_of(study, found.knob_K))
     (colour, dashes), (low_K, high_K) = LINES[kind], summaries.interval(found.values_SxK)
     ax.fill_between(axis.at_K, low_K, high_K, color=colour, alpha=0.15, linewidth=0)
     middle_K = summaries.iqm(found.values_SxK)

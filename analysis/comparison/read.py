@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from analysis.design import BELOW, SIDE
 from analysis.plots import KnobAxis
 from analysis.report import verdicts_json, wording
 from lab.errors import UserError, printable
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED, is_number
+from lab.study.kinds import CATEGORICAL
 
 
 @dataclass(frozen=True)
@@ -98,18 +100,36 @@ def _rows(name: str, path: Path) -> list[Row]:
     document = _document(path)
     try:
         knob = document["knob"]
+        if knob.get("kind") == CATEGORICAL:
+            raise UserError(
+                f"{path}: the values of {knob['name']} have no order, and this table says how far a knob is free; leave"
+                " the study out."
+            )
         # Adding 0.0 turns -0.0, the far side of a knob swept downwards, into 0.0.
         value_K = np.asarray([_number(value) for value in knob["values"]], float) + 0.0
         axis = KnobAxis(_text(knob["name"]), value_K, float(_number(knob["neutral"])) + 0.0)
         ordered = bool((np.diff(value_K) > 0).all())
-        if document["schema"] != verdicts_json.SCHEMA or axis.neutral not in value_K[[0, -1]] or not ordered:
+        bounds = [bound for bound in document["bounds"] if _flag(bound["primary"])]
+        axes = [_side(axis, bound["stratum"].get(SIDE)) for bound in bounds]
+        ends = all(one.neutral in one.value_K[[0, -1]] for one in (axis, *axes)[bool(axes) :])
+        if document["schema"] != verdicts_json.SCHEMA or not ends or not ordered:
             raise ValueError
-        rows = [_row(name, axis, document, bound) for bound in document["bounds"] if _flag(bound["primary"])]
+        rows = [_row(name, one, document, bound) for one, bound in zip(axes, bounds, strict=True)]
+    except UserError:
+        raise
     except MALFORMED:
         raise UserError(
             f"{path / 'verdicts.json'} is not laid out as docs/verdicts.md says; rerun the study's command."
         ) from None
     return rows
+
+
+def _side(axis: KnobAxis, side: str | None) -> KnobAxis:
+    """The axis on one side of neutral; all of it where neutral is at its end."""
+    if side is None:
+        return axis
+    way = -1 if side == BELOW else 1
+    return replace(axis, value_K=axis.value_K[way * (axis.value_K - axis.neutral) >= 0])
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.design.categories import setting_of
 from analysis.stats import InterimLook
 from lab.errors import UserError
 from lab.storage import DamagedFile, read_document, write_document
@@ -67,7 +68,7 @@ def designed_seeds(study: Study) -> tuple[int, ...]:
 
 def begin(study: Study, count: int, asked_late: bool = False) -> InterimAnalyses:
     """The first look at a study as it was designed, of `count` planned."""
-    designed = tuple(sorted({float(cell[study.claim.knob]) for cell in study.cells}))
+    designed = tuple(sorted({setting_of(study, cell) for cell in study.cells}))
     return replace(first(designed, designed_seeds(study), count), asked_late=asked_late)
 
 
@@ -142,7 +143,7 @@ def grid_of(looks: InterimAnalyses, study: Study) -> Grid:
       UserError: if it is another study than the one that was looked at first.
     """
     knob = study.claim.knob
-    designed = {float(cell[knob]) for cell in study.cells}
+    designed = {setting_of(study, cell) for cell in study.cells}
     if designed != {*looks.designed} or {*designed_seeds(study)} != {*looks.seeds[0]}:
         raise UserError(
             f"this study was refined, so its settings of {knob} and its seeds are no longer chosen by hand; repeat the"

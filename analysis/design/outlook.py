@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.design.controls import cells_of_strata
+from analysis.design.categories import is_association, is_categorical, setting_of
+from analysis.design.controls import cells_of_strata, sides
 from analysis.stats import MIN_SETTINGS, least_seeds
 from analysis.stats.setting_map import level_divisors
 from lab.mechanisms import EVERY, Counted
@@ -35,9 +36,9 @@ def undecidable(study: Study, root: Path) -> list[str]:
 def _too_few(study: Study) -> Iterator[str]:
     knob, least = study.claim.knob, least_seeds(study.claim.alpha)["bounds"]
     places = [[study.cells[index] for index in inside] for _, inside in cells_of_strata(study)]
-    settings = min(len({cell[knob] for cell in cells}) for cells in places)
+    settings = min(len({setting_of(study, cell) for cell in cells}) for cells in places)
     seeds = min(len({cell["seed"] for cell in cells}) for cells in places)
-    if settings < MIN_SETTINGS:
+    if settings < MIN_SETTINGS and not (is_categorical(study) or is_association(study)):
         yield (
             f"{settings} {'settings' if settings > 1 else 'setting'} of {knob} leave a break somewhere in wide gaps,"
             f" and no shape over the whole range can be tested: {MIN_SETTINGS} are the least; add values to its axis."
@@ -47,9 +48,9 @@ def _too_few(study: Study) -> Iterator[str]:
             f"{seeds} {'seeds' if seeds > 1 else 'seed'} can never reject at alpha={study.claim.alpha:g}, so that"
             f" every claim stays `undecided`: {least} are the least; add seeds."
         )
-    claims, alpha = len(study.claim.every_gain) * len(study.claim.abilities), study.claim.alpha
+    claims, alpha = len(study.claim.every_gain) * len(study.claim.abilities) * sides(study), study.claim.alpha
     alone = next(n for n in range(least, 1100) if claims * level_divisors(n, alpha)[0] * 2.0**-n <= alpha)
-    if least <= seeds < alone:
+    if least <= seeds < alone and not is_association(study):
         yield (
             f"With {seeds} seeds a single finding among {claims} claims can't stand after the correction for their"
             f" number (several together can): {alone} seeds are the least; add seeds, or claim less."

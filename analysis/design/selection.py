@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.design import interim
-from analysis.design.controls import cells_of_strata
+from analysis.design.categories import setting_of, value_at
+from analysis.design.controls import cells_of_other_axes
 from lab.engine import Plan, make_plan
 from lab.engine.evaluate import TUNING
 from lab.storage import Store, checkpoint
@@ -38,7 +39,7 @@ class Choice:
     """
 
     stratum: Values
-    setting: float
+    setting: Any
     values: Values
     edge: tuple[str, ...]
     scores: tuple[tuple[Values, float, int], ...]
@@ -73,12 +74,12 @@ def settle(plan: Plan, store: Store) -> tuple[Plan, Tuning | None]:
     if looks is not None:
         score_C[[cell["seed"] not in looks.seeds[0] for cell in study.cells]] = np.nan
     choices, kept = [], []
-    setting_C = [float(cell[study.claim.knob]) for cell in study.cells]
-    for stratum, inside in cells_of_strata(study):
+    setting_C = [setting_of(study, cell) for cell in study.cells]
+    for stratum, inside in cells_of_other_axes(study):
         for setting in dict.fromkeys(setting_C):
             mine = [i for i in inside if setting_C[i] == setting]
             if mine:
-                choice = _choose(study, mine, score_C, stratum, setting)
+                choice = _choose(study, mine, score_C, stratum, value_at(study, setting))
                 choices.append(choice)
                 kept += [i for i in mine if _values(study, i) == choice.values]
     chosen = replace(study, cells=tuple(study.cells[i] for i in sorted(kept)), room=study.largest)
@@ -111,7 +112,7 @@ def _scores(plan: Plan, store: Store) -> np.ndarray:
     return scores
 
 
-def _choose(study: Study, mine: list[int], score_C: np.ndarray, stratum: Values, setting: float) -> Choice:
+def _choose(study: Study, mine: list[int], score_C: np.ndarray, stratum: Values, setting: Any) -> Choice:
     combinations: list[Values] = []
     for index in mine:
         if _values(study, index) not in combinations:

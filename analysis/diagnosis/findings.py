@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from analysis.design import strata
+from analysis.design import is_association, strata
 from analysis.diagnosis.broken_ability import Diagnosis
 from analysis.diagnosis.diagnose import diagnose
 from analysis.diagnosis.lead_lag import Trajectory, trajectories
 from analysis.results import NO_RECORDS, Records, Results
 from analysis.results.recovery_record import Outcome
-from analysis.verdicts import Bounds, Judged, bounds, judge
+from analysis.verdicts import Associated, Bounds, Judged, associate, bounds, judge
 from lab.study.spec import Study
 
 Stratum = Mapping[str, Any]
 """The values of the grid's other axes, as in `Bounds.stratum`; empty where there are none."""
-InStratum = TypeVar("InStratum", Judged, Bounds, Diagnosis, Trajectory, Outcome)
+InStratum = TypeVar("InStratum", Judged, Bounds, Diagnosis, Trajectory, Outcome, Associated)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Findings:
       diagnoses: the causes tested for every ability that breaks.
       lead_lag: for each primary ability, what moves first while cells train.
       records: how the study was tuned and refined, what edits of activations and arms of a repair showed.
+      associations: of a claim over all cells of a grid; it has no verdicts, bounds, diagnoses or lead–lag.
       stratum: the stratum that claims, bounds, diagnoses, lead–lag and repairs are restricted to; None for all.
     """
 
@@ -41,6 +42,7 @@ class Findings:
     lead_lag: tuple[Trajectory, ...]
     records: Records = NO_RECORDS
     stratum: dict[str, Any] | None = None
+    associations: tuple[Associated, ...] = ()
 
     @property
     def study(self) -> Study:
@@ -77,6 +79,7 @@ class Findings:
             inside(self.lead_lag),
             replace(self.records, repairs=repairs and replace(repairs, outcomes=inside(repairs.outcomes))),
             dict(stratum),
+            inside(self.associations),
         )
 
     def with_records(self, **changes: Any) -> Findings:
@@ -98,6 +101,8 @@ def find(results: Results, records: Records = NO_RECORDS) -> Findings:
       results: of the cells that are judged; of a study that tunes a knob away, of the chosen ones.
       records: of its other stages. Looks set the levels of all verdicts and bounds.
     """
+    if is_association(results.study):
+        return Findings(results, (), (), (), (), records, associations=tuple(associate(results)))
     claims, found = judge(results, records.looks), bounds(results, records.looks)
     return Findings(
         results,

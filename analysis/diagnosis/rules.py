@@ -15,6 +15,7 @@ from analysis.activations.claimable import READINGS
 from analysis.diagnosis.broken_ability import BrokenAbility, Diagnosis
 from analysis.results import shared_evaluations
 from analysis.results.recovery_record import UNCHANGED
+from analysis.verdicts import gains as claimed
 from lab.mechanisms import MECHANISMS
 from tasks.base import trivial
 
@@ -77,7 +78,7 @@ def latent_artefact(broken: BrokenAbility) -> Diagnosis:
     image_S = broken.values(broken.latent("image_r2"), broken.at)
     gains = [
         (name, sign)
-        for name, sign in broken.study.claim.gains
+        for name, sign in claimed(broken.study, broken.bound.stratum)
         if name not in INVARIANT and READINGS[name].linear_maps_move_it
     ]
     if not np.isfinite(image_S).any() or not gains:

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.comparison.read import names_of
+from analysis.design import is_categorical
 from analysis.forecast import views
 from analysis.forecast.features import LOST_SO_FAR, ForecastCase, cases, early_evaluation, few_seeds
 from analysis.forecast.predictors import LEAST_MECHANISMS, PREDICTORS, break_errors, left_out, mechanisms, predict
@@ -72,6 +73,8 @@ def _finished(path: Path) -> OpenStudy:
 
 def _useless(opened: OpenStudy) -> str:
     """Why a study has nothing to learn from, or ''."""
+    if is_categorical(opened.study):
+        return f"the values of {opened.study.claim.knob} have no order, so that there is no break along it"
     if early_evaluation(opened.study, 1.0) is None:
         return f"nothing was evaluated between where {opened.study.claim.knob} begins to act and the end"
     return "too few seeds to show that anything is learned" if few_seeds(opened.study) else ""
@@ -98,6 +101,8 @@ def open_test_study(path: Path) -> OpenStudy:
       UserError: it can't be read, or nothing early is evaluated in it.
     """
     opened = open_study(path)
+    if is_categorical(opened.study):
+        raise UserError(f"--of={path}: {_useless(opened)}; name a study of a knob with numbers.")
     if early_evaluation(opened.study, 1.0) is None:
         raise UserError(f"--of={path}: {_useless(opened)}; train it with more saves in the stage in which it acts.")
     return opened

@@ -133,12 +133,17 @@ class Panel:
         """IQM over seeds with its 95% interval along the knob, and a thin line a seed."""
         at_K = np.interp(curve.knob_K, axis.value_K, axis.at_K)
         iqm_K, (low_K, high_K) = summaries.iqm(curve.values_SxK), summaries.interval(curve.values_SxK)
-        self.ax.fill_between(at_K, low_K, high_K, color=colour, alpha=0.22, linewidth=0, zorder=3)
-        self.ax.plot(at_K, iqm_K, color=colour, marker="o", markersize=3.5, zorder=4)
+        if axis.labels:
+            self.ax.vlines(at_K, low_K, high_K, color=colour, linewidth=1.4, zorder=3)
+        else:
+            self.ax.fill_between(at_K, low_K, high_K, color=colour, alpha=0.22, linewidth=0, zorder=3)
+        joined = "none" if axis.labels else "-"
+        self.ax.plot(at_K, iqm_K, color=colour, marker="o", markersize=3.5, linestyle=joined, zorder=4)
         self.notes("IQM over seeds", x=curve.knob_K, y=iqm_K, low=low_K, high=high_K)
-        for at, x, y, low, high in zip(at_K, curve.knob_K, iqm_K, low_K, high_K, strict=True):
+        places = axis.labels or [_place(x) for x in curve.knob_K]
+        for at, place, y, low, high in zip(at_K, places, iqm_K, low_K, high_K, strict=True):
             between = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
-            self.hover(at, y, f"IQM over seeds: {y:.4g}{between} at {_place(x)}")
+            self.hover(at, y, f"IQM over seeds: {y:.4g}{between} at {place}")
         if seeds:
             for seed, values_K in zip(curve.seed_S, curve.values_SxK, strict=True):
                 style: dict[str, Any] = dict(color=colour, alpha=SEED_ALPHA, linewidth=0.8, zorder=2)

@@ -84,11 +84,13 @@ class KnobAxis:
       knob: the knob's name.
       value_K: its values, ascending.
       neutral: its neutral value, one of the ends.
+      labels: names of values that have no order, so that no line joins them; empty for a knob with numbers.
     """
 
     knob: str
     value_K: np.ndarray
     neutral: float
+    labels: tuple[str, ...] = ()
 
     @property
     def even(self) -> bool:
@@ -132,7 +134,7 @@ class KnobAxis:
     def dress(self, ax: Axes, label: bool = True) -> None:
         """Ticks at the settings, at most about seven labelled; beyond `MOST_SHOWN` settings only these have one."""
         ax.set_xlim(*self.limits)
-        every, texts = max(1, -(-len(self.value_K) // 6)), rounded(self.value_K)
+        every, texts = max(1, -(-len(self.value_K) // 6)), self.labels or rounded(self.value_K)
         ax.set_xticks(self.at_K[::every], texts[::every])
         if every > 1 and len(self.value_K) <= MOST_SHOWN:
             _draw_marks(ax, np.delete(self.at_K, np.s_[::every]))

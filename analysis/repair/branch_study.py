@@ -15,12 +15,12 @@ import numpy as np
 
 from analysis.activations import extras
 from analysis.activations.measure import Measurer, claim_site, probe_sites
-from analysis.design import in_stratum, neutral_value
+from analysis.design import in_stratum, is_association, neutral_value, setting_of
 from analysis.diagnosis import Diagnosis, Findings
 from analysis.repair.arms import ARMS, Settings
 from analysis.results import Results, recovery_record
 from analysis.results.recovery_record import UNCHANGED, Outcome, Repairs
-from analysis.verdicts import Bounds
+from analysis.verdicts import Bounds, gains
 from lab.engine import Plan, make_plan
 from lab.engine.branch import branch
 from lab.errors import UserError, nearest
@@ -80,6 +80,8 @@ def check(study: Study, arms: str, steps: int) -> None:
     Raises:
       UserError: in one sentence.
     """
+    if is_association(study):
+        raise UserError("--repair trains on from where an ability breaks, and an association has none; leave it out.")
     steps = steps or _steps(study)
     branch(study, [(0, {})], steps)
     start = study.stages[-1].end
@@ -161,8 +163,10 @@ def _branch(
     for stratum in strata.values():
         broken = {float(b.harmful_from) for b in bounds if b.stratum == stratum and b.harmful_from is not None}
         for index, cell in enumerate(study.cells):
-            setting = float(cell[study.claim.knob])
-            if not in_stratum(cell, stratum) or results.diverged_at[index] >= 0 or setting not in {neutral, *broken}:
+            setting = setting_of(study, cell)
+            if results.diverged_at[index] >= 0 or setting not in {neutral, *broken}:
+                continue
+            if not in_stratum(study, cell, stratum):
                 continue
             for arm in arms if setting in broken else [UNCHANGED]:
                 chosen.append((index, ARMS[arm].knobs(study, start, steps)))
@@ -248,8 +252,8 @@ def outcomes(
 
 
 def _is_used(study: Study, cell: Settings, used: set[tuple[Any, float]]) -> bool:
-    setting = float(cell[study.claim.knob])
-    return any(setting == at and all(cell[k] == v for k, v in stratum) for stratum, at in used)
+    setting = setting_of(study, cell)
+    return any(setting == at and in_stratum(study, cell, dict(stratum)) for stratum, at in used)
 
 
 def _key(stratum: Settings, setting: float, seed: int, arm: str) -> tuple[Any, ...]:
@@ -284,7 +288,7 @@ def _outcomes(
         read = {metric: tuple(map(float, means[i])) for i, (metric, _) in enumerate(study.claim.gains)}
         by_other_means = {
             metric: tuple(float(sign * (cells[i][2] - cells[i][1])) for cells in moved)
-            for i, (metric, sign) in enumerate(study.claim.gains)
+            for i, (metric, sign) in enumerate(gains(study, bound.stratum))
             if arm != UNCHANGED and not _turns_the_knob(study, arm, repair_plan.steps)
         }
         yield Outcome(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.design import in_stratum, neutral_value
+from analysis.design import SIDE, in_stratum, is_categorical, neutral_value, setting_of
 from analysis.diagnosis import Findings
 from analysis.report import map_wording, names, wording
+from analysis.report.shapes import values
 from analysis.stats import FINDS_NOTHING, least_seeds
 from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
@@ -30,7 +31,7 @@ def bound_answers(study: Study, bounds: Sequence[Bounds]) -> list[str]:
     """Up to where each ability is shown free and from where lost, a sentence each for all; then what is not known."""
     names_of = {id(one): names.ability(study, one.label, one.split) for one in bounds}
     status = {id(one): wording.learned(study, one) for one in bounds}
-    known = [one for one in bounds if status[id(one)] == "yes" and one.free_until is not None]
+    known = [one for one in bounds if status[id(one)] == "yes" and one.map.testable]
     found = []
     if known:
         free = _by_place([(_free_place(study, one), names_of[id(one)]) for one in known])
@@ -55,6 +56,8 @@ def bound_answers(study: Study, bounds: Sequence[Bounds]) -> list[str]:
 
 def _free_place(study: Study, bound: Bounds) -> str:
     """'up to 40% sparsity', 'at every setting', 'at no setting'."""
+    if is_categorical(study):
+        return values.at_values(bound.map, values.kept_K(bound.map), wording.phrase(study).short)
     if bound.free_until is None or bound.free_until == neutral_value(study):
         return "at no setting"
     every = bound.free_until == bound.map.knob_K[-1]
@@ -63,6 +66,8 @@ def _free_place(study: Study, bound: Bounds) -> str:
 
 def _lost_place(study: Study, bound: Bounds) -> str:
     """'from 60% sparsity on', 'at no setting'."""
+    if is_categorical(study):
+        return values.at_values(bound.map, bound.map.shown("harmed"), wording.phrase(study).short)
     if bound.harmful_from is None:
         return "at no setting"
     return f"from {wording.phrase(study).setting(bound.harmful_from)} on"
@@ -104,9 +109,9 @@ def _diverged_answer(findings: Findings) -> list[str]:
     """How many cells diverged, and at which settings."""
     study, stratum = findings.study, findings.stratum or {}
     cells = [
-        float(cell[study.claim.knob])
+        setting_of(study, cell)
         for cell, step in zip(study.cells, findings.results.diverged_at, strict=True)
-        if step >= 0 and in_stratum(cell, stratum)
+        if step >= 0 and in_stratum(study, cell, stratum)
     ]
     if not cells:
         return []
@@ -120,12 +125,17 @@ def latent_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
     """Whether the claimed gains are there where the ability is kept, then what each metric does."""
     act = wording.phrase(study).act
     question = f"Does {act[0].lower()}{act[1:]} make latents better?"
+    if is_categorical(study):
+        control = wording.phrase(study).short(0.0)
+        question = f"Are latents better at another {names.knob(study.claim.knob, study)} than {control}?"
+    side = claims[0].stratum.get(SIDE) if claims else None
+    question = f"{wording.capital(side)}: {question[0].lower()}{question[1:]}" if side else question
     tested = [one for one in claims if one.map.testable]
     if not tested:
         return [f"{question} There are too few seeds or settings to tell."]
     kept = [one for one in tested if _is_kept(one).any()]
     gained = [one for one in tested if one.map.shown("gain").any()]
-    where = "at a setting that is shown to keep the ability"
+    where = f"at a {'value' if is_categorical(study) else 'setting'} that is shown to keep the ability"
     if not gained:
         answer = "No: no claimed gain is shown."
     elif not kept:
@@ -187,6 +197,8 @@ def _earliest(study: Study, claims: Sequence[Judged]) -> str:
     places = {map_wording.where(one.map, moving_K, short) for one, moving_K in zip(claims, moving, strict=True)}
     if len(places) == 1:
         return f" ({places.pop()})"
+    if not claims[0].map.ordered:
+        return ""
     firsts = sorted(int(np.argmax(moving_K)) for moving_K in moving if moving_K.any())
     near, far = (short(float(claims[0].map.knob_K[k])) for k in (firsts[0], firsts[-1]))
     return f" (first at {near})" if near == far else f" (first at {near} to {far}, by task)"
@@ -194,12 +206,14 @@ def _earliest(study: Study, claims: Sequence[Judged]) -> str:
 
 def _movement(words: map_wording.Words, one: Judged) -> str:
     """What a metric does along the knob, from one claim of it."""
+    rises, falls = (words.gains, words.loses) if one.map.ordered else (words.is_gain, words.is_loss)
     gains, against = bool(one.map.shown("gain").any()), bool(one.map.shown("against").any())
     if gains and against:
-        return f"{words.gains} as claimed at some settings and {words.loses} at others"
+        what = "settings" if one.map.ordered else "values"
+        return f"{rises} as claimed at some {what} and {falls} at others"
     if gains:
-        return f"{words.gains} as claimed"
-    return f"{words.loses}, against the claim," if against else "is not shown to move"
+        return f"{rises} as claimed"
+    return f"{falls}, against the claim," if against else "is not shown to move"
 
 
 def mismatch_answer(study: Study, claims: Sequence[Judged]) -> list[str]:

@@ -12,16 +12,19 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.design import neutral_value, undecidable
+from analysis.design import is_association, is_categorical, neutral_value, sides, undecidable
 from analysis.diagnosis import Findings
 from analysis.report import map_figure, names, repair_section, tables, wording
 from analysis.report.answer import answers
 from analysis.report.large_grid import strata_with_figures
+from analysis.report.shapes import association
 from analysis.stats import FINDS_NOTHING, break_test
+from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan, flops
 from lab.errors import UserError, printable
 from lab.jobs import shards
 from lab.storage import Store, open_store
+from lab.study.spec import Study
 
 if TYPE_CHECKING:
     from lab.jobs.session import Session
@@ -59,7 +62,8 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"layout      {layout.devices} {layout.platform} devices, chunks of {chunk} cells, {layout.width} at a"
         f" time; about {math.ceil(plan.memory_bytes() / 2**20):,} MiB a device",
         f"seeds       {seeds}; {_least_text(study.claim.alpha)}",
-        f"claims      {claims} primary, fixed as {study.claim_hash()}",
+        f"claims      {claims * sides(study)} primary"
+        f"{', half of them on either side of neutral' if sides(study) > 1 else ''}, fixed as {study.claim_hash()}",
         f"workdir     {root}",
     ]
     return "\n".join(lines)
@@ -111,11 +115,15 @@ def _least_text(alpha: float) -> str:
 
 def verdict_table(findings: Findings) -> Table:
     """The primary verdicts with their bounds, for the terminal."""
+    if is_association(findings.study):
+        return association.table(findings)
     study, neutral, words = findings.study, neutral_value(findings.study), wording.phrase(findings.study)
     brief = names.short_gains(study)
     knob_bounds = {(b.label, b.split, str(b.stratum)): b for b in findings.bounds}
     table = Table(title="Claims", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("ability", "latent metric", "verdict", "kept up to", "lost from", "break", "p"):
+    by_value = is_categorical(study)
+    heads = ("kept at", "lost at") if by_value else ("kept up to", "lost from", "break")
+    for column in ("ability", "latent metric", "verdict", *heads, "p"):
         table.add_column(column)
     for one in findings.claims:
         bound = knob_bounds[one.label, one.split, str(one.stratum)]
@@ -125,13 +133,21 @@ def verdict_table(findings: Findings) -> Table:
             f"{names.ability(study, one.label, one.split)}{stratum}",
             f"{brief[one.claimed]} {'↑' if one.sign > 0 else '↓'}",
             one.verdict.kind + ("" if one.stands or nothing else " (does not stand)"),
-            _free(bound.free_until if bound.learned else None, neutral, words.short),
-            "—" if bound.harmful_from is None or not bound.learned else words.short(bound.harmful_from),
-            wording.break_text(words, one.verdict),
+            *(tables.bounds_texts(study, bound).values() if by_value else _range_texts(words, bound, one, neutral)),
             "—" if nothing else wording.p_value(one.verdict.p),
         )
         table.add_row(*map(Text, cells))  # brackets are no markup
     return table
+
+
+def _range_texts(words: wording.Phrase, bound: Bounds, one: Judged, neutral: float) -> tuple[str, str, str]:
+    """Up to where the ability is kept, from where on it is lost, and the break."""
+    lost = bound.learned and bound.harmful_from is not None
+    return (
+        _free(bound.free_until if bound.learned else None, neutral, words.short),
+        words.short(bound.harmful_from) if lost and bound.harmful_from is not None else "—",
+        wording.break_text(words, one.verdict),
+    )
 
 
 WIDEST = 100  # columns of a terminal that the map fits
@@ -140,10 +156,13 @@ LABELS = 34  # columns that the names of a map's rows may take
 
 def map_of(findings: Findings) -> Iterator[RenderableType]:
     """What a run ends with: of each stratum that has figures the map as a table, its legend, and the answer."""
+    if is_association(findings.study):
+        yield from (Text(f"• {answer}") for answer in association.answers(findings))
+        return
     for index in strata_with_figures(findings):
         inside = findings.in_stratum(findings.strata[index])
         yield map_table(inside)
-        yield Text(_legend())
+        yield Text(_legend(inside.study))
         for answer in (*answers(inside), *repair_section.headline(inside)):
             yield Text(f"• {answer.replace('`', '')}")
 
@@ -157,7 +176,8 @@ def map_table(findings: Findings) -> Table:
     title = names.knob(findings.study.claim.knob, findings.study)
     title += f" ({len(shown['settings'])} of {len(every)} settings)" if shown["left_out"] else ""
     where = wording.stratum_text(findings.stratum or {})
-    heading = f"What is shown at each setting{f', {where}' if where else ''}"
+    what = "value" if is_categorical(findings.study) else "setting"
+    heading = f"What is shown at each {what}{f', {where}' if where else ''}"
     table = Table(title=Text(heading), title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column(Text(title), max_width=LABELS, overflow="fold")
     for text in shown["settings"]:
@@ -179,10 +199,11 @@ def _cell(mark: str, state: str) -> Text:
     return text
 
 
-def _legend() -> str:
+def _legend(study: Study) -> str:
     looks = (f"{look.mark} {look.words}" for look in map_figure.STATES.values())
     others = (f"{map_figure.BETTER} ability better", f"{map_figure.AGAINST} against the claim")
-    return " | ".join((*looks, *others, f"{map_figure.BREAK} break", f"{map_figure.NEUTRAL} neutral"))
+    of_order = () if is_categorical(study) else (f"{map_figure.BREAK} break",)
+    return " | ".join((*looks, *others, *of_order, f"{map_figure.NEUTRAL} {map_figure.base_name(study)}"))
 
 
 def repair_table(findings: Findings) -> Table:

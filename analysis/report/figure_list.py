@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.design import is_categorical, name_of, two_sided, without_side
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Picture
 from analysis.report import (
@@ -50,6 +51,19 @@ FIGURES = {
         "A fall that shows in exact accuracy and not by token is the doing of an all-or-nothing score.",
     ),
 }
+# Of a claim over a categorical axis, in place of those with the same name.
+VALUE_FIGURES = {
+    "map": ("What is shown at each value", map_figure.ABOUT_VALUES),
+    "abilities": (
+        "What it costs: abilities by {knob}",
+        "The grey band is the control ± δ, the loss that counts. Dots are interquartile means (IQM) over seeds with 95%"
+        " intervals; thin lines join the cells of a seed.",
+    ),
+    "latents": (
+        "What it does to latents",
+        "The claimed metrics by {knob}, at layer {layer}, on the same inputs for all cells of a seed.",
+    ),
+}
 FIRST = ("map", "ranges", "abilities")  # of the figures: those of a stratum that hasn't all of them
 # Only where the states were read.
 EMBEDDINGS = (
@@ -70,6 +84,13 @@ PHASES = (
     "Every cell is the exact accuracy of a setting of {knob} (across) and of the grid's other axes (up). The lines are"
     " the bounds within each row, and stand at the edge of the setting that they include; between them, or where one"
     " is missing, nothing is shown.",
+)
+
+
+# Only where the knob's neutral value lies inside its axis; once for each setting of the other axes.
+BOTH_SIDES = (
+    "Both sides of neutral",
+    "The two maps of the sections in one: settings of {knob} in its order, neutral among them; a claim on either side.",
 )
 
 
@@ -101,7 +122,15 @@ class Shown:
 def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool = False) -> Iterator[Shown]:
     """Draw every picture: those of the whole study, then each stratum's; of many strata some, unless `whole`."""
     study = findings.study
-    facts = {"knob": names.knob(study.claim.knob, study), "layer": study.claim.layer}
+    facts = {"knob": names.knob(study.claim.knob, study), "layer": study.claim.layer, "control": name_of(study, 0)}
+    if two_sided(study):
+        for other in {str(one): one for one in map(without_side, findings.strata)}.values():
+            title, caption = (text.format(**facts) for text in BOTH_SIDES)
+            claims = tuple(one for one in findings.claims if without_side(one.stratum) == other)
+            where = "".join(f"-{knob}={exact(value)}" for knob, value in other.items())
+            title += f", {wording.stratum_text(other)}" if other else ""
+            picture = map_figure.both_sides(replace(findings, claims=claims))
+            yield Shown(f"both_sides{where}", None, file_name(f"both_sides{where}"), title, caption, picture)
     if len(findings.strata) > 1 and heatmaps.shares(findings):
         title, caption = (text.format(**facts) for text in PHASES)
         yield Shown("phases", None, "phases", title, caption, heatmaps.phases(findings))
@@ -133,7 +162,11 @@ def _of_stratum(
     }
     if not figures.answered(findings):
         del drawings["log_probabilities"]
-    yield from ((name, FIGURES[name], draw(findings)) for name, draw in drawings.items() if entire or name in FIRST)
+    texts = FIGURES
+    if is_categorical(findings.study):  # a path or a range needs an order
+        drawings = {name: draw for name, draw in drawings.items() if name not in ("ranges", "paths")}
+        texts = FIGURES | VALUE_FIGURES
+    yield from ((name, texts[name], draw(findings)) for name, draw in drawings.items() if entire or name in FIRST)
     if not entire:
         return
     if states:

@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.design import in_stratum, neutral_value
+from analysis.design import in_stratum, is_categorical, name_of, names_of, neutral_value, setting_of
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import (
@@ -39,7 +39,7 @@ from analysis.stats import summaries
 from analysis.verdicts import Bounds, Judged
 from lab.study.places import Gain
 from lab.study.spec import Study
-from lab.values import exact, rounded
+from lab.values import rounded
 from tasks.base import trivial
 
 COLUMNS = 4  # panels side by side
@@ -66,7 +66,8 @@ UNITS = {
 
 def knob_axis(study: Study, one: Bounds | Judged) -> KnobAxis:
     """The axis of the claim's knob within the stratum of `one`."""
-    return KnobAxis(names.knob(study.claim.knob, study), one.ability.knob_K, neutral_value(study))
+    knob_K = one.ability.knob_K
+    return KnobAxis(names.knob(study.claim.knob, study), knob_K, neutral_value(study), names_of(study, knob_K))
 
 
 @styled
@@ -139,10 +140,11 @@ def abilities(findings: Findings) -> Picture:
         Line2D([], [], color=BLACK, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
         Line2D([], [], color=BLACK, alpha=SEED_ALPHA, linewidth=0.8, label="one seed"),
         Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="trivial baseline"),
-        Patch(color=BAND_TINT, label="neutral ± δ"),
-        Patch(color=FREE_TINT, label="shown kept"),
-        Patch(facecolor=HARM_TINT, edgecolor="white", hatch="////", label="shown lost"),
+        Patch(color=BAND_TINT, label="control ± δ" if is_categorical(study) else "neutral ± δ"),
     ]
+    if not is_categorical(study):
+        handles.append(Patch(color=FREE_TINT, label="shown kept"))
+        handles.append(Patch(facecolor=HARM_TINT, edgecolor="white", hatch="////", label="shown lost"))
     if any(j.verdict.break_at is not None for j in claims):
         handles.append(Line2D([], [], color=VERMILLION, marker="D", linestyle=":", label="break, within the bar"))
     if diverged:
@@ -187,7 +189,7 @@ def diverged_at(findings: Findings) -> list[float]:
     study, found = findings.study, findings.results.diverged_at
     lost = [cell for cell, step in zip(study.cells, found, strict=True) if step >= 0]
     stratum = findings.stratum or {}
-    return list(dict.fromkeys(float(cell[study.claim.knob]) for cell in lost if in_stratum(cell, stratum)))
+    return list(dict.fromkeys(setting_of(study, cell) for cell in lost if in_stratum(study, cell, stratum)))
 
 
 def _ability_panel(panel: Panel, study: Study, bound: Bounds, claims: list[Judged]) -> None:
@@ -305,7 +307,7 @@ def paths(findings: Findings) -> Picture:
             x_K, y_K = summaries.iqm(one.gain.values_SxK), summaries.iqm(one.ability.values_SxK)
             ax.plot(x_K, y_K, color=GREY, linewidth=0.9, zorder=2)
             panel = picture.panel(ax, f"{'/'.join(pair)} against {claimed_gain.key}")
-            _crosses(panel, one.gain, one.ability, colours, study.claim.knob)
+            _crosses(panel, one.gain, one.ability, colours, study)
             ax.scatter(x_K, y_K, c=colours, s=26, zorder=4, edgecolors="white", linewidths=0.5)
             neutral = one.gain.knob_K == neutral_value(study)
             ax.scatter(x_K[neutral], y_K[neutral], s=80, facecolors="none", edgecolors=BLACK, linewidths=1.1, zorder=5)
@@ -323,7 +325,7 @@ def paths(findings: Findings) -> Picture:
     return picture
 
 
-def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, knob: str) -> None:
+def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, study: Study) -> None:
     """The 95% intervals of both readings as a cross at each setting."""
     x_K, y_K = summaries.iqm(x.values_SxK), summaries.iqm(y.values_SxK)
     (xl_K, xh_K), (yl_K, yh_K) = summaries.interval(x.values_SxK), summaries.interval(y.values_SxK)
@@ -337,19 +339,19 @@ def _crosses(panel: Panel, x: Curve, y: Curve, colours: np.ndarray, knob: str) -
     panel.ax.add_collection(arms_drawn)
     for k in range(len(colours)):
         ends = dict(low=yl_K[k], high=yh_K[k], x_low=xl_K[k], x_high=xh_K[k])
-        series = setting_series(knob, x.knob_K[k])
+        series = setting_series(study, x.knob_K[k])
         panel.note(series, x=x_K[k], y=y_K[k], **ends)
         panel.hover(x_K[k], y_K[k], f"{series}: {y_K[k]:.4g} at {x_K[k]:.4g}")
 
 
-def setting_series(knob: str, value: float) -> str:
+def setting_series(study: Study, value: float) -> str:
     """The series of one setting."""
-    return f"{knob} = {exact(value)}"
+    return f"{study.claim.knob} = {name_of(study, value)}"
 
 
 def knob_legend(picture: Picture, study: Study, one: Judged | Bounds, colours: np.ndarray, note: str) -> None:
     """A legend of the settings' colours."""
-    texts, listed = rounded(one.ability.knob_K), picked(len(colours))
+    texts, listed = knob_axis(study, one).labels or rounded(one.ability.knob_K), picked(len(colours))
     handles: list[Any] = [
         Line2D([], [], color=colours[k], marker="o", markersize=5, linestyle="-", label=texts[k]) for k in listed
     ]

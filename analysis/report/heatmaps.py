@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.design import neutral_value
+from analysis.design import names_of
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BLACK, BLUE, GREY, MOST_SHOWN, ON_BRIGHT, ON_DARK, VERMILLION, picked
@@ -41,7 +41,7 @@ def embeddings(study: Study, found: Sequence[Embedding]) -> Picture:
         coloured = _coloured(one.labels_N)
         limit = max(_reach(view.plane.points_Nx2) for view in one.views)
         for ax, view in zip(axes[row], one.views, strict=False):
-            panel = picture.panel(ax, f"{one.label}, {setting_series(study.claim.knob, view.value)}")
+            panel = picture.panel(ax, f"{one.label}, {setting_series(study, view.value)}")
             _embedding_panel(panel, study, one, view, coloured, limit)
         for ax in axes[row, len(one.views) :]:
             ax.set_visible(False)
@@ -176,14 +176,14 @@ def _phase_panel(panel: Panel, study: Study, bounds: list[Bounds], claims: list[
     image = ax.imshow(value_RxK, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
     ax.set_facecolor("#efefef")
     _print_values(ax, value_RxK)
-    _boundaries(ax, bounds, knob_K, neutral_value(study))
+    _boundaries(ax, bounds, knob_K)
     for row, bound in enumerate(bounds):
         _breaks(panel, row, bound, knob_K, [one for one in claims if one.stratum == bound.stratum])
     rows, columns = picked(len(bounds)), range(0, len(knob_K), -(-len(knob_K) // 6) if len(knob_K) > MOST_SHOWN else 1)
     ax.set_yticks(rows, [_row_name(study, bounds[row]) for row in rows])
     for tick, row in zip(ax.get_yticklabels(), rows, strict=True):
         tick.set_color(BLACK if bounds[row].learned else GREY)
-    texts = rounded(knob_K)
+    texts = names_of(study, knob_K) or rounded(knob_K)
     ax.set_xticks(columns, [texts[k] for k in columns])
     ax.set_xlabel(names.knob(knob, study))
     ax.set_title(names.ability(study, bounds[0].label, bounds[0].split))
@@ -210,19 +210,23 @@ def _print_values(ax: Axes, value_RxK: np.ndarray) -> None:
             ax.text(k, row, text, ha="center", va="center", fontsize=6.5, color=ink, zorder=3)
 
 
-def _boundaries(ax: Axes, bounds: list[Bounds], knob_K: np.ndarray, neutral: float) -> None:
+def _boundaries(ax: Axes, bounds: list[Bounds], knob_K: np.ndarray) -> None:
     """Both bounds as lines that step from row to row, each at its own setting's edge; none where nothing is shown."""
-    way = 1.0 if neutral == knob_K[0] else -1.0
     for field, side, style in (("free_until", 0.44, "-"), ("harmful_from", -0.44, (0, (2, 1)))):
         xs, ys = [], []
         for row, bound in enumerate(bounds):
             value = getattr(bound, field) if bound.learned else None
-            at = np.nan if value is None else float(np.searchsorted(knob_K, value)) + way * side
+            at = np.nan if value is None else float(np.searchsorted(knob_K, value)) + _way(bound) * side
             xs += [at, at]
             ys += [row - 0.5, row + 0.5]
         ax.plot(xs, ys, color="white", linewidth=4.5, solid_capstyle="butt", zorder=4)
         colour = BLUE if field == "free_until" else VERMILLION
         ax.plot(xs, ys, color=colour, linewidth=2.5, linestyle=style, solid_capstyle="butt", zorder=5)
+
+
+def _way(bound: Bounds) -> float:
+    """1 where settings run up from neutral, -1 where they run down."""
+    return 1.0 if bound.map.knob_K[-1] >= bound.map.knob_K[0] else -1.0
 
 
 def _breaks(panel: Panel, row: int, bound: Bounds, knob_K: np.ndarray, claims: list[Judged]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.design import is_association
 from analysis.diagnosis import Findings
 from lab.study.spec import Study
 
@@ -59,6 +60,8 @@ def _broken_first(findings: Findings) -> list[int]:
 
 def notes(findings: Findings, whole: bool = False) -> list[str]:
     """A sentence for each thing that is left out."""
+    if is_association(findings.study):
+        return ["TensorBoard's runs and pictures of hidden states are of claims along a knob: there are none here."]
     cells, strata, found = len(findings.study.cells), len(findings.strata), []
     with_runs = sum(len(picked) for _, picked in settings_with_runs(findings))
     settings = sum(len(findings.results.places(stratum).knob_K) for stratum in findings.strata)

@@ -15,12 +15,15 @@ from matplotlib.collections import PatchCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from analysis.design import SIDE, is_categorical
 from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BAND_TINT, BLACK, BLUE_TINT, GREY, HARM_TINT, ON_STRONG, STRONG, WHITE, picked
 from analysis.report import names, wording
 from analysis.stats import FINDS_NOTHING, SettingMap
 from analysis.verdicts import Judged
+from lab.study.places import Gain
+from lab.study.spec import Study
 
 BREAK = "┃"
 NEUTRAL = "○"
@@ -57,6 +60,14 @@ ABOUT = (
     " A column is a setting of {knob}, compared seed by seed with neutral, where the knob does nothing. Gain: the"
     " metric is shown to move as claimed. Kept: the ability is shown to lose less than δ; lost: shown to lose more. On"
     " the right, the verdict."
+)
+
+
+ABOUT_VALUES = (
+    "A row is a claim: a latent metric (↑ claimed to be higher than at the control, ↓ lower) under the ability that it"
+    " is claimed for. A column is a value of {knob}, compared seed by seed with the control, {control}; columns have no"
+    " order. Gain: the metric is shown to differ as claimed. Kept: the ability is shown to be less than δ lower; lost:"
+    " shown to be lower by more. On the right, the verdict."
 )
 
 
@@ -102,8 +113,35 @@ def of_ability(claims: Sequence[Judged]) -> list[list[Judged]]:
 @styled
 def draw(findings: Findings) -> Picture:
     """The map of one stratum: settings as columns, claims as rows under their ability."""
-    study, groups, short = findings.study, of_ability(findings.claims), wording.phrase(findings.study).short
-    knob_K = settings_of(findings.claims)
+    rows = [[[one] for one in group] for group in of_ability(findings.claims)]
+    return _map(findings, rows, settings_of(findings.claims))
+
+
+@styled
+def both_sides(findings: Findings) -> Picture:
+    """Both sides of neutral in one row: settings in the knob's order as columns, neutral among them.
+
+    Args:
+      findings: of both sides, in one setting of the grid's other axes.
+    """
+    rows = []
+    for group in of_ability(findings.claims):
+        of_gain: dict[Gain, list[Judged]] = {}
+        for one in group:
+            of_gain.setdefault(one.claimed, []).append(one)
+        rows.append(list(of_gain.values()))
+    return _map(findings, rows, np.unique(np.concatenate([one.map.knob_K for one in findings.claims])))
+
+
+def _map(findings: Findings, groups: Sequence[Sequence[Sequence[Judged]]], knob_K: np.ndarray) -> Picture:
+    """A map.
+
+    Args:
+      findings: of the study.
+      groups: for each ability its rows, and in each row its claims: one, or one on either side of neutral.
+      knob_K: the settings.
+    """
+    study, short = findings.study, wording.phrase(findings.study).short
     knob_K = knob_K[picked(len(knob_K))]
     height = sum(len(group) + HEADER for group in groups)
     brief = study.claim.placed_gains  # their places take the room
@@ -111,36 +149,49 @@ def draw(findings: Findings) -> Picture:
     picture, axes = panels(1, 1, 0.235 * height + 0.5)
     ax, row, ticks = axes[0, 0], 0.0, {}
     for group in groups:
-        first = group[0]
+        first = group[0][0]
         header, style = _header(findings, first), _BOLD
         # A long one ends where the cells do, and begins over the names of the rows.
         long = first.reading is not None and len(header) > LONG_HEADER
         ax.text(len(knob_K) - 0.5 if long else -0.5, row + 0.5 * HEADER + 0.1, header, ha=ENDS[long], **style)
         row += HEADER
-        for one in group:
+        for claims in group:
+            one = claims[-1]
             panel = picture.panel(ax, f"{one.label}/{one.split}, {one.claimed.key}")
-            _row(panel, one, knob_K, row, short)
+            for index, each in enumerate(claims):
+                _row(panel, each, knob_K, row, short, with_neutral=index == 0)
             ticks[row + 0.5] = f"{called[one.claimed]} {'↑' if one.sign > 0 else '↓'}"
-            text = one.verdict.kind + ("" if one.stands or one.verdict.kind in FINDS_NOTHING else " (does not stand)")
+            text = " | ".join(_verdict(each) for each in claims)
             ax.text(len(knob_K) - 0.5 + GAP, row + 0.5, text, va="center", fontsize=8, color=BLACK)
             row += 1
     ax.set_xlim(-0.5, len(knob_K) - 0.5)
     ax.set_ylim(row, 0)
     ax.set_yticks(list(ticks), list(ticks.values()))
     columns = range(0, len(knob_K), -(-len(knob_K) // 13))
-    ax.set_xticks(columns, ["neutral\n" * (k == 0) + short(float(knob_K[k])) for k in columns])
+    neutral = float(groups[0][0][0].map.knob_K[0])
+    heads = [f"{base_name(study)}\n" if value == neutral else "" for value in knob_K]
+    ax.set_xticks(columns, [heads[k] + short(float(knob_K[k])) for k in columns])
     ax.xaxis.set_ticks_position("top")
     ax.set_xlabel(names.knob(study.claim.knob, study))
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    picture.figure.legend(handles=_handles(findings.claims), loc="outside lower left", **LEGEND)
+    picture.figure.legend(
+        handles=_handles([one for group in groups for row in group for one in row]), loc="outside lower left", **LEGEND
+    )
     return picture
 
 
 _BOLD: dict[str, Any] = dict(fontweight="bold", va="center", color=BLACK)
 LONG_HEADER = 65  # characters of an ability's line that surely fit above the cells
 ENDS = {False: "left", True: "right"}
+
+
+def base_name(study: Study) -> str:
+    """What settings are compared with, in a word."""
+    return "control" if is_categorical(study) else "neutral"
+
+
 HEADER, GAP = 0.95, 0.12  # height of an ability's line in rows; between cells and verdict in columns
 LEGEND: dict[str, Any] = dict(ncols=7, fontsize=7.8, columnspacing=1.1, handletextpad=0.4, handlelength=1.3)
 
@@ -149,17 +200,24 @@ def _header(findings: Findings, one: Judged) -> str:
     """The ability's name, and where neutral stands."""
     name, found = names.ability(findings.study, one.label, one.split), one.map
     neutral = wording.number(found.neutral_ability, ".2f")
+    base, trivial = base_name(findings.study), wording.number(found.trivial, ".2f")
     accuracy = "accuracy " if one.reading is None else ""
-    return f"{name}  ({accuracy}at neutral {neutral}, trivial {wording.number(found.trivial, '.2f')})"
+    return f"{name}  ({accuracy}at {base} {neutral}, trivial {trivial})"
 
 
-def _row(panel: Panel, one: Judged, knob_K: np.ndarray, row: float, short: Any) -> None:
+def _verdict(one: Judged) -> str:
+    """The verdict, and where there are two sides of neutral the side."""
+    text = one.verdict.kind + ("" if one.stands or one.verdict.kind in FINDS_NOTHING else " (does not stand)")
+    return f"{one.stratum[SIDE]}: {text}" if SIDE in one.stratum else text
+
+
+def _row(panel: Panel, one: Judged, knob_K: np.ndarray, row: float, short: Any, with_neutral: bool = True) -> None:
     """The cells of one claim; draws and writes down what is shown at each setting."""
     ax, found, size = panel.ax, one.map, min(9.0, 300 / len(knob_K))
     cells, colours = [], []
     for column, value in enumerate(knob_K):
         (at,) = np.flatnonzero(found.knob_K == value)[:1] if (found.knob_K == value).any() else (None,)
-        if at is None:
+        if at is None or (at == 0 and not with_neutral):
             continue
         k, neutral = int(at), at == 0
         look = STATES["open"] if neutral else STATES[state(found, k)]
@@ -172,7 +230,7 @@ def _row(panel: Panel, one: Judged, knob_K: np.ndarray, row: float, short: Any) 
     ax.add_collection(PatchCollection(cells, facecolors=colours, edgecolors=GREY, linewidths=0.4, zorder=1))
     if one.verdict.break_between is not None:
         between = one.verdict.break_between
-        _draw_break(ax, [float(np.interp(v, *_ordered(knob_K))) for v in between], row)
+        _draw_break(ax, sorted(float(np.interp(v, *_ordered(knob_K))) for v in between), row)
         low, high = sorted(between)
         panel.note("break", x_low=low, x_high=high)
 
@@ -215,7 +273,7 @@ def _hover(one: Judged, k: int, short: Any) -> str:
     """What a pointer over a cell shows."""
     found, at = one.map, short(float(one.map.knob_K[k]))
     if k == 0:
-        return f"{at}: neutral, which all other settings are compared with"
+        return f"{at}: {'neutral' if found.ordered else 'the control'}, which all other settings are compared with"
     said = STATES[state(found, k)].words
     said += "; the ability is shown better" * bool(found.shown("better")[k])
     said += "; the metric moves against the claim" * bool(found.shown("against")[k])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.report import names, wording
+from analysis.report.shapes import values
 from analysis.stats import MISMATCHES, MapVerdict, SettingMap
 from analysis.verdicts import Judged
 from lab.study.spec import Study
@@ -37,6 +38,16 @@ class Words:
         return "rises" if self.sign > 0 else "falls"
 
     @property
+    def is_gain(self) -> str:
+        """What the metric is where it gains on another value."""
+        return "is higher" if self.sign > 0 else "is lower"
+
+    @property
+    def is_loss(self) -> str:
+        """What the metric is where it lies on the other side than claimed."""
+        return "is lower" if self.sign > 0 else "is higher"
+
+    @property
     def loses(self) -> str:
         """What the metric does where it moves against the claim."""
         return "falls" if self.sign > 0 else "rises"
@@ -56,12 +67,15 @@ def claim_sentence(study: Study, one: Judged) -> str:
 def sentence(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
     """A verdict in one plain sentence that agrees with the map."""
     # A verdict is read off the designed settings; what those that were added show must not contradict it in words.
-    text = _SENTENCES[verdict.kind](found.of_designed(), verdict, words)
+    say = _SENTENCES[verdict.kind] if found.ordered else values.sentence
+    text = say(found.of_designed(), verdict, words)
     return text if "_" in text.split()[0] else text[0].upper() + text[1:]  # a raw name stays as it is
 
 
 def where(found: SettingMap, shown_K: np.ndarray, short: Callable[[float], str]) -> str:
     """Settings in words: 'at 12% and from 48% on', neighbours joined; 'nowhere' where there is none."""
+    if not found.ordered:
+        return values.at_values(found, shown_K, short)
     runs, last = [], len(shown_K) - 1
     for k in np.flatnonzero(shown_K):
         if runs and runs[-1][1] == k - 1:

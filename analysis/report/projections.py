@@ -20,7 +20,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from analysis.activations import extract
 from analysis.activations.measure import claim_site
-from analysis.design import in_stratum, neutral_value
+from analysis.design import in_stratum, is_association, neutral_value, setting_of
 from analysis.diagnosis import Findings
 from analysis.report.large_grid import strata_with_all_figures
 from analysis.verdicts import Bounds, Judged
@@ -144,6 +144,8 @@ def read(findings: Findings, plan: Plan, store: Store, programs: Programs, whole
       whole: in all strata, however many there are.
     """
     study = plan.study
+    if is_association(study):
+        return []
     strata = [findings.strata[index] for index in strata_with_all_figures(findings, whole)]
     chosen = [one for stratum in strata for one in _chosen(findings.in_stratum(stratum), stratum)]
     wanted = sorted({cell for _, _, cells in chosen for _, _, cell in cells})
@@ -183,9 +185,9 @@ def _chosen(findings: Findings, stratum: dict[str, Any]) -> Iterator[tuple[Bound
     """(bound, seed, (role, knob value, cell) of each setting) of the stratum's first primary ability of every task."""
     study, diverged_at, neutral = findings.study, findings.results.diverged_at, neutral_value(findings.study)
     cell_at = {
-        (cell["seed"], float(cell[study.claim.knob])): index
+        (cell["seed"], setting_of(study, cell)): index
         for index, cell in enumerate(study.cells)
-        if in_stratum(cell, stratum)
+        if in_stratum(study, cell, stratum)
     }
     firsts: dict[str, Bounds] = {}
     for bound in findings.primary:

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from analysis.design import neutral_value
+from analysis.design import is_association, is_categorical, name_of, neutral_value, two_sided, values_of
 from analysis.diagnosis import Findings, lead_lag
 from analysis.plots.style import picked
 from analysis.report import map_figure, map_wording, names, wording
+from analysis.report.shapes import values
 from analysis.results import Curve, curve, evaluation_at
 from analysis.stats import FINDS_NOTHING, summaries
 from analysis.verdicts import Bounds, Judged
@@ -28,8 +29,16 @@ def claim_text(study: Study) -> str:
         f"{'raises' if one.sign > 0 else 'lowers'} {names.gain(study, one)}" for one in claim.every_gain
     )
     abilities = wording.listed(names.ability(study, label, split) for label, split in claim.abilities)
+    knob = names.knob(claim.knob, study)
+    if is_categorical(study):
+        others = wording.listed(name_of(study, code) for code in range(1, len(values_of(study))))
+        return f"Against {name_of(study, 0)}, {others} ({knob}) {gains}, and cost no ability on {abilities}."
+    if two_sided(study) and claim.below < 0:
+        return f"A higher {knob} {gains}, a lower one does the reverse, and neither costs ability on {abilities}."
+    if two_sided(study):
+        return f"Leaving neutral to either side, {knob} {gains}, and costs no ability on {abilities}."
     way = "higher" if neutral_value(study) <= min(float(cell[claim.knob]) for cell in study.cells) else "lower"
-    return f"A {way} {names.knob(claim.knob, study)} {gains}, and costs no ability on {abilities}."
+    return f"A {way} {knob} {gains}, and costs no ability on {abilities}."
 
 
 def raw_names(study: Study) -> list[tuple[str, str]]:
@@ -67,12 +76,13 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
         f" {wording.by_stage(study.examples)} fresh examples of up to {study.train_length} tokens a step",
     )
     yield "Grid", f"{grid} = {len(study.cells)} cells{tuned}; cells of one seed are compared with each other"
-    acts = study.stages[study.acts_from[claim.knob]].name
-    yield (
-        "Shared prefixes",
-        f"{claim.knob} acts from stage '{acts}'; what comes before is trained once a seed: {plan.steps_shared():,}"
-        f" model steps in place of {plan.steps_alone():,}",
-    )
+    if not is_association(study):
+        acts = study.stages[study.acts_from[claim.knob]].name
+        yield (
+            "Shared prefixes",
+            f"{claim.knob} acts from stage '{acts}'; what comes before is trained once a seed: {plan.steps_shared():,}"
+            f" model steps in place of {plan.steps_alone():,}",
+        )
     yield (
         "Evaluation",
         f"{study.eval_examples} examples a task and split; greedy free-running answers, right as a whole or wrong",
@@ -82,9 +92,12 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
         f"{study.probe_examples} inputs a task, the same for all cells of a seed; {names.layer(study, claim.layer)}"
         f" at the task's first read position{names.PLACED if claim.placed_gains else ''}",
     )
+    tests = f"rank correlations, permuting settings and resampling seeds, level {claim.alpha:g}"
     yield (
         "Tests",
-        f"sign flips over paired seeds, level {claim.alpha:g}; δ is {100 * claim.delta:g}% of (neutral ability −"
+        tests
+        if is_association(study)
+        else f"sign flips over paired seeds, level {claim.alpha:g}; δ is {100 * claim.delta:g}% of (neutral ability −"
         " trivial baseline)",
     )
     yield "Layout", f"{layout.devices} {layout.platform} devices, at most {layout.chunk} cells a device and call"
@@ -170,6 +183,10 @@ def _bounds_sentence(study: Study, bound: Bounds) -> str:
     if not bound.learned:
         return wording.learned(study, bound)
     short, texts = wording.phrase(study).short, []
+    if is_categorical(study):
+        shown = {"kept": values.kept_K(bound.map), "lost": bound.map.shown("harmed")}
+        texts = [f"{word} {values.at_values(bound.map, each, short)}" for word, each in shown.items() if each.any()]
+        return ", ".join(texts) or "shown neither kept nor lost"
     if bound.free_until is not None and bound.free_until != neutral_value(study):
         texts.append(f"kept up to {short(bound.free_until)}")
     if bound.harmful_from is not None:
@@ -217,10 +234,15 @@ def _marks(one: Judged, chosen: np.ndarray) -> tuple[list[str], list[str]]:
     return marks, states
 
 
-def _bounds_texts(study: Study, bound: Bounds) -> dict[str, str]:
+def bounds_texts(study: Study, bound: Bounds) -> dict[str, str]:
+    """Where an ability is shown kept ('free') and lost ('harmful')."""
     words = wording.phrase(study)
     if not bound.learned:
         return {"free": "—", "harmful": "—"}
+    if is_categorical(study):
+        shown = values.kept_K(bound.map), bound.map.shown("harmed")
+        kept, lost = (values.at_values(bound.map, each, words.short).removeprefix("at ") for each in shown)
+        return {"free": kept, "harmful": lost}
     free = "cannot be tested" if bound.free_until is None else words.short(bound.free_until)
     if bound.free_until == neutral_value(study):
         free = "neutral only"
@@ -243,7 +265,7 @@ def _bounds_row(study: Study, bound: Bounds) -> dict[str, Any]:
         ),
         "trivial": wording.number(bound.trivial, ".3f"),
         "delta": wording.number(bound.delta if bound.learned else None, ".3f"),
-        **_bounds_texts(study, bound),
+        **bounds_texts(study, bound),
     }
 
 
@@ -268,6 +290,7 @@ def latent_rows(findings: Findings) -> Iterator[dict[str, Any]]:
             "metric": f"{names.gain(study, one.claimed)} {'↑' if one.sign > 0 else '↓'}",
             "neutral": _at(one.gain, neutral),
             "free": "—" if free is None else f"{_at(one.gain, free)} at {words.short(free)}",
+            "others": "; ".join(f"{_at(one.gain, v)} at {words.short(v)}" for v in values_K.tolist() if v != neutral),
             "end": f"{_at(one.gain, end)} at {words.short(end)}",
             "half": "—" if halves is None else f"{_at(halves, neutral, False)} → {_at(halves, end, False)}",
         }

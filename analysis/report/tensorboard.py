@@ -116,6 +116,8 @@ def settings(findings: Findings, images: Mapping[str, bytes], texts: Mapping[str
                 series_K[neutral] += _series(results, stratum, alone, [column_K[neutral]], 0, fork + 1)[0]
         for k, series in zip(column_K, series_K, strict=True):
             hparams = _settings_of(results, stratum, k)
+            if hparams in [run.hparams for run in runs]:  # neutral, on both sides of which there are settings
+                continue
             places = results.places(stratum)
             clock = _clock(results, places.cell_C[places.column_C == k].tolist())
             runs.append(Run(_run_name(len(runs), study, hparams), series, hparams, clock=clock))

@@ -122,7 +122,7 @@ class _Clock:
 def _trajectory(
     panel: Panel, results: Results, stratum: dict[str, Any], column: np.ndarray, colours: np.ndarray, clock: _Clock
 ) -> None:
-    ax, step_E, knob = panel.ax, results.step, results.study.claim.knob
+    ax, step_E = panel.ax, results.step
     found = [curve(results, stratum, column, e) for e in range(len(step_E))]
     knob_K, curves = found[0].knob_K, [one.values_SxK for one in found]
     iqm_ExK = np.stack([summaries.iqm(values_SxK) for values_SxK in curves])
@@ -130,7 +130,7 @@ def _trajectory(
     start = max(together - 1, 0)  # each line begins where the shared one ends
     for k in picked(len(colours)):
         style: dict[str, Any] = dict(color=colours[k], linewidth=1.2, marker="o", markersize=2.5)
-        panel.line(setting_series(knob, knob_K[k]), step_E[start:], iqm_ExK[start:, k], at_E[start:], **style)
+        panel.line(setting_series(results.study, knob_K[k]), step_E[start:], iqm_ExK[start:, k], at_E[start:], **style)
     if together:
         shared_SxE = np.stack([values_SxK[:, 0] for values_SxK in curves[:together]], axis=1)
         low_E, high_E = summaries.interval(shared_SxE)
@@ -146,7 +146,7 @@ def compute(findings: Findings, matched: Matched) -> Picture:
     results, bounds = findings.results, answered(findings)
     columns = min(COLUMNS, len(bounds))
     picture, axes = panels(-(-len(bounds) // columns), columns, 2.2, sharey=True)
-    colours, knob = knob_colours(knob_axis(results.study, bounds[0])), results.study.claim.knob
+    colours = knob_colours(knob_axis(results.study, bounds[0]))
     spent_ExK = np.stack([summaries.iqm(spent_SxK) for spent_SxK in np.moveaxis(matched.spent_SxKxE, -1, 0)])
     for ax, bound in zip(axes.flat, bounds, strict=False):
         column = results.ability(bound.label, bound.split)
@@ -155,7 +155,7 @@ def compute(findings: Findings, matched: Matched) -> Picture:
         panel = picture.panel(ax, f"{bound.label}/{bound.split}")
         for k in picked(len(colours)):
             style: dict[str, Any] = dict(color=colours[k], linewidth=1.2, marker="o", markersize=2.5)
-            panel.line(setting_series(knob, matched.knob_K[k]), spent_ExK[:, k], iqm_ExK[:, k], **style)
+            panel.line(setting_series(results.study, matched.knob_K[k]), spent_ExK[:, k], iqm_ExK[:, k], **style)
         ax.axvline(matched.budget, color=BLACK, linestyle=":", linewidth=1)
         panel.note("matched budget", x=matched.budget)
         panel.level(TRIVIAL, bound.trivial, color=GREY, linestyle="--", linewidth=0.9)

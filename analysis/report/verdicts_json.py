@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from analysis.design import interim, neutral_value, selection
+from analysis.design import interim, is_categorical, neutral_value, selection, setting_of, value_at
 from analysis.diagnosis import Diagnosis, Findings, Trajectory
 from analysis.report import map_wording
 from analysis.results import evaluation_at
 from analysis.results.recovery_record import Repairs, routes
-from analysis.stats import MapVerdict, SettingMap, Verdict, break_test
+from analysis.stats import MapVerdict, SettingMap, Verdict, break_test, value_verdicts
 from analysis.stats.setting_map import STATEMENTS
 from analysis.verdicts import Bounds, Judged
+from lab.study.spec import Study
 
 SCHEMA = 3  # raised when a field changes its meaning or goes away; new fields don't raise it
 
@@ -31,6 +33,7 @@ def document(findings: Findings) -> dict[str, Any]:
     results, study, claim = findings.results, findings.study, findings.study.claim
     records = findings.records
     settings = {neutral_value(study)}.union(*(axis.values for axis in study.axes))
+    codes = sorted({setting_of(study, cell) for cell in study.cells})
     return plain(
         {
             "schema": SCHEMA,
@@ -42,8 +45,9 @@ def document(findings: Findings) -> dict[str, Any]:
             "layer": claim.layer,
             "knob": {
                 "name": claim.knob,
-                "neutral": neutral_value(study),
-                "values": sorted({float(cell[claim.knob]) for cell in study.cells}),
+                "neutral": value_at(study, neutral_value(study)),
+                "values": [value_at(study, code) for code in codes],
+                "kind": claim.kind,
             },
             "seeds": sorted({int(cell["seed"]) for cell in study.cells}),
             "step": int(results.step[-1]),
@@ -57,10 +61,10 @@ def document(findings: Findings) -> dict[str, Any]:
             "refinement": interim.document(records.looks, claim.alpha) if records.looks else None,
             "tuned": selection.document(records.tuning) if records.tuning else [],
             "claims": [_claim(findings, one) for one in findings.claims],
-            "bounds": [_bounds(one) for one in findings.bounds],
+            "bounds": [_bounds(study, one) for one in findings.bounds],
             "repairs": list(_repairs(records.repairs, claim.alpha)) if records.repairs else [],
             "labels": [_diagnosis(one) for one in findings.diagnoses],
-            "trajectories": [_trajectory(one) for one in findings.lead_lag],
+            "trajectories": [_trajectory(study, one) for one in findings.lead_lag],
         },
         settings,
     )
@@ -88,19 +92,30 @@ def _claim(findings: Findings, one: Judged) -> dict[str, Any]:
         "reading_step": int(results.step[evaluation_at(results, one.reading)]),
         "stratum": one.stratum,
         "sentence": map_wording.claim_sentence(findings.study, one),
-        **judged(one.map, one.verdict, one.shape, one.adjusted_p),
+        **judged(one.map, one.verdict, one.shape, one.adjusted_p, partial(value_at, findings.study)),
     }
 
 
-def judged(found: SettingMap, verdict: MapVerdict, shape: Verdict, adjusted_p: float) -> dict[str, Any]:
-    """The verdict of a claim, its map setting by setting, and its shape over the whole range."""
+def judged(
+    found: SettingMap,
+    verdict: MapVerdict,
+    shape: Verdict,
+    adjusted_p: float,
+    value: Callable[[float], Any] = float,
+) -> dict[str, Any]:
+    """The verdict of a claim, its map setting by setting, and its shape over the whole range.
+
+    `value` is what stands in a cell for a setting's number.
+    """
+    of_value = {} if found.ordered else {k: one for k, one in enumerate(value_verdicts(found)) if k > 0}
     shown = {name: found.shown(name) for name in STATEMENTS}
     # The bounds are the map's: the slope test's own are of another level.
     of_shape = {name: value for name, value in asdict(shape).items() if not name.startswith("shown_")}
     not_excluded_K = found.not_excluded_K()
     settings = [
         {
-            "value": found.knob_K[k],
+            "value": value(found.knob_K[k]),
+            **({"kind": of_value[k].kind, "kind_p": of_value[k].p} if k in of_value else {}),
             "shown": [name for name in STATEMENTS if shown[name][k]],
             "p": {name: found.p_K[name][k] for name in STATEMENTS},
             "metric_change": found.metric_change_K[k],
@@ -126,11 +141,18 @@ def judged(found: SettingMap, verdict: MapVerdict, shape: Verdict, adjusted_p: f
         "p_learned": found.p_learned,
         "n_seeds": found.n_seeds,
         "settings": settings,
-        "shape": of_shape,
+        "shape": of_shape if found.ordered else None,
     }
 
 
-def _bounds(one: Bounds) -> dict[str, Any]:
+def _bounds(study: Study, one: Bounds) -> dict[str, Any]:
+    places = {}
+    if is_categorical(study):
+        shown = {"shown_free_at": "free", "shown_better_at": "better", "shown_harmful_at": "harmed"}
+        places = {
+            field: [value_at(study, code) for code in one.map.knob_K[one.map.shown(name)]]
+            for field, name in shown.items()
+        }
     return {
         "ability": f"{one.label}/{one.split}",
         "stratum": one.stratum,
@@ -141,6 +163,7 @@ def _bounds(one: Bounds) -> dict[str, Any]:
         "shown_harmful_from": one.harmful_from,
         "delta": one.delta,
         "trivial": one.trivial,
+        **places,
     }
 
 
@@ -187,11 +210,11 @@ def _repairs(repairs: Repairs, alpha: float) -> Iterator[dict[str, Any]]:
         }
 
 
-def _trajectory(one: Trajectory) -> dict[str, Any]:
+def _trajectory(study: Study, one: Trajectory) -> dict[str, Any]:
     return {
         "ability": f"{one.label}/{one.split}",
         "stratum": one.stratum,
-        "setting": one.setting,
+        "setting": None if one.setting is None else value_at(study, one.setting),
         "start": one.start,
         "end": one.end,
         "checkpoints": one.checkpoints,

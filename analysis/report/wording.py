@@ -12,9 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.activations.claimable import READINGS
-from analysis.design import interim, neutral_value, selection
+from analysis.design import (
+    SIDE,
+    interim,
+    is_categorical,
+    name_of,
+    neutral_value,
+    selection,
+    setting_of,
+    two_sided,
+    without_side,
+)
 from analysis.diagnosis import Findings
 from analysis.report import names
+from analysis.report.shapes import values
 from analysis.stats import MapVerdict, break_test
 from analysis.stats.setting_map import error_bounds, level_divisors
 from analysis.verdicts import Bounds
@@ -68,6 +79,7 @@ MARKS = {
     "harmed from the start": ("bad", "✗"),
     "gain only after the ability is lost": ("bad", "⚠"),
     "gains, then loses the gain": ("flat", "∩"),
+    "gain with loss": ("bad", "✗"),
     "moves against the claim": ("bad", "⇅"),
     "no gain shown": ("open", "–"),
     "undecided": ("open", "?"),
@@ -90,6 +102,12 @@ MEANING = {
 }
 
 
+def kinds(study: Study) -> list[tuple[str, str, str, str]]:
+    """(verdict, look, mark, meaning) of every verdict that a claim of the study may get."""
+    meaning = values.MEANING if is_categorical(study) else MEANING
+    return [(kind, *MARKS[kind], text) for kind, text in meaning.items()]
+
+
 def by_stage(numbers: Sequence[int]) -> str:
     """A number for each stage in words: one where all are the same."""
     return f"{numbers[0]}" if len(set(numbers)) == 1 else " then ".join(map(str, numbers))
@@ -99,6 +117,8 @@ def phrase(study: Study) -> Phrase:
     """The words for the claim's knob; no two settings of the study read alike."""
     knob = study.claim.knob
     words = names.knob(knob, study)
+    if is_categorical(study):
+        return Phrase(f"Changing the {words}", lambda v: f"{words} = {name_of(study, v)}", lambda v: name_of(study, v))
     act, setting, write = PHRASES.get(knob, (f"Changing the {words}", f"{words} = {{}}", significant))
     digits = digits_apart({cell[knob] for cell in study.cells}, LEAST_DIGITS, write)
     return Phrase(act, lambda value: setting.format(write(value, digits)), lambda value: write(value, digits))
@@ -136,8 +156,10 @@ def markdown(text: str, code: bool = False) -> str:
 
 
 def stratum_text(settings: Mapping[str, Any]) -> str:
-    """'prune scope = global', for a heading."""
-    return ", ".join(f"{names.knob(knob)} = {exact(value)}" for knob, value in settings.items())
+    """'prune scope = global', 'below neutral', for a heading."""
+    return ", ".join(
+        str(value) if knob == SIDE else f"{names.knob(knob)} = {exact(value)}" for knob, value in settings.items()
+    )
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -166,20 +188,25 @@ def how_tested(findings: Findings) -> str:
     """Why a verdict may be believed, in a few sentences for a reader who knows nothing of the lab."""
     study, claim = findings.study, findings.study.claim
     seeds = len({cell["seed"] for cell in study.cells})
-    settings = len({float(cell[claim.knob]) for cell in study.cells})
-    others = f" times {len(findings.strata)} settings of the other axes" if len(findings.strata) > 1 else ""
+    settings = len({setting_of(study, cell) for cell in study.cells})
+    strata = len({str(without_side(stratum)) for stratum in findings.strata})
+    others = f" times {strata} settings of the other axes" if strata > 1 else ""
+    what = "values" if is_categorical(study) else "settings"
+    base = f"the control, {name_of(study, 0)}," if is_categorical(study) else "neutral"
+    either = ", those below it and those above it as claims of their own," if two_sided(study) else ""
     other = ", where its name says nothing else" if claim.placed_abilities else ""
     mismatch, ability = error_bounds(seeds, claim.alpha)
     tasks = "one task" if len(study.tasks) == 1 else f"all {len(study.tasks)} tasks at once"
     knob = names.knob(claim.knob, study)
     return (
-        f"{len(study.cells)} small transformers on synthetic tasks, each of which learns {tasks}: {settings} settings"
-        f" of the {knob}{others}, with {seeds} seeds each{_acts_late(study)}. A setting is compared"
-        f" with neutral seed by seed (sign-flip tests, level {claim.alpha:g}, corrected for the number of settings)."
-        f" Ability is exact accuracy: the share of answers that are right as a whole{other}. δ, the loss that counts,"
-        f" is {claim.delta:.0%} of what neutral has above the trivial baseline, the best guess without learning. With"
-        f" so many seeds a claim is wrongly shown to gain where its ability is lost with a probability of at most"
-        f" {mismatch:.1%}, and an ability wrongly called kept, or lost, of at most {ability:.1%} each."
+        f"{len(study.cells)} small transformers on synthetic tasks, each of which learns {tasks}: {settings} {what}"
+        f" of the {knob}{others}, with {seeds} seeds each{_acts_late(study)}. A {what[:-1]} is"
+        f" compared with {base} seed by seed{either} (sign-flip tests, level {claim.alpha:g}, corrected for the number"
+        f" of {what}). Ability is exact accuracy: the share of answers that are right as a whole{other}."
+        f" δ, the loss that counts, is {claim.delta:.0%} of what {base} has above the trivial baseline, the best"
+        f" guess without learning. With so many seeds a claim is wrongly shown to gain where its ability is lost with"
+        f" a probability of at most {mismatch:.1%}, and an ability wrongly called kept, or lost, of at most"
+        f" {ability:.1%} each."
     )
 
 
@@ -205,6 +232,23 @@ def _acts_late(study: Study) -> str:
     )
 
 
+def heads(study: Study) -> dict[str, Any]:
+    """Words that head columns: what settings are compared with, where abilities are kept and lost."""
+    if is_categorical(study):
+        return {"ordered": False, "base": "control", "kept": "kept at", "lost": "lost at", "end": "last value"}
+    return {"ordered": True, "base": "neutral", "kept": "kept up to", "lost": "lost from", "end": "far end"}
+
+
+def arrows(study: Study) -> str:
+    """What the arrows next to metrics mean."""
+    knob = names.knob(study.claim.knob, study)
+    if is_categorical(study):
+        return f"↑ claimed to be higher than at the control, {name_of(study, 0)}, ↓ claimed to be lower."
+    if two_sided(study):
+        return f"↑ claimed to rise as the {knob} leaves neutral on that side, ↓ claimed to fall."
+    return f"↑ claimed to rise with the {knob}, ↓ claimed to fall."
+
+
 def correction(findings: Findings) -> str:
     """How several settings and several claims are corrected, for a note under the verdicts."""
     claims, alpha = len(findings.claims), findings.study.claim.alpha
@@ -213,6 +257,7 @@ def correction(findings: Findings) -> str:
         f"The {claims} claims are corrected for their number by the false discovery rate (Benjamini–Hochberg, adjusted"
         f" p): of the verdicts with an adjusted p of at most {alpha:g}, at most {alpha:.0%} are expected to be wrong;"
         " any other is marked 'does not stand'."
+        + (" Both sides of neutral are in that number." if two_sided(findings.study) else "")
         if claims > 1
         else "There is one claim, so no p-value is adjusted."
     )
@@ -228,7 +273,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     study, claim, records = findings.study, findings.study.claim, findings.records
     seeds = len({cell["seed"] for cell in study.cells})
     least, error = break_test.least_seeds(claim.alpha), 0.5 / math.sqrt(study.eval_examples)
-    settings = len({float(cell[claim.knob]) for cell in study.cells})
+    settings = len({setting_of(study, cell) for cell in study.cells})
     placed = names.PLACED if claim.placed_gains else ""
     sentences = [*selection.sentences(records.tuning, claim.knob)]
     if "optimizer.learning_rate" not in {axis.knob for axis in study.axes}:
@@ -250,7 +295,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         " too short. No verdict rests on them.",
         "Claims about one ability share its data, so they are not independent evidence.",
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
-        f"Slopes are taken in the knob's own unit, over {settings} settings; between settings nothing was measured.",
+        *_slopes_limit(study, settings),
         f"Latents are read at {names.layer(study, claim.layer)} on {study.probe_examples} inputs a task, the"
         f" same for all cells of a seed{placed}; another layer may read differently.",
         *_schedule_limit(study),
@@ -272,6 +317,14 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         " amplifies."
     )
     return sentences
+
+
+def _slopes_limit(study: Study, settings: int) -> list[str]:
+    """What is not known between settings, where they have an order."""
+    if is_categorical(study):
+        return []
+    unit = "Slopes are taken in the knob's own unit"
+    return [f"{unit}, over {settings} settings; between settings nothing was measured."]
 
 
 def _schedule_limit(study: Study) -> list[str]:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from markupsafe import escape as escape_html
 
 from analysis.activations.claimable import READINGS
-from analysis.design import selection
+from analysis.design import is_association, selection, setting_of
 from analysis.diagnosis import Findings, diagnose, lead_lag
 from analysis.plots import style
 from analysis.report import (
@@ -40,6 +40,7 @@ from analysis.report import (
 )
 from analysis.report.figure_list import Shown
 from analysis.report.projections import Embedding
+from analysis.report.shapes import association
 from analysis.results import costs, density, to_csv
 from lab.engine import Plan
 from lab.engine.progress import duration
@@ -68,8 +69,10 @@ def write_views(
       embeddings: `projections.read(...)`; without them the report has no picture of hidden states.
       whole: leave nothing out of a large grid's views; see `analysis.report.large_grid`.
     """
+    if is_association(findings.study):
+        return association.write_views(workdir, plan, findings, facts, _render)
     results, tuning = findings.results, findings.records.tuning
-    knob_values = {float(cell[findings.study.claim.knob]) for cell in findings.study.cells}
+    knob_values = {setting_of(findings.study, cell) for cell in findings.study.cells}
     exported = [_exported(one, findings, knob_values) for one in figure_list.shown(findings, embeddings, whole)]
     content = _content(findings, plan, facts, whole) | _pictured(exported, len(findings.strata))
     write_atomically(workdir / "report.html", _render("report.html", content, escape=True))
@@ -226,13 +229,15 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bo
         "setting": list(tables.setting(plan)),
         "tasks": [tables.task_row(study, use, examples[use.label]) for use in study.tasks],
         "sections": [_section(findings.in_stratum(one), index) for index, one in enumerate(findings.strata)],
-        "kinds": [(kind, *wording.MARKS[kind], meaning) for kind, meaning in wording.MEANING.items()],
+        "kinds": wording.kinds(study),
         "patterns": [(name, about) for name, about in lead_lag.PATTERNS.items() if name in patterns],
         "metrics": [READINGS[name] for name in names.claimed_metrics(study)],
         "causes": [(cause, about) for cause, about in diagnose.CAUSES.items() if cause in causes],
+        "arrows": wording.arrows(study),
         "correction": wording.correction(findings),
         "tested": wording.how_tested(findings),
         "states": map_figure.STATES,
+        "heads": wording.heads(study),
         "dark_colours": "",
         "diverged": list(tables.diverged_rows(findings)),
         "cautions": wording.cautions(findings),

@@ -12,12 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from analysis.design import cells_in
+from analysis.design import cells_in, name_of, setting_of
 from lab.engine import Node, Plan, flops
 from lab.mechanisms.low_rank import RANK as LOW_RANK
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
-from lab.values import exact
 
 COLUMNS = ("parameters", "active_parameters", "flops_per_example", "training_flops")
 
@@ -85,12 +84,12 @@ def table(study: Study, costs: Costs | None, stratum: Mapping[str, Any]) -> list
     if costs is None:
         return []
     mine = cells_in(study, stratum)
-    knob_C = np.asarray([float(study.cells[i][study.claim.knob]) for i in mine])
+    knob_C = np.asarray([setting_of(study, study.cells[i]) for i in mine])
     lines = []
     for value in np.unique(knob_C):
         cells = np.asarray(mine)[knob_C == value]
         ranges = {name: _range(getattr(costs, name)[cells, -1]) for name in COLUMNS}
-        lines.append({"setting": exact(value), **ranges})
+        lines.append({"setting": name_of(study, value), **ranges})
     return lines
 
 

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.design import cells_in
+from analysis.design import cells_in, name_of, setting_of
 from lab.engine import Plan
 from lab.mechanisms.pruning_masks import prunable
 from lab.storage import Store, checkpoint
 from lab.study.spec import Study
-from lab.values import exact
 
 PRUNING = {"prune", "structured"}
 
@@ -84,7 +83,7 @@ def table(study: Study, density: Density | None, stratum: Mapping[str, Any]) -> 
     if density is None:
         return {}
     mine = cells_in(study, stratum)
-    knob_C = np.asarray([float(study.cells[i][study.claim.knob]) for i in mine])
+    knob_C = np.asarray([setting_of(study, study.cells[i]) for i in mine])
     values, lines = np.unique(knob_C), []
     nonzero_CxK, size_CxK = (_with_all(counts[mine]) for counts in (density.nonzero_CxK, density.size_CxK))
     for index, name in enumerate([*density.kernels, "all"]):
@@ -96,7 +95,7 @@ def table(study: Study, density: Density | None, stratum: Mapping[str, Any]) -> 
         shares = [_range(share_C[there_C & (knob_C == v)]) for v in values]
         low, high = (f"{size:,}" for size in (size_C[there_C].min(), size_C.max()))
         lines.append({"kernel": name, "weights": low if low == high else f"{low} to {high}", "shares": shares})
-    return {"settings": [exact(value) for value in values], "lines": lines}
+    return {"settings": [name_of(study, value) for value in values], "lines": lines}
 
 
 def _with_all(counts_CxK: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.activations import between_cells, extras, linear_maps
 from analysis.activations.measure import Measurer, ProbeSite, probe_sites
-from analysis.design import cells_in, cells_of_strata, matched_controls, neutral_value
+from analysis.design import cells_in, cells_of_strata, matched_controls, neutral_value, setting_of
 from analysis.results import costs
 from analysis.results.costs import Costs
 from analysis.results.density import Density, count
@@ -97,7 +97,7 @@ class Results:
 
 
 def _places(study: Study, inside: Sequence[int]) -> Places:
-    knob_C = np.asarray([float(study.cells[i][study.claim.knob]) for i in inside], float)
+    knob_C = np.asarray([setting_of(study, study.cells[i]) for i in inside], float)
     seed_C = np.asarray([int(study.cells[i]["seed"]) for i in inside], int)
     knob_K, column_C = np.unique(knob_C, return_inverse=True)
     seed_S, row_C = np.unique(seed_C, return_inverse=True)
@@ -182,7 +182,7 @@ def _add_compared(
     study = plan.study
     evaluations = [(index, step) for index, stage in enumerate(study.stages) for step in stage.saves]
     controls, neutral = matched_controls(study), neutral_value(study)
-    own = [float(cell[study.claim.knob]) == neutral for cell in study.cells]
+    own = [setting_of(study, cell) == neutral for cell in study.cells]
     references = [index if own[index] else control for index, control in enumerate(controls)]
     for at, (stage, step) in enumerate(evaluations):
         where = [store.at(row[stage].key, step) if stage < len(row) else None for row in nodes]

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from analysis.design import BELOW, SIDE
 from lab.errors import UserError, nearest
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
+from lab.study.kinds import CATEGORICAL
 from lab.values import exact, meant
 
 
@@ -98,6 +100,11 @@ def read(workdir: Path, ability: str | None = None, metric: str | None = None) -
 def _read(
     workdir: Path, document: dict[str, Any], rows: list[dict[str, str]], ability: str | None, metric: str | None
 ) -> Reading:
+    if document["knob"].get("kind") == CATEGORICAL:
+        raise UserError(
+            f"--workdir={workdir}: the values of {document['knob']['name']} have no order, so that there is no noise"
+            " along a knob; name a study of a knob with numbers."
+        )
     found = _find(document["claims"], "ability", ability, "--ability")
     one = _find(found, "metric", metric, "--metric")[0]
     names = (f"{one['ability']}/exact", f"{one['place']}/{one['metric']}")
@@ -159,6 +166,10 @@ def _tables(
     knob = document["knob"]["name"]
     inside = rows
     for name, value in stratum.items():
+        if name == SIDE:
+            neutral, way = document["knob"]["neutral"], -1 if value == BELOW else 1
+            inside = [row for row in inside if way * (float(row[knob]) - neutral) >= 0]
+            continue
         texts = _texts_of(value, {row[name] for row in rows})
         if len(texts) != 1:
             found = " and ".join(sorted(texts)) or "none like it"

@@ -45,6 +45,7 @@ class SettingMap:
       p_learned: of neutral's ability above the trivial baseline.
       n_seeds, least_seeds: seeds with a usable neutral cell, and the fewest with which anything could be shown.
       alpha: the level.
+      ordered: whether settings have an order; if not, they are values of a categorical axis, the control first.
     """
 
     knob_K: Float[np.ndarray, "K"]
@@ -62,6 +63,7 @@ class SettingMap:
     n_seeds: int
     least_seeds: int
     alpha: float
+    ordered: bool = True
 
     def shown(self, statement: str) -> Bool[np.ndarray, "K"]:
         """Where a statement is shown."""
@@ -80,7 +82,7 @@ class SettingMap:
     @property
     def free_until(self) -> float | None:
         """The last setting up to which the ability is shown free; neutral where no other is, None if not testable."""
-        if not (self.testable and self.learned):
+        if not (self.ordered and self.testable and self.learned):
             return None
         return float(self.knob_K[int(np.argmin([*self.shown("free")[1:], False]))])
 
@@ -88,7 +90,7 @@ class SettingMap:
     def harmed_from(self) -> float | None:
         """The first setting from which on the ability is shown harmed, or None."""
         harmed = np.flatnonzero(self.shown("harmed"))
-        return float(self.knob_K[harmed[0]]) if len(harmed) else None
+        return float(self.knob_K[harmed[0]]) if len(harmed) and self.ordered else None
 
     def of_designed(self) -> "SettingMap":
         """The map of the settings that were designed alone, which decide a verdict."""
@@ -151,6 +153,7 @@ def setting_map(
     looks: Sequence[InterimLook] = (),
     designed_K: Bool[np.ndarray, "K"] | Sequence[bool] | None = None,
     statements: Collection[str] = STATEMENTS,
+    ordered: bool = True,
 ) -> SettingMap:
     """Tests every statement of the map at every setting.
 
@@ -170,6 +173,8 @@ def setting_map(
       designed_K: the settings that were chosen before anything was seen; all by default. They are tested among
         themselves, the others among all settings.
       statements: those to be tested; the others are shown nowhere. Power needs few of them, and quickly.
+      ordered: whether settings have an order. Without one *free* and *harmed* are tested by the step-down maximum
+        statistic, too, and *gain lost* has no meaning: see `analysis.stats.categorical`.
 
     Raises:
       ValueError: shapes disagree, the knob is out of order, or a number is out of its range.
@@ -192,7 +197,7 @@ def setting_map(
     p_learned = 1.0
     for look in looks:
         now = claim.of_seeds(look.seeds_S, delta_share, delta)
-        spent_K, spent_learned = _look(now, known_K, alpha * look.share, rng_seed, statements)
+        spent_K, spent_learned = _look(now, known_K, alpha * look.share, rng_seed, statements, ordered)
         p_K = {name: np.minimum(p_K[name], spent_K[name] / look.share) for name in STATEMENTS}
         p_learned = min(p_learned, spent_learned / look.share)
     change_SxK = claim.ability_SxK - claim.ability_SxK[:, :1]
@@ -212,11 +217,17 @@ def setting_map(
         n_seeds=int(np.isfinite(claim.ability_SxK[:, 0]).sum()),
         least_seeds=fewest_seeds(alpha * looks[-1].share),
         alpha=alpha,
+        ordered=ordered,
     )
 
 
 def _look(
-    claim: ClaimData, designed_K: Bool[np.ndarray, "K"], alpha: float, rng_seed: int, statements: Collection[str]
+    claim: ClaimData,
+    designed_K: Bool[np.ndarray, "K"],
+    alpha: float,
+    rng_seed: int,
+    statements: Collection[str],
+    ordered: bool,
 ) -> tuple[dict[str, Float[np.ndarray, "K"]], float]:
     """p-values of every statement at one look, times the divisor of its level; and of learning."""
     of_metric, of_ability = level_divisors(int(np.isfinite(claim.ability_SxK[:, 0]).sum()), alpha)
@@ -224,7 +235,7 @@ def _look(
     every_K = np.ones_like(designed_K)
     for settings_K, wanted_K in ((every_K, ~designed_K), (designed_K, designed_K)):
         if wanted_K.any():
-            found = _among(claim, np.flatnonzero(settings_K), alpha / of_metric, rng_seed, statements)
+            found = _among(claim, np.flatnonzero(settings_K), alpha / of_metric, rng_seed, statements, ordered)
             for name in STATEMENTS:
                 divisor = of_metric if name in OF_THE_METRIC else of_ability
                 p_K[name][wanted_K] = np.minimum(1.0, divisor * found[name])[wanted_K]
@@ -238,6 +249,7 @@ def _among(
     metric_level: float,
     rng_seed: int,
     statements: Collection[str],
+    ordered: bool,
 ) -> dict[str, Float[np.ndarray, "K"]]:
     """p-values of every statement, tested among some settings (neutral the first of them); 1 at the others."""
     n_settings = len(claim.knob_K)
@@ -249,7 +261,7 @@ def _among(
     p_K["gain"][far] = step_down_p(gained, moderated=True, rng_seed=rng_seed)
     if "against" in statements:
         p_K["against"][far] = step_down_p(-gained, moderated=True, rng_seed=rng_seed)
-    if "gain lost" in statements:
+    if "gain lost" in statements and ordered:
         p_K["gain lost"] = _gain_lost(claim, far, p_K["gain"] <= metric_level, rng_seed)
     if learns(claim):
         change = claim.ability_SxK[:, far] - claim.ability_SxK[:, :1]
@@ -258,6 +270,9 @@ def _among(
         there = np.isfinite(change).any(axis=0)  # a setting without any cell ends no walk
         for name, contrast, order in (("free", change + claim.delta, 1), ("harmed", -change - claim.delta, -1)):
             if name not in statements:
+                continue
+            if not ordered:
+                p_K[name][far] = step_down_p(without_rounding(contrast), moderated=True, rng_seed=rng_seed)
                 continue
             p = sign_flip_p(without_rounding(contrast[:, there]), corrected=False, rng_seed=rng_seed)
             p_K[name][far[there]] = np.maximum.accumulate(p[::order])[::order]

@@ -2,14 +2,15 @@
 
 Claims that a study fixed before training are primary; every other split is judged for its bounds only and printed as
 exploratory. The break test over the whole range stands next to the map, for what slopes alone can show. Axes other than
-the claim's knob and the seed become strata: the claims are judged within each of them.
+the claim's knob and the seed become strata: the claims are judged within each of them. A knob whose neutral value lies
+inside its axis makes two claims, one on either side: two strata, in one family of claims.
 
 Shape letters: S seeds, K settings of the claim's knob.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -19,10 +20,29 @@ import numpy as np
 from analysis.activations import claimable
 from analysis.activations.claimed_sites import claimed_site
 from analysis.activations.measure import ProbeSite
-from analysis.design import cells_of_strata, neutral_value, strata
+from analysis.design import (
+    BELOW,
+    SIDE,
+    cells_of_other_axes,
+    is_association,
+    is_categorical,
+    name_of,
+    neutral_value,
+    setting_of,
+    strata,
+)
 from analysis.design.interim import InterimAnalyses
 from analysis.results import Curve, Results, ability_curve, claimed_floor, curve, evaluation_at
-from analysis.stats import MapVerdict, SettingMap, break_test, family, map_verdict, setting_map
+from analysis.stats import (
+    MapVerdict,
+    SettingMap,
+    break_test,
+    categorical_map,
+    categorical_verdict,
+    family,
+    map_verdict,
+    setting_map,
+)
 from lab.errors import UserError
 from lab.study.places import Ability, Gain
 from lab.study.spec import Study
@@ -118,16 +138,20 @@ def check(study: Study) -> None:
     """Refuse, before training, a claim that the break test can't read.
 
     Raises:
-      UserError: where the knob's neutral value isn't at an end of its axis, or a claimed reading can't be taken.
+      UserError: where the knob's neutral value isn't on its axis, or a claimed reading can't be taken.
     """
     claimable.check(study)
+    if is_association(study):  # compared with nothing; lab.study.claim_kind checks its grid
+        return
     knob, neutral = study.claim.knob, neutral_value(study)
-    for _, inside in cells_of_strata(study):
-        values = sorted({float(study.cells[index][knob]) for index in inside})
-        if neutral not in (values[0], values[-1]):
+    what = "the control" if is_categorical(study) else "its neutral value or else the study's base value"
+    for stratum, inside in cells_of_other_axes(study):
+        values = sorted({setting_of(study, study.cells[index]) for index in inside})
+        if neutral not in values:
+            where = "".join(f" where {name} is {exact(value)}" for name, value in stratum.items()) if stratum else ""
             raise UserError(
-                f"sweep(): axis '{knob}' must begin or end at {exact(neutral)}, its neutral value or else the study's"
-                f" base value, which the claim is compared with; it has {', '.join(map(exact, values))}."
+                f"sweep(): axis '{knob}' must hold {name_of(study, neutral)}, {what}, which the claim is compared with;"
+                f" it has {', '.join(name_of(study, value) for value in values)}{where}."
             )
 
 
@@ -146,14 +170,25 @@ def judge(results: Results, looks: InterimAnalyses | None = None) -> list[Judged
             ability, logprob = _ability(results, stratum, label, split)
             options = _options(study, ability, looks)
             for claimed in claim.every_gain:
-                site = claimed_site(study, claimed, label)
+                site, sign = claimed_site(study, claimed, label), _way(study, stratum) * claimed.sign
                 at = evaluation_at(results, claimed)
                 gain = curve(results, stratum, results.latent(site, claimed.metric), at)
-                row = (claimed.metric, claimed.sign, site, label, split, stratum, gain, ability, logprob, floor)
-                of_place: dict[str, Any] = {"place": None if claimed.is_plain else claimed, "reading": reading}
-                verdicts = judge_curves(gain, claimed.sign, ability, floor, **options)
+                row = (claimed.metric, sign, site, label, split, stratum, gain, ability, logprob, floor)
+                plain = claimed.is_plain and sign == claimed.sign
+                of_place: dict[str, Any] = {"place": None if plain else claimed, "reading": reading}
+                verdicts = judge_curves(gain, sign, ability, floor, **options)
                 found.append((partial(Judged, *row, *verdicts, **of_place), verdicts[1]))
     return with_family([unfinished for unfinished, _ in found], [verdict for _, verdict in found])
+
+
+def _way(study: Study, stratum: Mapping[str, Any]) -> int:
+    """What the claimed signs are multiplied by in a stratum: they hold as the knob leaves neutral there."""
+    return study.claim.below if stratum.get(SIDE) == BELOW else 1
+
+
+def gains(study: Study, stratum: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
+    """The gains with plain names in a stratum, with their signs as the knob leaves neutral there."""
+    return [(metric, _way(study, stratum) * sign) for metric, sign in study.claim.gains]
 
 
 def judge_curves(
@@ -164,8 +199,15 @@ def judge_curves(
     Args:
       gain, sign: the metric, and +1 where larger is the claimed gain.
       ability, floor: the ability, and that of the trivial baseline.
-      **options: of both tests: `neutral_index`, `alpha`, `delta_share`, `looks`, `designed_K`.
+      **options: of both tests: `neutral_index`, `alpha`, `delta_share`, `looks`, `designed_K`; `ordered=False` for the
+        values of a categorical axis, over which there is no shape: only the control is put to the break test.
     """
+    if not options.pop("ordered", True):
+        data = gain.values_SxK * sign, ability.values_SxK
+        found = categorical_map(*data, trivial=floor, diverged_SxK=ability.diverged_SxK, **options)
+        control = (ability.knob_K[:1], *(values_SxK[:, :1] for values_SxK in data))
+        options = options | {"designed_K": [True]} if "designed_K" in options else options
+        return found, categorical_verdict(found), break_test.verdict(*control, trivial=floor, **options)
     data = (ability.knob_K, gain.values_SxK * sign, ability.values_SxK)
     found = setting_map(*data, trivial=floor, diverged_SxK=ability.diverged_SxK, **options)
     return found, map_verdict(found), break_test.verdict(*data, trivial=floor, **options)
@@ -227,5 +269,8 @@ def _ability(results: Results, stratum: dict[str, Any], label: str, split: str) 
 def _options(study: Study, ability: Curve, looks: InterimAnalyses | None) -> dict[str, Any]:
     knob_K = ability.knob_K
     neutral_index = 0 if neutral_value(study) == knob_K[0] else len(knob_K) - 1
-    options = {"neutral_index": neutral_index, "alpha": study.claim.alpha, "delta_share": study.claim.delta}
+    if is_categorical(study):
+        neutral_index = 0
+    options: dict[str, Any] = {"ordered": False} if is_categorical(study) else {}
+    options |= {"neutral_index": neutral_index, "alpha": study.claim.alpha, "delta_share": study.claim.delta}
     return options | (looks.options(knob_K, ability.seed_S) if looks else {})

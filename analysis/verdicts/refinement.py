@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from analysis.design import controls, interim
+from analysis.design import controls, interim, is_association, is_categorical, setting_of
 from analysis.design.interim import InterimAnalyses, Settings
 from analysis.verdicts.claims import Bounds, Judged, check
 from lab.errors import UserError
@@ -56,12 +56,15 @@ def check_refinable(study: Study, count: int) -> None:
       UserError: in one sentence.
     """
     check(study)
+    if is_association(study):
+        raise UserError("--refine looks for breaks along a knob, and an association has none; add seeds or values.")
     if "seed" not in {axis.knob for axis in study.axes}:
         raise UserError('--refine adds seeds: give sweep() an axis("seed", range(config.seeds)).')
-    settings = {float(cell[study.claim.knob]) for cell in study.cells}
-    if len(settings) < LEAST_SETTINGS:
+    settings = [{setting_of(study, study.cells[index]) for index in inside} for inside in _by_side(study)]
+    if (fewest := min(map(len, settings))) < LEAST_SETTINGS and not is_categorical(study):
+        side = " on one side of neutral (and with it)" if len(settings) > 1 else ""
         raise UserError(
-            f"--refine: sweep() has {len(settings)} settings of {study.claim.knob}, and a break can't be looked for"
+            f"--refine: sweep() has {fewest} settings of {study.claim.knob}{side}, and a break can't be looked for"
             f" between fewer than {LEAST_SETTINGS}; add settings to the axis first."
         )
     if not _even(study):
@@ -78,11 +81,19 @@ def check_refinable(study: Study, count: int) -> None:
         )
 
 
+def _by_side(study: Study) -> list[list[int]]:
+    """Indices of the cells on either side of neutral; of all cells where neutral is at an end."""
+    found: dict[str, list[int]] = {}
+    for stratum, inside in controls.cells_of_strata(study):
+        found.setdefault(stratum.get(controls.SIDE, ""), []).extend(inside)
+    return list(found.values())
+
+
 def _even(study: Study) -> bool:
     """Whether the cells are all combinations of stratum, setting, seed and of what is tuned away."""
     free = (study.claim.knob, "seed", *study.tuned)
     combinations = math.prod(len({cell[name] for cell in study.cells}) for name in free)
-    return len(study.cells) == len(controls.strata(study)) * combinations
+    return len(study.cells) == len(controls.cells_of_other_axes(study)) * combinations
 
 
 def next_round(
@@ -97,7 +108,7 @@ def next_round(
     A knob that another axis follows (zipped with it) gets no settings: the other axis would have no value for them.
     """
     knob = study.knobs[study.claim.knob]
-    settable = not any(controls.follows(study, axis.knob) for axis in study.axes)
+    settable = not any(controls.follows(study, axis.knob) for axis in study.axes) and not is_categorical(study)
     return grow(knob, looks, judged, bounds, precision if settable else math.inf, partial(_admits, study))
 
 
@@ -177,6 +188,9 @@ def is_open(one: Judged) -> bool:
 
 def undetermined(bound: Bounds) -> bool:
     """Whether some setting is shown neither free nor harmful."""
+    if not bound.map.ordered:
+        shown = [bound.map.shown(name) for name in ("free", "better", "harmed")]
+        return not np.any(shown, axis=0)[1:].all()
     if bound.free_until is None:
         return True
     inside = _between(bound)
@@ -248,4 +262,5 @@ def _middle(
     middle = float(one_end + other_end) / 2
     middle = float(round(middle)) if knob.integer else float(f"{middle:.12g}")
     if abs(other_end - one_end) > precision * np.ptp(knob_K) and middle not in knob_K:
-        yield stratum, registry.checked(knob.name, middle, "--refine", {knob.name: knob})
+        value = registry.checked(knob.name, middle, "--refine", {knob.name: knob})
+        yield controls.without_side(stratum), value

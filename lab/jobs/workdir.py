@@ -262,7 +262,7 @@ class Workdir:
 
     def _differences(self, known: dict[str, Any]) -> list[str]:
         """How this study is another one than that of a record, with values and seeds that may have been added."""
-        found = list(_differences(known["config"], self.record["config"], "config"))
+        found = list(_differences(_completed(known["config"]), self.record["config"], "config"))
         found += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
         own: dict[str, list[Any]] = {}  # by seed: of thousands of cells each would be compared with each
         for cell in self.record["cells"]:
@@ -313,6 +313,18 @@ def _held(lock: IO[str], kind: int) -> bool:
             raise
         raise NoLocks(error.strerror) from None
     return True
+
+
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A record's config with the fields that it lacks at their defaults: a later version may have more of them."""
+
+    def with_defaults(there: Any, standard: Any) -> Any:
+        if not isinstance(there, dict) or not isinstance(standard, dict):
+            return there
+        missing = {name: value for name, value in standard.items() if name not in there}
+        return missing | {name: with_defaults(value, standard.get(name)) for name, value in there.items()}
+
+    return with_defaults(config, json.loads(plain_fields(study_config()).to_json_best_effort()))
 
 
 def _differences(there: Any, here: Any, field: str) -> Iterator[str]:

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms.base import Knob
 from lab.study import sizes
+from lab.study.claim_kind import kind_of, knobs_of
 from lab.study.fields import is_section
 from lab.study.grid import Grid
+from lab.study.kinds import ASSOCIATION
 from lab.study.places import MEASURES, PROBES, Ability, Claim, Gain, fields_of
 from lab.study.schema import LAYERS_MOST, NAME, SIGN, STEPS_MOST, choice, whole
 from lab.study.spec import Stage, TaskUse
@@ -38,6 +40,7 @@ def parse_claim(
     depths: Sequence[int],
     probe_layers: Collection[int],
     metrics: Collection[str],
+    base: Mapping[str, Any],
 ) -> Claim:
     """The checked claim.
 
@@ -49,17 +52,17 @@ def parse_claim(
       depths: the numbers of blocks that cells have.
       probe_layers: which are measured, as `sizes.layers` counts them.
       metrics: names of the registered latent metrics.
+      base: knob -> its value where no axis gives another.
 
     Raises:
       UserError: one sentence with the field and the fix.
     """
     claim, axes = config.claim, {a.knob: a for a in grid.axes}
-    if claim.knob not in axes:
+    over_all = claim.kind == ASSOCIATION
+    if claim.knob not in axes and not over_all:
         raise UserError(f"config.claim.knob: '{claim.knob}' is not an axis of sweep(). {nearest(claim.knob, axes)}")
-    if claim.knob == "seed" or known[claim.knob].choices:
-        raise UserError(
-            f"config.claim.knob: '{claim.knob}' has no order to break along; name a knob with numbers, not the seed."
-        )
+    over = knobs_of(claim, grid) if over_all else ()
+    kind, control = (ASSOCIATION, None) if over_all else kind_of(claim, axes[claim.knob], base[claim.knob], known)
     given = list(_gains(claim.gains))
     for one in given:
         if one.metric not in metrics:
@@ -82,6 +85,10 @@ def parse_claim(
         float(claim.delta),
         tuple(one for one in gains if not one.is_plain),
         tuple(one for one in abilities if not _is_plain(one)),
+        below=int(claim.below),
+        kind=kind,
+        control=control,
+        knobs=over,
     )
 
 

@@ -321,6 +321,15 @@ def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping
             layer=-1,  # -1 is the residual stream after the last block
             alpha=0.05,
             delta=0.05,  # share of (neutral ability - trivial baseline) that counts as no change
+            # with settings on both sides of neutral, what the gains' signs are multiplied by below it: 1 where they are
+            # claimed as the knob leaves neutral to either side, -1 where they are claimed along the axis
+            below=1,
+            # 'map': settings from neutral outwards; 'categorical': values without order, each against a control;
+            # 'association': metric and ability over all cells; None:
+            # 'categorical' where the knob's values are names, else 'map'
+            kind=None,
+            knobs=(),  # of kind 'association': the axes over whose cells metric and ability go together; () for all
+            control=None,  # of a categorical claim, the value that others are compared with; None: the neutral one
         ),
         type_safe=False,
     )

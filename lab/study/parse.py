@@ -75,7 +75,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         eval_examples=config.evaluation.examples,
         probe_examples=config.probe.examples,
         probe_layers=probe_layers,
-        claim=parse_claim(config, grid, known, tasks, stages, depths, probe_layers, metrics),
+        claim=parse_claim(config, grid, known, tasks, stages, depths, probe_layers, metrics, base),
         own_knobs=own,
         extra_readings=_extra_readings(config, metrics),
         tested=tested,

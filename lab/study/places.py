@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lab.study.kinds import MAP
+
 MEASURES = ("exact", "token_accuracy", "logprob")  # of an ability that is answered; the first is the default
 # What may be named as `probe` of an ability -> the latent metric: larger is better, and what knows nothing has a floor.
 PROBES = {
@@ -137,6 +139,10 @@ class Claim:
       delta: share of (neutral - trivial) within which an ability counts as unchanged.
       placed_gains: the gains that are read at places of their own.
       placed_abilities: those of `abilities` that are not the exact accuracy at the end.
+      below: what the gains' signs are multiplied by below a neutral value inside the axis: 1, or -1 along the axis.
+      kind: one of `lab.study.kinds`. As every field with a default, it is hashed only where it has another value.
+      knobs: of an ASSOCIATION, the axes over whose cells it is taken; it has no `knob`.
+      control: of a CATEGORICAL claim, the knob's value that the others are compared with.
     """
 
     knob: str
@@ -147,6 +153,10 @@ class Claim:
     delta: float
     placed_gains: tuple[Gain, ...] = ()
     placed_abilities: tuple[Ability, ...] = ()
+    below: int = 1
+    kind: str = MAP
+    control: Any = None
+    knobs: tuple[str, ...] = ()
 
     @property
     def every_gain(self) -> tuple[Gain, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from lab.errors import UserError, shown
 from lab.nn.model import ACTIVATIONS, COMPUTE, POSITIONS, PRODUCTS
 from lab.study.fields import STEPS_MOST, check_names, is_section
+from lab.study.kinds import ASSOCIATION, CATEGORICAL, MAP
 from lab.study.places import Ability
 from lab.training.step import SCHEDULES
 
@@ -153,6 +154,10 @@ RULES: Mapping[str, Rule] = {
     "claim.layer": whole(-LAYERS_MOST - 1, LAYERS_MOST),
     "claim.alpha": inside(0, 1),
     "claim.delta": inside(0, 1),
+    "claim.kind": either(choice((MAP, CATEGORICAL, ASSOCIATION)), ", or None", lambda value: value is None),
+    "claim.knobs": several(NAME, "knobs that are axes, such as ('optimizer.learning_rate', 'weight_decay.rate')"),
+    "claim.control": Rule("be a value of the claim's knob, or None", lambda value: value is None or _is_size(value)),
+    "claim.below": Rule("be 1 (gains as the knob leaves neutral, on either side) or -1 (along the axis)", SIGN.holds),
 }
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from analysis.activations.measure import probe_sites
+from analysis.design import setting_of
 from analysis.diagnosis import find
 from analysis.metrics.registry import BALANCE, CHECKS, METRICS
 from analysis.repair import ARMS
@@ -48,6 +49,41 @@ def study(seeds=8, sparsities=SPARSITIES, strata=False, **changes):
     return parse(config, product(*axes), METRICS)
 
 
+def categorical(seeds=8, control="swapped", **changes):
+    """Facts and Z6 with three continuous thoughts, read with the example's own, another example's, and noise."""
+    config = study_config()
+    config.name, config.question = "categorical", "Is it the content of thoughts that is used?"
+    config.tasks.facts = dict(task="facts", facts=128, examples=16)
+    config.tasks.z6 = dict(task="group_word", group="Z6", examples=16)
+    config.stages = ("train", "read")
+    config.steps, config.saves = dict(train=2000, read=200), dict(train=5, read=2)
+    config.knobs = dict(thoughts=dict(steps=3))
+    config.claim.knob, config.claim.control = "thoughts.control", control
+    config.claim.gains = dict(participation_ratio=-1, fisher_trace=1)
+    config.claim.abilities = ("facts/iid", "z6/iid")
+    config.claim.update(changes)
+    controls = axis("thoughts.control", ("own", "swapped", "noise"), stage="read")
+    return parse(config, product(controls, axis("seed", range(seeds))), METRICS)
+
+
+def association(seeds=5, **changes):
+    """Facts and Z6 over sparsity × weight decay; metric and ability go together."""
+    config = study_config()
+    config.name, config.question = "association", "Does the metric predict the ability over the grid?"
+    config.tasks.facts = dict(task="facts", facts=128, examples=16)
+    config.tasks.z6 = dict(task="group_word", group="Z6", examples=16)
+    config.stages = ("train", "prune")
+    config.steps, config.saves = dict(train=2000, prune=200), dict(train=5, prune=2)
+    config.claim.kind = "association"
+    config.claim.gains = dict(participation_ratio=1)
+    config.claim.abilities = ("facts/iid", "z6/iid")
+    config.claim.update(changes)
+    sparsities = axis("prune.sparsity", (0.0, 0.3, 0.6, 0.9), stage="prune")
+    return parse(
+        config, product(axis("weight_decay.rate", (0.0, 0.1)), sparsities, axis("seed", range(seeds))), METRICS
+    )
+
+
 def _ability(label, u, progress, floor):
     """Planted accuracy at knob position u in [0, 1] and share of training done."""
     learned = {
@@ -86,8 +122,13 @@ def results(one=None, rng_seed=0, diverged=True):
     one = one or study()
     rng = np.random.default_rng(rng_seed)
     evaluations = [(i, step) for i, stage in enumerate(one.stages) for step in stage.saves]
-    knob, last = one.claim.knob, len(one.stages) - 1
-    u_C = np.asarray([cell[knob] for cell in one.cells]) / (max(cell[knob] for cell in one.cells) or 1)
+    last = len(one.stages) - 1
+    at_C = (
+        [setting_of(one, cell) % 4 for cell in one.cells]
+        if one.claim.knobs
+        else [setting_of(one, cell) for cell in one.cells]
+    )  # of a categorical axis the value's place, the control 0
+    u_C = np.asarray(at_C) / (max(at_C) or 1)
     seed_C = np.asarray([cell["seed"] for cell in one.cells])
     acting_E = np.asarray([stage == last for stage, _ in evaluations])
     progress_E = np.minimum(1.0, (np.arange(len(evaluations)) + 1) / (len(evaluations) - 1))

@@ -375,7 +375,7 @@ def test_a_study_with_nothing_to_order_is_refused_before_anything_compiles():
 
 def test_an_order_has_names_and_so_no_break_along_it():
     config = tiny_config()
-    config.claim.knob = "curriculum.order"
+    config.claim.knob, config.claim.kind = "curriculum.order", "map"
     with pytest.raises(UserError, match="no order to break along"):
         study_of(config, product(axis("curriculum.order", ("fixed", "ramp")), axis("seed", (0,))))
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from analysis.activations.measure import InferenceModel, measure_cell, probe_sites
-from analysis.design import neutral_value
+from analysis.design import neutral_value, two_sided
 from analysis.verdicts import check
 from lab.engine import make_plan
 from lab.errors import UserError
@@ -162,8 +162,12 @@ def test_a_claim_begins_at_the_neutral_value_or_else_at_the_studys_own():
     check(coordinates)
     shares = claimed("curriculum.share", (0.0, 0.5, 1.0), curriculum=dict(order="ramp"))  # the base, .5, is nobody's
     assert neutral_value(shares) == 0
-    with pytest.raises(UserError, match="must begin or end at 4"):
-        check(dataclasses.replace(coordinates, base={**coordinates.base, "fsq.coordinates": 4}))
+    inside = dataclasses.replace(coordinates, base={**coordinates.base, "fsq.coordinates": 4})
+    check(inside)  # a claim on either side
+    assert two_sided(inside)
+    assert not two_sided(coordinates)
+    with pytest.raises(UserError, match="must hold 5"):
+        check(dataclasses.replace(coordinates, base={**coordinates.base, "fsq.coordinates": 5}))
 
 
 def test_a_curriculum_leaves_out_what_a_stage_does_not_train_on():

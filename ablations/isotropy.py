@@ -1,0 +1,48 @@
+"""Is a more isotropic cloud of hidden states better, or a less isotropic one? A penalty of either sign, at nine rates.
+
+Claim (fixed before training): a penalty on anisotropy raises the number of directions that are used (participation
+ratio, RankMe) and costs no ability; the same penalty below 0 lowers both, and costs none either. Neutral, rate 0, lies
+inside the axis: it is two claims, one on either side (docs/claim_shapes.md).
+
+    python run.py --config=ablations/isotropy.py          9 rates x 8 seeds
+    python run.py --config=ablations/isotropy.py:quick    5 rates x 3 seeds; too few seeds for a verdict
+
+Source: Rudman & Eickhoff 2024 (arXiv 2305.19358), who fine-tune under the penalty and find that *decreasing* isotropy
+helps, where Arora et al. and others wanted more of it. GALLERY case 3.
+
+Expected on two idle CPU cores: about 8 minutes, 1 for `:quick`; on a GPU not measured.
+Predicted before the run (2026-11-30): above neutral participation ratio and RankMe gain from the first rates on, and Z6
+is harmed from 4 on at the latest (harmed from the start, or gain, then loss); facts are kept up to 4 and lost at 12.
+Below neutral both metrics move down as claimed from -1 on, and no ability gets better: facts are kept throughout (gain
+for nothing), Z6 is kept up to -2 and lost at -12. So neither half of the dispute is right here: isotropy harms, and a
+collapse does not help. What came out: not run in full yet.
+"""
+
+from lab.study import axis, product, study_config
+
+
+def get_config(variant: str = ""):
+    """The study; variant 'quick' is the small version."""
+    own = dict(rates=(-12.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 12.0), seeds=8)
+    config = study_config(variant, variants=("quick",), own=own)
+    config.name = "isotropy"
+    config.question = "Does a more isotropic cloud of hidden states become ability, or a less isotropic one?"
+    config.tasks.facts = dict(task="facts", facts=256, values=16, examples=16, probe="uniform")
+    config.tasks.z6 = dict(task="group_word", group="Z6", length=4, examples=32)
+    config.model.update(dict(width=32, mlp_width=128))
+    config.knobs = dict(optimizer=dict(learning_rate=2e-3))
+    config.stages = ("train", "shape")
+    config.steps, config.saves = dict(train=1500, shape=750), dict(train=5, shape=4)
+    config.claim.knob = "isotropy.rate"
+    config.claim.gains = dict(participation_ratio=1, rank_me=1)
+    config.claim.below = -1  # below 0 the penalty is to lower them: the gain that its authors claim
+    config.claim.abilities = ("facts/iid", "z6/iid")
+    if variant == "quick":
+        config.steps, config.saves = dict(train=600, shape=150), dict(train=3, shape=2)
+        config.rates, config.seeds = (-4.0, -1.0, 0.0, 1.0, 4.0), 3
+    return config
+
+
+def sweep(config):
+    """Every rate with every seed; what comes before the penalty is trained once a seed."""
+    return product(axis("isotropy.rate", config.rates, stage="shape"), axis("seed", range(config.seeds)))
