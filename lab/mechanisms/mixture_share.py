@@ -32,6 +32,7 @@ OTHERS = {
     "rename.share": 0.0,
     "process.extra": 0.0,
     "teacherless.share": 0.0,
+    "self_label.share": 0.0,
     "batch.share": 1.0,
 }
 
