@@ -4,6 +4,7 @@ Claim (fixed before training): the more reliable the cue ρ is in training, the 
 off the hidden states, at no cost in the ability to compute the product where the cue says nothing.
 
     python run.py --config=ablations/shortcut.py          9 reliabilities x 8 seeds
+    python run.py --config=ablations/shortcut.py:facts    the same of 256 facts, which are learned by heart
     python run.py --config=ablations/shortcut.py:quick    3 reliabilities x 3 seeds; too few seeds for a verdict
 
 The cue is a token in front of every word; with probability ρ it names the word's own product, else that of another
@@ -15,6 +16,9 @@ Sources: Elazar et al. 2021, amnesic probing (arXiv 2006.00995): what a probe re
 
 Predicted before it was run: gain for nothing. Probe accuracy on cued inputs rises with ρ, the ability on `uncued` never
 does and is lost at reliabilities near 1, and the diagnosis names a shortcut.
+Seen before (two seeds, 3000 steps at a constant rate, 2026-11-30): at ρ of .9 and 1 every cued question is answered
+right from the second kept step on, uncued ones at chance (.17 to .20) throughout. At ρ = 0 one seed reached .95 and one
+learned the trained half of the words by heart (.06): neutral has to be steadied before the study is run in full.
 """
 
 from lab.study import axis, product, study_config
@@ -24,18 +28,19 @@ RELIABILITIES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 
 def get_config(variant: str = ""):
     """The study; 'quick' is the small version."""
-    config = study_config(variant, variants=("quick",), own=dict(reliabilities=RELIABILITIES, seeds=8))
-    config.name = "shortcut"
+    config = study_config(variant, variants=("quick", "facts"), own=dict(reliabilities=RELIABILITIES, seeds=8))
+    config.name = "shortcut" + ("_facts" if variant == "facts" else "")
     config.question = "Does what a probe decodes become ability, as a cue names the answer ever more reliably?"
-    config.tasks.word = dict(
-        task="group_word", group="Z6", length=4, ask="last", cue=True, probe="cued", factor="state", examples=32
-    )
+    label, task = "word", dict(task="group_word", group="Z6", length=4, ask="last", factor="state")
+    if variant == "facts":
+        label, task = "facts", dict(task="facts", facts=256, values=16, factor="value")
+    config.tasks[label] = dict(task, cue=True, probe="cued", examples=32)
     config.model.update(dict(width=32, heads=4, mlp_width=128))
     config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate
     config.steps, config.saves = dict(train=1500), dict(train=5)
-    config.claim.knob = "task.word.spurious"
+    config.claim.knob = f"task.{label}.spurious"
     config.claim.gains = dict(probe_accuracy=1, participation_ratio=-1)
-    config.claim.abilities = ("word/uncued",)
+    config.claim.abilities = (f"{label}/uncued",)
     if variant == "quick":
         config.steps, config.saves = dict(train=500), dict(train=3)
         config.reliabilities, config.seeds = (0.0, 0.5, 1.0), 3
