@@ -26,6 +26,7 @@ from tasks.planning.blocksworld import BlocksWorld
 from tasks.planning.countdown import Countdown
 from tasks.planning.graph_search import GraphSearch
 from tasks.planning.hanoi import Hanoi
+from tasks.planning.map_walk import MapWalk
 from tasks.planning.maze import Maze
 from tasks.planning.path_star import PathStar
 from tasks.planning.sudoku4 import Sudoku4
@@ -63,6 +64,7 @@ REGISTERED = (
     GraphSearch,
     TopologicalSort,
     Maze,
+    MapWalk,
     MQAR,
     NoisyRecall,
     FuzzyRecall,

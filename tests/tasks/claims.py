@@ -12,7 +12,7 @@ from tests.tasks.guesses import Question, guesses
 from tests.tasks.task_cases import draw, longest, one, quick_jit, world
 
 # Tasks whose baselines are averages over worlds: each example then comes from one of several. Elsewhere worlds rename.
-DIFFER = ("modular", "two_hop", "comparison", "facts", "composite_facts", "iid_pairs")
+DIFFER = ("modular", "two_hop", "comparison", "facts", "composite_facts", "iid_pairs", "map_walk")
 WORLDS = 32
 # Rules that answer a task at some sizes always: there they are the task, which leaves them out of its baselines too.
 IS_THE_TASK = {("graph_search", "the token before the last")}  # one hop away, the goal is the answer

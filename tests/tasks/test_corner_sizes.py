@@ -12,7 +12,7 @@ from tasks.planted import SHORTCUTS
 
 # Means over simulated examples or enumerated states, which can't overflow, and take minutes at some corner.
 COUNTED = ("maze", "topological_sort", "countdown", "nested_expression", "graph_search", "fuzzy_recall", "n_back")
-COUNTED += ("blocksworld", "hanoi", "sudoku4", "flip_flop", "three_sum")
+COUNTED += ("blocksworld", "hanoi", "sudoku4", "flip_flop", "three_sum", "map_walk")
 SLOW = ("two_hop", "count_recall", "facts", "composite_facts", "copy", "dyck", "comparison", "induction", "addition")
 CLOSED = [name for name in TASKS if name not in COUNTED]
 RANGE = re.compile(r"\w+: (\w+) must be (?:a whole number |a number )?in \[([^,]+), ([^,\]]+)\]")
