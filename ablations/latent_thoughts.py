@@ -50,7 +50,7 @@ def get_config(variant: str = ""):
         config.thoughts, config.seeds = (0, 1, 3), 3
     if variant == "swap":  # a claim without order: docs/claim_shapes.md
         config.name, config.thoughts = "latent_thoughts_swap", ()
-        config.knobs.thoughts = dict(steps=4)
+        config.knobs.update(thoughts=dict(steps=4))
         config.question = "Is it the content of continuous thoughts that is used?"
         config.claim.knob, config.claim.control = "thoughts.control", "swapped"
     return config

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from analysis.activations.measure import ProbeSite, claimed_site
+from analysis.activations.claimed_sites import claimed_site
+from analysis.activations.measure import ProbeSite
 from analysis.design import strata, value_at
 from analysis.results import Curve, Results, ability_curve, claimed_floor, curve, evaluation_at
 from analysis.stats import Association, association_of

@@ -380,10 +380,8 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
 def _axes(record: dict[str, Any], points: list[dict[str, Any]]) -> tuple[Axis, ...]:
     if "grid" in record:
         return tuple(Axis(knob, tuple(values), *rest) for knob, values, *rest in record["grid"]["axes"])
-    return tuple(
-        Axis(knob, tuple(dict.fromkeys(point[knob] for point in points)), stage or None)
-        for knob, stage in record["axes"].items()
-    )
+    axes = record["axes"].items()
+    return tuple(Axis(knob, tuple(dict.fromkeys(one[knob] for one in points)), stage or None) for knob, stage in axes)
 
 
 def _point(axes: dict[str, str], cell: dict[str, Any]) -> dict[str, Any]:
