@@ -9,6 +9,7 @@ from analysis.activations.claimable import READINGS
 from analysis.metrics import ON_CALL
 from lab.mechanisms.knob_table import OWN, shown, span
 from lab.mechanisms.knobs import KNOBS
+from lab.study import sizes
 from tasks import TASKS
 
 
@@ -37,8 +38,9 @@ def _tasks() -> list[tuple[str, ...]]:
 
 def _knobs() -> list[tuple[str, ...]]:
     lines = []
-    for knob in KNOBS.values():
+    for knob in (*KNOBS.values(), *sizes.KNOBS.values()):
         neutral = "no neutral value" if knob.neutral is None else f"neutral {shown(knob.neutral)}"
+        neutral = "neutral as config.model says" if knob.name in sizes.KNOBS else neutral
         neutral += "" if knob.default is None else f", default {shown(knob.default)}"
         kind = "traced" if knob.traced else "static"
         lines.append(

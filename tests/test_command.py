@@ -16,8 +16,10 @@ from analysis.verdicts import claims
 from lab.engine import make_plan
 from lab.engine.progress import Meter, PlainProgress, duration
 from lab.errors import UserError
+from lab.mechanisms.knob_table import OWN
 from lab.mechanisms.knobs import KNOBS
 from lab.storage import Store
+from lab.study import sizes
 from lab.study.parse import parse
 from tasks import TASKS
 from tests.lab.conftest import LAYOUT, study_of
@@ -26,7 +28,9 @@ ROOT = Path(__file__).parent.parent
 STUDIES = sorted((ROOT / "ablations").glob("[!_]*.py"))
 
 
-@pytest.mark.parametrize(("what", "names"), [("tasks", TASKS), ("knobs", KNOBS), ("metrics", {*READINGS, *ON_CALL})])
+@pytest.mark.parametrize(
+    ("what", "names"), [("tasks", TASKS), ("knobs", {*KNOBS, *OWN, *sizes.KNOBS}), ("metrics", {*READINGS, *ON_CALL})]
+)
 def test_listings_have_a_line_each(what, names):
     lines = listing.listing(what, ROOT / "ablations").splitlines()
     assert sorted(line.split()[0] for line in lines) == sorted(names)

@@ -50,6 +50,11 @@ COMMANDS = {
         ["runs/none", "--share=2"],
         "--share=2 must lie",
     ),
+    "analysis.simulation.shape_rates": (
+        ("--table", "--repetitions"),
+        ["--table=side"],
+        "argument --table: invalid choice: 'side'",
+    ),
     "analysis.simulation": (
         (
             "--repetitions",

@@ -14,6 +14,7 @@ from lab.study.loader import load
 
 ROOT = Path(__file__).parent.parent
 # page -> the tests that run its Python examples, one for each, in their order
+PAGES = "tests/lab/study/test_page_examples.py"
 RUN_BY = {
     "README.md": (
         "tests/test_command.py::test_the_readmes_own_study_is_valid",
@@ -28,6 +29,15 @@ RUN_BY = {
         "tests/analysis/metrics/test_registry.py::test_the_example_of_the_docs_is_a_metric_and_agrees_with_its_reference",
     ),
     "docs/claims.md": ("tests/lab/study/test_claim.py::test_the_example_of_the_page_is_a_study",),
+    "docs/axes.md": 3 * (f"{PAGES}::test_the_blocks_of_the_page_on_axes_are_studies",),
+    "docs/task_knobs.md": (
+        f"{PAGES}::test_the_first_block_of_the_page_on_knobs_of_tasks_is_a_study",
+        f"{PAGES}::test_the_second_block_of_the_page_on_knobs_of_tasks_declares_a_knob",
+    ),
+    "docs/pieces.md": (
+        *4 * (f"{PAGES}::test_the_blocks_of_the_page_on_pieces_are_studies",),
+        f"{PAGES}::test_the_last_block_of_the_page_on_pieces_asks_for_what_there_is",
+    ),
     "docs/npz.md": ("tests/test_examples.py::test_the_arrays_of_the_npz_page_are_judged",),
 }
 

@@ -10,7 +10,6 @@ Words: N studies, S seeds, K settings or values, neutral or the control first.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from analysis.stats import (
 )
 from analysis.stats.association import spearman
 from analysis.stats.setting_map import error_bounds
+from lab.errors import Parser, UserError, command
 
 BASE, DELTA = 0.8, 0.05  # neutral's ability, δ as a share of what it learned
 LOSS = DELTA * (BASE - TRIVIAL)  # δ
@@ -224,15 +224,18 @@ def _texts(rates: dict[str, float]) -> str:
 TABLES = {"sides": side_table, "categorical": categorical_table, "association": association_table}
 
 
-def main(argv: list[str]) -> int:
-    """Print a table; returns exit status 0."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.simulation.shape_rates", description=__doc__)
-    parser.add_argument("--table", choices=sorted(TABLES), default="categorical", help="which shape")
-    parser.add_argument("--repetitions", type=int, default=1000, help="simulated studies a row")
-    options = parser.parse_args(argv)
-    TABLES[options.table](options.repetitions)
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Prints a table. Exit status: 0 done, 2 a user's mistake."""
+    parser = Parser("analysis.simulation.shape_rates", __doc__)
+    parser.add_argument("--table", choices=sorted(TABLES), default="categorical", help="which shape (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=1000, help="simulated studies a row (%(default)s)")
+    args = parser.read(arguments)
+    if args.repetitions < 1:
+        raise UserError(f"--repetitions={args.repetitions} must be 1 or more.")
+    TABLES[args.table](args.repetitions)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -66,7 +66,7 @@ def categorical(seeds=8, control="swapped", **changes):
     return parse(config, product(controls, axis("seed", range(seeds))), METRICS)
 
 
-def association(seeds=5, **changes):
+def association(seeds=5, sparsities=(0.0, 0.3, 0.6, 0.9), **changes):
     """Facts and Z6 over sparsity × weight decay; metric and ability go together."""
     config = study_config()
     config.name, config.question = "association", "Does the metric predict the ability over the grid?"
@@ -78,10 +78,8 @@ def association(seeds=5, **changes):
     config.claim.gains = dict(participation_ratio=1)
     config.claim.abilities = ("facts/iid", "z6/iid")
     config.claim.update(changes)
-    sparsities = axis("prune.sparsity", (0.0, 0.3, 0.6, 0.9), stage="prune")
-    return parse(
-        config, product(axis("weight_decay.rate", (0.0, 0.1)), sparsities, axis("seed", range(seeds))), METRICS
-    )
+    pruned = axis("prune.sparsity", sparsities, stage="prune")
+    return parse(config, product(axis("weight_decay.rate", (0.0, 0.1)), pruned, axis("seed", range(seeds))), METRICS)
 
 
 def _ability(label, u, progress, floor):

@@ -190,7 +190,7 @@ def test_a_setting_is_selected_as_tables_print_it():
         (6, {}, "there is no cell 6; there are 6"),
         ("seed", {}, "select cells by a dict"),
         (None, {"step": 7}, "step=7 is not kept; kept are 3, 12, 18"),
-        (None, {"layer": 2}, r"layer=2 must lie in \[-2, 1\]"),
+        (None, {"layer": 2}, r"layer=2: layer 2 must lie in \[-2, 1\]"),
         (None, {"label": "fact"}, "label='fact': no such task. Nearest: facts"),
         (None, {"label": None}, "label is missing; name one of the tasks facts, word"),
         (None, {"read": "lst"}, "no such read position of 'facts'"),

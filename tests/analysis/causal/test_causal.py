@@ -99,7 +99,7 @@ def test_the_table_says_what_a_planted_difference_is(workdir):
     ("options", "message"),
     [
         (["--label=fact"], "label='fact': no such task. Nearest: facts"),
-        (["--label=facts", "--layer=5"], "layer=5 must lie in [-2, 1]"),
+        (["--label=facts", "--layer=5"], "layer=5: layer 5 must lie in [-2, 1]"),
         (["--label=facts", "--read=lst"], "read='lst': no such read position of 'facts'"),
         (["--factor=frequency"], "--factor=frequency: 'word' has no such factor"),
     ],

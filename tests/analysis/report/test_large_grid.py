@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.plots.style import MOST_SHOWN, KnobAxis, picked
 from analysis.report import figure_list, large_grid, tensorboard, write
 from analysis.stats import MapVerdict
+from lab.study.kinds import MAP
 from tests.analysis import synthetic_study
 
 
@@ -79,7 +80,8 @@ class Grid:
     """What `settings_with_runs` asks of findings: strata, of which some break, with so many settings each."""
 
     def __init__(self, strata, settings, broken=()):
-        self.strata, self.study = [{"rate": index} for index in range(strata)], SimpleNamespace(cells=[])
+        self.strata = [{"rate": index} for index in range(strata)]
+        self.study = SimpleNamespace(cells=[], claim=SimpleNamespace(kind=MAP))
         self.claims = [SimpleNamespace(stratum=self.strata[i], verdict=SimpleNamespace(break_at=1)) for i in broken]
         self.results = SimpleNamespace(places=lambda stratum: SimpleNamespace(knob_K=np.arange(settings)))
 

@@ -12,6 +12,7 @@ from analysis.diagnosis import Findings
 from analysis.report import figure_list, matched_compute, write
 from analysis.results import Results
 from analysis.results.costs import Costs
+from lab.mechanisms.knobs import KNOBS
 from lab.storage.history import READINGS
 from lab.study import axis, product
 from lab.training.step import Schedule
@@ -181,7 +182,9 @@ def test_the_report_has_the_section_where_compute_differs(tmp_path):
 
 def test_a_stratum_is_not_read_before_what_sets_it_off_acts():
     study = SimpleNamespace(
-        stages=[SimpleNamespace(name="train"), SimpleNamespace(name="read")], acts_from={"thoughts.control": 1}
+        stages=[SimpleNamespace(name="train"), SimpleNamespace(name="read")],
+        acts_from={"thoughts.control": 1},
+        knobs=KNOBS,
     )
     results: Any = SimpleNamespace(study=study, stage=("train", "train", "read"))
     assert matched_compute._acts(results, {"thoughts.control": "own"}).tolist() == [True, True, True]

@@ -15,7 +15,7 @@ from analysis.results import to_csv
 from analysis.simulation import pilot_noise
 from lab.errors import UserError
 from lab.mechanisms.knobs import KNOBS
-from lab.study import axis, product, zipped
+from lab.study import axis, product, sizes, zipped
 from tests.analysis import synthetic_study
 
 RATES = (0.3, 0.1 + 0.2)
@@ -73,7 +73,7 @@ def test_tables_and_sentences_tell_settings_apart(near):
 
 
 def test_a_knob_with_an_act_has_a_noun():
-    assert set(wording.PHRASES) <= set(names.KNOBS) <= set(KNOBS)
+    assert set(wording.PHRASES) <= set(names.KNOBS) <= {*KNOBS, *sizes.KNOBS}
     assert names.knob("optimizer.learning_rate") == "optimizer learning rate"
 
 

@@ -123,4 +123,4 @@ def test_a_verdict_needs_settings_and_seeds(kind, change):
 def test_too_few_seeds_or_settings_say_nothing():
     metric, ability, loss = grid(n_seeds=4)
     assert of(metric, ability, loss, draws=5, permutations=5).kind == "too little varies"
-    assert math.isnan(_pearson(np.ones(3), np.arange(3.0)))
+    assert math.isnan(_pearson(np.ones((1, 3)), np.arange(3.0)[None]))

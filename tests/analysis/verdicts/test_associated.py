@@ -38,7 +38,7 @@ def test_settings_are_the_combinations_of_its_knobs(findings):
     lines = associated.lines(study, np.arange(8.0))
     assert lines["weight_decay.rate"].tolist() == [0, 1, 2, 3] * 2
     assert lines["prune.sparsity"].tolist() == [0] * 4 + [1] * 4
-    part = synthetic_study.association(knobs=("prune.sparsity",), seeds=2)
+    part = synthetic_study.association(knobs=("prune.sparsity",), seeds=2, sparsities=(0.0, 0.2, 0.4, 0.6, 0.8))
     assert part.claim.knobs == ("prune.sparsity",)
 
 

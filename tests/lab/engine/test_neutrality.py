@@ -276,7 +276,8 @@ def test_neutral_knobs_are_bitwise_the_program_without_all_mechanisms(width):
 @pytest.mark.parametrize("name", SIZED)
 def test_where_a_mechanism_that_needs_room_is_neutral_it_is_not_compiled_in(name):
     knob = registry.MECHANISMS[name].deciding[0]
-    values = knob.choices[:2] if knob.choices else (knob.neutral, knob.neutral + 1, knob.neutral + 3)
+    further = (1, 3) if knob.integer else (knob.high / 2, knob.high)  # a strength lies in [0, 1]
+    values = knob.choices[:2] if knob.choices else (knob.neutral, *(knob.neutral + more for more in further))
     config = tiny_config()
     plain = study_of(config)
     study = study_of(config, product(tiny_sweep(), axis(knob.name, values)))

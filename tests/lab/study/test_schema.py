@@ -27,7 +27,8 @@ BAD = {
 }
 RIGHT = {
     "empty": {"knobs", "knobs.loop", "knobs.prune", "knobs.weight_decay", "tasks.facts"},  # all at their defaults
-    "list": {"probe.extra"},
+    "None": {"claim.kind", "claim.control"},
+    "list": {"probe.extra", "claim.knobs"},
     "no text": {"name", "question", "tasks.facts.factor"},
 }
 
