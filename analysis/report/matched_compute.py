@@ -17,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.design import neutral_value
+from analysis.design import neutral_value, without_side
 from analysis.diagnosis import Findings
 from analysis.report import names, wording
 from analysis.results import Curve, Results, ability_curve, curve
@@ -153,7 +153,8 @@ def _acts(results: Results, stratum: dict[str, Any]) -> np.ndarray:
     """bool[E]: whether all that distinguishes a stratum from its neutral one acts; before, both read the same."""
     study = results.study
     names = [stage.name for stage in study.stages]
-    active = [study.acts_from[knob] for knob, value in stratum.items() if value != study.knobs[knob].neutral]
+    others = without_side(stratum).items()
+    active = [study.acts_from[knob] for knob, value in others if value != study.knobs[knob].neutral]
     return np.asarray([names.index(name) for name in results.stage]) >= max(active, default=0)
 
 

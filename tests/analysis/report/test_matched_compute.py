@@ -189,3 +189,4 @@ def test_a_stratum_is_not_read_before_what_sets_it_off_acts():
     results: Any = SimpleNamespace(study=study, stage=("train", "train", "read"))
     assert matched_compute._acts(results, {"thoughts.control": "own"}).tolist() == [True, True, True]
     assert matched_compute._acts(results, {"thoughts.control": "swapped"}).tolist() == [False, False, True]
+    assert matched_compute._acts(results, {"side": "below neutral"}).tolist() == [True, True, True]
