@@ -67,12 +67,12 @@ class IidPairs:
         Card(
             name="pairs256",
             sizes={},
-            expected={},
-            about="the frequent keys' distributions are learned first",
-            source="nobody has measured this one",
-            seconds=0,
+            expected={"iid": (0.48, 0.66), "tail": (0.4, 0.6)},
+            about="the favourites are learned, the frequent keys' first; no more can be: a draw is not known beforehand",
+            source="measured here",
+            seconds=20,
             steps=2000,
-            ceiling=0.6,
+            ceiling=0.7,  # .58 over all worlds; the frequent keys of one world may be surer
         ),
     )
 
