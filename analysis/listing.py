@@ -9,7 +9,7 @@ from analysis.activations.claimable import READINGS
 from analysis.metrics import ON_CALL
 from lab.mechanisms.knob_table import OWN, shown, span
 from lab.mechanisms.knobs import KNOBS
-from lab.study import sizes
+from lab.study import loader, sizes
 from tasks import TASKS
 
 
@@ -68,9 +68,9 @@ def _metrics() -> list[tuple[str, ...]]:
 
 
 def _studies(folder: Path) -> list[tuple[str, ...]]:
-    files = sorted(folder.glob("[!_]*.py"))
     # Read, not run: a listing must work even while one study is being edited.
-    return [(f"ablations/{file.name}", _question(file)) for file in files]
+    files = loader.studies(folder)
+    return [(f"ablations/{file.relative_to(folder).as_posix()}", _question(file)) for file in files]
 
 
 def _question(file: Path) -> str:

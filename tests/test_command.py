@@ -26,6 +26,7 @@ from tests.lab.conftest import LAYOUT, study_of
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted((ROOT / "ablations").glob("[!_]*.py"))
+GALLERY = sorted((ROOT / "ablations" / "gallery").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,8 @@ def test_listings_have_a_line_each(what, names):
 
 def test_studies_are_listed_with_their_question():
     lines = listing.listing("studies", ROOT / "ablations").splitlines()
-    assert [line.split()[0] for line in lines] == [f"ablations/{path.name}" for path in STUDIES]
+    own = [f"ablations/{path.name}" for path in STUDIES]
+    assert [line.split()[0] for line in lines] == own + [f"ablations/gallery/{path.name}" for path in GALLERY]
 
 
 def load(path):

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OURS = ("tasks", "lab", "analysis", "run", "ablations", "tests")
-STUDIES = [*sorted((ROOT / "ablations").glob("*.py")), ROOT / "tests" / "tiny_study.py"]
+STUDIES = [*sorted((ROOT / "ablations").rglob("*.py")), ROOT / "tests" / "tiny_study.py"]
 
 
 def imported(path):

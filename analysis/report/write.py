@@ -147,6 +147,7 @@ def _render(template: str, content: Mapping[str, Any], escape: bool) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["code"] = _with_code
+    environment.filters["capital"] = wording.capital
     environment.filters["cell"] = _in_cell
     environment.filters["text"] = wording.markdown
     environment.filters["fenced"] = _fenced

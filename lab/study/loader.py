@@ -46,6 +46,11 @@ def split(given: str) -> tuple[Path, str]:
     return Path(given[:end]), given[end + 1 :]
 
 
+def studies(folder: Path) -> list[Path]:
+    """The files of studies in a folder by name; then those of the folders inside, such as the gallery's."""
+    return [*sorted(folder.glob("[!_]*.py")), *sorted(folder.glob("[!_]*/[!_]*.py"))]
+
+
 def load(path: Path) -> ModuleType:
     """A study's module, with the two functions that make it one.
 
@@ -53,8 +58,8 @@ def load(path: Path) -> ModuleType:
       UserError: if there is no such file, it can't be run, or it lacks one of them.
     """
     if not path.is_file():
-        studies = [f"ablations/{p.name}" for p in sorted(ABLATIONS.glob("[!_]*.py"))]
-        raise UserError(f"--config: there is no file '{path}' below {Path.cwd()}. {nearest(str(path), studies)}")
+        known = [f"ablations/{file.relative_to(ABLATIONS).as_posix()}" for file in studies(ABLATIONS)]
+        raise UserError(f"--config: there is no file '{path}' below {Path.cwd()}. {nearest(str(path), known)}")
     spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path.resolve())
     if path.suffix != ".py" or spec is None or spec.loader is None:
         raise UserError(f"--config: '{path}' is not a Python file; name a study, such as ablations/pruning.py.")
