@@ -26,6 +26,7 @@ BY_PLACE = "each answer is the token of one place, or of one for each n or lengt
 IS_THE_TASK = {
     ("regular_language", "iid"): "parity is a function of the number of ones",
     ("n_back", "iid"): BY_PLACE,
+    ("composite_facts", "unseen"): "the commonest value of the few pairs of one world is off chance by luck",
     **{("copy", split): BY_PLACE for split in ("iid", "distinct", "duplicates")},
     ("compression", "iid"): BY_PLACE,
     **{

@@ -53,9 +53,10 @@ def choice(valid: Collection[str]) -> Rule:
     return Rule(f"be one of {', '.join(valid)}", lambda value: isinstance(value, str) and value in valid)
 
 
-def text(most: int) -> Rule:
-    """Text that can be printed."""
-    return Rule(f"be text of at most {most:,} characters that can be printed", lambda value: _is_text(value, most))
+def text(most: int, lines: bool = False) -> Rule:
+    """Text that can be printed; over several lines where it may be."""
+    must = f"be text of at most {most:,} characters that can be printed{'' if lines else ', on one line'}"
+    return Rule(must, lambda value: _is_text(value, most, lines))
 
 
 def several(of: Rule, what: str) -> Rule:
@@ -82,8 +83,10 @@ def _is_number(value: Any) -> bool:
     return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _is_text(value: Any, most: int) -> bool:
-    return isinstance(value, str) and len(value) <= most and value.replace("\n", "").isprintable()
+def _is_text(value: Any, most: int, lines: bool = False) -> bool:
+    if not isinstance(value, str) or len(value) > most:
+        return False
+    return (value.replace("\n", "") if lines else value).isprintable()
 
 
 def _is_size(value: Any) -> bool:
@@ -113,7 +116,7 @@ NAME = text(100)
 # A field's dotted name, * for every name that the study chooses -> what it may hold; sections before their fields.
 RULES: Mapping[str, Rule] = {
     "name": NAME,
-    "question": text(1000),
+    "question": text(1000, lines=True),
     "tasks.*": Rule("be a section, such as dict(task='facts', examples=16)", is_section),
     "tasks.*.task": NAME,
     "tasks.*.examples": either(whole(1, EXAMPLES_MOST), ", or a section with one for each stage", is_section),

@@ -213,9 +213,10 @@ class FlipFlop(InContext):
     def baselines(self, split: str) -> Mapping[str, Baseline]:
         """`chance`; `first`: the first write's bit; `last_bit`: the bit before the read, whatever it belongs to;
         `latest`: that of the latest write or read, as if nothing were undone; `toggle`: the same, inverted by every
-        undo since.
+        undo since; `latest_or_first`: that of the latest write or read where nothing is undone since, else the first
+        write's, for stacks are shallow.
 
-        Simulated with a fixed seed. Without undo the last two are the task itself and left out, as `first` is
+        Simulated with a fixed seed. Without undo the last three are the task itself and left out, as `first` is
         where all is ignored.
         """
         difficulty = self.splits[split].difficulty
@@ -231,12 +232,13 @@ class FlipFlop(InContext):
         said = {"first": [tokens[1] for _ in asked], "last_bit": [tokens[place - 1] for place in asked]}
         if self.undo == 0:
             return said
-        said |= {"latest": [], "toggle": []}
+        said |= {"latest": [], "toggle": [], "latest_or_first": []}
         for place in asked:
             latest = next(i for i in range(place - 2, -1, -2) if tokens[i] in (WRITE, READ))
             undone = tokens[latest + 2 : place : 2].count(UNDO)
             said["latest"].append(tokens[latest + 1])
             said["toggle"].append(3 - tokens[latest + 1] if undone % 2 else tokens[latest + 1])
+            said["latest_or_first"].append(tokens[1] if undone else tokens[latest + 1])
         return said
 
     def render(self, example: Example) -> str:
@@ -302,8 +304,9 @@ def _simulate(length: int, reads: int, ignore: float, undo: float) -> dict[str, 
     between = np.argsort(draw.random((count, max(length - 2, 0))), axis=1) < min(reads - 1, length - 2)
     asked = np.concatenate([np.zeros((count, 1), bool), between, np.ones((count, 1), bool)], axis=1)
     stack, depth = np.zeros((count, length), np.int8), np.zeros(count, int)
-    first, before, latest, toggle = np.zeros((4, count), np.int8)
-    right = {name: np.zeros((2, count), int) for name in ("first", "last_bit", "latest", "toggle")}
+    first, before, latest, toggle, shallow = np.zeros((5, count), np.int8)
+    names = ("first", "last_bit", "latest", "toggle", "latest_or_first")
+    right = {name: np.zeros((2, count), int) for name in names}
     for index in range(length):
         read, bit = asked[:, index], draw.integers(0, 2, count, dtype=np.int8)
         active = (draw.random(count) >= ignore) | (index == 0)
@@ -314,10 +317,11 @@ def _simulate(length: int, reads: int, ignore: float, undo: float) -> dict[str, 
         stored = stack[rows, depth]
         toggle = np.where(undone, 1 - toggle, toggle)
         first = bit if index == 0 else first
-        for name, said in zip(right, (first, before, latest, toggle), strict=True):
+        shallow = np.where(undone, first, shallow)
+        for name, said in zip(right, (first, before, latest, toggle, shallow), strict=True):
             right[name] += np.stack([read, read & (said == stored)])
         before = np.where(read, stored, bit)
-        latest, toggle = (np.where(read | write, before, said) for said in (latest, toggle))
+        latest, toggle, shallow = (np.where(read | write, before, said) for said in (latest, toggle, shallow))
     return {
         name: (float(np.mean(hits == asked_for)), float(hits.sum() / asked_for.sum()))
         for name, (asked_for, hits) in right.items()

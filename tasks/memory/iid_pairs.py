@@ -68,7 +68,7 @@ class IidPairs:
             name="pairs256",
             sizes={},
             expected={"iid": (0.48, 0.66), "tail": (0.4, 0.6)},
-            about="the favourites are learned, the frequent keys' first; no more can be: a draw is not known beforehand",
+            about="favourites are learned, those of frequent keys first; a draw itself is not known beforehand",
             source="measured here",
             seconds=20,
             steps=2000,

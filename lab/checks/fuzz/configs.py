@@ -271,7 +271,8 @@ def _why(path: str, given: Any, standard: Any) -> str:
     if section == "knobs":
         return _why_knob(path.removeprefix("knobs."), value)
     if path in FREE:
-        return "text" if isinstance(value, str) and value.isprintable() else ""
+        line = value.replace("\n", "") if isinstance(value, str) and path == "question" else value
+        return "text" if isinstance(line, str) and line.isprintable() else ""
     if section == "tasks":  # the task checks its own sizes
         return "a size that the task accepts" if _is_size(value) or _is_empty(value) else ""
     if isinstance(value, bool) or isinstance(standard, bool):

@@ -21,6 +21,7 @@ BAD = {
     "thousands of digits": 10**5000,
     "no text": "",
     "unprintable": "a\0b",
+    "several lines": "a\nb",
     "long": "x" * 10_000,
     "bytes": b"x",
     "object": object(),
@@ -30,6 +31,7 @@ RIGHT = {
     "None": {"claim.kind", "claim.control"},
     "list": {"probe.extra", "claim.knobs"},
     "no text": {"name", "question", "tasks.facts.factor"},
+    "several lines": {"question"},
 }
 
 
