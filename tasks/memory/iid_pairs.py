@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, exact_match, require_range
+from tasks.base import PAD, Baseline, Card, Difficulty, Example, Split, TaskError, exact_match, require_range
 
 BUCKETS = 4  # frequency classes that a probe may look for
-SIMULATED = 400  # maps over which the baselines are averaged
+KEYS_MOST = 1 << 16  # of a world
+MAPS = (16, 400)  # over so many the baselines are averaged, the fewer the larger they are
+SIMULATED = 1 << 22  # odds in all of them
 
 
 class PairWorld(NamedTuple):
@@ -81,6 +83,11 @@ class IidPairs:
         require_range(self, "seconds", 2, 4096)
         require_range(self, "values", 2, 64)
         require_range(self, "exponent", 0.0, 4.0)
+        if self.keys > KEYS_MOST:
+            raise TaskError(
+                f"iid_pairs: firsts must be at most {KEYS_MOST // self.seconds} with {self.seconds} seconds, not "
+                f"{self.firsts}: a world has at most {KEYS_MOST} keys."
+            )
 
     @property
     def keys(self) -> int:
@@ -210,11 +217,12 @@ def _commonest_pair(values: int, exponent: float, first: int, last: int) -> Base
     weight_K /= weight_K.sum()
     generator = np.random.default_rng(0)
     exact, logprob = 0.0, 0.0
-    for _ in range(SIMULATED):
+    maps = min(max(SIMULATED // (weight_K.size * values), MAPS[0]), MAPS[1])
+    for _ in range(maps):
         sure_K = generator.uniform(1 / values, 1, weight_K.size)
         odds_KxV = np.repeat(((1 - sure_K) / (values - 1))[:, None], values, axis=1)
         odds_KxV[np.arange(weight_K.size), generator.integers(values, size=weight_K.size)] = sure_K
         pair_VxV = (weight_K[:, None] * odds_KxV).T @ odds_KxV
-        exact += pair_VxV.max() / SIMULATED
-        logprob += np.sum(pair_VxV * np.log(pair_VxV)) / 2 / SIMULATED  # the mean of both answers' tokens
+        exact += pair_VxV.max() / maps
+        logprob += np.sum(pair_VxV * np.log(pair_VxV)) / 2 / maps  # the mean of both answers' tokens
     return Baseline(float(exact), float(logprob))
