@@ -145,7 +145,7 @@ class Options:
         module = loader.load(self.file)
         with loader.blamed(self.file):
             grid = module.sweep(self.config)
-        if not self.config.name:
+        if isinstance(self.config.name, str) and not self.config.name:  # anything else is refused with the fields
             self.config.name = self.file.stem
         return grid
 

@@ -6,6 +6,8 @@ import pytest
 
 from lab.errors import UserError
 from lab.jobs.options import parse, standard_workdir, without_job
+from lab.study import parse as study
+from tests import tiny_study
 
 STUDY = ["--config=a.py", "--workdir=b", "--save_minutes", "3"]
 
@@ -87,3 +89,23 @@ def test_a_study_lives_below_runs_whatever_its_variant_is_called():
 def test_the_views_of_a_large_grid_are_whole_where_asked():
     assert not parse(["run.py", "--config=tests/tiny_study.py"]).full_views
     assert parse(["run.py", "--config=tests/tiny_study.py", "--full_views"]).full_views
+
+
+@pytest.mark.parametrize("name", ["None", "np.array([])", "np.array(['a', 'b'])", "b''", "0"])
+def test_a_name_that_is_no_text_is_refused_with_the_fields(tmp_path, name):
+    file = tmp_path / "odd.py"
+    lines = (
+        "import numpy as np",
+        "from lab.study.loader import load",
+        f"tiny = load(__import__('pathlib').Path({str(Path(tiny_study.__file__))!r}))",
+        "sweep = tiny.sweep",
+        "def get_config():",
+        "    config = tiny.get_config()",
+        "    with config.ignore_type():",
+        f"        config.name = {name}",
+        "    return config",
+    )
+    file.write_text("\n".join(lines))
+    options = parse(["run.py", f"--config={file}"])
+    with pytest.raises(UserError, match=r"config\.name"):
+        study.parse(options.config, options.grid(), ())
