@@ -7,7 +7,7 @@ does so at every temperature. The learning rate is the temperature; there is a s
     python run.py --config=ablations/temperature_density.py:noise  the temperature is noise on the gradient instead
     python run.py --config=ablations/temperature_density.py:quick  3 sparsities x 2 rates x 3 seeds; too few to say
 
-Source: Yang et al. 2023 (arXiv 2305.18383): the best temperature depends on the density.
+Source: Zhou et al. 2023 (arXiv 2305.18383): the best temperature depends on the density.
 
 Predicted for composite facts before any run with them (2026-11-30): free up to 36% or more at each rate, lost by 84% at
 the lowest, and farther kept the higher the rate, as with one-token facts.
