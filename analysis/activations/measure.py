@@ -189,12 +189,14 @@ class InferenceModel(NamedTuple):
       names: the mechanisms that act at inference or have readings, and do something in at least one of the cells.
       static: (knob, value) of their static knobs.
       values: their traced knobs in each cell, as (cell's row, knob, value); none where there are no such mechanisms.
+      learned: the stage whose tasks they learned last, where the last stage that trains has others; else -1.
     """
 
     spec: model.ModelSpec
     names: tuple[str, ...] = ()
     static: tuple[tuple[str, Any], ...] = ()
     values: tuple[tuple[int, str, Any], ...] = ()
+    learned: int = -1
 
 
 def model_of(
@@ -218,12 +220,21 @@ def model_of(
     ]
     static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.EVERY[n].knobs if not k.traced)
     at_test = study.stages[-1].name == saved.meta["stage"]
-    return InferenceModel(study.spec_of(settings[0], at_test), names, static, tuple(values))
+    spec = study.spec_of(settings[0], at_test)
+    return InferenceModel(spec, names, static, tuple(values), _learned(study, saved.meta["stage"]))
+
+
+def _learned(study: Study, name: str) -> int:
+    """See `InferenceModel`; of a checkpoint of the stage of this name."""
+    at = [stage.name for stage in study.stages].index(name)
+    trains = [index for index, count in enumerate(study.examples) if count]
+    stage, mixtures = max((i for i in trains if i <= at), default=trains[0]), [use.examples for use in study.tasks]
+    return -1 if all(counts[stage] == counts[trains[-1]] for counts in mixtures) else stage
 
 
 def kept_under(models: Any) -> str:
     """The text that readings are kept under; it has the class's first name, so that older ones are found."""
-    return repr(models).replace("InferenceModel(", "Staying(")
+    return repr(models).replace("InferenceModel(", "Staying(").replace(", learned=-1)", ")")
 
 
 def active_in(inference: InferenceModel, knobs: Knobs | None, trained: Any) -> ActiveMechanisms:

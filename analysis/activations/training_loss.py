@@ -14,7 +14,7 @@ from lab.prng import derive_key
 from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
 
-EXAMPLES = 256  # at the least, of all tasks, in the proportions of the last stage that trains
+EXAMPLES = 256  # at the least, of all tasks, in the proportions of the stage that was learned last
 BATCH = 0xBA7C  # the index of this batch among the keys of a seed's probe set
 
 
@@ -27,7 +27,8 @@ def training_loss(
       study, inference, seed: the cell's.
       active: the mechanisms that are part of the model where it is used: nothing is dropped and no noise is added.
     """
-    stage = max(index for index, count in enumerate(study.examples) if count)
+    trains = [index for index, count in enumerate(study.examples) if count]
+    stage = trains[-1] if inference.learned < 0 else inference.learned
     times = -(-EXAMPLES // study.examples[stage])
     counts = {use.label: use.examples[stage] * times for use in study.tasks}
     worlds = study.mixture.worlds(derive_key(seed, "world"))
