@@ -1,8 +1,8 @@
 """Is what a pruned model no longer answers gone, or only not read out? Answers, a linear probe, and a new readout.
 
-Claim (fixed before training): pruning raises the effective rank of latents (RankMe) and their separation (Fisher
-trace) at no cost: not in answers after the cut, not in what a linear probe reads of the values on keys that the probe
-has not seen, and not in answers after the readout alone was trained again.
+Claim (fixed before training): pruning raises the effective rank of latents (RankMe) and their separation (Fisher trace)
+at no cost: not in answers after the cut, not in what a linear probe reads of the values (more than half of the pairs
+that the probe is tested on are new to it), and not in answers after the readout alone was trained again.
 
     python run.py --config=ablations/gallery/elicitation.py    9 sparsities x 12 seeds
 

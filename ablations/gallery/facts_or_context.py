@@ -1,4 +1,4 @@
-"""Does pruning cost facts that are stored before it costs what is read in the context? Nothing is learned after the cut.
+"""Does pruning cost stored facts before it costs what is read in the context? Nothing is learned after the cut.
 
 Claim (fixed before training): magnitude pruning makes latents more compact (lower participation ratio) and better
 separated (higher Fisher trace), at no cost: neither in facts that the weights store nor in copying from the context.
@@ -11,19 +11,20 @@ Source: Jin et al. 2023 (arXiv 2310.04680; abstract read, 2026-11-30). Reported,
 than 30% of the weights, by pruning or by training a smaller model, costs the recall of facts of pretraining; at 60 to
 70% the processing of what stands in the context is largely intact. GALLERY case 1.
 
-Kept: one model that has both abilities, weights cut by magnitude, nothing learned after the cut (a stage of 0 steps), so
-that what is measured is the cut's cost and not the repair's. Keys of two tokens, for a one-token key is stored where
+Kept: one model that has both abilities, weights cut by magnitude, nothing learned after the cut (a stage of 0 steps),
+so that what is measured is the cut's cost and not the repair's. Keys of two tokens, for a one-token key is stored where
 pruning doesn't reach. Left out: pretrained models, smaller dense models (ablations/width.py), learning a function from
 examples in the context, and calibrated pruning methods (ablations/pruning.py:wanda).
 
-Neutral ability: facts .8 or more (896 facts, each asked for some 54 times; the card of 448, asked 71 times each, says .75
-to 1 before the rate comes to rest), induction .9 or more (an earlier study of this kind learned both at width 32).
+Neutral ability: facts .8 or more (896 facts, each asked for some 54 times; the card of 448, asked 71 times each, says
+.75 to 1 before the rate comes to rest), induction .9 or more (an earlier study of this kind learned both at width 32).
 Seen before, in a study of the same kind [GALLERY case 1]: facts free to 20%, harmful from 30%; induction free to 30%,
 harmful from 50%; breaks at .35 [.23, .39] and .50 [.35, .57].
 
 Predicted (2026-11-30, before any run of this file): facts break first, free to 20% and harmful from 40% at the latest;
-induction is free to 30% at least and harmful from 60% at the latest. Separation falls from 30% on at the latest, against
-the claim; fewer directions are shown only where the ability is lost. In `:one_token` the order is the other way round.
+induction is free to 30% at least and harmful from 60% at the latest. Separation falls from 30% on at the latest,
+against the claim; fewer directions are shown only where the ability is lost. In `:one_token` the order is the other way
+round.
 
 Expected minutes: not measured (12 cells are trained, 108 are read). What came out: not run yet.
 """

@@ -6,15 +6,16 @@ directions that are used (participation ratio, RankMe), keeps classes apart (sil
     python run.py --config=ablations/gallery/whitening.py    9 strengths x 8 seeds
 
 Sources: He & Ozay 2022, ICML (abstract read, 2026-11-30): a power law in the decay of the eigenvalues bridges collapsed
-and whitened features; the degree of whitening affects generalization, most where labels are few; and a chosen decay,
-not the flattest, transfers best. Mickus et al. 2024 (arXiv 2402.03191; abstract read): isotropy isn't compatible with
-clusters, which harms linear classification. The penalty: Bardes et al. 2022 (arXiv 2105.04906). What the first two
-report is on self-supervised encoders of images and on embeddings of text. GALLERY case 2.
+and whitened features; the degree of whitening affects generalization, most where labels are few; a chosen decay,
+enforced on a pretrained encoder, improves label efficiency and transfer. Mickus et al. 2024 (arXiv 2402.03191; abstract
+read): isotropy isn't compatible with clusters, which harms linear classification. The penalty: Bardes et al. 2022
+(arXiv 2105.04906). What the first two report is on self-supervised encoders of images and on embeddings of text.
+GALLERY case 2.
 
 Kept: a trained model is trained further under the penalty on its last layer, where answers are read off linearly, and
 the two kinds of metric that the sources set against each other, number of directions and clusters, are claimed next to
-each other. Left out: self-supervision, images, few labels, and a spectrum of a chosen decay. `collapse.py:covariance` is
-the same penalty on one-token facts, which stood at the ceiling; this study has facts of two tokens and Z6 below it.
+each other. Left out: self-supervision, images, few labels, and a spectrum of a chosen decay. `collapse.py:covariance`
+is the same penalty on one-token facts, which stood at the ceiling; this study has facts of two tokens and Z6 below it.
 
 Neutral ability: composite facts .75 to .95 (the card of 448 facts at width 32 says .75 to 1 after as many examples), Z6
 of 4 elements .9 (seen in three seeds of isotropy.py's tasks: .96); Z6 gets fewer examples here to come down from there.
