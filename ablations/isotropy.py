@@ -1,16 +1,16 @@
-"""Is a more isotropic cloud of hidden states better, or a less isotropic one? A penalty of either sign, at nine rates.
+"""Is a more isotropic cloud of hidden states better, or a less isotropic one? A penalty of either sign, at 17 rates.
 
 Claim (fixed before training): a penalty on anisotropy raises the number of directions that are used (participation
 ratio, RankMe) and costs no ability; the same penalty below 0 lowers both, and costs none either. Neutral, rate 0, lies
 inside the axis: it is two claims, one on either side (docs/claim_shapes.md).
 
-    python run.py --config=ablations/isotropy.py          9 rates x 8 seeds
+    python run.py --config=ablations/isotropy.py          17 rates x 9 seeds
     python run.py --config=ablations/isotropy.py:quick    5 rates x 3 seeds; too few seeds for a verdict
 
 Source: Rudman & Eickhoff 2024 (arXiv 2305.19358), who fine-tune under the penalty and find that *decreasing* isotropy
-helps, where Arora et al. and others wanted more of it. GALLERY case 3.
+helps, where Arora et al. and others wanted more of it. Gallery case 3.
 
-Expected on two idle CPU cores: about 8 minutes, 1 for `:quick`; on a GPU not measured.
+Minutes not measured.
 Predicted before the run (2026-11-30): above neutral participation ratio and RankMe gain from the first rates on, and Z6
 is harmed from 4 on at the latest (harmed from the start, or gain, then loss); facts are kept up to 4 and lost at 12.
 Below neutral both metrics move down as claimed from -1 on, and no ability gets better: facts are kept throughout (gain
@@ -23,7 +23,8 @@ from lab.study import axis, product, study_config
 
 def get_config(variant: str = ""):
     """The study; variant 'quick' is the small version."""
-    own = dict(rates=(-12.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 12.0), seeds=8)
+    above = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+    own = dict(rates=(*(-rate for rate in reversed(above)), 0.0, *above), seeds=9)
     config = study_config(variant, variants=("quick",), own=own)
     config.name = "isotropy"
     config.question = "Does a more isotropic cloud of hidden states become ability, or a less isotropic one?"

@@ -17,7 +17,7 @@ second stage are alike. Its expressions are one or two deep, so that plain ones 
 Source (abstract and the authors' page read): Cheng, Yin, Zhou et al. 2025 (arXiv 2512.01970): on synthetic
 biographies models trained on composite questions answer those like them (90%, by a summary) and fail on new
 combinations (18%); reinforcement learning composes, but only in models that have learned each atomic skill by itself
-before. GALLERY: "composition only after atomic skills".
+before. Gallery: "composition only after atomic skills".
 
 Kept: atomic skills practised apart and first, composites after, deeper ones as what is out of distribution. Left out:
 facts in weights and in context as the two skills; reinforcement learning, of which `:checked` has sampled answers and

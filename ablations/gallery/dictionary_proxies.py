@@ -2,7 +2,7 @@
 
 Claim (fixed before training): the sparser a model's neurons are pressed to be, the more of its hidden states a sparse
 dictionary explains and the better its latents recover the task's known factor, also beyond a dictionary of random
-directions; and that costs no ability. GALLERY case 17.
+directions; and that costs no ability. Gallery case 17.
 
     python run.py --config=ablations/gallery/dictionary_proxies.py    9 strengths x 8 seeds
 

@@ -2,7 +2,7 @@
 
 Claim (fixed before training): the higher the price beta of a nat in the code, the better the factors in it, the numbers
 a and b and their difference, are disentangled (a coordinate of its own each; orthogonal subspaces of class means), at
-no cost in the ability to subtract pairs (a, b) that training never combined. GALLERY case 16.
+no cost in the ability to subtract pairs (a, b) that training never combined. Gallery case 16.
 
     python run.py --config=ablations/gallery/disentangled_factors.py    9 prices x 8 seeds
 

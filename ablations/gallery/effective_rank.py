@@ -2,7 +2,7 @@
 
 Claim (fixed before training): over a whole grid, cells whose hidden states have a higher effective rank (RankMe) and
 more directions (participation ratio) know more facts and multiply better in Z6. An association, not a map: no knob is
-switched on (docs/claim_shapes.md). GALLERY case 14.
+switched on (docs/claim_shapes.md). Gallery case 14.
 
     python run.py --config=ablations/gallery/effective_rank.py    3 learning rates x 4 decays x 8 seeds
 

@@ -9,7 +9,7 @@ that the probe is tested on are new to it), and not in answers after the readout
 Sources: Greenblatt et al. 2024 (arXiv 2405.19550; abstract read, 2026-11-30): capabilities of language models that were
 locked behind a password come back by fine-tuning on few good demonstrations, so that a failed prompt doesn't show that
 an ability is missing. That facts are what pruning costs first: Jin et al. 2023 (arXiv 2310.04680; abstract read).
-GALLERY case 5, and elicitation against acquisition of the founding documents.
+Gallery case 5, and elicitation against acquisition of the founding documents.
 
 Kept: three ways to ask one model, from the cheapest on: its answers after the cut, a linear probe of its frozen states,
 and its answers after 300 steps in which nothing but the readout learns. Left out: passwords and demonstrations; the
@@ -17,7 +17,7 @@ ability is taken away by cutting weights, so that what is missing may really be 
 
 Neutral ability: as in facts_or_context.py, facts .8 or more and induction .9 or more, at a constant rate somewhat less:
 the schedule must not come to rest before the readout learns.
-Seen before [GALLERY case 5, three seeds]: at 80% sparsity a new linear readout gets .76 to .88 of facts on unseen keys.
+Seen before [Gallery case 5, three seeds]: at 80% sparsity a new linear readout gets .76 to .88 of facts on unseen keys.
 
 Predicted (2026-11-30, before any run of this file): answers on facts are lost from 40% on; by the probe they are kept
 up to 60% at least; after the new readout they are kept to 60%, too, and lost at 80%. Induction is lost from 60% on and

@@ -10,7 +10,7 @@ costs no addition: not by exact answers, not by the single digit, and not by the
 Source: Schaeffer et al. 2023 (arXiv 2304.15004; abstract read, 2026-11-30). Reported, on InstructGPT and GPT-3, on
 BIG-Bench and on vision models: abilities that appear at some size appear so by metrics that are nonlinear or
 discontinuous in the error of a token; under linear or continuous ones performance changes smoothly and predictably.
-GALLERY case 7, and emergence of the founding documents.
+Gallery case 7, and emergence of the founding documents.
 
 Kept: one task, one family of models of nine sizes, and three measures of the same outputs: exact match of eight digits,
 accuracy by the digit, log-probability. Base 5 in place of 10 keeps the table of digit sums small enough for this size.

@@ -8,7 +8,7 @@ their von Neumann entropy back and makes classes easier to read (probe accuracy)
 
 Source (abstract and the opening read): Kim et al. 2023 (arXiv 2304.01434): regularizing the von Neumann entropy of a
 representation manipulates its eigenvalues more effectively than whitening, rank or isotropy do, and improves domain
-generalization, meta-learning, self-supervised learning and generative models. GALLERY: "collapse against von Neumann
+generalization, meta-learning, self-supervised learning and generative models. Gallery: "collapse against von Neumann
 entropy", there without a paper.
 
 Kept: collapse as eigenvalues that vanish, entropy as the quantity that is restored, a metric that no invertible

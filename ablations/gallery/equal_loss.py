@@ -2,7 +2,7 @@
 
 Claim (fixed before training): a one-shot cut makes latents more compact (lower participation ratio) and better
 separated (higher Fisher trace), and as long as the log-probability of facts at their natural frequencies holds, rare
-facts hold as well. GALLERY case 18.
+facts hold as well. Gallery case 18.
 
     python run.py --config=ablations/gallery/equal_loss.py            9 sparsities x 9 seeds, nothing learned after
     python run.py --config=ablations/gallery/equal_loss.py:tuned      the same, cut gradually and trained on

@@ -11,7 +11,7 @@ better and uses other directions (more of them), and costs neither the new task 
 Source (abstract and an article's summary read): Sun, Cetin & Tang 2025 (arXiv 2501.06252), Transformer-Squared:
 vectors that scale the singular values of a language model's weights, an expert each, trained by reinforcement
 learning and mixed at inference by a dispatcher, do better than LoRA with fewer parameters, also on tasks that no
-expert was trained on. GALLERY: "expert vectors from singular values, mixed at inference".
+expert was trained on. Gallery: "expert vectors from singular values, mixed at inference".
 
 Kept: singular vectors stay, values move; adapters as the rival; an expert for a task that pretraining did not have.
 Left out: mixing two trained vectors at inference, with its dispatcher: no knob of the lab joins two cells, so the

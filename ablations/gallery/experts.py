@@ -10,7 +10,7 @@ Claim (fixed before training): with more experts latents hold more of the answer
 Source: Jelassi et al. 2024 (arXiv 2410.19034; abstract read, 2026-11-30). Proved: some problems on graphs are beyond
 any number of experts of a given width, and easy for a dense model that is slightly wider. Reported, on synthetic graph
 and retrieval tasks and on models pretrained for mathematics and language: with more experts at equal active parameters
-memory grows consistently while reasoning saturates. GALLERY case 9.
+memory grows consistently while reasoning saturates. Gallery case 9.
 
 Kept: experts of equal size, one of them active a token, so that active parameters stay what they are while the total
 grows; a width that reasoning feels; facts with keys of two tokens, which feed-forward layers must hold. Left out: the
@@ -20,7 +20,7 @@ Neutral ability: facts .5 to .8 (896 facts in 4,096 weights of blocks, .9 bits e
 as many times as on the card whose 448 facts at width 32 reach .75 to 1); Z6 of 4 elements .6 to .9 (width.py: kept at
 20 of 36 dimensions, lost at 8). The search of `:search` may not be learned at all: its card took 5,000 steps at width
 64.
-Seen before [GALLERY case 9, three seeds]: with one-token facts and Z6 the opposite of the paper.
+Seen before [Gallery case 9, three seeds]: with one-token facts and Z6 the opposite of the paper.
 
 Predicted (2026-11-30, before any run of this file): facts transfer: better from 3 experts on, by .1 or more at 9, and
 V-information with them. Z6 is kept and not better (gain for nothing where V-information rises, else no gain). In

@@ -9,7 +9,7 @@ separated (higher Fisher trace), at no cost: neither in facts that the weights s
 
 Source: Jin et al. 2023 (arXiv 2310.04680; abstract read, 2026-11-30). Reported, on large language models: removing more
 than 30% of the weights, by pruning or by training a smaller model, costs the recall of facts of pretraining; at 60 to
-70% the processing of what stands in the context is largely intact. GALLERY case 1.
+70% the processing of what stands in the context is largely intact. Gallery case 1.
 
 Kept: one model that has both abilities, weights cut by magnitude, nothing learned after the cut (a stage of 0 steps),
 so that what is measured is the cut's cost and not the repair's. Keys of two tokens, for a one-token key is stored where
@@ -18,7 +18,7 @@ examples in the context, and calibrated pruning methods (ablations/pruning.py:wa
 
 Neutral ability: facts .8 or more (896 facts, each asked for some 54 times; the card of 448, asked 71 times each, says
 .75 to 1 before the rate comes to rest), induction .9 or more (an earlier study of this kind learned both at width 32).
-Seen before, in a study of the same kind [GALLERY case 1]: facts free to 20%, harmful from 30%; induction free to 30%,
+Seen before, in a study of the same kind [Gallery case 1]: facts free to 20%, harmful from 30%; induction free to 30%,
 harmful from 50%; breaks at .35 [.23, .39] and .50 [.35, .57].
 
 Predicted (2026-11-30, before any run of this file): facts break first, free to 20% and harmful from 40% at the latest;

@@ -9,7 +9,7 @@ further apart (Fisher trace), and the model is better at answering without showi
 Sources: Pfau et al. 2024 (arXiv 2404.15758; abstract read, 2026-11-30): transformers solve two algorithmic tasks with
 dots in place of a chain of thought that they can't solve when they answer directly; to learn that takes specific, dense
 supervision. Vennam et al. 2024 (arXiv 2411.11371; abstract read): thinking tokens improve language models marginally
-and less than a chain of thought does. Pauses without supervision on other tasks: ablations/pause_tokens.py. GALLERY
+and less than a chain of thought does. Pauses without supervision on other tasks: ablations/pause_tokens.py. Gallery
 case 12, and filler tokens of the founding documents.
 
 Kept: pauses that say nothing, answers asked for without steps (the split `direct`), and dense supervision as the share

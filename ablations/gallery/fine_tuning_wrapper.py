@@ -14,7 +14,7 @@ its 100 steps, nothing.
 
 Source (abstract read): Jain, Kirk, Lubana et al. 2023 (arXiv 2311.12786): on compiled transformers, probabilistic
 grammars and TinyStories fine-tuning rarely alters what a model can do; a minimal transformation, a wrapper, is
-learned on top, and further fine-tuning revives what it hides after a few gradient steps. GALLERY: "fine-tuning as a
+learned on top, and further fine-tuning revives what it hides after a few gradient steps. Gallery: "fine-tuning as a
 wrapper".
 
 Kept: a pretrained ability, a task that displaces it, a probe, revival against a control without pretraining. Left

@@ -3,7 +3,7 @@
 Claim (fixed before training): over a grid of ways to learn addition, models whose loss is flatter (smaller trace of the
 Hessian) and whose hidden states use more directions are better at another task, subtraction as a linear probe reads it
 off the frozen model, and at pairs that training held out; also where the training loss is the same. An association
-(docs/claim_shapes.md); the report has it beyond the training loss. GALLERY case 21.
+(docs/claim_shapes.md); the report has it beyond the training loss. Gallery case 21.
 
     python run.py --config=ablations/gallery/flatness.py    3 radii x 3 decays x 8 seeds
 

@@ -11,7 +11,7 @@ on sequences like those of training nor that on sequences of fewer kinds, where 
 Source (abstract read): Kumar, Clune, Lehman & Stanley 2025 (arXiv 2505.11581), a position paper. Reported: networks
 evolved by open-ended search and networks trained by SGD give the same image, and inside differ strikingly: SGD's are
 fractured and entangled, the evolved ones nearly unified and factored. That fracture costs generalization is their
-conjecture; the abstract shows no loss. GALLERY: "fractured representation behind equal accuracy".
+conjecture; the abstract shows no loss. Gallery: "fractured representation behind equal accuracy".
 
 Kept: equal outputs, and a measured difference inside: is one count coded alike whichever kind is asked for? Left out:
 evolution, images, and single neurons that one can look at. `:curriculum`, from one step to five, stands in for the

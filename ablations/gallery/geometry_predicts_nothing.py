@@ -1,7 +1,7 @@
 """Does the geometry of the unembedding predict ability, or does it only tell how the model was trained?
 
 Claim (fixed before training): over a whole grid of training choices, a higher effective rank of the unembedding and of
-the last hidden states (RankMe) goes with more ability. An association, not a map (docs/claim_shapes.md). GALLERY case
+the last hidden states (RankMe) goes with more ability. An association, not a map (docs/claim_shapes.md). Gallery case
 15.
 
     python run.py --config=ablations/gallery/geometry_predicts_nothing.py    3 batch sizes x 4 decays x 8 seeds

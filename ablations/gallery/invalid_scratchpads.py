@@ -13,7 +13,7 @@ its answer is judged. The kind of a scratchpad is a static field, so it is a var
 Sources: Stechly, Valmeekam, Kambhampati et al. 2025 (arXiv 2505.13775, abstract read): transformers trained from
 scratch on traces of A* search do much better than on solutions alone; with corrupted traces, which have nothing to do
 with their problem, about as well as with right ones, and better out of distribution. Wang et al. 2022 (arXiv
-2212.10001, recalled, not checked): prompts with invalid steps keep most of what valid ones give. GALLERY: "form
+2212.10001, recalled, not checked): prompts with invalid steps keep most of what valid ones give. Gallery: "form
 without substance".
 
 Kept: training from scratch on right, permuted and irrelevant steps of one form and length, answers judged alone. Left

@@ -2,7 +2,7 @@
 
 Claim (fixed before training): the shorter the strings that are reversed, the more compact (participation ratio) and
 better separated (Fisher trace) the latents of copying strings longer than were ever copied, at no cost in copying them.
-Of GALLERY's founding documents: length generalization carried between tasks.
+Of Gallery's founding documents: length generalization carried between tasks.
 
     python run.py --config=ablations/gallery/length_carried.py    reversed strings of up to 9 down to 1 tokens x 8 seeds
 

@@ -2,7 +2,7 @@
 
 Claim (fixed before training): the more training examples show the vertices from the goal back before the answer, the
 more the state at the end of a question without them holds about the first hop (V-information, probe accuracy), and the
-more often such questions are answered right. Of GALLERY's founding documents: lookahead tokens in training data.
+more often such questions are answered right. Of Gallery's founding documents: lookahead tokens in training data.
 
     python run.py --config=ablations/gallery/lookahead_tokens.py    9 shares x 8 seeds
 

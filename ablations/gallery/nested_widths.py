@@ -2,7 +2,7 @@
 
 Claim (fixed before training): cut to its first dimensions, a model has more compact latents (participation ratio,
 RankMe) at no cost in ability, where its half and quarter were trained with it. The rate of that joint training is a
-stratum: 0, the control, and 1. Of GALLERY's founding documents: nested widths (chain of model).
+stratum: 0, the control, and 1. Of Gallery's founding documents: nested widths (chain of model).
 
     python run.py --config=ablations/gallery/nested_widths.py    9 widths x 2 rates x 9 seeds
 

@@ -8,7 +8,7 @@ that its last layer is good for: another task, a finer label of the same inputs,
 
 Source: Hui, Belkin & Nakkiran 2022 (arXiv 2202.08384; abstract read, 2026-11-30). Reported (on images: recalled):
 collapse often occurs on the train set and not on the test set, so that it is a matter of optimization; and training
-longer leads to last-layer features that transfer worse to a downstream task. GALLERY case 13.
+longer leads to last-layer features that transfer worse to a downstream task. Gallery case 13.
 
 Kept: length of training as the knob, the last layer's features read by a linear probe, collapse on trained inputs and
 on new ones next to each other, a downstream task (subtraction, which was never trained) and finer labels (the operand a

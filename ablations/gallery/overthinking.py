@@ -10,7 +10,7 @@ Source: Kohli et al. 2026 (arXiv 2604.07822; abstract read, 2026-11-30). Reporte
 that were trained from scratch on facts and compositions of them: more iterations at inference unlock compositions that
 are deeper than in training, and too many of them degrade predictions (overthinking). That looping lifts reasoning where
 it doesn't lift memory: Saunshi et al. 2025 (arXiv 2502.17416; abstract read), whose replica with the controls of equal
-depth and equal parameters is ablations/looped_depth.py, `:equal_depth` and `:equal_parameters`. GALLERY case 8, its
+depth and equal parameters is ablations/looped_depth.py, `:equal_depth` and `:equal_parameters`. Gallery case 8, its
 second half.
 
 Kept: weights that are shared over depth, a number of turns that differs between training and test, a split with longer

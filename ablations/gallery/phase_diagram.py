@@ -12,7 +12,7 @@ the width a load. The report's scatter, coloured by each knob, is the phase diag
 Sources: Schürholt, Meynent, Zhou et al. 2025 (arXiv 2504.18072, abstract read): twelve zoos of models over
 temperature and load, in vision, language and physics, their phases distinguished by metrics of the loss landscape;
 phases matter to transfer, averaging of weights and sparsification. Yang et al. 2021 (arXiv 2107.11228, recalled, not
-checked): test accuracy is best where the loss is flat, minima are connected and models are alike. GALLERY: "phase
+checked): test accuracy is best where the loss is flat, minima are connected and models are alike. Gallery: "phase
 diagrams of model zoos".
 
 Kept: temperature times load, a metric of local sharpness and one of similarity, abilities. Left out: connectivity of

@@ -1,7 +1,7 @@
 """Is a cheaper code as good? A price on the nats that pass from the first block to the second, up to collapse.
 
 Claim (fixed before training): the higher the price beta, the lower the rate of the code and the fewer of its
-coordinates are active, at no cost in ability. GALLERY case 23.
+coordinates are active, at no cost in ability. Gallery case 23.
 
     python run.py --config=ablations/gallery/posterior_collapse.py    9 prices x 8 seeds
 

@@ -18,7 +18,7 @@ can name, is read from the finished study (docs/pieces.md):
 Source (abstract read): Johnson, Tarlow, Duvenaud & Maddison 2024 (arXiv 2402.08733): a model trained on pairs of
 independent answers may look at one to predict the other, and how far it does says how much it does not know; who is
 good at that is second-order calibrated, with provable intervals. Reported on ambiguous images, synthetic language,
-partially observed navigation, better than other estimates of what is not known. GALLERY: "predicting pairs
+partially observed navigation, better than other estimates of what is not known. Gallery: "predicting pairs
 (second-order calibration)".
 
 Kept: pairs of independent answers, a known distribution for each key, calibration against it. Left out: images and

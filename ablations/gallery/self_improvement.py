@@ -13,7 +13,7 @@ ones seldom.
 Sources: Feng et al. 2024 (arXiv 2406.07515, abstract read): models trained on generated data collapse, on eigenvalues
 and news summaries; a verifier, even an imperfect one, prevents it. Yi et al. 2025 (arXiv 2510.16657, abstract read):
 with a verifier retraining gains at first, then converges to what the verifier knows. Shumailov et al. 2023 (arXiv
-2305.17493) and Zelikman et al. 2022 (arXiv 2203.14465): recalled, not checked. GALLERY: "self-improvement with and
+2305.17493) and Zelikman et al. 2022 (arXiv 2203.14465): recalled, not checked. Gallery: "self-improvement with and
 without an external anchor".
 
 Kept: generations of own answers, with and without an outside check, the tail of memory as what goes first. Left out:

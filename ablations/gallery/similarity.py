@@ -1,7 +1,7 @@
 """Do hidden states that stay similar behave alike, and those that do not, differently? CKA against behaviour.
 
 Claim (fixed before training): as weights are cut, hidden states part from those of the uncut model (lower debiased
-linear CKA, lower SVCCA), at no cost in ability. GALLERY case 22.
+linear CKA, lower SVCCA), at no cost in ability. Gallery case 22.
 
     python run.py --config=ablations/gallery/similarity.py            9 sparsities x 8 seeds, nothing learned after
     python run.py --config=ablations/gallery/similarity.py:stretch    states stretched along one direction, undone

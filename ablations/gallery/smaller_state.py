@@ -9,7 +9,7 @@ costs nothing: neither facts that the weights store, nor recall and copying from
 Source: Arora et al. 2024 (arXiv 2402.18668; abstract read, 2026-11-30). Reported, on language models up to 1.3 billion
 parameters: a tradeoff between the size of the recurrent state and recall from the context; models with a state of fixed
 size match attention in perplexity and struggle at recall; dialling window and feature size walks the whole frontier. So
-a smaller state at equal loss is a gain that recall doesn't share. GALLERY case 10, and the memory-state bottleneck of
+a smaller state at equal loss is a gain that recall doesn't share. Gallery case 10, and the memory-state bottleneck of
 in-context learners of the founding documents.
 
 Kept: a state whose size is dialled with all else equal, recall over key-value pairs, and copying, whose need of state

@@ -1,7 +1,7 @@
 """Does training with sparse weights pull factors apart? Weights that are cut gradually while the model learns.
 
 Claim (fixed before training): the fewer of its weights a model may have while it learns, the better the task's factors
-have coordinates of their own and the better a sparse dictionary recovers them, at no cost in ability. Of GALLERY's
+have coordinates of their own and the better a sparse dictionary recovers them, at no cost in ability. Of Gallery's
 founding documents: sparse-weight training.
 
     python run.py --config=ablations/gallery/sparse_weights.py    9 sparsities x 8 seeds

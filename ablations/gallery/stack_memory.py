@@ -2,7 +2,7 @@
 
 Claim (fixed before training): with a recurrence in place of attention the innermost open bracket and the number of open
 ones can be read better off words deeper than those of training (V-information of either), and deeper words are closed
-more often. Categorical: each mixer against softmax attention. Of GALLERY's founding documents: stack memory and
+more often. Categorical: each mixer against softmax attention. Of Gallery's founding documents: stack memory and
 recursive syntax.
 
     python run.py --config=ablations/gallery/stack_memory.py          3 mixers x 8 seeds

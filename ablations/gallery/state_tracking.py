@@ -2,7 +2,7 @@
 
 Claim (fixed before training): with a recurrence in place of attention the current state can be read better off strings
 longer than those of training (V-information, probe accuracy), and is answered more often. Categorical: each mixer
-against softmax attention. GALLERY case 24, and of the founding documents the state-space mixer with state tracking.
+against softmax attention. Gallery case 24, and of the founding documents the state-space mixer with state tracking.
 
     python run.py --config=ablations/gallery/state_tracking.py    3 mixers x 8 seeds
 

@@ -2,7 +2,7 @@
 
 Claim (fixed before training): where the tokens of the path that would be fed back are hidden from training examples,
 the state before the first answer holds more about the first hop (V-information, probe accuracy), and the path is found
-more often. Categorical: none, half or all of the examples without a teacher, against none. GALLERY case 20.
+more often. Categorical: none, half or all of the examples without a teacher, against none. Gallery case 20.
 
     python run.py --config=ablations/gallery/teacherless.py    3 shares x 8 seeds
 

@@ -13,7 +13,7 @@ of ten. The ability is subtraction where the cue says nothing (`uncued`).
 
 Source (abstract read in part, and two summaries): arXiv 2605.28388, on reinforcement learning from checked answers in
 language models: difficulty acts non-monotonically; overly hard problems give weak signals and degrade what was there,
-for the rare success is a shortcut (an answer repeated, computation skipped) that is then reinforced. GALLERY:
+for the rare success is a shortcut (an answer repeated, computation skipped) that is then reinforced. Gallery:
 "too-hard samples teach shortcuts".
 
 Kept: a model that has an ability, hard samples whose only success is a shortcut, the ability read where the shortcut

@@ -1,7 +1,7 @@
 """Does the number of weights cost knowledge more than reasoning? Models that are sparse at random from the first step.
 
 Claim (fixed before training): fewer weights make latents more compact (participation ratio and RankMe fall), at no cost
-in ability. GALLERY case 25.
+in ability. Gallery case 25.
 
     python run.py --config=ablations/gallery/weight_count.py    9 shares of removed weights x 8 seeds
 

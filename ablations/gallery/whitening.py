@@ -10,7 +10,7 @@ and whitened features; the degree of whitening affects generalization, most wher
 enforced on a pretrained encoder, improves label efficiency and transfer. Mickus et al. 2024 (arXiv 2402.03191; abstract
 read): isotropy isn't compatible with clusters, which harms linear classification. The penalty: Bardes et al. 2022
 (arXiv 2105.04906). What the first two report is on self-supervised encoders of images and on embeddings of text.
-GALLERY case 2.
+Gallery case 2.
 
 Kept: a trained model is trained further under the penalty on its last layer, where answers are read off linearly, and
 the two kinds of metric that the sources set against each other, number of directions and clusters, are claimed next to
@@ -19,7 +19,7 @@ is the same penalty on one-token facts, which stood at the ceiling; this study h
 
 Neutral ability: composite facts .75 to .95 (the card of 448 facts at width 32 says .75 to 1 after as many examples), Z6
 of 4 elements .9 (seen in three seeds of isotropy.py's tasks: .96); Z6 gets fewer examples here to come down from there.
-Seen before [GALLERY case 2]: participation ratio 10.5 to 13.6 (facts) and 4.1 to 4.75 (Z6) with equal ability, 6 claims
+Seen before [Gallery case 2]: participation ratio 10.5 to 13.6 (facts) and 4.1 to 4.75 (Z6) with equal ability, 6 claims
 of 6 a gain that never transferred, p .0039, at neutral abilities too high to show a transfer.
 
 Predicted (2026-11-30, before any run of this file): participation ratio and RankMe rise from the first strengths on;
