@@ -46,7 +46,9 @@ def read(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -
     names = [f"{place}/image_r2" for place in _claim_places(measurer.study)]
     models = [tuple(model_of(measurer.study, one, knobs) for one, _ in pair) for pair in pairs]
     marks = [[(one.meta["checksums"]["params"], row) for one, row in pair] for pair in pairs]
-    path = measurer.directory / f"images-{digest([repr(_content(measurer)), repr(marks), kept_under(models)])}.json"
+    path = (
+        measurer.directory / f"images-{digest([kept_under(_content(measurer)), repr(marks), kept_under(models)])}.json"
+    )
     [rows] = measurer.kept([(path, partial(_fit, len(pairs), len(names)))])
     if rows is None:
         rows = _measured(measurer, pairs, knobs)

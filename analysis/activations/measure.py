@@ -181,6 +181,10 @@ def measure_cell(
     return readings
 
 
+# The last fields of a `ModelSpec` and an `InferenceModel` that older versions did not have, where they do nothing.
+LATER = (", canon=0", ", learned=-1")
+
+
 class InferenceModel(NamedTuple):
     """What is part of the models of a checkpoint next to their parameters.
 
@@ -233,8 +237,11 @@ def _learned(study: Study, name: str) -> int:
 
 
 def kept_under(models: Any) -> str:
-    """The text that readings are kept under; it has the class's first name, so that older ones are found."""
-    return repr(models).replace("InferenceModel(", "Staying(").replace(", learned=-1)", ")")
+    """The text that readings are kept under: as before where what is newer does nothing, so that older are found."""
+    text = repr(models).replace("InferenceModel(", "Staying(")
+    for later in LATER:
+        text = text.replace(f"{later})", ")")
+    return text
 
 
 def active_in(inference: InferenceModel, knobs: Knobs | None, trained: Any) -> ActiveMechanisms:
@@ -361,7 +368,7 @@ class Measurer:
         return (VERSION, study.spec, tasks, study.probe_layers, study.probe_examples, *names)
 
     def _path(self, saved: Saved, inference: InferenceModel) -> Path:
-        settings = digest([repr(self.settings()), saved.meta["checksums"]["params"], kept_under(inference)])
+        settings = digest([kept_under(self.settings()), saved.meta["checksums"]["params"], kept_under(inference)])
         return self.directory / f"{saved.path.parent.name}-{saved.path.name}-{settings}.json"
 
     def kept(self, wanted: Iterable[tuple[Path, Callable[[Any], bool]]]) -> list[Any]:
