@@ -34,7 +34,7 @@ def test_counts_are_those_of_the_masks(tmp_path):
 def test_settings_are_printed_as_the_study_has_them(tmp_path):
     """A whole number stays one next to fractions, and a name is no number."""
     study = study_of(grid=product(axis("prune.scope", ("global", "layerwise"), stage="prune"), tiny_sweep((0, 0.3), 1)))
-    found = density.Density(("a", "b"), np.asarray([4, 5]), np.asarray([[4, 5], [3, 4]] * 2))
+    found = density.Density(("a", "b"), np.asarray([[4, 5]] * 4), np.asarray([[4, 5], [3, 4]] * 2))
     lines = density.to_csv(study, found).splitlines()
     assert lines[0] == "cell,prune.scope,prune.sparsity,seed,kernel,nonzero,weights"
     cells = [(cell["prune.scope"], cell["prune.sparsity"], cell["seed"]) for cell in study.cells]
@@ -53,7 +53,8 @@ def test_the_views_show_it(tmp_path):
     plan, findings = synthetic_study.everything()
     cells = findings.study.cells
     kept = [[round((1 - cell["prune.sparsity"]) * 1000) - cell["seed"], 500] for cell in cells]
-    planted = density.Density(("block_0/mlp_in", "block_0/mlp_out"), np.asarray([1000, 500]), np.asarray(kept))
+    weights = np.asarray([[1000, 500]] * len(kept))
+    planted = density.Density(("block_0/mlp_in", "block_0/mlp_out"), weights, np.asarray(kept))
     shown = dataclasses.replace(findings, results=dataclasses.replace(findings.results, density=planted))
     write.write_views(tmp_path, plan, shown, synthetic_study.FACTS)
     text = (tmp_path / "report.md").read_text()

@@ -219,7 +219,9 @@ def test_canon_layers_have_weights_where_they_are_and_move_no_other_draw():
     for path, leaf in jax.tree_util.tree_leaves_with_path(placed):
         point = next((e.key for e in path if e.key.startswith("canon_")), "")
         if not point:
-            np.testing.assert_array_equal(leaf, functools.reduce(lambda tree, e: tree[e.key], path, plain))
+            # The same draws; scaled in two programs, they may differ by the last bit (test_neutrality compares bits).
+            drawn = functools.reduce(lambda tree, e: tree[e.key], path, plain)
+            np.testing.assert_allclose(leaf, drawn, rtol=3e-7, atol=0)
         assert point not in ("canon_a", "canon_c") or not leaf.any()
         assert point not in ("canon_b", "canon_d") or ((np.abs(leaf) <= 0.5).all() and leaf.std() > 0.25)
 
