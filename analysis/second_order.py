@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.activations import measure
+from analysis.activations.inference_model import InferenceModel
 from analysis.stats.second_order import SecondOrder
 from analysis.stats.second_order import second_order as compare
 from analysis.study import OpenStudy, Where
@@ -68,7 +68,7 @@ def odds_of(study: Study, use: TaskUse, split: str) -> Any:
     assert isinstance(task, Random)
     evaluation = Evaluation(study.spec, mixture, study.eval_examples, (), mixture.length({use.label: split}))
 
-    def of_cell(inference: measure.InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> SecondOrder:
+    def of_cell(inference: InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> SecondOrder:
         worlds = mixture.worlds(derive_key(seed, "world"))
         examples = examples_of(evaluation, seed, worlds, use.label, split)
         tokens_NxV, true_NxV = jax.vmap(lambda e: task.odds(worlds[use.label], mixture.bare(use.label, e)))(examples)

@@ -14,7 +14,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from analysis.activations.measure import Measurer, claim_site, model_of, probe_sites
+from analysis.activations.inference_model import model_of
+from analysis.activations.measure import Measurer, claim_site, probe_sites
 from analysis.design import interim, undecidable
 from analysis.metrics import BALANCE, CHECKS, METRICS
 from analysis.results import collect, intervention_record, records, recovery_record, to_csv

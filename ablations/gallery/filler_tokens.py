@@ -39,8 +39,8 @@ def get_config(variant: str = ""):
     config.name = "filler_tokens"
     config.question = "Do places to compute in become ability only where steps were supervised?"
     steps = dict(scratchpad="valid", scratchpad_share=0.5)
-    config.tasks.z6 = dict(steps, task="group_word", group="Z6", length=4, longer=5, ask="last", probe="direct")
-    config.tasks.z6.examples = 48
+    z6 = dict(steps, task="group_word", group="Z6", length=4, longer=5, ask="last", probe="direct")
+    config.tasks.z6 = dict(z6, examples=48)
     config.model.update(dict(width=32, heads=4, mlp_width=128))
     config.knobs = dict(optimizer=dict(learning_rate=2e-3), weight_decay=dict(rate=0.3))
     config.schedule.name = "wsd"  # abilities are read at rest, not in the noise of a high learning rate

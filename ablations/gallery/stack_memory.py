@@ -53,7 +53,7 @@ def get_config(variant: str = ""):
     config.claim.abilities = ("dyck/depth", "dyck/length")
     if variant == "state":
         config.question = "How small may the state of a recurrence be that serves as a stack?"
-        config.knobs.update(mixer=dict(kind="selective"))
+        config.knobs = dict(optimizer=dict(learning_rate=2e-3), mixer=dict(kind="selective"))
         config.model.positions = "none"  # rotary ones turn pairs of dimensions, which a narrower state has not
         config.steps = dict(train=1000)
         config.claim.knob = "head_dim.active"

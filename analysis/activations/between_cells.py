@@ -28,7 +28,8 @@ from jax import lax
 
 from analysis.activations import extract, measure
 from analysis.activations.claimable import BETWEEN_SEEDS, TO_NEUTRAL, Claimable, extra
-from analysis.activations.measure import InferenceModel, Measurer, kept_under, model_of, probe_sites
+from analysis.activations.inference_model import InferenceModel, kept_under, model_of
+from analysis.activations.measure import Measurer, probe_sites
 from analysis.metrics import ON_CALL
 from lab.engine import device_grid
 from lab.storage import Saved

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from analysis.activations import measure
+from analysis.activations.inference_model import InferenceModel, active_in, model_of
 from lab.engine import Programs, device_grid
 from lab.errors import UserError
 from lab.storage import Saved, Store
@@ -23,7 +24,7 @@ from lab.training.active_mechanisms import ActiveMechanisms
 Members = dict[Path, list[tuple[int, Saved, int]]]
 """{checkpoint: (cell, checkpoint, row) of the cells in it}."""
 
-OfCell = Callable[[measure.InferenceModel, ActiveMechanisms, Any, Any], Any]
+OfCell = Callable[[InferenceModel, ActiveMechanisms, Any, Any], Any]
 """(the model next to its parameters, the mechanisms in it, seed, parameters) -> arrays; see `each`."""
 
 
@@ -90,14 +91,14 @@ def each(
     """
     size = programs.layout.devices * programs.layout.width
     for cells in members.values():
-        inference = measure.model_of(study, cells[0][1], knobs)
+        inference = model_of(study, cells[0][1], knobs)
         for start in range(0, len(cells), size):
             block = cells[start : start + size]
             rows = device_grid.padded([(saved, row) for _, saved, row in block], size)
             arguments = measure.cells_to_read(rows, inference, knobs, programs.layout)
 
             def of_cell(seed: Any, params: Any, knobs: Any = None, trained: Any = 0, inference: Any = inference) -> Any:
-                return function(inference, measure.active_in(inference, knobs, trained), seed, params)
+                return function(inference, active_in(inference, knobs, trained), seed, params)
 
             call = programs.get(name, (inference._replace(values=()), content), of_cell, arguments)
             arrays = device_grid.fetch(call(*arguments))
@@ -110,7 +111,7 @@ def at(study: Study, places: tuple[measure.ProbeSite, ...]) -> OfCell:
     at_layer = replace(study, probe_layers=(places[0].layer,))
     index_M = np.asarray([measure.probe_sites(at_layer).index(place) for place in places])
 
-    def states(inference: measure.InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> tuple[Any, Any]:
+    def states(inference: InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> tuple[Any, Any]:
         hidden, labels, _ = measure.hidden_states(at_layer, seed, params, active.hook, inference.spec, active.shown)
         return hidden[index_M], labels[index_M]
 

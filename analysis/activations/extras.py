@@ -18,7 +18,8 @@ from jax import lax
 
 from analysis.activations import measure, on_call
 from analysis.activations.claimable import OF_CELL, OF_MECHANISM, Claimable, extra, obstacle, options_at
-from analysis.activations.measure import InferenceModel, Measurer, ProbeSite, active_in, probe_sites
+from analysis.activations.inference_model import InferenceModel, active_in, model_of
+from analysis.activations.measure import Measurer, ProbeSite, probe_sites
 from analysis.metrics import ON_CALL
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Knobs
@@ -46,7 +47,7 @@ class ExtraMeasurer(Measurer):
 
     def _model(self, saved: Saved, knobs: Mapping[str, Mapping[str, Any]]) -> InferenceModel:
         also = {one.of for one in self.wanted if one.kind == OF_MECHANISM}
-        return measure.model_of(self.study, saved, knobs, also)
+        return model_of(self.study, saved, knobs, also)
 
     def _of_cell(self, inference: InferenceModel, *cell: Any) -> dict[str, jax.Array]:
         return measure_cell(self.study, self.wanted, inference, *cell)

@@ -20,7 +20,8 @@ import numpy as np
 from jax import lax
 
 from analysis.activations import extract, measure
-from analysis.activations.measure import Measurer, kept_under, model_of
+from analysis.activations.inference_model import kept_under, model_of
+from analysis.activations.measure import Measurer
 from analysis.metrics import linear_image
 from lab.engine import device_grid
 from lab.storage import Saved

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.activations import extract, measure
+from analysis.activations.inference_model import InferenceModel
 from analysis.activations.training_loss import training_loss
 from analysis.metrics import METRICS, ON_CALL, OnCallMetric, control_labels, curvature
 from analysis.metrics.latent_metric import OF_THE_MODEL
@@ -127,7 +128,7 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
     """Of one cell: the arrays that the metric takes, but those of another cell; argument -> array."""
     use, place, names = wanted.use, wanted.place, wanted.metric.arguments
 
-    def of_cell(inference: measure.InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> dict[str, Any]:
+    def of_cell(inference: InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> dict[str, Any]:
         if wanted.metric.of_the_model:
             return _of_the_model(study, names, inference, active, seed, params)
         world = study.mixture.worlds(derive_key(seed, "world"))[use.label]
@@ -175,7 +176,7 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
 def _of_the_model(
     study: Study,
     names: tuple[str, ...],
-    inference: measure.InferenceModel,
+    inference: InferenceModel,
     active: ActiveMechanisms,
     seed: Any,
     params: Any,

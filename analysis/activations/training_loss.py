@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from analysis.activations.measure import InferenceModel
+from analysis.activations.inference_model import InferenceModel
 from lab.nn import model
 from lab.nn.loss import task_loss
 from lab.prng import derive_key

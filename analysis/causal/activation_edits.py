@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from analysis.activations import ProbeSite, probe_set
-from analysis.activations.measure import InferenceModel
+from analysis.activations.inference_model import InferenceModel
 from analysis.causal.subspaces import Basis, bases, factor_removal, matched_removal, random_removal
 from analysis.metrics import (
     METRICS,

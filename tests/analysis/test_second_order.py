@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from analysis.activations.measure import InferenceModel
+from analysis.activations.inference_model import InferenceModel
 from analysis.second_order import odds_of, second_order
 from lab.engine.evaluate import Evaluation, examples_of
 from lab.errors import UserError

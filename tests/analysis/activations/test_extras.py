@@ -11,7 +11,8 @@ import analysis
 from analysis import verdicts
 from analysis.activations import claimable, extras
 from analysis.activations.claimable import READINGS
-from analysis.activations.measure import InferenceModel, Measurer, probe_sites
+from analysis.activations.inference_model import InferenceModel
+from analysis.activations.measure import Measurer, probe_sites
 from analysis.metrics import METRICS, ON_CALL
 from lab.engine import make_plan
 from lab.errors import UserError

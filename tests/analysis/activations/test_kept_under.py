@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-from analysis.activations.measure import VERSION, InferenceModel, Measurer, kept_under
+from analysis.activations.inference_model import InferenceModel, kept_under
+from analysis.activations.measure import VERSION, Measurer
 from lab.nn.model import ModelSpec
 from tests.lab.conftest import study_of
 

@@ -9,6 +9,7 @@ import pytest
 
 import analysis
 from analysis.activations import measure, on_call
+from analysis.activations.inference_model import InferenceModel
 from analysis.metrics import fracture, neural_collapse, similarity
 from analysis.metrics.lidar import lidar
 from analysis.metrics.on_call import ARGUMENTS, ON_CALL, find
@@ -105,7 +106,7 @@ def test_the_readout_and_its_decisions(opened, examples):
     """Against the model's own logits: the states behind the last norm times the readout's rows."""
     study, params = opened.study, initial_params(jax.random.key(1), opened.study.spec)
     place = opened.place("word", None, None)
-    inference = measure.InferenceModel(study.spec)
+    inference = InferenceModel(study.spec)
     active = ActiveMechanisms.reading((), {}, 0)
     cell = jax.jit(
         lambda params: on_call.arguments_of(study, on_call.request(study, place, "readout_alignment", {}))(
@@ -142,7 +143,7 @@ def test_views_are_the_same_inputs_renamed():
     place = measure.ProbeSite("word", 1, study.tasks[1].task.read_names[0])
     request = on_call.request(study, place, "lidar", {"views": 3})
     params = initial_params(jax.random.key(2), study.spec)
-    inference, active = measure.InferenceModel(study.spec), ActiveMechanisms.reading((), {}, 0)
+    inference, active = InferenceModel(study.spec), ActiveMechanisms.reading((), {}, 0)
     of_cell = jax.jit(lambda params: on_call.arguments_of(study, request)(inference, active, jnp.int32(0), params))
     views = np.asarray(of_cell(params)["views"])
     assert views.shape == (1024, 3, 16)

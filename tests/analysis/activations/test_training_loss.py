@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from analysis.activations.measure import InferenceModel, kept_under, model_of
+from analysis.activations.inference_model import InferenceModel, kept_under, model_of
 from analysis.activations.training_loss import BATCH, EXAMPLES, training_loss
 from lab.nn import model
 from lab.nn.loss import task_loss

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.activations.measure import InferenceModel, ProbeSite
+from analysis.activations.inference_model import InferenceModel
+from analysis.activations.measure import ProbeSite
 from analysis.causal import activation_edits
 from analysis.causal.activation_edits import Cut, edit_effects, rebased, reparametrize
 from analysis.causal.subspaces import Basis

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.activations.measure import InferenceModel, measure_cell, probe_sites
+from analysis.activations.inference_model import InferenceModel
+from analysis.activations.measure import measure_cell, probe_sites
 from analysis.design import neutral_value, two_sided
 from analysis.verdicts import check
 from lab.engine import make_plan
