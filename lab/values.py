@@ -43,17 +43,17 @@ def plain_fields(config: Any) -> Any:
             if hasattr(value, "copy_and_resolve_references"):
                 found[name] = plain_fields(value)
             else:
-                found[name] = _plain_entries(value)
+                found[name] = plain_entries(value)
     return found
 
 
-def _plain_entries(value: Any, depth: int = 3) -> Any:
+def plain_entries(value: Any, depth: int = 3) -> Any:
     """Tuples and lists as deep as a study's fields go; one may hold itself."""
     if hasattr(type(value), "__array__") and getattr(value, "ndim", 0):
         value = tuple(value.tolist())
     if not isinstance(value, (tuple, list)) or not depth:
         return plain(value)
-    entries = [_plain_entries(one, depth - 1) for one in value]
+    entries = [plain_entries(one, depth - 1) for one in value]
     return tuple(entries) if isinstance(value, tuple) else entries
 
 

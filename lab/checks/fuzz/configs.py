@@ -18,7 +18,7 @@ from lab.checks.fuzz.trials import Ended, Judged, Trial, answered, module
 from lab.errors import UserError
 from lab.mechanisms import knobs
 from lab.study import Grid, study_config
-from lab.values import plain
+from lab.values import plain, plain_entries
 from tasks import TASKS
 
 LARGEST = 2**31 - 1  # a whole number beyond it fits no counter of the program's
@@ -265,7 +265,7 @@ def _same(value: Any, other: Any) -> bool:
 
 def _why(path: str, given: Any, standard: Any) -> str:
     """Why a field may have this value; '' where nothing says so."""
-    value, section = plain(given), path.partition(".")[0]
+    value, section = plain_entries(given), path.partition(".")[0]
     if path not in {*VALID, *STANDARD} and not path.startswith(OPEN):
         return ""
     if section == "knobs":
