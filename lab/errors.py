@@ -197,8 +197,13 @@ class Parser(argparse.ArgumentParser):
         """As of `argparse.ArgumentParser`, and every number must be one that can be counted or measured.
 
         Raises:
-          UserError: for a number that is not finite, or further from zero than 32 bits reach.
+          UserError: for a number that is not finite, or further from zero than 32 bits reach; for an option whose value
+            is '--', of which argparse makes an empty list.
         """
+        for argument in sys.argv[1:] if args is None else args:
+            name, _, value = argument.partition("=")
+            if name.startswith("-") and value == "--":
+                raise UserError(f"{name} needs a value; '--' is none.")
         found, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             value = getattr(found, action.dest, None)

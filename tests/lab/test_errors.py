@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from lab import errors
-from lab.errors import command, printable, refusal, refused_as, system_sentence, use_any_terminal
+from lab.errors import Parser, UserError, command, printable, refusal, refused_as, system_sentence, use_any_terminal
 from lab.jobs.options import Options
 from lab.stop import Stop
 
@@ -124,3 +124,14 @@ def test_text_is_read_and_written_as_utf_8_whatever_the_locale():
             if re.search(r"\.(read|write)_text\(|\btext=True", line) and "encoding=" not in line:
                 found.append(f"{file.name}:{number}")
     assert not found
+
+
+@pytest.mark.parametrize("arguments", [["--out=--"], ["--out=--", "work"], ["-o=--"]])
+def test_two_dashes_are_no_value(arguments):
+    """Of them argparse makes an empty list, whatever the option is for."""
+    parser = Parser("nothing", "About.")
+    parser.add_argument("--out", "-o")
+    parser.add_argument("work", nargs="?")
+    with pytest.raises(UserError, match="needs a value"):
+        parser.read(arguments)
+    assert parser.read(["--", "--out"]).work == "--out"  # alone they end the options

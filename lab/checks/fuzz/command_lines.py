@@ -78,6 +78,12 @@ def any_text(text: str) -> bool:
     return bool(text)
 
 
+def any_name(text: str) -> bool:
+    """Whether a text may name a study; every one may, and a study without a name has its file's."""
+    del text
+    return True
+
+
 PLAN = f"--config={STUDY}"
 SWITCHES = (
     "--plan",
@@ -107,7 +113,7 @@ RUN = (
     Option("--process", ("0", "1"), whole(0)),
     Option("--list", ("tasks", "knobs", "metrics", "studies")),
     Option("--config", (str(STUDY),)),
-    Option("--config.name", ("study",), any_text),
+    Option("--config.name", ("study",), any_name),
     Option("--config.question", ("Why?", "as in [arXiv 1506.02626]", "→"), any_text),
     Option("--config.steps.train", ("20", "10"), whole(1)),
 )
@@ -143,7 +149,7 @@ COMMANDS: Mapping[str, Command] = {
         work=("lab.bench.baseline:measured_twice",),
     ),
     "lab.bench.chunk_size": Command(
-        (Option("--config.steps.train", ("20",), whole(1)), Option("--config.name", ("a",), any_text)),
+        (Option("--config.steps.train", ("20",), whole(1)), Option("--config.name", ("a",), any_name)),
         STUDIES, ("lab.bench.chunk_size:time_in_turns",),
     ),
     "lab.bench.generators": Command(
@@ -233,7 +239,7 @@ def _argument(random: Random, option: Option) -> tuple[str, bool]:
         value = random.choice(HOSTILE)
         harmless = option.harmless(value)
     if not option.name:
-        return value, harmless
+        return value, harmless or value == "--"  # which ends the options
     if not option.right and random.random() < 0.7:
         return option.name, True
     return f"{option.name}={value}", harmless
