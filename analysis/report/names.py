@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from analysis.activations.claimable import READINGS
 from lab.study.places import Ability, Gain
@@ -161,3 +161,38 @@ def short_metrics(chosen: Iterable[str]) -> dict[str, str]:
     chosen = list(dict.fromkeys(chosen))
     brief = [metric(name).partition(" (")[0] for name in chosen]
     return {name: text if brief.count(text) == 1 else metric(name) for name, text in zip(chosen, brief, strict=True)}
+
+
+# What a diagnosis measured, in words; changes are means over seeds, harmed setting less neutral.
+EVIDENCE = {
+    "change": "change by token",
+    "logprob": "change of log-probability",
+    "v_information": "change of V-information",
+    "information": "change of V-information",
+    "fisher_trace": "change of the Fisher trace",
+    "probe_accuracy": "change of probe accuracy",
+    "probe": "change of probe accuracy",
+    "rank": "change of the number of directions",
+    "image_r2": "R² of a linear map",
+    "room": "room above neutral",
+    "rise": "rise",
+    "neutral_rise": "rise of neutral",
+    "cued": "change with a helpful cue",
+    "uncued": "change with a useless cue",
+    "head": "change of the common ones",
+    "tail": "change of the rare ones",
+    "answer_tokens": "tokens of an answer",
+    "p_stays": "p of staying within the margin",
+    "p_falls": "p of falling below it",
+    "p_rises": "p of rising",
+    "p_rests": "p of being at rest",
+    "p_gain": "p of the gain",
+    "p_image": "p of a linear map",
+    "p_no_image": "p of none",
+    "p_information_stays": "p of V-information staying",
+}
+
+
+def evidence(found: Mapping[str, float]) -> str:
+    """The numbers behind a diagnosis in words; a dash where there are none."""
+    return "; ".join(f"{EVIDENCE.get(key, key.replace('_', ' '))} {value:.3g}" for key, value in found.items()) or "—"

@@ -378,13 +378,12 @@ def cause_rows(findings: Findings) -> Iterator[dict[str, str]]:
     study = findings.study
     words = wording.phrase(study)
     for one in findings.diagnoses:
-        numbers = (f"{key.replace('_', ' ')} {value:.3g}" for key, value in one.evidence.items())
         yield {
             "ability": names.ability(study, one.task, one.split),
             "cause": one.cause,
             "status": one.status,
             "at": words.short(one.at),
-            "evidence": ", ".join(numbers) or "—",
+            "evidence": names.evidence(one.evidence),
         }
 
 

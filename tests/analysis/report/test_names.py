@@ -143,3 +143,14 @@ def test_names_are_bounded_however_many_axes_there_are(combine, near, monkeypatc
 
 def test_every_knob_that_has_words_exists():
     assert wording.PHRASES.keys() <= KNOBS.keys()
+
+
+def test_the_numbers_behind_a_diagnosis_are_in_words():
+    """Also those that every rule reports for a broken ability: none of a synthetic study's is a raw name."""
+    assert names.evidence({"probe": -0.5, "p_information_stays": 1.0}) == (
+        "change of probe accuracy -0.5; p of V-information staying 1"
+    )
+    assert names.evidence({}) == "—"
+    found = {key for one in synthetic_study.everything()[1].diagnoses for key in one.evidence}
+    free = {key for key in found if key.startswith(("recovered by", "p of")) or key.endswith("falls_from")}
+    assert found - free - {"p", "margin", "steps"} <= {*names.EVIDENCE}
