@@ -17,6 +17,7 @@ from analysis.activations.training_loss import EXAMPLES
 from analysis.metrics import METRICS, ON_CALL, curvature, dictionary, mdl, v_information
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
+from lab.study.kinds import ASSOCIATION
 from lab.study.spec import Study
 
 ALWAYS, OF_CELL, OF_MECHANISM, TO_NEUTRAL, BETWEEN_SEEDS = "always", "cell", "mechanism", "to neutral", "between seeds"
@@ -179,7 +180,8 @@ def obstacle(study: Study, site: ProbeSite, one: Claimable) -> str:
     if one.kind == OF_MECHANISM:
         return _no_layer(study, site, one)
     if one.kind == TO_NEUTRAL:
-        return ""
+        none = f"{one.name} is a similarity to the neutral cell, and an association has none; name another reading."
+        return none if study.claim.kind == ASSOCIATION else ""
     if one.kind == BETWEEN_SEEDS:
         seeds = len({cell["seed"] for cell in study.cells})
         few = f"{one.name} needs {LEAST_SEEDS} seeds at the least, and there are {seeds}; add some to the axis 'seed'."

@@ -19,7 +19,7 @@ import numpy as np
 
 from analysis.causal.activation_edits import Cut, edit_effects, reparametrize
 from analysis.causal.effects import EditEffects, bases_csv, figure, table, to_csv
-from analysis.design import neutral_value, value_at
+from analysis.design import is_association, neutral_value, value_at
 from analysis.plots import style
 from analysis.results import intervention_record
 from analysis.study import OpenStudy, open_study
@@ -120,6 +120,11 @@ def edit_activations(
     """
     opened = open_study(workdir)
     study, out = opened.study, out or workdir
+    if is_association(study):
+        raise UserError(
+            f"{workdir}: its claim is an association over a whole grid, and edits are compared along a knob; name a"
+            " study of one knob."
+        )
     cuts, effects = cuts_of(opened, label, layer, read, factor), []
     out.mkdir(parents=True, exist_ok=True)
     for cut in cuts:

@@ -20,7 +20,7 @@ from analysis.report import verdicts_json, wording
 from lab.errors import UserError, printable
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED, is_number
-from lab.study.kinds import CATEGORICAL
+from lab.study.kinds import ASSOCIATION, CATEGORICAL
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,11 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 def _rows(name: str, path: Path) -> list[Row]:
     document = _document(path)
     try:
+        if document.get("kind") == ASSOCIATION:
+            raise UserError(
+                f"{path}: its claim is an association over a whole grid, and this table says how far a knob is free;"
+                " leave the study out."
+            )
         knob = document["knob"]
         if knob.get("kind") == CATEGORICAL:
             raise UserError(

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.comparison.read import names_of
-from analysis.design import is_categorical
+from analysis.design import is_association, is_categorical
 from analysis.forecast import views
 from analysis.forecast.features import LOST_SO_FAR, ForecastCase, cases, early_evaluation, few_seeds
 from analysis.forecast.predictors import LEAST_MECHANISMS, PREDICTORS, break_errors, left_out, mechanisms, predict
@@ -73,6 +73,8 @@ def _finished(path: Path) -> OpenStudy:
 
 def _useless(opened: OpenStudy) -> str:
     """Why a study has nothing to learn from, or ''."""
+    if is_association(opened.study):
+        return "its claim is an association over a whole grid, so that there is no knob to break along"
     if is_categorical(opened.study):
         return f"the values of {opened.study.claim.knob} have no order, so that there is no break along it"
     if early_evaluation(opened.study, 1.0) is None:
@@ -101,7 +103,7 @@ def open_test_study(path: Path) -> OpenStudy:
       UserError: it can't be read, or nothing early is evaluated in it.
     """
     opened = open_study(path)
-    if is_categorical(opened.study):
+    if is_categorical(opened.study) or is_association(opened.study):
         raise UserError(f"--of={path}: {_useless(opened)}; name a study of a knob with numbers.")
     if early_evaluation(opened.study, 1.0) is None:
         raise UserError(f"--of={path}: {_useless(opened)}; train it with more saves in the stage in which it acts.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -282,7 +283,7 @@ def latents(findings: Findings) -> Picture:
                 read = f", at {one.site.read}" if not study.claim.placed_gains else ""
                 ax.set_title(wrapped(f"{names.task(study, label)}{read}"))
             if column == 0:
-                ax.set_ylabel(metric_label(study, claimed_gain))
+                ax.set_ylabel(metric_label(study, replace(claimed_gain, sign=one.sign)))
     handles = [
         Line2D([], [], color=BLUE, marker="o", markersize=3.5, label="IQM over seeds, 95% interval"),
         Line2D([], [], color=BLUE, alpha=SEED_ALPHA, linewidth=0.8, label="one seed"),
@@ -314,7 +315,7 @@ def paths(findings: Findings) -> Picture:
             panel.level(TRIVIAL, one.trivial, color=GREY, linestyle="--", linewidth=0.9, zorder=1)
             if is_share(one):
                 ax.set_ylim(-0.02, 1.05)
-            if claimed_gain.sign < 0:
+            if one.sign < 0:
                 ax.invert_xaxis()
             if row == 0:
                 ax.set_title(wrapped(names.ability(study, *pair)))

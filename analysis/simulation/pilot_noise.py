@@ -17,7 +17,7 @@ from analysis.design import BELOW, SIDE
 from lab.errors import UserError, nearest
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
-from lab.study.kinds import CATEGORICAL
+from lab.study.kinds import ASSOCIATION, CATEGORICAL
 from lab.values import exact, meant
 
 
@@ -136,10 +136,17 @@ def _files(workdir: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """verdicts.json, and the rows of results.csv at the study's last step."""
     try:
         document = read_document(workdir / "verdicts.json")
+        if document.get("kind") == ASSOCIATION:
+            raise UserError(
+                f"--workdir={workdir}: its claim is an association over a whole grid, so that there is no noise along a"
+                " knob; name a study of a knob with numbers."
+            )
         with (workdir / "results.csv").open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if int(row["step"]) == document["step"]]
         if not document["claims"] or not rows:
             raise ValueError("nothing in it")
+    except UserError:
+        raise
     except (OSError, DamagedFile, csv.Error, *MALFORMED) as error:
         raise UserError(
             f"--workdir={workdir}: verdicts.json and results.csv of a finished study cannot be read there"

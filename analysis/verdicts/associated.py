@@ -5,7 +5,7 @@ Shape letters: S seeds, K settings: the combinations of the claim's knobs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,8 @@ def associate(results: Results) -> list[Associated]:
                 site = claimed_site(study, claimed, label)
                 column = results.latent(site, claimed.metric)
                 gain = curve(results, stratum, column, evaluation_at(results, claimed))
+                if ability.diverged_SxK is not None:  # no metric either, also where it was read before
+                    gain = replace(gain, values_SxK=np.where(ability.diverged_SxK, np.nan, gain.values_SxK))
                 found = association_of(
                     claimed.sign * gain.values_SxK,
                     ability.values_SxK,

@@ -30,6 +30,7 @@ from analysis.design import (
     neutral_value,
     setting_of,
     strata,
+    two_sided,
 )
 from analysis.design.interim import InterimAnalyses
 from analysis.results import Curve, Results, ability_curve, claimed_floor, curve, evaluation_at
@@ -147,6 +148,11 @@ def check(study: Study) -> None:
     what = "the control" if is_categorical(study) else "its neutral value or else the study's base value"
     for stratum, inside in cells_of_other_axes(study):
         values = sorted({setting_of(study, study.cells[index]) for index in inside})
+        if study.claim.below != 1 and not two_sided(study):
+            raise UserError(
+                f"config.claim.below={study.claim.below} is for an axis with settings on both sides of neutral, and all"
+                f" values of '{knob}' lie on one; turn the signs of config.claim.gains, or add values."
+            )
         if neutral not in values:
             where = "".join(f" where {name} is {exact(value)}" for name, value in stratum.items()) if stratum else ""
             raise UserError(

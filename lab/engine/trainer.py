@@ -225,7 +225,7 @@ class Trainer:
 
     def _entry(self, group: ProgramGroup, device_round: DeviceRound, seeds: Any, knobs: Any) -> train.State:
         """The state at a stage's first step: fresh, or the parents' end, with the stage's mechanisms set up."""
-        program = group.program
+        program, start = group.program, jnp.int32(self.study.stages[group.stage].start)
         if group.stage == 0:
             content = (program.spec, program.optimizer)
             state = self._program("initialisation", content, lambda s: train.init(program, s), (seeds,))(seeds)
@@ -236,10 +236,9 @@ class Trainer:
             )
             state = self._restored(parents, parent)
             if parameters(parent.program.spec) < parameters(program.spec):  # a test that needs more than was trained
-                name, arguments = f"room of {self._name(group)}", (seeds, state.params)
-                widened = lambda s, p: train.with_room(program, p, s)  # noqa: E731
-                state = state._replace(params=self._program(name, program.spec, widened, arguments)(*arguments))
-        start = jnp.int32(self.study.stages[group.stage].start)
+                name, arguments = f"room of {self._name(group)}", (start, seeds, knobs, state)
+                widened = lambda t, s, k, x: train.with_room(program, x, k, s, t)  # noqa: E731
+                state = self._program(name, program, widened, arguments, shared=1)(*arguments)
         if program.mechanisms:
             name, arguments = f"entry of {self._name(group)}", (start, seeds, knobs, state)
             begin = lambda t, s, k, x: train.begin(program, x, k, s, t)  # noqa: E731

@@ -289,6 +289,10 @@ class Mechanism:
         """Called once, before the first step of the stage from which the mechanism acts."""
         return extra
 
+    def widened(self, extra: Extra, with_room: Callable[[Params], Params]) -> Extra:
+        """What is kept, for a model with more room: parameters of a whole model need it, too."""
+        return extra
+
     # One training step, in this order.
 
     def transform_data(self, source: DataSource, extra: Extra, knobs: Knobs, key: jax.Array) -> DataSource:

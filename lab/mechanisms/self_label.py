@@ -13,6 +13,7 @@ teacher that is never right teaches nothing. Other penalties still see them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -103,6 +104,10 @@ class SelfLabel(Mechanism):
     def on_stage_start(self, params: Params, extra: Teacher, knobs: Knobs, view: StepView) -> Teacher:
         """The model as the stage starts."""
         return Teacher(params, view.step)
+
+    def widened(self, extra: Teacher, with_room: Callable[[Params], Params]) -> Teacher:
+        """The teacher is run in the model's own sizes."""
+        return extra._replace(params=with_room(extra.params))
 
     def after_update(self, params: Params, extra: Teacher, knobs: Knobs, update: Update) -> Teacher:
         """The model as it is, at the end of a generation."""

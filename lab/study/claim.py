@@ -74,7 +74,8 @@ def parse_claim(
     gains = [places.gain(one, abilities) for one in given]
     if not gains or not abilities:
         raise UserError("config.claim needs at least one entry in gains and one in abilities.")
-    _once([replace(one, sign=1).key for one in gains], GAINS)
+    only = {one.task for one in abilities}  # a task that all abilities share need not be named
+    _once([replace(one, sign=1, task=None if {one.task} == only else one.task).key for one in gains], GAINS)
     _once([f"{one.task}/{one.key}" for one in abilities], ABILITIES)
     return Claim(
         claim.knob,

@@ -8,7 +8,7 @@ from typing import Any
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob
-from lab.study.grid import Axis, Grid
+from lab.study.grid import AT_TEST, Axis, Grid
 from lab.study.kinds import ASSOCIATION, CATEGORICAL, MAP
 from lab.values import exact
 
@@ -53,7 +53,8 @@ def kind_of(claim: Any, axis: Axis, base: Any, known: Mapping[str, Knob]) -> tup
     values = [registry.checked(knob.name, value, f"sweep(): axis '{knob.name}'", known) for value in axis.values]
     control = claim.control
     if control is None:
-        control = knob.neutral if knob.neutral in values else base
+        trained = axis.stage == AT_TEST  # then the others are compared with what is trained
+        control = base if trained or knob.neutral not in values else knob.neutral
     if control not in values:
         raise UserError(
             f"config.claim.control={shown(control)} is not on the axis '{knob.name}', which has"

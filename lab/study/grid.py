@@ -21,7 +21,8 @@ from lab.values import plain
 
 Point = tuple[tuple[str, Any], ...]  # (knob name, value) pairs, in axis order
 CELLS_MOST = 20_000  # of a grid: twice as many as were ever tried (docs/benchmarks.md)
-TEST = "test"  # the stage of axes that differ at test alone, see `lab.study.testing`
+TEST = "test"  # the stage in which axes that differ at test act, see `lab.study.testing`
+AT_TEST = "@test"  # the mark of such an axis, which no stage of a study can have for a name
 OWN = "own"  # the field of a config that names those which only its study's sweep() reads
 
 
@@ -70,7 +71,7 @@ def axis(knob: str, values: Iterable[Any], stage: str | None = None, at: str = "
         raise UserError(f"sweep(): axis '{knob}': at={shown(at)} must be 'train' or 'test'.")
     if at == TEST and stage is not None:
         raise UserError(f"sweep(): axis '{knob}': at='test' has no stage=; drop one of them.")
-    stage = TEST if at == TEST else stage
+    stage = AT_TEST if at == TEST else stage
     try:
         values = tuple(map(plain, itertools.islice(values, CELLS_MOST + 1)))
     except TypeError:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Knob
-from lab.study.grid import TEST, Axis
+from lab.study.grid import AT_TEST, TEST, Axis
 from lab.study.spec import Stage, TaskUse
 
 
@@ -27,7 +27,7 @@ def knobs(stages: Sequence[str], axes: Iterable[Axis], known: Mapping[str, Knob]
       UserError: for one that can't, or where the study has a stage of that name.
     """
     found = []
-    for a in (a for a in axes if a.stage == TEST and a.knob in known):
+    for a in (a for a in axes if a.stage == AT_TEST and a.knob in known):
         if TEST in stages:
             raise UserError(f"config.stages: '{TEST}' is the stage of axes with at='test'; rename yours.")
         if a.tuned:

@@ -112,18 +112,29 @@ def init(program: Program, seed: jax.Array) -> State:
     return State(params, OPTIMIZERS[program.optimizer].init(params), {})
 
 
-def with_room(program: Program, params: Params, seed: jax.Array) -> Params:
-    """A cell's parameters in a model with more room: what the room adds is as it was drawn before the first step.
+def with_room(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:
+    """A cell's state in a model with more room: what the room adds is as it was drawn before the first step.
 
-    The room comes behind what is there, along every axis.
+    The room comes behind what is there, along every axis. Mechanisms act on it as after any update: dimensions that are
+    cut away stay so.
     """
-    there = dict(jax.tree_util.tree_leaves_with_path(params))
+    drawn = model.init(derive_key(seed, "init"), program.spec)
 
-    def filled(path: tuple[Any, ...], fresh: jax.Array) -> jax.Array:
-        old = there.get(path)
-        return fresh if old is None else fresh.at[tuple(slice(size) for size in old.shape)].set(old)
+    def roomy(params: Params) -> Params:
+        there = dict(jax.tree_util.tree_leaves_with_path(params))
 
-    return jax.tree_util.tree_map_with_path(filled, model.init(derive_key(seed, "init"), program.spec))
+        def filled(path: tuple[Any, ...], fresh: jax.Array) -> jax.Array:
+            old = there.get(path)
+            return fresh if old is None else fresh.at[tuple(slice(size) for size in old.shape)].set(old)
+
+        return jax.tree_util.tree_map_with_path(filled, drawn)
+
+    params, extra = roomy(state.params), dict(state.extra)
+    there = tuple(name for name in program.mechanisms if name in extra)
+    for name, mechanism, now in ActiveMechanisms.of(there, {**knobs, **dict(program.static)}, seed, step):
+        extra[name] = mechanism.widened(extra[name], roomy)
+        params = mechanism.project(params, extra[name], now)
+    return State(params, state.moments, extra)
 
 
 def begin(program: Program, state: State, knobs: Knobs, seed: jax.Array, step: jax.Array) -> State:

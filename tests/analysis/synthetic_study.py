@@ -74,10 +74,9 @@ def association(seeds=5, sparsities=(0.0, 0.3, 0.6, 0.9), **changes):
     config.tasks.z6 = dict(task="group_word", group="Z6", examples=16)
     config.stages = ("train", "prune")
     config.steps, config.saves = dict(train=2000, prune=200), dict(train=5, prune=2)
-    config.claim.kind = "association"
-    config.claim.gains = dict(participation_ratio=1)
-    config.claim.abilities = ("facts/iid", "z6/iid")
-    config.claim.update(changes)
+    claimed = dict(kind="association", gains=dict(participation_ratio=1), abilities=("facts/iid", "z6/iid"))
+    for name, value in (claimed | changes).items():
+        config.claim[name] = value
     pruned = axis("prune.sparsity", sparsities, stage="prune")
     return parse(config, product(axis("weight_decay.rate", (0.0, 0.1)), pruned, axis("seed", range(seeds))), METRICS)
 

@@ -20,7 +20,8 @@ from analysis.plots import style
 from analysis.plots.recorded_figure import Picture, panels, styled
 from analysis.plots.style import GREY, picked
 from analysis.report import names, tables, verdicts_json, wording
-from analysis.results import to_csv
+from analysis.report.figures import ABILITY_UNITS
+from analysis.results import Results, evaluation_at, to_csv
 from analysis.stats import Association, Correlation
 from analysis.stats.association import SHOWN
 from analysis.verdicts import Associated
@@ -30,7 +31,7 @@ from lab.study.spec import Study
 from lab.values import exact
 
 CAPTION = (
-    "A dot is a cell: the metric at the end of training against the exact accuracy, in each panel coloured by one knob."
+    "A dot is a cell: the metric against the ability, each where the claim reads it, coloured by one knob a panel."
     " ρ is Spearman's rank correlation over all cells."
 )
 
@@ -41,7 +42,7 @@ def claim_text(study: Study) -> str:
     gains = wording.listed(
         f"{'higher' if one.sign > 0 else 'lower'} {names.gain(study, one)}" for one in claim.every_gain
     )
-    abilities = wording.listed(names.ability(study, label, split) for label, split in claim.abilities)
+    abilities = wording.listed(names.skill(study, label, split) for label, split in claim.abilities)
     return f"Over the cells of {_grid(study)}, {gains} goes with better {abilities}, beyond what the loss says."
 
 
@@ -52,7 +53,7 @@ def _grid(study: Study) -> str:
 def sentence(study: Study, one: Associated) -> str:
     """What is shown of one metric and one ability."""
     found, metric = one.found, names.gain(study, one.claimed)
-    ability = f"accuracy on {names.ability(study, one.label, one.split)}"
+    ability = names.skill(study, one.label, one.split)
     high = "Higher" if one.sign > 0 else "Lower"
     if found.kind == "too little varies":
         return (
@@ -151,6 +152,7 @@ def scatter(study: Study, claims: Sequence[Associated]) -> Picture:
     knobs = [knob for knob in study.claim.knobs if len({cell[knob] for cell in study.cells}) > 1]
     picture, axes = panels(len(claims), len(knobs), 2.3, sharey="row")
     for row, one in enumerate(claims):
+        place = study.claim.place(one.label, one.split)
         settings = [value_at(study, setting) for setting in one.ability.knob_K.tolist()]
         for column, knob in enumerate(knobs):
             ax = axes[row, column]
@@ -169,9 +171,15 @@ def scatter(study: Study, claims: Sequence[Associated]) -> Picture:
             panel.level("trivial baseline", one.trivial, color=GREY, linestyle="--", linewidth=0.8)
             ax.set_xlabel(names.gain(study, one.claimed))
             if column == 0:
-                ax.set_ylabel("exact accuracy")
+                ax.set_ylabel(ABILITY_UNITS[str(place.probe or place.measure) if place else "exact"])
                 ax.set_title(f"{names.ability(study, one.label, one.split)}: ρ = {one.found.whole.rho:.2f}", loc="left")
     return picture
+
+
+def _reading(results: Results, one: Associated) -> dict[str, Any]:
+    place = results.study.claim.place(one.label, one.split)
+    reading = "exact" if place is None else str(place.probe or place.measure)
+    return {"reading": reading, "reading_step": int(results.step[evaluation_at(results, place)])}
 
 
 def document(findings: Findings) -> dict[str, Any]:
@@ -195,6 +203,8 @@ def document(findings: Findings) -> dict[str, Any]:
                 "metric": one.metric,
                 "sign": one.sign,
                 "place": str(one.site),
+                "place_step": int(results.step[evaluation_at(results, one.claimed)]),
+                **_reading(results, one),
                 "stratum": one.stratum,
                 "sentence": sentence(study, one),
                 "kind": one.found.kind,

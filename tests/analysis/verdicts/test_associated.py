@@ -1,22 +1,29 @@
 """An association over a grid, from the config to the report."""
 
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from analysis import repair
+from analysis.activations.claimable import READINGS
+from analysis.causal import __main__ as causal
+from analysis.comparison import read
 from analysis.design import matched_controls, setting_of, strata, undecidable, value_at
 from analysis.diagnosis import find
+from analysis.forecast import __main__ as forecast
 from analysis.report import console
 from analysis.report.shapes import association as views
 from analysis.report.write import write_views
-from analysis.simulation import plan_power
+from analysis.simulation import pilot_noise, plan_power
 from analysis.stats.association import spearman
 from analysis.verdicts import associated, check, refinement
 from lab.engine import make_plan
 from lab.errors import UserError
-from lab.study import axis, product, tuned
+from lab.study import axis, gain, product, tuned
+from lab.study.parse import parse
 from tests.analysis import synthetic_study
 from tests.lab.conftest import LAYOUT, study_of, tiny_config
 
@@ -60,6 +67,40 @@ def test_a_claim_is_the_correlation_of_its_cells(findings):
     assert z6.adjusted_p >= z6.found.p
 
 
+def test_a_cell_that_diverged_has_no_metric_either_where_it_was_read_before():
+    early = synthetic_study.association(gains=(gain("participation_ratio", stage="train"),))
+    whole = synthetic_study.results(synthetic_study.association(), diverged=())
+    diverged_at = whole.diverged_at.copy()
+    diverged_at[0] = 2100  # after the metric was read
+    results = dataclasses.replace(whole, study=early, diverged_at=diverged_at)
+    for one in associated.associate(results):
+        assert one.found.left_out == 1
+        assert np.isnan(one.gain.values_SxK).sum() == 1
+
+
+def test_a_similarity_to_neutral_has_none_to_compare_with():
+    config = tiny_config()
+    config.claim.update(dict(kind="association", knob="", gains=dict(debiased_linear_cka_to_neutral=1)))
+    with pytest.raises(UserError, match="similarity to the neutral cell, and an association has none"):
+        check(parse(config, GRID, READINGS))
+
+
+def test_other_commands_say_that_an_association_is_not_for_them(findings, tmp_path, monkeypatch):
+    study = findings.study
+    write_views(tmp_path, make_plan(study, LAYOUT), findings, synthetic_study.FACTS)
+    with pytest.raises(UserError, match="an association over a whole grid, and this table"):
+        read.read([tmp_path])
+    with pytest.raises(UserError, match="an association over a whole grid, so that there is no noise"):
+        pilot_noise.read(tmp_path, None, None)
+    opened = SimpleNamespace(study=study)
+    for module in (forecast, causal):
+        monkeypatch.setattr(module, "open_study", lambda path: opened)
+    with pytest.raises(UserError, match="an association over a whole grid, so that there is no knob"):
+        forecast.open_test_study(tmp_path)
+    with pytest.raises(UserError, match="an association over a whole grid, and edits"):
+        causal.edit_activations(tmp_path)
+
+
 def test_every_view_is_written_and_the_sentence_agrees(findings, tmp_path):
     study = findings.study
     write_views(tmp_path, make_plan(study, LAYOUT), findings, synthetic_study.FACTS)
@@ -70,6 +111,7 @@ def test_every_view_is_written_and_the_sentence_agrees(findings, tmp_path):
     document = json.loads((tmp_path / "verdicts.json").read_text())
     assert (document["kind"], document["cells"]) == ("association", 40)
     one = document["associations"][0]
+    assert (one["reading"], one["reading_step"], one["place_step"]) == ("exact", 2200, 2200)
     assert one["correlations"][0]["over"] == "all cells"
     assert one["kind"] == findings.associations[0].found.kind
     page = (tmp_path / "report.md").read_text()

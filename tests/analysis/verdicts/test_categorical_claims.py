@@ -154,6 +154,14 @@ def test_mistakes_are_one_sentence(fields, message):
         claimed(**fields)
 
 
+def test_values_at_test_are_compared_with_what_is_trained():
+    grid = product(axis("thoughts.control", ("own", "swapped", "noise"), at="test"), axis("seed", range(2)))
+    config = tiny_config()
+    config.stages, config.steps, config.saves = ("train",), dict(train=12), dict(train=2)
+    config.claim.knob, config.knobs = "thoughts.control", dict(thoughts=dict(steps=1, control="swapped"))
+    assert study_of(config, grid).claim.control == "swapped"
+
+
 def test_a_control_means_nothing_to_a_map_and_numbers_may_be_categories():
     config = tiny_config()
     config.claim.control = 0.5

@@ -13,7 +13,7 @@ from analysis.activations.measure import claim_site
 from analysis.design import cells_in, interim, matched_controls, strata, undecidable
 from analysis.diagnosis import find
 from analysis.metrics.registry import BALANCE, CHECKS, METRICS
-from analysis.report import answer, console, figure_list, map_figure, tables, verdicts_json, wording
+from analysis.report import answer, console, figure_list, figures, map_figure, tables, verdicts_json, wording
 from analysis.simulation import plan_power
 from analysis.stats import setting_map
 from analysis.verdicts import bounds, check, claims, refinement
@@ -202,6 +202,18 @@ def test_the_field_changes_no_hash_at_its_default_and_older_records_are_taken(tm
     file.write_text(json.dumps(record))
     Workdir(tmp_path, plain, tiny_config(), LAYOUT).check()
     assert read_study(tmp_path, METRICS).claim_hash() == plain.claim_hash()
+
+
+def test_a_sign_below_needs_settings_on_both_sides():
+    with pytest.raises(UserError, match=r"config\.claim\.below=-1 is for an axis with settings on both sides"):
+        check(study(rates=(-4.0, -2.0, -1.0, 0.0)))
+
+
+@pytest.mark.parametrize(("side", "way"), [(BELOW, "fall"), (ABOVE, "rise")])
+def test_figures_point_where_the_claim_goes_on_their_side(findings, side, way):
+    section = findings.in_stratum(side)
+    assert f"claimed to {way}" in figures.latents(section).figure.axes[0].get_ylabel()
+    assert figures.paths(section).figure.axes[0].xaxis_inverted() == (way == "fall")
 
 
 def test_a_sign_below_that_is_none_is_refused():

@@ -128,6 +128,7 @@ def test_the_measures_are_the_recorded_readings():
         ((gain("two_nn", 2),), r"sign=2 must be 1 \(the claim is that it rises\)"),
         ((gain("two_nn", layer="1"),), r"layer='1' must be a whole number"),
         ((gain("two_nn"), gain("two_nn", -1)), r"'two_nn' is claimed twice"),
+        ((gain("two_nn"), gain("two_nn", task="facts")), r"'two_nn' is claimed twice"),
         (("two_nn",), r"'two_nn' must be a gain\(…\)"),
         (({"metric": "two_nn", "at": 3},), r"'at' is no field of gain\(…\)"),
         (3, r"\.gains=3 must be a section"),

@@ -13,9 +13,11 @@ from analysis.repair import branch_study
 from lab.engine import make_plan
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
+from lab.mechanisms.narrow import Heads
+from lab.mechanisms.self_label import Teacher
 from lab.nn import model
 from lab.study import axis, product
-from lab.training.step import Program, with_room
+from lab.training.step import Program, State, with_room
 from tests.lab.conftest import LAYOUT, study_of, tiny_config
 from tests.lab.mechanisms.test_bottlenecks import knobs_of
 
@@ -135,8 +137,27 @@ def test_what_room_adds_is_as_it_was_drawn_and_what_was_trained_stays(monkeypatc
 
     trained, drawn = full(small, 7.0), full(large, 3.0)
     monkeypatch.setattr("lab.training.step.model.init", lambda key, spec: drawn)
-    program = Program(large, study_of().mixture, (), 4, study_of().schedule)
-    found = jax.tree.map(np.asarray, with_room(program, trained, jnp.int32(3)))
+    program = Program(large, study_of().mixture, (), 4, study_of().schedule, ("width", "self_label"))
+    teacher = Teacher(trained, jnp.int32(0))
+    state = State(trained, (), {"width": Heads(jnp.float32(2), jnp.float32(1)), "self_label": teacher})
+
+    def widened(width):
+        knobs = knobs_of(width__active=width)
+        return jax.tree.map(np.asarray, with_room(program, state, knobs, jnp.int32(3), jnp.int32(0)))
+
+    found = widened(1.0).params
     np.testing.assert_array_equal(found["positions"], [[7] * 8] * 6 + [[3] * 8] * 2)
     np.testing.assert_array_equal(found["pause"]["vectors"], [[3] * 8])
     assert (found["block_0"]["mlp_in"]["kernel"] == 7).all()
+    # A teacher is run in the model's own sizes, and dimensions that are cut away are so in what the room adds.
+    np.testing.assert_array_equal(widened(1.0).extra["self_label"].params["positions"], found["positions"])
+    np.testing.assert_array_equal(widened(0.5).params["positions"][6:], [[3] * 4 + [0] * 4] * 2)
+
+
+def test_a_stage_may_be_called_test_where_no_knob_differs_there():
+    config = at_test_config("l2.rate")
+    config.stages, config.steps, config.saves = ("train", "test"), dict(train=6, test=6), dict(train=1, test=1)
+    study = study_of(config, product(axis("l2.rate", (0.0, 0.1), stage="test"), axis("seed", (0,))))
+    assert study.acts_from["l2.rate"] == 1
+    with pytest.raises(UserError, match="unknown stage 'test'"):
+        study_of(at_test_config(), product(axis("loop.turns", (1, 2), stage="test"), axis("seed", (0,))))
