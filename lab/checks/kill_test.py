@@ -174,8 +174,6 @@ def _parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 the same bytes, 1 other bytes, 2 a user's mistake."""
     args, rest = _parser().parse_known_args(arguments)
-    if not isinstance(args.workdir, Path):  # argparse makes a list of `--workdir=--`
-        raise UserError("--workdir=-- names no directory.")
     if args.kills < 1:
         raise UserError(f"--kills={args.kills} must be 1 or more.")
     if args.workdir.exists():
