@@ -116,7 +116,7 @@ def _paragraph(diagnoses: list[Diagnosis], setting: Callable[[float], str]) -> s
     parts = [f"{setting(at)} against neutral."]
     for one in diagnoses:
         if one.status in ("holds", "suspected"):
-            cause, far = one.cause.capitalize(), f", from {setting(one.at)} on" if one.at != at else ""
+            cause, far = one.cause.capitalize(), f", but only from {setting(one.at)} on" if one.at != at else ""
             if one.status == "suspected":
                 parts.append(f"{cause} is suspected; {one.needs} would show it.")
             elif one.cause == "unresolved":

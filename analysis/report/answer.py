@@ -14,6 +14,8 @@ from analysis.stats import FINDS_NOTHING, least_seeds
 from analysis.verdicts import Bounds, Judged
 from lab.study.spec import Study
 
+FEW = 2  # so many gains at a kept ability are named
+
 
 def answers(findings: Findings) -> list[str]:
     """The answer of one stratum in three to six sentences: latents, where abilities are kept and lost, divergence."""
@@ -143,7 +145,9 @@ def latent_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
     elif len(kept) == len(tested):
         answer = f"Yes: every claimed gain is shown {where}."
     else:
-        answer = f"In part: {len(kept)} of {len(tested)} claimed gains are shown {where}."
+        few, be = len(kept) < len(tested) / 4, "is" if len(kept) == 1 else "are"
+        answer = f"{'Hardly' if few else 'In part'}: {len(kept)} of {len(tested)} claimed gains {be} shown {where}"
+        answer += f" ({'; '.join(_named(study, one) for one in kept)})." if len(kept) <= FEW else "."
     gains = dict.fromkeys(one.claimed for one in tested)
     parts = [_metric_answer(study, [one for one in tested if one.claimed == claimed]) for claimed in gains]
     moves = "; ".join(parts)
@@ -164,6 +168,13 @@ def correction_answer(study: Study, claims: Sequence[Judged]) -> list[str]:
         which = f"{len(fallen)} of {len(tested)} {'does' if len(fallen) == 1 else 'do'} not ({level})"
     seeds = f"With {len(claims)} claims, findings must stand a correction for their number"
     return [f"{seeds}: {which}; more seeds would decide."]
+
+
+def _named(study: Study, one: Judged) -> str:
+    """A gain at a kept ability: 'intrinsic dimension on products in Z6, at 60%'."""
+    place = map_wording.where(one.map, _is_kept(one), wording.phrase(study).short)
+    own = "" if one.claimed.task is not None else f" on {names.task(study, one.label)}"  # else its name says the task
+    return f"{names.short_gains(study)[one.claimed]}{own}, {place}"
 
 
 def _is_kept(one: Judged) -> np.ndarray:
@@ -201,7 +212,12 @@ def _earliest(study: Study, claims: Sequence[Judged]) -> str:
         return ""
     firsts = sorted(int(np.argmax(moving_K)) for moving_K in moving if moving_K.any())
     near, far = (short(float(claims[0].map.knob_K[k])) for k in (firsts[0], firsts[-1]))
-    return f" (first at {near})" if near == far else f" (first at {near} to {far}, by task)"
+    first = (
+        "first move at"
+        if any(one.map.shown("gain").any() for one in claims) and any(one.map.shown("against").any() for one in claims)
+        else "first at"
+    )
+    return f" ({first} {near})" if near == far else f" ({first} {near} to {far}, by task)"
 
 
 def _movement(words: map_wording.Words, one: Judged) -> str:

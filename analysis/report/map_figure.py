@@ -58,8 +58,8 @@ BETTER, AGAINST = "+", "▽"
 ABOUT = (
     "A row is a claim: a latent metric (↑ claimed to rise, ↓ claimed to fall) under the ability that it is claimed for."
     " A column is a setting of {knob}, compared seed by seed with neutral, where the knob does nothing. Gain: the"
-    " metric is shown to move as claimed. Kept: the ability is shown to lose less than δ; lost: shown to lose more. On"
-    " the right, the verdict."
+    " metric is shown to move as claimed. Kept: the ability is shown to lose less than δ; lost: shown to lose more. A"
+    " cell with two marks says both. The frame in a row is where its break lies. On the right, the verdict."
 )
 
 

@@ -158,7 +158,7 @@ def _verdict_row(study: Study, one: Judged, primary: Sequence[Bounds]) -> dict[s
     return {
         "ability": names.ability(study, one.label, one.split),
         "metric": f"{names.gain(study, one.claimed)} {'↑' if one.sign > 0 else '↓'}",
-        "score": "accuracy " if one.reading is None else "",  # an ability at a place names its own
+        "score": "mean accuracy " if one.reading is None else "",  # an ability at a place names its own
         "neutral": wording.number(one.map.neutral_ability, ".3f"),
         "trivial": wording.number(one.trivial, ".3f"),
         "kind": verdict.kind,

@@ -89,9 +89,9 @@ MEANING = {
     "not learned": "the neutral cells are not shown to beat the trivial baseline, so there is no ability to lose",
     "moves against the claim": "the metric is shown to move the other way at some setting, and as claimed nowhere",
     "no gain shown": "the metric is at no setting shown to move, as claimed or against",
-    "gain, then loss": "the metric gains while the ability is kept; farther out it gains while the ability is lost",
-    "gain only after the ability is lost": "wherever the metric gains the ability is lost; before, the ability is shown"
-    " kept or lost without a gain",
+    "gain, then loss": "the metric gains where the ability isn't shown lost; farther out it gains and it is",
+    "gain only after the ability is lost": "wherever the metric gains the ability is lost; before, no gain is shown,"
+    " and at some setting the ability is kept",
     "harmed from the start": "wherever the metric gains the ability is lost, and no setting before shows it kept",
     "gain for nothing": "wherever the metric gains the ability is kept, and nowhere shown better",
     "transfers": "the metric gains and the ability gets better at one setting at least, and it never gains where the"
@@ -284,8 +284,8 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         )
     sentences += [interim.sentence(records.looks, claim.alpha)] if records.looks else []
     sentences += [
-        f"{seeds} seeds: no p-value can fall below 2^-{seeds} = {2.0**-seeds:.2g}, and {least['bounds']} seeds are the"
-        " least that can show anything. More seeds narrow the range between kept and lost.",
+        f"{seeds} seeds: no test on one side can have a p below 2^-{seeds} = {2.0**-seeds:.2g}; {least['bounds']} are"
+        " the least that can show anything. More seeds narrow the range between kept and lost.",
         "Undecided means that neither is shown, not that nothing happens.",
         f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting."
         " That it carries over to large language models is not shown.",
@@ -313,8 +313,8 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
     layout = plan.layout
     sentences.append(
         f"The numbers repeat bit for bit on the same layout ({layout.devices} {layout.platform} devices,"
-        f" {layout.width} cells at a time) and software; on other hardware they differ by rounding, which training"
-        " amplifies."
+        f" {layout.width} {'cell' if layout.width == 1 else 'cells'} at a time) and software; on other hardware they"
+        " differ by rounding, which training amplifies."
     )
     return sentences
 
@@ -390,7 +390,7 @@ def _few_inputs(findings: Findings) -> list[str]:
     return [
         f"Few distinct points among the {study.probe_examples} inputs of {listed(found)}, against 8 × width = {needed}:"
         " there separation and probe readings can fit single points, and dimensions are estimated from little. Read the"
-        " latent verdicts of these tasks with caution."
+        f" latent verdicts of {'this task' if len(found) == 1 else 'these tasks'} with caution."
     ]
 
 

@@ -202,7 +202,7 @@ def test_a_collapse_that_comes_after_the_first_harm_names_where_it_starts(intact
     assert collapse.status == status
     assert collapse.at == pytest.approx(at or bound.harmful_from)
     ((_, text),) = [each for each in diagnose.paragraphs(diagnoses, "{:g}".format) if each[0] == "z6/iid"]
-    assert (", from 0.7 on." in text) == (at is not None)
+    assert (", but only from 0.7 on." in text) == (at is not None)
     assert text.startswith(f"{bound.harmful_from:g} against neutral.")
 
 

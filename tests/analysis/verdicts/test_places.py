@@ -134,7 +134,7 @@ def test_places_are_named_in_words(results, findings):
     assert "number of directions of addition mod 31 at the end of train is not shown to move" in said
     assert "costs no ability on 128 facts, products in Z6 by probe accuracy" in tables.claim_text(study)
     rows = tables.verdict_rows(findings)
-    assert [row["score"] for row in rows[:: len(GAINS)]] == ["accuracy ", "", "", "", ""]
+    assert [row["score"] for row in rows[:: len(GAINS)]] == ["mean accuracy ", "", "", "", ""]
 
 
 def test_the_verdicts_file_says_where_everything_was_read(findings):
