@@ -25,7 +25,7 @@ probe reads of it is kept up to .75 and loses less than half at 1: at the end of
 Subtraction gets better with its share. Of `:revival`: addition after 100 steps is lost once pretraining is 550 steps
 or shorter, and is at .1 or less without any: wrapped, not erased. Fisher trace of subtraction falls with less
 pretraining.
-Neutral addition is expected at .8 to 1 where training goes on (transfer.py's size and rate), after revival at .5 to
+Neutral addition is expected at .8 to 1 where training continues (transfer.py's size and rate), after revival at .5 to
 .9; the claims are about losses, which a ceiling does not hide.
 
 Expected: 8 cells x 1,600 steps, then 72 x 400; `:revival` 72 x 1,600; minutes not measured. What came out: not run

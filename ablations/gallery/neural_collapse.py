@@ -31,7 +31,7 @@ Expected minutes: not measured. What came out: not run yet.
 
 from lab.study import ability, axis, gain, product, study_config
 
-NEVER = 2**30  # budget.steps at its neutral value: learning goes on to the end
+NEVER = 2**30  # budget.steps at its neutral value: learning continues to the end
 
 
 def get_config(variant: str = ""):

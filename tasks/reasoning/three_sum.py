@@ -110,7 +110,7 @@ class ThreeSum:
             name="scratchpad",
             sizes={"vectors": 4, "more_vectors": 5, "dimension": 2, "scratchpad_share": 1.0, "filler": 0.0},
             expected={"iid": (0.55, 0.85), "near": (0.5, 0.8), "direct": (0.0, 0.45)},
-            about="2,000 steps with the sums give no more than checking a part; asked directly it goes on with sums",
+            about="2,000 steps with the sums give no more than checking a part; asked directly it still writes sums",
             source="measured here",
             seconds=35,
             steps=2000,

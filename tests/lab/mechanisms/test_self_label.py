@@ -85,7 +85,7 @@ def test_the_targets_are_the_models_own_answers(params, looped):
     found, plain = batches(params, self_label__share=1.0)
     np.testing.assert_array_equal(found.targets, looped[1])
     asked = plain.weights > 0
-    before = np.roll(asked, 1, axis=1) & asked  # what is fed back into an answer that goes on
+    before = np.roll(asked, 1, axis=1) & asked  # what is fed back into an answer of several tokens
     np.testing.assert_array_equal(found.tokens[before], looped[0][before])
     assert (found.tokens != plain.tokens).any()
     np.testing.assert_array_equal(found.weights, plain.weights)
