@@ -114,7 +114,9 @@ MEASURES = {
 def knob(name: str, study: Study | None = None) -> str:
     """A knob in words: 'weight decay rate'; of a task's own knob, with its study, 'Zipf exponent in training on …'."""
     if study and name in study.own_knobs:
-        return study.own_knobs[name].about
+        about, label = study.own_knobs[name].about, name.split(".")[1]
+        use = next((one for one in study.tasks if one.label == label), None)
+        return about if use is None else about.replace(title(use.task), task(study, label))
     match name.split("."):
         case ["task", label, field]:
             return f"{field.replace('_', ' ')} in training on {label}"

@@ -3,6 +3,7 @@
 from analysis.results.costs import Costs
 from analysis.results.curves import Curve, ability_curve, ability_floor, claimed_floor, curve, reading_curve
 from analysis.results.density import Density
+from analysis.results.from_csv import from_csv
 from analysis.results.places import evaluation_at
 from analysis.results.records import NO_RECORDS, Records
 from analysis.results.table import Results, collect, shared_evaluations, to_csv
@@ -20,6 +21,7 @@ __all__ = [
     "collect",
     "curve",
     "evaluation_at",
+    "from_csv",
     "reading_curve",
     "shared_evaluations",
     "to_csv",

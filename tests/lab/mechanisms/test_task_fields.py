@@ -121,6 +121,13 @@ def test_one_program_serves_all_values_and_the_report_has_words():
     assert names.knob("task.word.length") == "length in training on word"
 
 
+def test_of_two_uses_of_one_task_the_knob_says_which():
+    config = config_of()
+    config.tasks.other = dict(config.tasks.facts)
+    words = names.knob("task.other.exponent", field_study(axis("task.other.exponent", (1.0, 2.0)), config=config))
+    assert words.endswith("in training on 8 facts (other)")
+
+
 def test_a_base_value_and_a_command_line_set_a_field():
     config = config_of()
     override(config, "knobs.task.word.length", "2")

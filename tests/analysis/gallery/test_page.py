@@ -1,0 +1,89 @@
+"""The pages: complete, self-contained, current, and no user's text is markup."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis.gallery import __main__ as command
+from analysis.gallery import page
+from analysis.gallery.cases import CASES, Case, read_cases
+from analysis.gallery.kept import GALLERY, folders, load
+
+ROOT = Path(__file__).parents[3]
+ABLATIONS = ROOT / "ablations"
+
+
+@pytest.fixture(scope="module")
+def one():
+    """The smallest kept study."""
+    return load(min(folders(ROOT / GALLERY), key=lambda path: (path / "results.csv.xz").stat().st_size))
+
+
+def test_every_case_is_on_both_pages(one):
+    cases = read_cases(ROOT / CASES)
+    markdown, html = (write(cases, {one.run.study: one}, ABLATIONS) for write in (page.markdown, page.html))
+    for case in cases:
+        assert re.search(rf"^\| {case.number} \| ", markdown, re.MULTILINE)
+        assert f">Case {case.number} · " in html
+    assert "**1 studies are finished" not in markdown
+
+
+def test_html_needs_no_network_and_no_other_file(one):
+    html = page.html(read_cases(ROOT / CASES), {one.run.study: one}, ABLATIONS)
+    assert not re.search(r"""(?:src|href)=["'](?!#)|@import|url\((?!["']?#)""", html)
+    assert one.findings.study.question in html
+
+
+def test_filters_offer_what_cards_hold(one):
+    html = page.html(read_cases(ROOT / CASES), {one.run.study: one}, ABLATIONS)
+    for name, text in re.findall(r'data-filter="(\w+)">(.*?)</select>', html, re.DOTALL):
+        for option in re.findall(r"<option>(.*?)</option>", text):
+            assert re.search(rf'data-{name}="[^"]*{re.escape(option)}[^"]*"', html), (name, option)
+
+
+def test_text_of_a_case_is_no_markup(one):
+    case = Case("1", '<b>bold</b> & "quoted" | bar', "1234.5678", (one.run.study,), "a | b")
+    html = page.html([case], {one.run.study: one}, ABLATIONS)
+    assert "<b>bold" not in html
+    assert "&lt;b&gt;bold" in html
+    row = next(line for line in page.markdown([case], {}, ABLATIONS).splitlines() if line.startswith("| 1 |"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7
+
+
+def test_without_any_study_the_pages_say_so():
+    markdown = page.markdown(read_cases(ROOT / CASES), {}, ABLATIONS)
+    assert "No study shows a claimed gain yet." in markdown
+
+
+def test_a_page_that_is_not_current_is_found(one, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / GALLERY).mkdir(parents=True)
+    (tmp_path / CASES).write_text((ROOT / CASES).read_text())
+    assert command.main([]) == 0
+    assert command.main(["--check"]) == 0
+    (tmp_path / "docs" / "gallery.md").write_text("edited")
+    assert command.main(["--check"]) == 1
+    assert "docs/gallery.md is not what" in capsys.readouterr().out
+
+
+def test_a_rebuilt_verdict_that_differs_is_found(one, monkeypatch, capsys):
+    changed = dict(one.verdicts, claims=[dict(claim, kind="transfers") for claim in one.verdicts.get("claims", [])])
+    changed = dict(changed, step=-1)
+    monkeypatch.setattr(command, "views", lambda kept: {})
+    console = command.Console(width=200)
+    assert command.check({one.run.study: replace(one, verdicts=changed)}, console) == 1
+    assert "step: rebuilt" in capsys.readouterr().out
+
+
+def test_what_keep_needs_is_asked_for(capsys):
+    assert command.main(["--keep=somewhere"]) == 2
+    assert command.main(["--keep=somewhere", "--study=gallery/whitenin.py", "--commit=abc"]) == 2
+    assert "gallery/whitening.py" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_pages_are_current(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert command.main(["--check"]) == 0
