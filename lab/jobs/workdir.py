@@ -16,7 +16,7 @@ from lab.engine import Layout
 from lab.errors import UserError, refusal
 from lab.jobs.layouts import described, is_layout
 from lab.jobs.shards import Shard, locks
-from lab.mechanisms.knobs import KNOBS
+from lab.mechanisms.knobs import KNOBS, shapes_something
 from lab.storage import DamagedFile, checkpoint, read_document, write_document
 from lab.storage.files import MALFORMED
 from lab.study import Axis, Grid, study_config
@@ -387,8 +387,8 @@ def _axes(record: dict[str, Any], points: list[dict[str, Any]]) -> tuple[Axis, .
 def _point(axes: dict[str, str], cell: dict[str, Any]) -> dict[str, Any]:
     """A cell's values on the axes, from a record that leaves out knobs which do nothing."""
     for knob in axes:
-        needs = KNOBS[knob].needs
-        if knob not in cell and needs and cell.get(needs, KNOBS[needs].neutral) == KNOBS[needs].neutral:
+        off = [name for name in KNOBS[knob].needs if cell.get(name, KNOBS[name].neutral) != KNOBS[name].neutral]
+        if knob not in cell and not shapes_something(KNOBS[knob], off):
             raise UserError(f"it doesn't say what '{knob}' is where it does nothing; rerun the study's command once.")
     return {knob: cell.get(knob, KNOBS[knob].neutral) for knob in axes}
 

@@ -47,7 +47,7 @@ class Knob:
       default: the base value where it isn't the neutral one.
       integer: whether only whole numbers are valid.
       pinned: whether it always acts from its own stage: an axis can't name another.
-      needs: a knob that this one only shapes: where that one is neutral, this one does nothing whatever its value.
+      needs: knobs that this one only shapes: where all of them are neutral, this one does nothing whatever its value.
       relaxes: whether its mechanism's relax_from and relax_over bring it back to neutral, see `relaxing`.
       sizes: whether the model needs room for it, see `Mechanism.shape`: the room is for the largest value of the
         study's cells, and cells where it is neutral run in a program without it. It acts from the first stage.
@@ -67,7 +67,7 @@ class Knob:
     default: Any = None
     integer: bool = False
     pinned: bool = False
-    needs: str = ""
+    needs: tuple[str, ...] = ()
     relaxes: bool = False
     sizes: bool = False
     over_steps: bool = False
@@ -103,7 +103,7 @@ def relaxing(strength: Knob) -> tuple[Knob, Knob, Knob]:
         integer=True,
         stage=strength.stage,
         source=strength.source,
-        needs=strength.name,
+        needs=(strength.name,),
         over_steps=True,
     )
     since = replace(

@@ -36,7 +36,7 @@ WHERE = Knob(
     choices=WHERES,
     indexed=True,
     pinned=True,
-    needs=STRENGTH.name,
+    needs=(STRENGTH.name,),
     about="points of a block: A before attention, B on queries, keys and values, C before and D inside the feed-forward"
     " layer",
     source=SOURCE,

@@ -58,7 +58,7 @@ SHARE = Knob(
     neutral=0.0,
     default=0.5,
     pinned=True,
-    needs=ORDER.name,
+    needs=(ORDER.name,),
     about="share of the first stage's steps over which the order acts; then all examples are as hard as in `train`",
     source="Wu et al. 2021, arXiv 2012.03107",
 )
@@ -68,7 +68,7 @@ BEGINS = Knob(
     neutral=0,
     integer=True,
     pinned=True,
-    needs=ORDER.name,
+    needs=(ORDER.name,),
     about="absolute step from which the order acts; before it all examples are as hard as in `train`",
     source="—",
 )
@@ -77,7 +77,7 @@ FLOOR = Knob(
     neutral=1.0,
     default=0.0,
     pinned=True,
-    needs=ORDER.name,
+    needs=(ORDER.name,),
     about="the lowest level: 0 is a task's easiest difficulty, 1 that of `train`",
     source="Bengio et al. 2009",
 )
@@ -86,7 +86,7 @@ MIX = Knob(
     neutral=None,
     default=0.1,
     pinned=True,
-    needs=ORDER.name,
+    needs=(ORDER.name,),
     about="share of examples whose level is uniform whatever the order: rehearsal, or exploration in `progress`",
     source="Zaremba & Sutskever 2014, arXiv 1410.4615; Matiisen et al. 2017, arXiv 1707.00183",
 )
@@ -95,7 +95,7 @@ RATE = Knob(
     neutral=None,
     default=0.005,
     pinned=True,
-    needs=ORDER.name,
+    needs=(ORDER.name,),
     about="weight of one example in the running losses of `progress`: 0.005 remembers about 200 examples a level",
     source="Matiisen et al. 2017, arXiv 1707.00183",
 )

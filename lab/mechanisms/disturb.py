@@ -31,6 +31,7 @@ LAYER = Knob(
     high=DEEPEST,
     neutral=0,
     integer=True,
+    needs=(NOISE.name, SWAP.name),
     about="the block after which the stream is disturbed; 0 is each of them",
     source="Morcos et al. 2018, arXiv 1803.06959",
 )

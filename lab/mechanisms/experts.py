@@ -39,7 +39,7 @@ TOP_K = Knob(
     high=64,
     neutral=1,
     integer=True,
-    needs=COUNT.name,
+    needs=(COUNT.name,),
     about="experts that a token is sent to",
     source=SOURCE,
 )
@@ -48,7 +48,7 @@ TEMPERATURE = Knob(
     low=0.01,
     high=100.0,
     neutral=1.0,
-    needs=COUNT.name,
+    needs=(COUNT.name,),
     about="what the router's logits are divided by",
     source=SOURCE,
 )
@@ -56,7 +56,7 @@ BALANCE = Knob(
     name="experts.balance",
     high=10.0,
     default=0.01,
-    needs=COUNT.name,
+    needs=(COUNT.name,),
     about="penalty on an uneven load: experts times the sum of each one's share of tokens and mean probability",
     source="Fedus et al. 2021, arXiv 2101.03961",
 )

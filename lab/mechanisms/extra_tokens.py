@@ -36,7 +36,7 @@ COMPRESS = Knob(
     name="memory.compress",
     integer=True,
     pinned=True,
-    needs=MEMORIES.name,
+    needs=(MEMORIES.name,),
     about="1: answers see the question through the memory tokens alone, and are read at a pause behind them",
     source="gist tokens: Mu et al. 2023, arXiv 2304.08467",
 )

@@ -34,7 +34,7 @@ COORDINATES = Knob(
     high=WIDEST,
     neutral=4,
     integer=True,
-    needs=LEVELS.name,
+    needs=(LEVELS.name,),
     about="leading coordinates that carry the code; the others are set to zero",
     source=SOURCE,
 )

@@ -32,7 +32,7 @@ class GeometryPenalty(Mechanism):
             high=DEEPEST,
             neutral=-1,
             integer=True,
-            needs=strength.name,
+            needs=(strength.name,),
             about=f"the layer whose hidden vectors {self.name} acts on: 0 the embedding, negative from the end",
             source=strength.source,
         )

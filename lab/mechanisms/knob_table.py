@@ -53,6 +53,11 @@ def span(knob: Knob, between: str = " to ", either: str = " | ") -> str:
     return between.join(shown(int(end) if knob.integer else float(end)) for end in (knob.low, knob.high))
 
 
+def either_of(names: Sequence[str]) -> str:
+    """'`a`', '`a` or `b`'."""
+    return " or ".join(f"`{name}`" for name in names)
+
+
 def rows(knobs: list[Knob]) -> list[str]:
     """The lines of a table, its head included."""
     lines = ["| knob | values | neutral | kind | acts from | what it does |", "|---|---|---|---|---|---|"]
@@ -61,7 +66,7 @@ def rows(knobs: list[Knob]) -> list[str]:
         neutral += f", default {shown(knob.default)}" if knob.default is not None and knob.neutral is not None else ""
         kind = ("traced" if knob.traced else "static") + (", whole" if knob.integer else "")
         values = span(knob, either=r" \| ")
-        about = f"{knob.about}." + (f" Only with `{knob.needs}`." if knob.needs else "")
+        about = f"{knob.about}." + (f" Only with {either_of(knob.needs)}." if knob.needs else "")
         lines.append(f"| `{knob.name}` | {values} | {neutral} | {kind} | {knob.stage} | {about} |")
     return lines
 

@@ -6,7 +6,7 @@ A mechanism's own knobs are declared next to its hooks, in lab/mechanisms; the k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -106,12 +106,17 @@ def alike(name: str, values: Iterable[Any], known: Mapping[str, Knob] = KNOBS) -
 
 
 def active_knobs(knobs: Mapping[str, Any], known: Mapping[str, Knob] = KNOBS) -> dict[str, Any]:
-    """The knobs that do something: those off their neutral value whose needed knob, if any, is off neutral, too.
+    """The knobs that do something: off their neutral value, and where a knob needs others, one of them off its own.
 
     The others decide no number, nor do those that a later version brings. Of a study's cell: `Study.active`.
     """
     off = {name: value for name, value in knobs.items() if name in known and value != known[name].neutral}
-    return {name: value for name, value in off.items() if not known[name].needs or known[name].needs in off}
+    return {name: value for name, value in off.items() if shapes_something(known[name], off)}
+
+
+def shapes_something(knob: Knob, off: Collection[str]) -> bool:
+    """Whether one of the knobs that a knob needs is among those off neutral; true of one that needs none."""
+    return not knob.needs or any(name in off for name in knob.needs)
 
 
 def mechanisms_in_use(settings: Iterable[Mapping[str, Any]], known: Mapping[str, Knob] = KNOBS) -> tuple[str, ...]:

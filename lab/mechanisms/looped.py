@@ -31,7 +31,7 @@ TURNS = Knob(
 INJECTION = Knob(
     name="loop.injection",
     neutral=1.0,
-    needs=TURNS.name,
+    needs=(TURNS.name,),
     about="how much of the embedding is added to the stream before each further turn",
     source="Yang et al. 2024, arXiv 2311.12424",
 )

@@ -35,7 +35,7 @@ AHEAD = Knob(
     integer=True,
     pinned=True,
     sizes=True,
-    needs=RATE.name,
+    needs=(RATE.name,),
     about="further tokens that are predicted, a head each",
     source=SOURCE,
 )

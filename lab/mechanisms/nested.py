@@ -33,7 +33,7 @@ HALVINGS = Knob(
     high=8,
     neutral=1,
     integer=True,
-    needs=RATE.name,
+    needs=(RATE.name,),
     about="narrower widths, each half of the one before: 2 are a half and a quarter; a step draws one of them",
     source=SOURCE,
 )

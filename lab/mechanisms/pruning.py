@@ -58,7 +58,7 @@ SPREAD = Knob(
     neutral="even",
     stage="last",
     choices=SPREADS,
-    needs=SPARSITY.name,
+    needs=(SPARSITY.name,),
     about="where each layer is ranked on its own: all equally dense, or small kernels denser (ERK)",
     source="Evci et al. 2020, arXiv 1911.11134; Mocanu et al. 2018, arXiv 1707.04780",
 )
@@ -67,7 +67,7 @@ METHOD = Knob(
     neutral="magnitude",
     stage="last",
     choices=METHODS,
-    needs=SPARSITY.name,
+    needs=(SPARSITY.name,),
     about="what goes first: the smallest weights, any, the smallest |w·∂loss/∂w|, or the smallest |w|·‖its inputs‖",
     source="Han et al. 2015; snip: Lee et al. 2019, arXiv 1810.02340; wanda: Sun et al. 2023, arXiv 2306.11695",
 )
@@ -78,7 +78,7 @@ OVER = Knob(
     neutral=1,
     stage="last",
     integer=True,
-    needs=SPARSITY.name,
+    needs=(SPARSITY.name,),
     over_steps=True,
     about=f"steps in which sparsity grows from 0 along a cubic, every {MASK_EVERY}th step; 1 is one shot",
     source="Zhu & Gupta 2017, arXiv 1710.01878",
@@ -89,7 +89,7 @@ REGROW = Knob(
     stage="last",
     over_steps=True,
     choices=("none", "set", "rigl"),
-    needs=SPARSITY.name,
+    needs=(SPARSITY.name,),
     about=f"what grows every {REGROW_EVERY}th step where small weights go: nothing, any, or the steepest weights",
     source="set: Mocanu et al. 2018, arXiv 1707.04780; rigl: Evci et al. 2020, arXiv 1911.11134",
 )
@@ -98,7 +98,7 @@ REGROW_SHARE = Knob(
     neutral=0.0,
     default=0.3,
     stage="last",
-    needs=REGROW.name,
+    needs=(REGROW.name,),
     about="share of a layer's active weights that is exchanged each time",
     source="Mocanu et al. 2018, arXiv 1707.04780",
 )
@@ -109,7 +109,7 @@ REGROW_OVER = Knob(
     neutral=NEVER,
     stage="last",
     integer=True,
-    needs=REGROW.name,
+    needs=(REGROW.name,),
     about="steps in which prune.regrow_share goes to 0 along half a cosine, as in rigl's paper; never is constant",
     source="Evci et al. 2020, arXiv 1911.11134",
 )

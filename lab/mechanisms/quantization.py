@@ -70,7 +70,7 @@ def place_of(size: Knob) -> tuple[Knob, Knob]:
         high=DEEPEST,
         neutral=1,
         integer=True,
-        needs=size.name,
+        needs=(size.name,),
         about="the layer whose residual stream is quantized: 0 the embedding, then the blocks",
         source=size.source,
     )
@@ -80,7 +80,7 @@ def place_of(size: Knob) -> tuple[Knob, Knob]:
         high=LONGEST,
         neutral=-1,
         integer=True,
-        needs=size.name,
+        needs=(size.name,),
         about="the one token that is quantized, from 0; -1 is all of them",
         source=size.source,
     )

@@ -48,7 +48,7 @@ CHECKER = Knob(
     name="self_label.checker",
     stage="last",
     integer=True,
-    needs=SHARE.name,
+    needs=(SHARE.name,),
     about="1: of its own answers only the right ones are trained on, by the task's score; 0: all of them",
     source="Zelikman et al. 2022, arXiv 2203.14465",
 )
@@ -56,7 +56,7 @@ TEMPERATURE = Knob(
     name="self_label.temperature",
     high=10.0,
     stage="last",
-    needs=SHARE.name,
+    needs=(SHARE.name,),
     about="temperature at which the model's own answers are drawn; 0 takes the most likely token",
     source="Shumailov et al. 2023, arXiv 2305.17493",
 )
@@ -67,7 +67,7 @@ GENERATION = Knob(
     neutral=NEVER,
     stage="last",
     integer=True,
-    needs=SHARE.name,
+    needs=(SHARE.name,),
     about="steps after which the model that answers is replaced by the model as it is then",
     source="Shumailov et al. 2023, arXiv 2305.17493",
 )

@@ -29,7 +29,7 @@ SHARE = Knob(
 ANSWER = Knob(
     name="teacherless.answer",
     integer=True,
-    needs=SHARE.name,
+    needs=(SHARE.name,),
     about="whether answers are evaluated in one pass, what would be fed back hidden (1), or feeding them back (0)",
     source=SHARE.source,
 )

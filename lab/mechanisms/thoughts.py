@@ -34,7 +34,7 @@ CONTROL = Knob(
     neutral="own",
     choices=CONTROLS,
     indexed=True,
-    needs=STEPS.name,
+    needs=(STEPS.name,),
     about="whose thoughts the model is given when it is read: its own, another example's, or noise of the same length",
     source="arXiv 2512.21711",
 )

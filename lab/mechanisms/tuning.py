@@ -62,7 +62,7 @@ RANK = Knob(
     stage="last",
     integer=True,
     pinned=True,
-    needs=ONLY.name,
+    needs=(ONLY.name,),
     about="rank of the adapters, where those are tuned",
     source="Hu et al. 2021, arXiv 2106.09685",
 )

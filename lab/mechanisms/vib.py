@@ -35,7 +35,7 @@ NOISE = Knob(
     low=0.01,
     high=100.0,
     neutral=1.0,
-    needs=BETA.name,
+    needs=(BETA.name,),
     about="standard deviation of the bottleneck's noise, in units of its prior's",
     source=SOURCE,
 )
@@ -44,7 +44,7 @@ LAYER = Knob(
     high=DEEPEST,
     neutral=1,
     integer=True,
-    needs=BETA.name,
+    needs=(BETA.name,),
     about="the layer whose residual stream is the bottleneck: 0 the embedding, then the blocks",
     source=SOURCE,
 )

@@ -36,7 +36,7 @@ RATE = Knob(
     name="vq.rate",
     high=10.0,
     default=1.0,
-    needs=CODES.name,
+    needs=(CODES.name,),
     about="weight of the squared distance between vectors and codes; the vectors' own part of it has a quarter",
     source=SOURCE,
 )

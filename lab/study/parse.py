@@ -253,7 +253,7 @@ def _same_stage(mechanism: Mechanism, grid: Grid, acts_from: dict[str, int], sta
         acts_from[knob.name] = begins
     for knob in (k for k in mechanism.knobs if k.needs):  # what shapes another knob acts as soon as that one does
         if all(a.stage is None for a in grid.axes if a.knob == knob.name):
-            acts_from[knob.name] = min(acts_from[knob.name], acts_from[knob.needs])
+            acts_from[knob.name] = min(acts_from[knob.name], *(acts_from[name] for name in knob.needs))
 
 
 def _cells(grid: Grid, base: dict[str, Any], known: Mapping[str, Knob]) -> tuple[dict[str, Any], ...]:
@@ -268,10 +268,11 @@ def _cells(grid: Grid, base: dict[str, Any], known: Mapping[str, Knob]) -> tuple
     names = [a.knob for a in grid.axes]
     cells = [base | dict(zip(names, values, strict=True)) for values in points]
     for knob in (known[a.knob] for a in grid.axes):
-        if knob.needs and all(cell[knob.needs] == known[knob.needs].neutral for cell in cells):
+        if knob.needs and all(cell[name] == known[name].neutral for cell in cells for name in knob.needs):
+            values = " and ".join(f"{name} is {base[name]!r}" for name in knob.needs)
+            fields = " or ".join(f"config.knobs.{name}" for name in knob.needs)
             raise UserError(
-                f"sweep(): axis '{knob.name}' does nothing while {knob.needs} is {base[knob.needs]!r}; set"
-                f" config.knobs.{knob.needs}, or make it an axis."
+                f"sweep(): axis '{knob.name}' does nothing while {values}; set {fields}, or make it an axis."
             )
     return tuple(cells)
 

@@ -112,6 +112,22 @@ def test_other_mistakes():
         study_of(at_test_config("disturb.noise", disturb=dict(layer=2)), swept("disturb.noise", (0.0, 1.0)))
 
 
+def test_the_block_that_is_disturbed_at_test_changes_nothing_of_training():
+    """It shapes noise and swap, and does nothing while both are neutral."""
+    base, alone = dict(disturb=dict(layer=1)), trained_alone()
+    study = study_of(at_test_config("disturb.noise", **base), swept("disturb.noise", (0.0, 1.0)))
+    assert [study.key(cell, 0) for cell in study.cells] == [alone.cell_keys[cell["seed"]] for cell in study.cells]
+    assert "disturb" not in make_plan(study, LAYOUT).program_groups[0].program.mechanisms
+    first = study_of(at_test_config("disturb.noise"), swept("disturb.noise", (0.0, 1.0)))
+    assert [one == other for one, other in zip(study.cell_keys, first.cell_keys, strict=True)] == [True] * 2 + [
+        False
+    ] * 2
+    by_swap = swept("disturb.swap", (0.0, 1.0), axis("disturb.layer", (0, 1)))
+    study_of(at_test_config("disturb.swap"), by_swap)  # either of the two is enough
+    with pytest.raises(UserError, match=r"does nothing while disturb\.noise is 0\.0 and disturb\.swap is 0\.0; set"):
+        study_of(at_test_config("weight_decay.rate"), product(axis("disturb.layer", (0, 1)), axis("seed", range(2))))
+
+
 def test_disturbances_act_where_a_model_is_read_and_nowhere_else():
     x = np.random.default_rng(0).normal(size=(64, 5, 16)).astype(np.float32)
     hook = MECHANISMS["disturb"].hook
