@@ -27,7 +27,13 @@ better, addition is lost from .75 on.
 Neutral, all weights moved for 600 steps, is expected at .5 to .8 on subtraction, from .49 to .71 after 400
 (ablations/transfer.py, three seeds).
 
-Expected: 8 cells x 1,600 steps, then 40 (`:shared` 72) x 600; minutes not measured. What came out: not run yet.
+Expected: 8 cells x 1,600 steps, then 40 (`:shared` 72) x 600; minutes not measured.
+What came out (2026-11-30): Prediction held in part. Subtraction after 600 steps: all .78, adapters .50 (predicted:
+within .1), singular values .07, norms .06, readout .01: loss with all but adapters, which stay undecided. The Fisher
+trace is lower for all four, as predicted; directions are more only with the readout, where the ability is lost. Nothing
+is kept of addition by any way (.03 to .09, against .03 with all weights; predicted: norms and readout most): even
+readout or norms alone overwrite it while they learn nothing new. Its claims are *not learned*, because the control has
+nothing left to lose. `:shared`: not run.
 """
 
 from lab.study import axis, product, study_config

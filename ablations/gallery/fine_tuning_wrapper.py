@@ -28,8 +28,13 @@ pretraining.
 Neutral addition is expected at .8 to 1 where training continues (transfer.py's size and rate), after revival at .5 to
 .9; the claims are about losses, which a ceiling does not hide.
 
-Expected: 8 cells x 1,600 steps, then 72 x 400; `:revival` 72 x 1,600; minutes not measured. What came out: not run
-yet.
+Expected: 8 cells x 1,600 steps, then 72 x 400; `:revival` 72 x 1,600; minutes not measured.
+What came out (2026-11-30): Prediction failed. Accuracy on addition is kept up to a share of .25 and lost from .875 on
+(predicted: from .9; .04 at 1). What the probe reads of it goes with it: .90 at neutral, lost from .75 on, .37 at .875
+and .24 at 1, a loss of three quarters where less than half was predicted. Here fine-tuning takes the latents with the
+ability: no wrapper is seen (`:revival` asks directly, and is not run). Both latents of subtraction rise throughout and
+subtraction with them: *gain, then loss* for addition, *transfers* for subtraction. Two seeds had hardly learned
+addition (mean .79).
 """
 
 from lab.study import ability, axis, gain, product, study_config

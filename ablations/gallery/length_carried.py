@@ -21,7 +21,10 @@ Predicted (2026-11-30, before any run): copying eight tokens is lost from 7 on a
 five are kept throughout. Directions fall with it: *gain only after the ability is lost* for eight tokens, *gain for
 nothing* for those of five; separation is not shown to rise.
 Expected on two idle CPU cores: not measured; 72,000 cell-steps of 460 tokens.
-What came out: not run yet.
+What came out (2026-11-30): Prediction failed. Nothing carries over: copying eight tokens is at .00 at every setting,
+next to reversed strings of nine that are reversed at .97 (of ten: .07), so its claims are *not learned*; strings of
+five are copied at 1.00 throughout, and neither metric moves. The paper's heads that both tasks use are not formed by
+these two.
 """
 
 from lab.study import axis, gain, product, study_config

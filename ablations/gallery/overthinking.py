@@ -27,7 +27,12 @@ facts and Z6, Z6 first, both lost by 16 turns; the Fisher trace rises at 5 or 6 
 loss). Words of 6 elements stay not learned at any number of turns: a number of turns that never varied in training is
 itself what the model has learned. So overthinking replicates here, and depth extrapolation doesn't.
 
-Expected minutes: not measured. What came out: not run yet.
+Expected minutes: not measured.
+What came out (2026-11-30): Prediction held in part. Overthinking replicates: facts (1.00) are kept up to 6 turns and
+lost from 7 on, Z6 (.83) is lost from 6 on, .51 at 8 and .10 at 16. Depth does not extrapolate: words of 6 elements,
+just learned (.10), are better nowhere and lost from 7 turns on (predicted: not learned). V-information falls from 6 or
+7 turns on and gains nowhere, as predicted. The Fisher trace rises at 5 and 6 turns on facts, where they are kept, and
+is lower again by 7: *gains, then loses the gain*, where *gain, then loss* was predicted.
 """
 
 from lab.study import axis, product, study_config

@@ -83,8 +83,16 @@ def by_metric(studies: Sequence[Kept]) -> list[MetricRow]:
 ALL = "any claimed metric"
 
 
+COMPARE = ("_to_neutral", "_between_seeds")  # ends of metrics of two cells, of which neither direction is better
+
+
 def _learned(claims: Iterable[Judged]) -> list[Judged]:
-    return [one for one in claims if one.verdict.kind != "not learned" and one.map.testable]
+    """Claims that count: the ability was learned, and the metric is one of a single cell."""
+    return [
+        one
+        for one in claims
+        if one.verdict.kind != "not learned" and one.map.testable and not one.metric.endswith(COMPARE)
+    ]
 
 
 def _called(one: Judged) -> str:
@@ -179,15 +187,15 @@ def verdict_counts(studies: Sequence[Kept]) -> Counter[str]:
 
 
 def labels(studies: Sequence[Kept]) -> list[tuple[str, int, int, int]]:
-    """(cause, abilities it is confirmed of, abilities it is suspected of, studies), as the studies themselves said."""
+    """(cause, abilities of which it is shown, those it is suspected of, studies), as the studies themselves said."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     where: dict[str, set[str]] = defaultdict(set)
     for kept in studies:
         for one in kept.verdicts.get("labels", ()):
-            if one["status"] in ("confirmed", "suspected"):
+            if one["status"] in ("holds", "suspected"):
                 found[one["name"]][one["status"]] += 1
                 where[one["name"]].add(kept.run.study)
-    rows = [(name, each["confirmed"], each["suspected"], len(where[name])) for name, each in found.items()]
+    rows = [(name, each["holds"], each["suspected"], len(where[name])) for name, each in found.items()]
     return sorted(rows, key=lambda row: (-row[1], -row[2], row[0]))
 
 

@@ -13,8 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.design import is_association
+from analysis.forecast.predictors import MEAN
 from analysis.gallery import across
 from analysis.gallery.cases import NOT_RUN, STATUS, About, Case, about, folder_of
+from analysis.gallery.early import early_warning
 from analysis.gallery.kept import Kept
 from analysis.plots import style
 from analysis.report import answer, map_figure, names, tables, wording
@@ -93,6 +95,7 @@ def _content(cases: Sequence[Case], kept: Mapping[str, Kept], ablations: Path) -
         "verdicts": across.verdict_counts(studies).most_common(),
         "labels": across.labels(studies),
         "repairs": across.repairs(studies),
+        "early": _early(studies),
         "states": map_figure.STATES,
         "least_studies": across.LEAST_STUDIES,
         "mechanisms": sorted({card["mechanism"] for card in cards if card["mechanism"]}),
@@ -131,12 +134,11 @@ def headline(rows: Sequence[across.MetricRow]) -> str:
         low, high = row.interval_O[:, o]
         return f"{row.share_O[o]:.0%}" + ("" if np.isnan(low) else f" ({low:.0%} to {high:.0%})")
 
-    one = row.studies == 1
+    many = "1 study shows" if row.studies == 1 else f"{row.gaining} of {row.studies} studies show"
     text = (
-        f"{row.gaining} of {row.studies} {'study shows' if one else 'studies show'} a claimed latent metric improving"
-        f" somewhere. At those settings the ability is shown better in {said('better')}, kept but not better in {said('kept')}, lost in {said('lost')},"
-        f" and not decided in {said('undecided')} (mean over studies, with 95% intervals where there are"
-        f" {across.LEAST_STUDIES} or more)."
+        f"{many} a claimed latent metric improving somewhere. At those settings the ability is shown better in"
+        f" {said('better')}, kept but not better in {said('kept')}, lost in {said('lost')}, and not decided in"
+        f" {said('undecided')} (mean over studies, with 95% intervals where there are {across.LEAST_STUDIES} or more)."
     )
     if np.isfinite(row.lost_elsewhere):
         text += f" Where no gain is shown, the ability is lost at {row.lost_elsewhere:.0%} of the settings."
@@ -152,6 +154,31 @@ def _metric_row(row: across.MetricRow) -> dict[str, str]:
     lost = "–" if np.isnan(row.lost_elsewhere) else f"{row.lost_elsewhere:.0%}"
     head = {"metric": row.metric, "studies": f"{row.gaining} of {row.studies}", "settings": str(row.settings)}
     return {**head, **cells, "elsewhere": lost}
+
+
+def _early(studies: Sequence[Kept]) -> dict[str, Any]:
+    """The early warning's scores as texts, and what they rest on in a sentence."""
+    found = early_warning(studies)
+
+    def skill(one: tuple[float, float, float]) -> str:
+        return "–" if not np.isfinite(one[0]) else f"{one[0]:+.2f} [{one[1]:+.2f}, {one[2]:+.2f}]"
+
+    rows = [
+        {
+            "predictor": row.predictor,
+            "lost": f"{row.lost:.3f}",
+            "lost_skill": skill(row.lost_skill) if row.predictor != MEAN else "–",
+            "broke": f"{row.broke:.3f}",
+            "broke_skill": skill(row.broke_skill) if row.predictor != MEAN else "–",
+            "harm": f"{row.harm:.0%}",
+        }
+        for row in found.rows
+    ]
+    return {
+        "rows": rows,
+        "about": f"{found.abilities} abilities of {found.studies} studies, {len(found.mechanisms)} mechanisms"
+        f" ({', '.join(found.mechanisms)}); each mechanism is predicted by fits on the others alone.",
+    }
 
 
 def _entry(case: Case, cards: Sequence[Card]) -> dict[str, Any]:
@@ -209,7 +236,7 @@ def _labels(kept: Kept) -> list[str]:
     found = Counter(
         (one["name"], one["status"])
         for one in kept.verdicts.get("labels", ())
-        if one["status"] in ("confirmed", "suspected")
+        if one["status"] in ("holds", "suspected")
     )
     return [f"{name} ({status}{'' if many == 1 else f', {many} abilities'})" for (name, status), many in found.items()]
 

@@ -48,7 +48,16 @@ def from_csv(study: Study, text: str) -> Results:
         study=study,
         step=np.asarray([step for _, step in evaluations]),
         stage=tuple(stage for stage, _ in evaluations),
-        columns={name: table[name].to_numpy(float).reshape(shape) for name in names},
+        columns={
+            name: _values(name, table[name].to_numpy(float), study.eval_examples).reshape(shape) for name in names
+        },
         diverged_at=table["diverged_at"].fillna(-1).to_numpy(int).reshape(shape)[:, -1],
         shared=tuple(map(tuple, table["trained_as"].fillna("").to_numpy(str).reshape(shape).tolist())),
     )
+
+
+def _values(name: str, values_R: np.ndarray, examples: int) -> np.ndarray:
+    """A column; shares of right answers are counts again, whose equal differences the sign-flip tests count as ties."""
+    count_R = np.round(values_R * examples)
+    whole = name.endswith("/exact") and np.all(np.isnan(values_R) | (np.abs(values_R * examples - count_R) < 0.01))
+    return count_R / examples if whole else values_R
