@@ -25,7 +25,11 @@ Predicted (2026-11-30, before any run): explained variance rises on both tasks f
 fewer directions; recovery is not shown to rise on either and its gain over random directions neither. Facts are kept up
 to 1 at least and lost at 16; Z6 likewise. So explained variance is a *gain for nothing*, or a *gain, then loss*.
 Expected on two idle CPU cores: not measured; 52,800 cell-steps, the stage before the penalty being shared.
-What came out: not run yet.
+What came out (2026-11-30): Prediction failed. Explained variance falls on facts from .1 on, where a rise was predicted
+on both, and on Z6 it falls at 1 and 2 and rises at 16. Recovery is not shown to rise on facts, as predicted, and does
+on Z6 (at 1, 8 and 16, where the ability is undecided); its gain over random directions rises nowhere, as predicted.
+Facts are kept up to 1 and nothing is shown lost, at 16 neither (facts .96, Z6 .55 against .52 at neutral, predicted
+lost). Proxy and recovery part on both tasks.
 """
 
 from lab.study import axis, product, study_config

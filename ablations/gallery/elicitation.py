@@ -24,7 +24,13 @@ up to 60% at least; after the new readout they are kept to 60%, too, and lost at
 the readout does not bring it back: what pruning breaks there is attention, which comes before the readout. RankMe rises
 from 40% on, so that facts by answers read as a gain, then a loss, and facts by readout as a gain for nothing up to 60%.
 
-Expected minutes: not measured (12 cells are trained; 108 train their readout). What came out: not run yet.
+Expected minutes: not measured (12 cells are trained; 108 train their readout).
+What came out (2026-11-30): Prediction failed. By the probe facts are lost from 30% on, exactly where answers are
+(predicted: kept up to 60%), and the new readout brings them back nowhere: facts are lost from 30% on after it, too (at
+60%: .28 at the cut, .38 after 300 steps of readout, .35 by the probe). Here pruning takes what was stored, not its
+readout. Induction is lost from 50% on before and after, but there the readout does help (.60 to .80 at 60%), where no
+help was predicted. Effective rank rises on induction from 30% on (*gain, then loss*) and falls on facts; separation
+falls on both.
 """
 
 from lab.study import ability, axis, gain, product, study_config

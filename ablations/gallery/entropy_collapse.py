@@ -22,7 +22,11 @@ in the middle of the axis and facts do not (transfers; gain for nothing); withou
 lost at 8. So entropy tells of ability where collapse was the cause of a loss, and of nothing where it wasn't.
 Neutral, the collapsed model, is expected at .3 to .7 on Z6 and .6 to .9 on facts; uncollapsed at .75 to .95 on both.
 
-Expected: 8 cells x 1,200 steps, then 72 x 600; minutes not measured. What came out: not run yet.
+Expected: 8 cells x 1,200 steps, then 72 x 600; minutes not measured.
+What came out (2026-11-30): Prediction failed. Entropy rises on Z6 from the first strength on and nowhere on facts,
+where a rise was predicted on both. Probe accuracy is not shown to rise, as predicted. Z6, which the collapse had left
+at .49, gets better nowhere (.49 to .52) and no ability is shown lost, so restored entropy gives no ability back here:
+all is undecided but facts, kept up to .5. `:uncollapsed`: not run.
 """
 
 from lab.study import axis, product, study_config

@@ -24,7 +24,11 @@ Predicted (2026-11-30, before any run): the height can be read better off the se
 attention; deeper words are closed less often: height is a *gain with loss*, the top *no gain shown*. Linear attention
 loses both. `:state`: deeper words are kept down to 8 dimensions a head and lost at 2; directions fall only there.
 Expected on two idle CPU cores: not measured; 48,000 cell-steps of 460 tokens, `:state` 72,000.
-What came out: not run yet.
+What came out (2026-11-30): Prediction failed. The top of the stack is read better off the selective mixer (undecided:
+.56 of the deeper words are closed, .68 with attention) and the height worse, the reverse of what was predicted; linear
+attention reads the top worse. Deeper words are closed less often by all but attention (.62, .56), as predicted, but
+eight seeds do not show it. Longer words of the trained depth (.86 to .95) do not count as learned, because guessing
+does nearly as well. `:state`: not run.
 """
 
 from lab.study import axis, gain, product, study_config

@@ -26,7 +26,12 @@ Predicted (2026-11-30, before any run of this file): participation ratio and Ran
 silhouette moves against the claim from 2 on at the latest, so that the two kinds of metric disagree. Facts are kept at
 every strength (a gain for nothing), Z6 is kept up to 2 and lost at 8 (gain, then loss). No ability gets better.
 
-Expected minutes: not measured. What came out: not run yet.
+Expected minutes: not measured.
+What came out (2026-11-30): Prediction held in part. Directions and effective rank rise on facts from the first strength
+on, on Z6 effective rank does and directions at .5 only; silhouette falls on facts from .25 on (predicted: from 2) and
+not on Z6: the two kinds of metric disagree on facts, as predicted. Facts are kept up to .5 and undecided beyond (.95 to
+.97 against .97), and Z6 is lost nowhere (.54 to .57 against .53, half of the seeds had hardly learned it; predicted
+lost at 8). No ability gets better, as predicted.
 """
 
 from lab.study import axis, product, study_config
