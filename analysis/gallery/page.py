@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -264,6 +265,10 @@ def _render(template: str, content: Mapping[str, Any], escape: bool) -> str:
 
 
 def _prose(text: str) -> Markup:
-    """Text for HTML with `marked` parts as code."""
+    """Text for HTML with `marked` parts as code and *others* as emphasis."""
     parts = str(Markup.escape(text)).split("`")
-    return Markup("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))
+    shown = (f"<code>{part}</code>" if i % 2 else _EMPHASIS.sub(r"<em>\1</em>", part) for i, part in enumerate(parts))
+    return Markup("".join(shown))
+
+
+_EMPHASIS = re.compile(r"\*(?=\S)([^*]+)(?<=\S)\*")

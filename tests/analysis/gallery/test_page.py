@@ -52,6 +52,12 @@ def test_text_of_a_case_is_no_markup(one):
     assert len(re.findall(r"(?<!\\)\|", row)) == 7
 
 
+def test_marked_parts_of_prose_are_code_and_emphasis():
+    assert page._prose("a `b*c*` *gain, then loss* 2 * 3 <x>") == (
+        "a <code>b*c*</code> <em>gain, then loss</em> 2 * 3 &lt;x&gt;"
+    )
+
+
 def test_without_any_study_the_pages_say_so():
     markdown = page.markdown(read_cases(ROOT / CASES), {}, ABLATIONS)
     assert "No study shows a claimed gain yet." in markdown
