@@ -33,6 +33,13 @@ def test_another_study_in_the_work_directory_is_refused_with_the_difference(tmp_
         open_workdir(tmp_path, study_of(config), config).claim()
 
 
+def test_a_question_in_other_words_is_the_same_study(tmp_path):
+    open_workdir(tmp_path).claim()
+    config = changed(question="The same in other words?")
+    assert open_workdir(tmp_path, study_of(config), config).claim() == []
+    assert json.loads((tmp_path / "study.json").read_text())["config"]["question"] == config.question
+
+
 def test_removed_values_are_refused_and_added_ones_taken(tmp_path):
     open_workdir(tmp_path).claim()
     with pytest.raises(UserError, match=r"2 of its cells are not in this grid, such as seed=2"):

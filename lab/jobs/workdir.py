@@ -261,8 +261,12 @@ class Workdir:
         return known, [f"{problem}; every checkpoint is of this study, and a run writes the record again."]
 
     def _differences(self, known: dict[str, Any]) -> list[str]:
-        """How this study is another one than that of a record, with values and seeds that may have been added."""
-        found = list(_differences(_completed(known["config"]), self.record["config"], "config"))
+        """How this study is another one than that of a record, with values and seeds that may have been added.
+
+        Its question may be worded anew: it decides no number.
+        """
+        here = self.record["config"]
+        found = list(_differences(_completed(known["config"]) | {"question": here["question"]}, here, "config"))
         found += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
         own: dict[str, list[Any]] = {}  # by seed: of thousands of cells each would be compared with each
         for cell in self.record["cells"]:
