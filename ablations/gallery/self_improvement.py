@@ -27,7 +27,13 @@ it.
 Neutral (1,200 steps in all) is expected at .6 to .85: Z6 of this length was .49 after 650 steps
 (latent_thoughts:quick) and .96 after 2,250; the card of composite facts is .75 to 1 after 2,000 steps of 16.
 
-Expected: 8 cells x 800 steps, then 136 x 400; minutes not measured. What came out: not run yet.
+Expected: 8 cells x 800 steps, then 136 x 400; minutes not measured.
+What came out (2026-11-30): Prediction held in part. Without a checker every ability is lost, rare facts first (from .38
+on; all facts from .5, Z6 from .62), as predicted; at 1 rare facts are at .37 of .75. A checker saves some of it: Z6 is
+lost at 1 only and facts from .62 on (rare ones .51 at 1), where kept up to .75 was predicted, and nothing is better.
+The Fisher trace falls, where a rise was predicted: the model does not get sharper as it agrees with itself. Directions
+fall on facts: *gain, then loss* or *harmed from the start* without an anchor, *gain only after the ability is lost*
+with it.
 """
 
 from lab.study import axis, product, study_config
