@@ -37,7 +37,10 @@ What came out (2026-11-30): Prediction held in part. Log-probability is kept up 
 no earlier, as predicted; separation falls, as predicted; directions rise from .6 on, where a fall was predicted. Second
 order, rare keys (squared error of probabilities, mean over seeds): uncut the model claims .008 and makes .016, so that
 it is overconfident by half where agreement within a third was predicted; at .6 it claims .008 and makes .042, at .84
-claims .012 and makes .22. The claim does not follow: a pruned model does not know what it has lost.
+claims .012 and makes .22. The claim does not follow: a pruned model does not know what it has lost. `:repaired`:
+Prediction held. Within a third up to .6, and beyond: uncut .011 claimed and .015 made, at .6 .011 and .013, at .84 .094
+and .089, at .96 .156 and .164. One hundred steps bring log-probability back up to .6 (lost from .84), and what they do
+not bring back the model now admits.
 """
 
 from lab.study import ability, axis, product, study_config
