@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
 
@@ -32,15 +33,13 @@ def from_csv(study: Study, text: str) -> Results:
     missing = {"cell", "step", "stage", "trained_as", "diverged_at"} - {*table.columns}
     if missing:
         raise UserError(f"results.csv has no column {sorted(missing)[0]}; it is no table of a study.")
-    at = {key: index for index, key in enumerate(study.cell_keys)}
-    keys = list(dict.fromkeys(table["cell"]))
     evaluations = [(stage.name, step) for stage in study.stages for step in stage.saves]
-    if not {*keys} <= at.keys() or len(table) != len(keys) * len(evaluations):
+    keys = table["cell"].tolist()[:: len(evaluations)]
+    inside = chosen(study.cell_keys, keys)
+    if inside is None or table["step"].tolist() != [step for _, step in evaluations] * len(keys):
         raise UserError(f"results.csv is of another study than {study.name}: its cells or steps differ.")
-    if table["step"].tolist() != [step for _, step in evaluations] * len(keys):
-        raise UserError(f"results.csv is of another study than {study.name}: its steps differ.")
-    shape, inside = (len(keys), len(evaluations)), [at[key] for key in keys]
-    if len(inside) < len(at):
+    shape = (len(keys), len(evaluations))
+    if len(inside) < len(study.cells):
         study = replace(study, cells=tuple(study.cells[index] for index in inside), room=study.largest)
     knobs = {*study.base}
     names = [name for name in table.columns if name not in {*OF_THE_CELL, *COSTS} and name not in knobs]
@@ -48,16 +47,36 @@ def from_csv(study: Study, text: str) -> Results:
         study=study,
         step=np.asarray([step for _, step in evaluations]),
         stage=tuple(stage for stage, _ in evaluations),
-        columns={
-            name: _values(name, table[name].to_numpy(float), study.eval_examples).reshape(shape) for name in names
-        },
+        columns={name: _values(study, name, table[name].to_numpy(float)).reshape(shape) for name in names},
         diverged_at=table["diverged_at"].fillna(-1).to_numpy(int).reshape(shape)[:, -1],
         shared=tuple(map(tuple, table["trained_as"].fillna("").to_numpy(str).reshape(shape).tolist())),
     )
 
 
-def _values(name: str, values_R: np.ndarray, examples: int) -> np.ndarray:
-    """A column; shares of right answers are counts again, whose equal differences the sign-flip tests count as ties."""
+def chosen(known: Sequence[str], keys: Sequence[str]) -> list[int] | None:
+    """Where a table's cells are in the study, in whose order they are; None where one is not.
+
+    Cells that differ in a knob that does nothing have one key.
+    """
+    found, at = [], 0
+    for key in keys:
+        while at < len(known) and known[at] != key:
+            at += 1
+        if at == len(known):
+            return None
+        found.append(at)
+        at += 1
+    return found
+
+
+def _values(study: Study, name: str, values_R: np.ndarray) -> np.ndarray:
+    """A column; what is counted out of so many is a count again: the sign-flip tests see equal differences as ties."""
+    if name.endswith("/exact"):
+        examples = study.eval_examples
+    elif name.endswith("/probe_accuracy"):
+        examples = study.probe_examples - study.probe_examples // 2  # those that the probe has not seen
+    else:
+        return values_R
     count_R = np.round(values_R * examples)
-    whole = name.endswith("/exact") and np.all(np.isnan(values_R) | (np.abs(values_R * examples - count_R) < 0.01))
+    whole = np.all(np.isnan(values_R) | (np.abs(values_R * examples - count_R) < 0.01))
     return count_R / examples if whole else values_R

@@ -8,6 +8,7 @@ import pytest
 from analysis.diagnosis import find
 from analysis.report import verdicts_json
 from analysis.results import from_csv, to_csv
+from analysis.results.from_csv import chosen
 from lab.errors import UserError
 from tests.analysis import synthetic_study
 
@@ -42,6 +43,15 @@ def test_a_table_of_the_chosen_cells_is_judged_as_these():
     fewer = from_csv(results.study, "".join(rows[: 1 + 16 * per_cell]))
     assert fewer.study.cells == results.study.cells[:16]
     assert all(values.shape == (16, per_cell) for values in fewer.columns.values())
+
+
+@pytest.mark.parametrize(
+    ("keys", "places"),
+    [("aabc", [0, 1, 2, 3]), ("abc", [0, 2, 3]), ("ac", [0, 3]), ("aac", [0, 1, 3]), ("ca", None), ("ax", None)],
+)
+def test_cells_with_one_key_keep_their_places(keys, places):
+    """Cells that differ in a knob that does nothing have one key."""
+    assert chosen("aabc", keys) == places
 
 
 def test_a_table_of_another_study_is_refused():
