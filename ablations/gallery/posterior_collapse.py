@@ -23,9 +23,8 @@ floor.
 Expected on two idle CPU cores: not measured; 108,000 cell-steps of 520 tokens.
 What came out (2026-11-30): Prediction failed. The rate falls from the first price on for both tasks, as predicted, and
 costs neither ability anything at any price: copying is at 1.00 throughout (predicted lost from .002), facts at 1.00 and
-at .97 at .064 (predicted lost there): *gain for nothing*, which for copying does not stand the correction. No
-coordinate becomes inactive and no seed collapses: at these prices and this length of training the collapse lies beyond
-the axis.
+at .97 at .064 (predicted lost there): *gain for nothing*, which for facts does not stand the correction. No coordinate
+becomes inactive and no seed collapses: at these prices and this length of training the collapse lies beyond the axis.
 """
 
 from lab.study import axis, product, study_config
