@@ -22,7 +22,11 @@ Predicted (2026-11-30, before any run): held-out addition goes with flatness ove
 the loss*, for decay flattens and helps alike. The probe of subtraction: *no association shown* with the trace, and
 *predicts the reverse* with the number of directions.
 Expected on two idle CPU cores: not measured; 86,400 cell-steps of two gradients each.
-What came out: not run yet.
+What came out (2026-11-30): Prediction held in part. No association is shown, of four. Flatness and held-out addition: ρ
+.09 [-.37, .43], where one was predicted: along decay flatter goes with better (-.54 [-.84, -.22]) and along SAM's
+radius with worse (.48 [.16, .81]), so that over the grid they cancel. Flatness and the probe of subtraction: -.15
+[-.39, .01], none, as predicted. Directions and that probe: -.26 [-.50, .05], not shown, where the reverse was
+predicted. Which knob flattens decides what flatness says.
 """
 
 from lab.study import ability, axis, gain, product, study_config
