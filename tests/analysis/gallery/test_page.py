@@ -36,6 +36,14 @@ def test_html_needs_no_network_and_no_other_file(one):
     assert one.findings.study.question in html
 
 
+def test_an_association_has_its_correlations_and_no_map():
+    found = [load(path) for path in folders(ROOT / GALLERY) if path.name == "flatness"]
+    html = page.html(read_cases(ROOT / CASES), {one.run.study: one for one in found}, ABLATIONS)
+    for one in found[0].findings.associations:
+        assert f"{one.found.whole.rho:.2f} [" in html
+    assert 'table class="map"' not in html
+
+
 def test_filters_offer_what_cards_hold(one):
     html = page.html(read_cases(ROOT / CASES), {one.run.study: one}, ABLATIONS)
     for name, text in re.findall(r'data-filter="(\w+)">(.*?)</select>', html, re.DOTALL):
