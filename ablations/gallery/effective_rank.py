@@ -19,7 +19,11 @@ Predicted (2026-11-30, before any run): facts go with both ranks over all cells,
 three, and not beyond the loss (*predicts, not shown beyond the loss*). Z6 goes against the participation ratio
 (*predicts the reverse*): a learned product needs few directions. RankMe of Z6: *no association shown*.
 Expected on two idle CPU cores: not measured; 115,200 cell-steps.
-What came out: not run yet.
+What came out (2026-11-30): Prediction held in part. The same metric predicts two abilities with opposite signs. Facts:
+more directions and a higher RankMe go with more facts (ρ .77 [.68, .90] and .82 [.74, .90]), among cells of equal loss,
+too (.55 and .64), which was not predicted. Z6: the reverse of both (-.81 [-.89, -.76] and -.88 [-.93, -.82]; predicted
+of participation ratio only). It is decay that does it: at 3.0 and a rate of .004 facts are at .35 and Z6 at .98,
+without decay at .001 facts are at 1.00 and Z6 at .23. No single direction of rank means ability.
 """
 
 from lab.study import axis, product, study_config

@@ -23,7 +23,11 @@ Predicted (2026-11-30, before any run): coordinates gain from .6 on for facts an
 on neither. Z6 is lost from .4 on and facts from .85: coordinates are a *gain, then loss* for facts and a *gain only
 after the ability is lost* for Z6.
 Expected on two idle CPU cores: not measured; 108,000 cell-steps.
-What came out: not run yet.
+What came out (2026-11-30): Prediction failed. Single coordinates gain nowhere where the ability is kept: on facts they
+disentangle less from .2 on (predicted: more from .6 on), on Z6 more at .95 alone, where it is lost. Recovery falls on
+facts at .8 and is not shown to rise, as predicted. Facts are kept up to .8 and lost at .95 (predicted from .85), Z6 is
+lost from .9 on (predicted .4; at neutral .49, half of the seeds had hardly learned it). Sparse weights pull no factors
+apart here.
 """
 
 from lab.study import axis, product, study_config

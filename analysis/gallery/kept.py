@@ -174,7 +174,9 @@ def _apart(where: str, one: Any, other: Any) -> Iterator[str]:
         for index, pair in enumerate(zip(one, other, strict=True)):
             yield from _apart(f"{where}[{index}]", *pair)
     elif isinstance(one, float | int) and isinstance(other, float | int) and not isinstance(one, bool):
-        is_p = any(part.startswith(("p_", "kind_p")) or part in ("p", "adjusted_p") for part in where.split("."))
+        is_p = ".components." in where or any(
+            part.startswith(("p_", "kind_p")) or part in ("p", "adjusted_p") for part in where.split(".")
+        )
         if not math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE_P if is_p else CLOSE):
             yield f"{where}: rebuilt {one!r}, kept {other!r}"
     elif one != other:
