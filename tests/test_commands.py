@@ -50,6 +50,11 @@ COMMANDS = {
         ["runs/none", "--share=2"],
         "--share=2 must lie",
     ),
+    "analysis.gallery": (
+        ("--check", "--keep DIR", "--study FILE", "--commit", "--seconds", "--conditions"),
+        ["--keep=runs/none"],
+        "--keep needs --study and --commit",
+    ),
     "analysis.simulation.shape_rates": (
         ("--table", "--repetitions"),
         ["--table=side"],

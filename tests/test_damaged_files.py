@@ -169,6 +169,7 @@ def one_chunk(recorded, tmp_path):
     return tmp_path, sorted(copy.iterdir())
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_of_a_checkpoints_index_is_believed(one_chunk):
     root, (path, *others) = one_chunk
     for other in others:

@@ -27,11 +27,12 @@ silhouette moves against the claim from 2 on at the latest, so that the two kind
 every strength (a gain for nothing), Z6 is kept up to 2 and lost at 8 (gain, then loss). No ability gets better.
 
 Expected minutes: not measured.
-What came out (2026-11-30): Prediction held in part. Directions and effective rank rise on facts from the first strength
-on, on Z6 effective rank does and directions at .5 only; silhouette falls on facts from .25 on (predicted: from 2) and
-not on Z6: the two kinds of metric disagree on facts, as predicted. Facts are kept up to .5 and undecided beyond (.95 to
-.97 against .97), and Z6 is lost nowhere (.54 to .57 against .53, half of the seeds had hardly learned it; predicted
-lost at 8). No ability gets better, as predicted.
+What came out (2026-11-30): Prediction held in part. Undecided with eight seeds, decided with twenty (`--refine`):
+directions and effective rank rise on facts from the first strength on, and facts are kept at every strength: *gain for
+nothing*, twice, as predicted, but neither stands the correction for six claims. Silhouette falls on facts from .25 on
+(predicted: from 2), on Z6 at 8: the two kinds of metric disagree, as predicted. On Z6 effective rank rises throughout
+and directions up to 1; Z6 is kept up to .5 and lost nowhere (.56 to .59 against .58; predicted lost at 8). No ability
+gets better, as predicted.
 """
 
 from lab.study import axis, product, study_config

@@ -195,6 +195,7 @@ def _card(card: Card) -> dict[str, Any]:
         "status_look": STATUS_LOOK[card.about.status],
         "kept": card.kept is not None,
         "folder": folder_of(card.study),
+        "pictures": [path.name for path in sorted(card.kept.folder.glob("*.svg"))] if card.kept else [],
         "mechanism": "",
         "families": [],
         "kinds": [],

@@ -30,6 +30,7 @@ def study():
     return study_of(config)
 
 
+@pytest.mark.slow
 def test_the_readings_are_those_of_one_first_value_at_a_time(study):
     use = next(use for use in study.tasks if use.label == "pairs")
     params = jax.tree.map(lambda p: p * 3, initial_params(jax.random.key(0), study.spec))

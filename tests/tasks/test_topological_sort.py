@@ -41,6 +41,7 @@ def right_orders(edges, wanted):
     return [(v, *order) for v in ready for order in right_orders(edges, wanted - {v})]
 
 
+@pytest.mark.slow
 @given(
     ancestors=st.sampled_from([(1, 1), (2, 6), (6, 6), (4, 4)]),
     depth=st.sampled_from([(1, 1), (1, 4), (4, 4), (6, 6)]),

@@ -77,6 +77,7 @@ def placed_config():
     return config
 
 
+@pytest.mark.slow
 def test_further_factors_and_splits_are_read_after_all_others_and_change_none_of_them(study):
     """States are compared bit for bit: keys, padding and order of what was read before are those of before."""
     placed = study_of(placed_config())

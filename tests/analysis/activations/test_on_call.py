@@ -71,6 +71,7 @@ def test_a_metric_of_the_registry_reads_what_the_study_reads(opened):
     np.testing.assert_allclose(found["two_nn"], results["word/layer1/last/two_nn"][at], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_cells_are_compared_within_their_seed(opened):
     found = opened.measure("linear_cka", CELLS, against=NEUTRAL, label="word")
     mine, others = states_of(opened, CELLS), states_of(opened, NEUTRAL)

@@ -35,6 +35,7 @@ def test_a_mixture_that_stays_leaves_the_text_that_readings_are_kept_under():
     assert ", learned=" not in kept_under(model_in(study, "train"))
 
 
+@pytest.mark.slow
 def test_the_loss_is_of_the_tasks_learned_last():
     both = of_stages(dict(train=0, prune=4), 4)
     first = model_in(both, "train")

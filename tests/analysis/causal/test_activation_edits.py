@@ -151,6 +151,7 @@ def test_another_basis_changes_no_output(layer):
     np.testing.assert_allclose(other.hidden[1 - layer], plain.hidden[1 - layer], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_another_basis_moves_some_metrics_and_not_others(effects_of, by_hand):
     found = effects_of(by_hand, what=reparametrize)
     assert set(found) == {"none", "rotated", "whitened", "sharpened", "factor up", "factor down"}

@@ -107,6 +107,7 @@ def test_values_spread_over_scales_count_settings(document, tmp_path):
     assert "of weight_decay.rate, spread over scales, the share of settings" in compare.notes([row])[0]
 
 
+@pytest.mark.slow
 def test_few_seeds_old_files_and_strata_are_named(document, tmp_path):
     _, findings = synthetic_study.everything(seeds=3, sparsities=(0.0, 0.4, 0.8), strata=True)
     few = json.loads(verdicts_json.text(findings))

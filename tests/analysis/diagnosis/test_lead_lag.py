@@ -129,6 +129,7 @@ def test_the_interval_of_few_seeds_is_infinite():
     assert lead_lag.flip_interval(np.zeros(8), 0.05) == (0, 0)
 
 
+@pytest.mark.slow
 def test_an_order_is_rarely_claimed_where_there_is_none():
     """2·α/2 of the time at most; 400 repetitions of seeds that differ, with noise in every reading."""
     rng = np.random.default_rng(6)
@@ -183,6 +184,7 @@ def found_in(table):
     return [one for one in lead_lag.trajectories(table, *claims()) if one.label == "addition"]
 
 
+@pytest.mark.slow
 def test_a_study_without_a_shared_prefix_is_read_at_every_setting():
     found = found_in(planted(0))
     assert [one.setting for one in found] == list(synthetic_study.SPARSITIES)

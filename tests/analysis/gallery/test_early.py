@@ -23,12 +23,14 @@ def studies():
     return found
 
 
+@pytest.mark.slow
 def test_with_two_mechanisms_nothing_is_scored(studies):
     found = early_warning(studies[:2])
     assert found.rows == ()
     assert found.studies == 2
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_forecast(studies):
     found = early_warning(studies)
     assert len(found.mechanisms) == 3

@@ -204,6 +204,7 @@ def printed(table):
     return terminal.export_text()
 
 
+@pytest.mark.slow
 def test_the_terminal_names_the_stratum_of_every_row():
     """Rich takes [name=value] for a style and leaves it out unless it is escaped."""
     _, findings = synthetic_study.everything(strata=True)

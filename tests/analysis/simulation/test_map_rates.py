@@ -51,6 +51,7 @@ def test_a_weak_gain_is_found_more_often_than_without_moderation():
     assert measure(one.truth, one.right, 30, 5).zone > 0.53 + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_seeds", slow_where(lambda n: n != 6, [5, 6, 8, 12]))
 @pytest.mark.parametrize("condition", slow_where(lambda name: name != "plain", ["plain", "heavy tails"]))
 def test_false_zones_are_rare_where_gain_and_harm_can_each_go_wrong_alone(condition, n_seeds):
@@ -79,6 +80,7 @@ def test_free_is_wrong_where_seeds_collapse_and_the_count_next_to_it_is_right():
     assert rates.not_excluded == pytest.approx(1 - 0.05 ** (1 / 8))
 
 
+@pytest.mark.slow
 def test_nothing_stands_in_studies_with_nothing_planted():
     rng = np.random.default_rng(0)
     studies = [null_study(rng, 8, 9) for _ in range(10)]

@@ -15,6 +15,7 @@ from tests.analysis.conftest import slow_where
 REPETITIONS = 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", slow_where(lambda one: one != "lost cells", ["heavy tails", "lost cells"]))
 @pytest.mark.parametrize(
     "name",
@@ -30,6 +31,7 @@ def test_false_verdicts_stay_rare_under_other_conditions(condition, name):
     assert row.harmful_wrong <= generous
 
 
+@pytest.mark.slow
 def test_power_is_kept_under_heavy_tails_and_lost_cells_and_seven_settings_are_too_few():
     for condition in ("heavy tails", "lost cells"):
         assert measure("fall of .20 after a rise", condition, 10).power >= 0.8

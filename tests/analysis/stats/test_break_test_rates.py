@@ -20,7 +20,7 @@ from tests.analysis.conftest import slow_where
 REPETITIONS = 100
 
 
-@pytest.mark.parametrize("name", slow_where(lambda name: name not in ("both flat", "plateau"), EXPECTED_2))
+@pytest.mark.parametrize("name", slow_where(lambda name: name != "both flat", EXPECTED_2))
 def test_rates_of_the_full_definitions(name):
     rates = measure(name, REPETITIONS)
     for column, expected in zip(COLUMNS_2, EXPECTED_2[name], strict=True):
@@ -92,6 +92,7 @@ def test_a_rise_has_no_reversal_and_bad_arguments_are_named():
         segmented.locate(u_K[:4], rise[:, :4], "stall")
 
 
+@pytest.mark.slow
 def test_the_command_prints_both_tables(capsys):
     main(["--repetitions", "3"])
     printed = capsys.readouterr().out

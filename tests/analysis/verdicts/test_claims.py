@@ -129,6 +129,7 @@ def test_an_axis_zipped_with_the_claims_knob_is_no_stratum():
     claims.check(study)
 
 
+@pytest.mark.slow
 def test_the_table_has_every_cell_and_evaluation_with_what_the_checkpoints_hold(trained, tmp_path):
     plan, store, _ = trained
     results = collect(plan, store, Measurer(plan.study, PROGRAMS, tmp_path), lambda *_: None)

@@ -62,6 +62,7 @@ def assert_trees_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.as_shipped
 def test_no_collectives_in_the_compiled_training_program(plan, training):
     program, call = training

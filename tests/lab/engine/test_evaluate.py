@@ -118,6 +118,7 @@ def test_scores_agree_with_the_tasks_own_checkers(study):
             assert float(found[f"{label}/{split}"].token_accuracy) == pytest.approx(np.mean(shares))
 
 
+@pytest.mark.slow
 def test_a_diverged_model_has_no_ability(study):
     params = jax.tree.map(lambda p: p * jnp.nan, initial_params(jax.random.key(0), study.spec))
     abilities = EVALUATE(evaluate.evaluations(study)[0], jnp.int32(0), params)

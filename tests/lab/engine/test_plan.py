@@ -47,6 +47,7 @@ def test_what_does_nothing_makes_no_cell_of_its_own():
     assert sum(cells) == 2 * 2 * 4 * 3  # mixers, seeds, (sparsity, scope), (smoothing, from)
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_are_planned_with_one_hash_a_node(monkeypatch):
     calls = []
     monkeypatch.setattr(configs, "digest", lambda content, real=configs.digest: calls.append(1) or real(content))

@@ -257,6 +257,7 @@ def test_what_is_kept(long_run):
     assert [(saved.path / "state").is_dir() for saved in chunk] == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_saved_is_lost(trained, tmp_path, monkeypatch):
     from lab.errors import UserError
 

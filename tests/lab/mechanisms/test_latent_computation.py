@@ -288,6 +288,7 @@ TIGHT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", first_by_default(TIGHT), ids=str)
 def test_room_that_is_not_used_changes_nothing(asked):
     """Three of it in a room for eight are three in a room for three."""

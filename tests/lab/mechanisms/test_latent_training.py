@@ -182,6 +182,7 @@ def test_losses_are_those_of_loops_over_tokens(asked):
     np.testing.assert_allclose(total, sum(expected.values()), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", first_by_default(WITHOUT_CODES[::-1]), ids=["few", "less", "all"])
 def test_gradients_are_the_slopes_of_the_references_loss(asked):
     """Through thoughts, turns, gates and memories, along some directions (no code is crossed: codes have no slope)."""

@@ -47,6 +47,7 @@ def run():
     return jax.jit(states)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", first_by_default([0.3, 0.01, 0.75, 0.999]))
 def test_kernels_keep_their_rank_while_they_learn(run, share):
     """Each kernel its own; what isn't a block's kernel has the rank that it has."""

@@ -199,6 +199,7 @@ def names_of(**static):
     return {f"prune.{name}": value for name, value in (neutral | static).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "scope", "since", "over", "sparsity"),
     first_by_default(
@@ -320,6 +321,7 @@ def test_the_exchanged_share_goes_along_half_a_cosine(program, at_start):
     assert found[-1] == 0
 
 
+@pytest.mark.slow
 def test_rigl_grows_the_steepest_and_set_any(program, at_start):
     params, here, _, _ = at_start
     at, rng = jnp.int32(REGROW_EVERY - 1), np.random.default_rng(5)

@@ -164,6 +164,7 @@ def test_a_layer_that_the_model_lacks_is_refused():
         study_of(config)
 
 
+@pytest.mark.slow
 def test_the_jacobian_penalty_is_half_the_squared_norm_of_a_random_pull(program, batch, params):
     """Jᵀv by a brute-force Jacobian, and its slope along a direction in weight space by central differences."""
     two, key = jax.tree.map(lambda leaf: leaf[jnp.asarray([0, 5])], batch), jax.random.key(1)
@@ -209,6 +210,7 @@ def test_sam_looks_uphill_by_rho(params):
     np.testing.assert_allclose(step @ slope, 0.25 * np.linalg.norm(slope), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_sam_follows_the_gradient_taken_there(program):
     """One step of training against the same step written out."""
     using = replace(program, mechanisms=("sam",), starting=("sam",))

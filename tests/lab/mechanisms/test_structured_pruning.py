@@ -97,6 +97,7 @@ def test_pruned_neurons_and_layers_make_a_smaller_model():
     )
 
 
+@pytest.mark.slow
 def test_a_removed_block_writes_nothing():
     params, extra = pruned(layers=0.67)
     hidden = np.asarray(model.apply(params, TOKENS, SPEC)[1])

@@ -277,6 +277,7 @@ def test_a_study_evaluates_teacherless_only_where_answers_are_fed_back():
 # Together.
 
 
+@pytest.mark.slow
 def test_what_looks_at_a_batch_as_its_stage_begins_sees_the_one_that_is_trained_on(monkeypatch):
     met = []
 

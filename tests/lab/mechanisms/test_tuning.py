@@ -106,6 +106,7 @@ def test_adapters_are_autodiffs_through_the_product(program, sparsity):
     compare(program, states, effective, free)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparsity", [0.0, 0.6])
 def test_singular_values_are_autodiffs_through_the_decomposition(program, sparsity):
     states = tuned(program, VALUES, sparsity=sparsity)
@@ -135,6 +136,7 @@ def compare(program, states, effective, free):
     jax.tree.map(np.testing.assert_array_equal, rest, entry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("only", "parts"),
     [(READOUT, ("unembedding", "norm_final")), (NORMS, ("norm_attention", "norm_mlp", "norm_final"))],

@@ -51,7 +51,7 @@ def fail_while_others_wait(make_loop, *futures):
 LOOPS = [asyncio.new_event_loop, pytest.importorskip("uvloop").new_event_loop]  # Orbax takes both
 
 
-@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("early", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("make_loop", LOOPS)
 def test_what_reports_to_the_closed_loop_is_not_printed(make_loop, early, printed):
     promise, future = tensorstore.Promise.new()

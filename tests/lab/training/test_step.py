@@ -45,6 +45,7 @@ def test_randomness_is_addressed_by_seed_purpose_and_step():
     assert len(set(keys.values())) == len(keys)
 
 
+@pytest.mark.slow
 def test_the_loss_weighs_examples_alike_however_long_their_answers(program):
     params = initial_params(derive_key(jnp.int32(0), "init"), program.spec)
     worlds = program.mixture.worlds(derive_key(jnp.int32(0), "world"))
