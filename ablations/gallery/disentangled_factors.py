@@ -25,7 +25,12 @@ Predicted (2026-11-30, before any run): orthogonal subspaces gain from the secon
 gain later, or are not shown to. Held-out pairs are lost from .004 on, shown ones from .03: *gain, then loss*, and no
 transfer.
 Expected on two idle CPU cores: not measured; 108,000 cell-steps.
-What came out: not run yet.
+What came out (2026-11-30): Prediction failed. The two kinds of metric part, the other way round than predicted:
+coordinates of their own gain from the first price (.0003) on, at every price, and orthogonal subspaces never, falling
+from .015 on. Held-out pairs are kept up to .004 (.99, against .94 without a price) and lost from .015 on (.08), those
+of training no later (lost from .008; predicted .03). So coordinates are a *gain, then loss* twice: they go on
+disentangling where next to nothing can be subtracted any more. Up to .004 there is no transfer, shown or unseen pairs,
+as predicted.
 """
 
 from lab.study import axis, product, study_config
