@@ -51,7 +51,7 @@ COMMANDS = {
         "--share=2 must lie",
     ),
     "analysis.gallery": (
-        ("--check", "--keep DIR", "--study FILE", "--commit", "--seconds", "--conditions"),
+        ("--check", "--keep DIR", "--study FILE", "--commit", "--seconds", "--options", "--conditions"),
         ["--keep=runs/none"],
         "--keep needs --study and --commit",
     ),

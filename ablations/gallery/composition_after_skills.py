@@ -31,7 +31,10 @@ strict where the source says that it is.
 Neutral is expected at .65 to .85 (floor about .5): the card with width 64 has .9 to 1 after 4,000 steps of 64.
 
 Expected: 72 cells x 1,500 steps a variant, for rewinding keeps the early weights of each cell; minutes not measured.
-What came out: not run yet.
+What came out (2026-11-30): Prediction failed. Nothing moves: composing is at .93 to .94 with any amount of practice of
+its parts (predicted lost at 0), at greater depth at .77 to .78, and neither metric is shown to move. All is undecided
+with eight seeds: not even kept is shown. The second stage teaches the parts as well (.89 without any practice of them).
+`:checked`: not run.
 """
 
 from lab.study import axis, product, study_config

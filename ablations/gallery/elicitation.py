@@ -26,8 +26,8 @@ from 40% on, so that facts by answers read as a gain, then a loss, and facts by 
 
 Expected minutes: not measured (12 cells are trained; 108 train their readout).
 What came out (2026-11-30): Prediction failed. By the probe facts are lost from 30% on, exactly where answers are
-(predicted: kept up to 60%), and the new readout brings them back nowhere: facts are lost from 30% on after it, too (at
-60%: .28 at the cut, .38 after 300 steps of readout, .35 by the probe). Here pruning takes what was stored, not its
+(predicted: kept up to 60%), and they are lost from 30% on after the new readout, too: 300 steps of it bring back little
+(at 60% .28 at the cut, .38 after it, .95 at neutral; .35 by the probe). Here pruning takes what was stored, not its
 readout. Induction is lost from 50% on before and after, but there the readout does help (.60 to .80 at 60%), where no
 help was predicted. Effective rank rises on induction from 30% on (*gain, then loss*) and falls on facts; separation
 falls on both.

@@ -26,7 +26,12 @@ Predicted (2026-11-30, before any run of this file): facts transfer: better from
 V-information with them. Z6 is kept and not better (gain for nothing where V-information rises, else no gain). In
 `:search` neutral is judged not learned. The participation ratio rises for facts alone.
 
-Expected minutes: not measured. What came out: not run yet.
+Expected minutes: not measured.
+What came out (2026-11-30): Prediction held in part. The source's contrast replicates: facts get better with every
+number of experts, from two on (predicted: three), .97 against .89 at nine (predicted .1 or more), and directions and
+V-information with them: *transfers*, twice. Z6 is better nowhere (.17 to .25 against .30), as predicted, but not shown
+kept: undecided, and neutral hardly learned it. The participation ratio rises for facts alone, as predicted. `:search`:
+not run.
 """
 
 from lab.study import axis, product, study_config

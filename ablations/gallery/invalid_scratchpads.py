@@ -34,7 +34,7 @@ at 1.00 from then on, so that there was no room to get better (predicted better;
 lost from .72 on (.43) and at .16 at 1 (predicted: from .8 on). V-information before the steps rises from .81 on, where
 a fall was predicted: the state before the first step tells more of the product just where direct answers no longer can:
 *gain for nothing* after steps, *gain only after the ability is lost* directly. After the steps it does not move, as
-predicted. `:shuffled`, `:wrong`: not run.
+predicted. `:shuffled`: not run. `:wrong`: not run.
 """
 
 from lab.study import ability, axis, gain, product, study_config

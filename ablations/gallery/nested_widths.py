@@ -26,9 +26,9 @@ Expected on two idle CPU cores: not measured; 32,400 cell-steps, half of them of
 What came out (2026-11-30): Prediction failed. Rate 0: all is lost from seven eighths on (facts .36, Z6 .05 there), as
 predicted. Rate 1: everything is lost from seven eighths on as well. Of the widths that were trained jointly, the half
 holds .75 of the facts (without: .07) and .38 of Z6 (.62 whole), where both were predicted kept, the quarter .28 and
-.11; widths that were never trained hold next to nothing (.31 at seven eighths, .18 at three quarters). The whole width
-costs facts nothing and Z6 .11 (.62 against .73). Directions and effective rank fall with the width at either rate:
-*harmed from the start*, or *gain only after the ability is lost*.
+.11; widths that were never trained hold less than the half does (.31 at seven eighths, .18 at three quarters). The
+whole width costs facts nothing and Z6 .11 (.62 against .73). Directions and effective rank fall with the width at
+either rate: *harmed from the start*, or *gain only after the ability is lost*.
 """
 
 from lab.study import axis, product, study_config

@@ -26,7 +26,13 @@ Addition is lost from 800 steps on. If both probes fall with earlier stopping, t
 The plan warns that budgets are spent before the study ends. They are meant to be: a spent budget is the earlier stop,
 and no repair is asked for here.
 
-Expected minutes: not measured. What came out: not run yet.
+Expected minutes: not measured.
+What came out (2026-11-30): Prediction failed. On trained pairs the spread within classes moves nowhere (predicted:
+higher at every earlier stop), on new pairs it is higher at 600 and 200 steps. The operand is read better from the
+models of 200 steps alone, where everything else is lost; subtraction is read worse there, where better was predicted
+down to 600. Addition is lost at the first earlier stop (1,800 of 2,400 steps, predicted 800): unseen pairs are learned
+last. The three findings do not stand the correction for six claims. That training longer costs the other task does not
+show here.
 """
 
 from lab.study import ability, axis, gain, product, study_config

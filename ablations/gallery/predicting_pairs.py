@@ -34,13 +34,14 @@ has a ceiling of .58, the favourite drawn twice; on the card it is .48 to .66. H
 
 Expected: 8 cells x 1,500 steps, then 72 cuts (`:repaired` 72 x 100 steps); minutes not measured.
 What came out (2026-11-30): Prediction held in part. Log-probability is kept up to .36 and lost from .6 on, of rare keys
-no earlier, as predicted; separation falls, as predicted; directions rise from .6 on, where a fall was predicted. Second
-order, rare keys (squared error of probabilities, mean over seeds): uncut the model claims .008 and makes .016, so that
-it is overconfident by half where agreement within a third was predicted; at .6 it claims .008 and makes .042, at .84
-claims .012 and makes .22. The claim does not follow: a pruned model does not know what it has lost. `:repaired`:
-Prediction held. Within a third up to .6, and beyond: uncut .011 claimed and .015 made, at .6 .011 and .013, at .84 .094
-and .089, at .96 .156 and .164. One hundred steps bring log-probability back up to .6 (lost from .84), and what they do
-not bring back the model now admits.
+no earlier, as predicted; separation falls, as predicted; directions rise at .6 and from .84 on, where a fall was
+predicted. Second order, rare keys (squared error of probabilities, mean over seeds, without intervals): uncut the model
+claims .008 and makes .016, so that it is overconfident by half where agreement within a third was predicted; at .6 it
+claims .008 and makes .042, at .84 claims .012 and makes .22. The claim does not follow: a pruned model does not know
+what it has lost. `:repaired`: Prediction held in part. Second order is within a third up to .6, as predicted, and
+beyond: uncut .011 claimed and .015 made, at .6 .011 and .013, at .84 .094 and .089, at .96 .156 and .164. One hundred
+steps bring log-probability back up to .6 (lost from .84), and what they do not bring back the model now admits.
+Directions rise here, too.
 """
 
 from lab.study import ability, axis, product, study_config

@@ -61,7 +61,9 @@ def check(kept: Mapping[str, Kept], console: Console) -> int:
     return int(bool(wrong))
 
 
-def add(workdir: Path, study: str, commit: str, seconds: float | None, conditions: str) -> Path:
+def add(
+    workdir: Path, study: str, commit: str, seconds: float | None = None, conditions: str = "", options: str = ""
+) -> Path:
     """Keep a finished study. Returns its folder.
 
     Raises:
@@ -73,7 +75,7 @@ def add(workdir: Path, study: str, commit: str, seconds: float | None, condition
         raise UserError(f"--study={study}: there is no ablations/{file}. {nearest(study, known)}")
     finished = date.fromtimestamp((workdir / "verdicts.json").stat().st_mtime) if workdir.is_dir() else date.today()
     folder = GALLERY / folder_of(study)
-    keep(workdir, folder, Run(study, commit, finished.isoformat(), seconds, conditions))
+    keep(workdir, folder, Run(study, commit, finished.isoformat(), seconds, conditions, options))
     return folder
 
 
@@ -84,6 +86,7 @@ def _parser() -> Parser:
     parser.add_argument("--study", metavar="FILE[:VARIANT]", help="its file below ablations/")
     parser.add_argument("--commit", default="", metavar="HASH", help="of the checkout that trained it")
     parser.add_argument("--seconds", type=float, metavar="S", help="from its command to its report")
+    parser.add_argument("--options", default="", metavar="TEXT", help="further ones of its command, such as --refine")
     parser.add_argument("--conditions", default="", metavar="TEXT", help="on what machine")
     return parser
 
@@ -95,7 +98,9 @@ def main(arguments: Sequence[str]) -> int:
     if args.keep is not None:
         if not args.study or not args.commit:
             raise UserError("--keep needs --study and --commit: which study it is, and which checkout trained it.")
-        console.print(Text(f"kept {add(args.keep, args.study, args.commit, args.seconds, args.conditions)}"))
+        console.print(
+            Text(f"kept {add(args.keep, args.study, args.commit, args.seconds, args.conditions, args.options)}")
+        )
         return 0
     kept = read()
     if args.check:

@@ -199,16 +199,19 @@ def labels(studies: Sequence[Kept]) -> list[tuple[str, int, int, int]]:
     return sorted(rows, key=lambda row: (-row[1], -row[2], row[0]))
 
 
-def repairs(studies: Sequence[Kept]) -> list[tuple[str, int, int, int]]:
-    """(arm, abilities on which it was tried, at least half of the loss shown to come back, less than half shown)."""
+def repairs(studies: Sequence[Kept]) -> list[tuple[str, int, int, int, int]]:
+    """(arm, losses on which it was tried, of which at least half is shown to come back, worse than training on, other).
+
+    Other: less than half is shown to come back, or nothing is shown, or training on left nothing to bring back.
+    """
     tried: dict[str, Counter[str]] = defaultdict(Counter)
     for kept in studies:
         for one in kept.verdicts.get("repairs", ()):
             tried[one["about"]][one["outcome"]] += 1
-    rows = [
-        (about, each.total(), each["all of it"] + each["at least half"], each["less than half"])
-        for about, each in tried.items()
-    ]
+    rows = []
+    for about, each in tried.items():
+        half, worse = each["all of it"] + each["at least half"], each["worse than unchanged"]
+        rows.append((about, each.total(), half, worse, each.total() - half - worse))
     return sorted(rows, key=lambda row: (-row[2], -row[1], row[0]))
 
 

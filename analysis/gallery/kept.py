@@ -44,6 +44,7 @@ class Run:
       date: on which it was finished, ISO 8601.
       seconds: from its command to its report; None where they were not noted.
       conditions: of the machine, in words.
+      options: further ones of its command, '--refine'; '' where there is none.
     """
 
     study: str
@@ -51,11 +52,12 @@ class Run:
     date: str
     seconds: float | None
     conditions: str
+    options: str = ""
 
     @property
     def command(self) -> str:
         """The command that makes the study again."""
-        return f"python run.py --config=ablations/{self.study}"
+        return f"python run.py --config=ablations/{self.study} {self.options}".strip()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from analysis.gallery.kept import Kept
 from analysis.plots import style
 from analysis.report import answer, map_figure, names, tables, wording
 from analysis.report.shapes import association
+from analysis.stats import FINDS_NOTHING
+from analysis.stats.association import SHOWN
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORT_CSS = Path(tables.__file__).parent / "templates" / "report.css"
@@ -60,14 +62,15 @@ def markdown(cases: Sequence[Case], kept: Mapping[str, Kept], ablations: Path) -
 def html(cases: Sequence[Case], kept: Mapping[str, Kept], ablations: Path) -> str:
     """The text of docs/gallery.html, which needs no other file."""
     content = _content(cases, kept, ablations)
-    element = style.svg(across.draw(content["rows"]).figure, "across", ACROSS_TITLE) if content["rows"] else ""
+    drawn = across.draw(content["rows"]).figure if content["rows"] else None
+    element = "" if drawn is None else style.inline(style.svg(drawn, "across", ACROSS_TITLE))
     return _render(
         "gallery.html",
         {
             **content,
             "css": Markup(REPORT_CSS.read_text(encoding="utf-8")),
-            "figure": Markup(style.inline(element)) if element else "",
-            "dark_colours": Markup(style.dark_rules([element])) if element else "",
+            "figure": Markup(element),
+            "dark_colours": Markup(style.dark_rules([element])),
         },
         escape=True,
     )
@@ -213,25 +216,41 @@ def _card(card: Card) -> dict[str, Any]:
 
 def _finished(kept: Kept) -> dict[str, Any]:
     findings, study, run = kept.findings, kept.findings.study, kept.run
-    minutes = "" if run.seconds is None else f"{run.seconds / 60:.0f} minutes, {run.conditions}"
+    spec, count = study.spec, len(study.cells)
+    size = f"{count} models of {spec.layers} blocks, width {study.size_text('width')}"
+    seconds = "" if run.seconds is None else f"{run.seconds:.0f} s, {run.conditions}"
     knobs = study.claim.knobs if is_association(study) else (study.claim.knob,)
-    counts = across.verdict_counts([kept]).most_common()
+    counts = Counter(_standing(kept)).most_common()
     parts = [findings.in_stratum(one) for one in findings.strata]
     shown = {
         "question": study.question,
         "knob": " × ".join(names.knob(knob, study) for knob in knobs),
         "mechanism": knobs[0].partition(".")[0],
         "families": sorted({use.task.family for use in study.tasks}),
-        "kinds": [kind for kind, _ in counts],
-        "verdicts": [(kind, many, *wording.MARKS.get(kind, ("flat", "ρ"))) for kind, many in counts],
+        "kinds": sorted({kind.removesuffix(FALLEN) for kind, _ in counts}),
+        "verdicts": [
+            (kind, many, *wording.MARKS.get(kind.removesuffix(FALLEN), ("flat", "ρ"))) for kind, many in counts
+        ],
         "labels": _labels(kept),
         "repairs": _repairs(kept),
-        "run": {"date": run.date, "commit": run.commit[:7], "minutes": minutes},
+        "run": {"date": run.date, "commit": run.commit[:7], "seconds": seconds, "size": size},
+        "command": run.command,
     }
     if is_association(study):
         return shown | {"associations": association.rows(findings), "answers": association.answers(findings)}
     maps = [{"stratum": wording.stratum_text(one.stratum or {}), **tables.map_rows(one, 26)} for one in parts]
     return shown | {"maps": maps, "answers": [text for one in parts for text in answer.answers(one)]}
+
+
+FALLEN = " (does not stand)"  # once claims are corrected for their number
+
+
+def _standing(kept: Kept) -> Iterator[str]:
+    """The verdict of every claim, and whether it falls when claims are corrected for their number."""
+    for one in kept.findings.claims:
+        yield one.verdict.kind + FALLEN * (not one.stands and one.verdict.kind not in FINDS_NOTHING)
+    for one in kept.findings.associations:
+        yield one.found.kind + FALLEN * (not one.stands and one.found.kind in SHOWN)
 
 
 def _labels(kept: Kept) -> list[str]:
@@ -262,6 +281,7 @@ def _render(template: str, content: Mapping[str, Any], escape: bool) -> str:
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.filters["prose"] = _prose
+    environment.filters["linked"] = _linked
     return environment.get_template(f"{template}.j2").render(**content)
 
 
@@ -270,6 +290,11 @@ def _prose(text: str) -> Markup:
     parts = str(Markup.escape(text)).split("`")
     shown = (f"<code>{part}</code>" if i % 2 else _EMPHASIS.sub(r"<em>\1</em>", part) for i, part in enumerate(parts))
     return Markup("".join(shown))
+
+
+def _linked(text: str) -> Markup:
+    """Text for HTML whose arXiv numbers lead to the papers."""
+    return Markup(re.sub(r"\b(\d{4}\.\d{5})\b", r'<a href="https://arxiv.org/abs/\1">\1</a>', str(Markup.escape(text))))
 
 
 _EMPHASIS = re.compile(r"\*(?=\S)([^*]+)(?<=\S)\*")

@@ -32,8 +32,18 @@ def test_every_case_is_on_both_pages(one):
 
 def test_html_needs_no_network_and_no_other_file(one):
     html = page.html(read_cases(ROOT / CASES), {one.run.study: one}, ABLATIONS)
-    assert not re.search(r"""(?:src|href)=["'](?!#)|@import|url\((?!["']?#)""", html)
+    assert not re.search(r"""src=["'](?!#)|<link|@import|url\((?!["']?#)""", html)
     assert one.findings.study.question in html
+
+
+def test_every_colour_of_the_figure_has_one_in_dark_mode():
+    found = [load(ROOT / GALLERY / "equal_loss")]
+    html = page.html(read_cases(ROOT / CASES), {one.run.study: one for one in found}, ABLATIONS)
+    dark = re.search(r"dark\) \{ :root \{ (.*?) \} \}", html)
+    assert dark
+    used = {*re.findall(r"var\(--c([0-9a-f]{6}),", html)}
+    assert used
+    assert used == {*re.findall(r"--c([0-9a-f]{6}):", dark[1])}
 
 
 def test_an_association_has_its_correlations_and_no_map():
