@@ -34,6 +34,12 @@ def test_every_study_of_the_gallery_is_on_the_page():
     assert files <= {name.partition(":")[0] for name in NAMED}
 
 
+def test_every_name_on_the_page_is_a_file():
+    """The page names a study as `run.py --config` takes it, wherever it does."""
+    for name in NAMED:
+        assert (ROOT / "ablations" / name.partition(":")[0]).is_file(), name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMED)
 def test_every_study_that_the_page_names_plans(name):
