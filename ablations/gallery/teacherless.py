@@ -22,11 +22,11 @@ Predicted (2026-11-30, before any run): three nodes: V-information is not shown 
 at one, where the path is lost. Four nodes: at .5 whatever the share, as in the card path_star/teacherless; no gain is
 shown.
 Expected on two idle CPU cores: not measured; 72,000 cell-steps of 950 tokens.
-What came out (2026-11-30): Prediction held in part. Three nodes: three of eight seeds find the path with a teacher (the
-others guess, mean .70), too few to show it learned, so both claims are *not learned*; without a teacher the path is at
-.31. Four nodes: a guess (.50) with a teacher, as predicted, and .09 without, which was not: without a teacher not even
-the arms are written. V-information rises nowhere and falls on four nodes. The paper's resolution does not show at this
-size.
+What came out (2026-11-30): Prediction held in part. Three nodes: three of eight seeds find the path with a teacher and
+a fourth nearly (the others guess, mean .70), too few to show it learned, so both claims are *not learned*; without a
+teacher the path is at .31. Four nodes: a guess (.50) with a teacher, as predicted, and .09 without, which was not:
+without a teacher not even the arms are written. V-information rises nowhere and falls on four nodes. The paper's
+resolution does not show at this size.
 """
 
 from lab.study import axis, product, study_config

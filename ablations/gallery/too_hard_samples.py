@@ -29,10 +29,10 @@ claims are about losses, which a ceiling does not hide.
 Expected: 8 cells x 1,600 steps, then 72 x 400; minutes not measured.
 What came out (2026-11-30): Prediction failed. The shortcut is there from the start: at neutral subtraction is at .86
 where its cue holds and at .10 where the cue says nothing (chance .03; predicted .7 to .95), so that nothing can be
-shown kept or lost there: it goes on falling to .04 from a share of .875 on, undecided. Drawn as in training it counts
-as *not learned*, because to follow the cue does as well. Probe accuracy falls where a rise was predicted; directions
-rise at 1 alone, which does not stand the correction. `:clean`: not run. The replica needs a pretraining in which the
-cue does not help.
+shown kept or lost there; accuracy falls to .04 from a share of .875 on, undecided. On examples like those of training
+subtraction counts as *not learned*, because following the cue alone scores as well. Probe accuracy falls where a rise
+was predicted; directions rise at 1 alone, which does not stand the correction. `:clean`: not run. The replica needs a
+pretraining in which the cue does not help.
 """
 
 from lab.study import axis, product, study_config

@@ -67,16 +67,20 @@ def add(
     """Keep a finished study. Returns its folder.
 
     Raises:
-      UserError: for a study that no case names and no file is of, and as `keep`.
+      UserError: for a study that has no file, and as `keep`.
     """
     file = study.partition(":")[0]
     if not (ABLATIONS / file).is_file():
         known = [name for case in read_cases() for name in case.studies]
         raise UserError(f"--study={study}: there is no ablations/{file}. {nearest(study, known)}")
-    finished = date.fromtimestamp((workdir / "verdicts.json").stat().st_mtime) if workdir.is_dir() else date.today()
+    verdicts = workdir / "verdicts.json"
+    finished = date.fromtimestamp(verdicts.stat().st_mtime) if verdicts.is_file() else date.today()  # keep() refuses
     folder = GALLERY / folder_of(study)
     keep(workdir, folder, Run(study, commit, finished.isoformat(), seconds, conditions, options))
     return folder
+
+
+OF_KEEP = ("study", "commit", "seconds", "options", "conditions")
 
 
 def _parser() -> Parser:
@@ -96,12 +100,17 @@ def main(arguments: Sequence[str]) -> int:
     """Writes, checks or keeps. Exit status: 0 done, 1 something differs, 2 a user's mistake."""
     args, console = _parser().read(arguments), Console()
     if args.keep is not None:
+        if args.check:
+            raise UserError("--check and --keep are two commands; keep the study first.")
         if not args.study or not args.commit:
             raise UserError("--keep needs --study and --commit: which study it is, and which checkout trained it.")
         console.print(
             Text(f"kept {add(args.keep, args.study, args.commit, args.seconds, args.conditions, args.options)}")
         )
         return 0
+    given = [name for name in OF_KEEP if getattr(args, name)]
+    if given:
+        raise UserError(f"--{given[0]} says how a study was made: it needs --keep=DIR, its work directory.")
     kept = read()
     if args.check:
         return check(kept, console)

@@ -81,8 +81,6 @@ def by_metric(studies: Sequence[Kept]) -> list[MetricRow]:
 
 
 ALL = "any claimed metric"
-
-
 COMPARE = ("_to_neutral", "_between_seeds")  # ends of metrics of two cells, of which neither direction is better
 
 
@@ -147,11 +145,16 @@ def contradictions(studies: Sequence[Kept]) -> list[Contradiction]:
         groups: dict[tuple[str, str, str], list[Judged]] = defaultdict(list)
         for one in kept.findings.claims:
             groups[one.label, one.split, str(one.stratum)].append(one)
-        seen: dict[tuple[str, str], dict[float, bool]] = defaultdict(dict)
+        # Abilities of one task share its metrics, so that a place and a setting count once.
+        seen: dict[tuple[str, str], dict[tuple[str, str, float], bool]] = defaultdict(dict)
         for group in groups.values():
             for one, other in combinations(sorted(group, key=_called), 2):
                 if _called(one) != _called(other):
-                    seen[_called(one), _called(other)] |= _parted(one.map, other.map)
+                    where = f"{one.site} {other.site}", str(one.stratum)
+                    parted = _parted(one.map, other.map)
+                    seen[_called(one), _called(other)] |= {
+                        (*where, value): they_part for value, they_part in parted.items()
+                    }
         for pair, settings in seen.items():
             moving[pair] += len(settings)
             if any(settings.values()):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.design import is_association
@@ -20,7 +19,7 @@ from analysis.gallery.cases import NOT_RUN, STATUS, About, Case, about, folder_o
 from analysis.gallery.early import early_warning
 from analysis.gallery.kept import Kept
 from analysis.plots import style
-from analysis.report import answer, map_figure, names, tables, wording
+from analysis.report import answer, map_figure, names, tables, wording, write
 from analysis.report.shapes import association
 from analysis.stats import FINDS_NOTHING
 from analysis.stats.association import SHOWN
@@ -47,11 +46,7 @@ class Card:
 
 def cards_of(case: Case, kept: Mapping[str, Kept], ablations: Path) -> list[Card]:
     """The studies of one case, in its order."""
-    found = []
-    for study in case.studies:
-        file, _, variant = study.partition(":")
-        found.append(Card(study, about(ablations / file, variant), kept.get(study)))
-    return found
+    return [Card(study, _about(study, ablations), kept.get(study)) for study in case.studies]
 
 
 def markdown(cases: Sequence[Case], kept: Mapping[str, Kept], ablations: Path) -> str:
@@ -96,7 +91,6 @@ def _content(cases: Sequence[Case], kept: Mapping[str, Kept], ablations: Path) -
         "metric_rows": [_metric_row(row) for row in rows],
         "headline": headline(rows),
         "contradictions": across.contradictions(studies),
-        "verdicts": across.verdict_counts(studies).most_common(),
         "labels": across.labels(studies),
         "repairs": across.repairs(studies),
         "early": _early(studies),
@@ -271,15 +265,7 @@ def _repairs(kept: Kept) -> list[str]:
 
 
 def _render(template: str, content: Mapping[str, Any], escape: bool) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=escape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment = write.environment(TEMPLATES, escape)
     environment.filters["prose"] = _prose
     environment.filters["linked"] = _linked
     return environment.get_template(f"{template}.j2").render(**content)

@@ -138,20 +138,25 @@ def _write_files(directory: Path, exported: Sequence[_Exported]) -> None:
 
 
 def _render(template: str, content: Mapping[str, Any], escape: bool) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+    return environment(TEMPLATES, escape).get_template(f"{template}.j2").render(**content)
+
+
+def environment(folder: Path, escape: bool) -> Environment:
+    """Where templates of a folder are filled in, with the filters of every page; `escape` texts for HTML."""
+    found = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["code"] = _with_code
-    environment.filters["capital"] = wording.capital
-    environment.filters["cell"] = _in_cell
-    environment.filters["text"] = wording.markdown
-    environment.filters["fenced"] = _fenced
-    return environment.get_template(f"{template}.j2").render(**content)
+    found.filters["code"] = _with_code
+    found.filters["capital"] = wording.capital
+    found.filters["cell"] = _in_cell
+    found.filters["text"] = wording.markdown
+    found.filters["fenced"] = _fenced
+    return found
 
 
 def _with_code(text: str) -> Markup:

@@ -50,9 +50,8 @@ class Workdir:
         self.path, self._study = path, study
         standard = set(study_config())
         given = json.loads(plain_fields(config).to_json_best_effort())
-        fields = {name: value for name, value in given.items() if name in standard}
         self.record = {
-            "config": fields,
+            "config": {name: value for name, value in given.items() if name in standard},
             "axes": {a.knob: a.stage or "" for a in study.axes},
             "cells": [study.active(cell) for cell in study.cells],
             "claim_hash": study.claim_hash(),
@@ -261,12 +260,9 @@ class Workdir:
         return known, [f"{problem}; every checkpoint is of this study, and a run writes the record again."]
 
     def _differences(self, known: dict[str, Any]) -> list[str]:
-        """How this study is another one than that of a record, with values and seeds that may have been added.
-
-        Its question may be worded anew: it decides no number.
-        """
-        here = self.record["config"]
-        found = list(_differences(_completed(known["config"]) | {"question": here["question"]}, here, "config"))
+        """How this study differs from that of a record, apart from new values, new seeds and a reworded question."""
+        there = _completed(known["config"]) | {"question": self.record["config"]["question"]}
+        found = list(_differences(there, self.record["config"], "config"))
         found += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
         own: dict[str, list[Any]] = {}  # by seed: of thousands of cells each would be compared with each
         for cell in self.record["cells"]:

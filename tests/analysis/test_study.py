@@ -201,7 +201,6 @@ def test_what_the_study_does_not_have_is_said(where, options, message, opened):
         opened.hidden(where, **{"label": "facts", **options})
 
 
-@pytest.mark.slow
 def test_a_study_that_is_still_training(whole, results, tmp_path):
     """While another process holds the lock, and where the second stage's chunks are not there yet."""
     plan, _, root = whole

@@ -76,7 +76,6 @@ def walked(task, origin, answer):
     return cells
 
 
-@pytest.mark.slow
 @given(
     name=st.sampled_from(tuple(TASKS)),
     side=st.integers(2, 4),
@@ -234,7 +233,6 @@ def counts(trees, support):
     return np.bincount([index[tree] for tree in trees], minlength=len(support))
 
 
-@pytest.mark.slow
 def test_wilson_trees_are_uniform():
     trees = drawn_trees("wilson")
     support = sorted(set(trees), key=lambda tree: sorted(map(sorted, tree)))

@@ -10,9 +10,11 @@ from scipy import stats
 
 from analysis.diagnosis import find
 from analysis.gallery import across
-from analysis.gallery.kept import Kept, Run
+from analysis.gallery.kept import GALLERY, Kept, Run, load
 from analysis.report import verdicts_json
 from tests.analysis import synthetic_study
+
+ROOT = Path(__file__).parents[3]
 
 
 def kept(name, rng_seed):
@@ -61,6 +63,15 @@ def test_shares_are_those_counted_from_the_documents(studies, metric, arrow):
     assert np.isnan(row.interval_O).all()  # two studies give no interval
 
 
+def test_losses_where_the_metric_does_not_gain_are_those_of_two_finished_studies():
+    finished = [load(ROOT / GALLERY / name) for name in ("equal_loss", "weight_count")]
+    (row,) = [one for one in across.by_metric(finished) if one.metric.endswith("(participation ratio) ↓")]
+    shares, elsewhere = brute_force(finished, "participation_ratio")
+    assert 0 < elsewhere < 1
+    np.testing.assert_allclose(row.lost_elsewhere, elsewhere)
+    np.testing.assert_allclose(row.share_O, [shares[name] for name in across.OUTCOMES])
+
+
 def _is(title, metric):
     return {"participation_ratio": "directions", "fisher_trace": "Fisher"}[metric] in title
 
@@ -86,6 +97,26 @@ def test_metrics_that_part_are_counted_setting_by_setting(studies):
     (row,) = across.contradictions([replace(one, findings=findings)])
     both = first.map.shown("gain") & other.map.shown("gain")
     assert (row.studies, row.settings, row.of_settings) == (1, both.sum(), both.sum())
+
+
+def test_what_parts_on_one_task_is_not_hidden_by_another(studies):
+    """Settings of two tasks are two, also where only the first shows the contradiction."""
+    one = studies[0]
+    facts, other = [
+        next(c for c in one.findings.claims if (c.label, c.metric) == ("facts", metric))
+        for metric in ("participation_ratio", "fisher_trace")
+    ]
+    z6 = [
+        next(c for c in one.findings.claims if (c.label, c.metric) == ("z6", metric))
+        for metric in ("participation_ratio", "fisher_trace")
+    ]
+    swapped = {**facts.map.p_K, "gain": facts.map.p_K["against"], "against": facts.map.p_K["gain"]}
+    against = replace(facts, map=replace(facts.map, p_K=swapped))
+    (row,) = across.contradictions([replace(one, findings=replace(one.findings, claims=(against, other, *z6)))])
+    of_facts = (facts.map.shown("gain") & other.map.shown("gain")).sum()
+    of_z6 = (z6[0].map.shown("gain") & z6[1].map.shown("gain")).sum()
+    assert of_facts > 0
+    assert (row.settings, row.of_settings) == (of_facts, of_facts + of_z6)
 
 
 def test_the_table_and_the_figure_hold_the_same_numbers(studies):

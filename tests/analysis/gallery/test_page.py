@@ -105,6 +105,14 @@ def test_what_keep_needs_is_asked_for(capsys):
     assert command.main(["--keep=somewhere"]) == 2
     assert command.main(["--keep=somewhere", "--study=gallery/whitenin.py", "--commit=abc"]) == 2
     assert "gallery/whitening.py" in capsys.readouterr().err
+    assert command.main(["--study=gallery/whitening.py"]) == 2
+    assert "--study says how a study was made: it needs --keep" in capsys.readouterr().err
+    assert command.main(["--check", "--keep=somewhere", "--study=gallery/whitening.py", "--commit=abc"]) == 2
+
+
+def test_a_directory_without_verdicts_is_no_finished_study(tmp_path, capsys):
+    assert command.main([f"--keep={tmp_path}", "--study=gallery/whitening.py", "--commit=abc"]) == 2
+    assert "it is no finished study" in capsys.readouterr().err
 
 
 @pytest.mark.slow
