@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.activations.inference_model import InferenceModel
+from analysis.activations.inference_model import InferenceModel, study_of
 from analysis.stats.second_order import SecondOrder
 from analysis.stats.second_order import second_order as compare
 from analysis.study import OpenStudy, Where
@@ -26,7 +26,8 @@ from lab.engine.evaluate import Evaluation, examples_of
 from lab.errors import UserError, nearest
 from lab.nn import model
 from lab.prng import derive_key
-from lab.study.spec import Study, TaskUse
+from lab.study.parts import TaskUse
+from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import Random
 
@@ -64,11 +65,12 @@ def second_order(
 
 def odds_of(study: Study, use: TaskUse, split: str) -> Any:
     """Of one cell: (the inference model, the mechanisms in it, seed, parameters) -> SecondOrder."""
-    task, mixture = use.task, study.mixture
-    assert isinstance(task, Random)
-    evaluation = Evaluation(study.spec, mixture, study.eval_examples, (), mixture.length({use.label: split}))
 
     def of_cell(inference: InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> SecondOrder:
+        mine = study_of(study, inference)
+        task, mixture = mine.use(use.label).task, mine.mixture
+        assert isinstance(task, Random)
+        evaluation = Evaluation(mine.spec, mixture, study.eval_examples, (), mixture.length({use.label: split}))
         worlds = mixture.worlds(derive_key(seed, "world"))
         examples = examples_of(evaluation, seed, worlds, use.label, split)
         tokens_NxV, true_NxV = jax.vmap(lambda e: task.odds(worlds[use.label], mixture.bare(use.label, e)))(examples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from tasks.base import LATER, Task, TaskError
@@ -103,6 +103,15 @@ def make(name: str, **sizes: Any) -> Task:
     planted = Planted(task, **{k: v for k, v in sizes.items() if k not in own})  # checks their ranges
     # What a task's class says once, Planted says per instance: its properties are not the contract's class variables.
     return cast(Task, planted) if planted.cued or planted.noisy else task
+
+
+def with_sizes(task: Task, sizes: Mapping[str, Any]) -> Task:
+    """The same task with some of its static fields changed.
+
+    Raises:
+      TaskError: a size out of its range.
+    """
+    return make(task.name, **{**sizes_of(task), **sizes})
 
 
 def sizes_of(task: Task) -> dict[str, Any]:

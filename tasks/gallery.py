@@ -107,7 +107,8 @@ always right.
 
 Under *knobs* stand the difficulties of a task's training, at its default fields, that a study may turn as any knob:
 `axis("task.<label>.<name>", …)` in its sweep(), or `config.knobs.task.<label>.<name>` in all cells
-([task_knobs.md](task_knobs.md)). The neutral value is that of `train`.
+([task_knobs.md](task_knobs.md)). The neutral value is that of `train`. A *field* can be an axis, too, under the same
+name: each value is then a task, and a program, of its own.
 """
 
 

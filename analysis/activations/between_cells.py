@@ -28,7 +28,7 @@ from jax import lax
 
 from analysis.activations import extract, measure
 from analysis.activations.claimable import BETWEEN_SEEDS, TO_NEUTRAL, Claimable, extra
-from analysis.activations.inference_model import InferenceModel, kept_under, model_of
+from analysis.activations.inference_model import InferenceModel, kept_under, model_of, study_of
 from analysis.activations.measure import Measurer, probe_sites
 from analysis.metrics import ON_CALL
 from lab.engine import device_grid
@@ -199,7 +199,8 @@ def _states(
 
     def of_cell(inference: InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> jax.Array:
         at = seed if shown_seed is None else jnp.full_like(seed, shown_seed)
-        states, _, _ = measure.hidden_states(study, at, params, active.hook, inference.spec, active.shown)
+        mine = study_of(study, inference)
+        states, _, _ = measure.hidden_states(mine, at, params, active.hook, inference.spec, active.shown)
         return states
 
     content = (*measurer.settings(), shown_seed)

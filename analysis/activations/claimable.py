@@ -197,7 +197,7 @@ def options_at(study: Study, site: ProbeSite, one: Claimable) -> dict[str, str]:
     """What a metric on call is asked with at a site: its defaults, and the task's first other factor as context."""
     if "contexts" not in ON_CALL[one.of].arguments:
         return {}
-    use = next(use for use in study.tasks if use.label == site.label)
+    use = study.use(site.label)
     read = site.factor or use.factor
     return {"context": next((factor for factor in use.task.factor_sizes if factor != read), "")}
 

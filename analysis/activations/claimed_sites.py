@@ -11,7 +11,7 @@ def claimed_site(study: Study, claimed: Gain, label: str) -> ProbeSite:
     """Where a gain is read of which an ability of the task `label` is claimed: `claim_site` but for what it names."""
     plain = claim_site(study, claimed.task or label)
     task, layer = plain.label, plain.layer if claimed.layer is None else claimed.layer
-    use = next(use for use in study.tasks if use.label == task)
+    use = study.use(task)
     split = claimed.split if claimed.split not in (None, use.probe) else ""
     factor = claimed.factor if claimed.factor not in (None, use.factor) else ""
     return ProbeSite(task, layer, claimed.position or plain.read, split or "", factor or "")

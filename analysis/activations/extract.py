@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from analysis.activations import measure
-from analysis.activations.inference_model import InferenceModel, active_in, model_of
+from analysis.activations.inference_model import InferenceModel, active_in, model_of, study_of
 from lab.engine import Programs, device_grid
 from lab.errors import UserError
 from lab.storage import Saved, Store
@@ -112,7 +112,8 @@ def at(study: Study, places: tuple[measure.ProbeSite, ...]) -> OfCell:
     index_M = np.asarray([measure.probe_sites(at_layer).index(place) for place in places])
 
     def states(inference: InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> tuple[Any, Any]:
-        hidden, labels, _ = measure.hidden_states(at_layer, seed, params, active.hook, inference.spec, active.shown)
+        mine = study_of(at_layer, inference)
+        hidden, labels, _ = measure.hidden_states(mine, seed, params, active.hook, inference.spec, active.shown)
         return hidden[index_M], labels[index_M]
 
     return states

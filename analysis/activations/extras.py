@@ -18,7 +18,7 @@ from jax import lax
 
 from analysis.activations import measure, on_call
 from analysis.activations.claimable import OF_CELL, OF_MECHANISM, Claimable, extra, obstacle, options_at
-from analysis.activations.inference_model import InferenceModel, active_in, model_of
+from analysis.activations.inference_model import InferenceModel, active_in, model_of, study_of
 from analysis.activations.measure import Measurer, ProbeSite, probe_sites
 from analysis.metrics import ON_CALL
 from lab.mechanisms import MECHANISMS
@@ -103,7 +103,7 @@ def measure_cell(
       wanted: what is read.
       inference, seed, params, knobs, trained: as of `measure.measure_cell`.
     """
-    active = active_in(inference, knobs, trained)
+    study, active = study_of(study, inference), active_in(inference, knobs, trained)
     wanted = tuple(wanted)
     found = _of_mechanisms(study, [one for one in wanted if one.kind == OF_MECHANISM], inference, seed, params, active)
     metrics = dict.fromkeys(one.of for one in wanted if one.kind == OF_CELL)

@@ -22,7 +22,7 @@ class InferenceModel(NamedTuple):
     Attributes:
       spec: the model's sizes.
       names: the mechanisms that act at inference or have readings, and do something in at least one of the cells.
-      static: (knob, value) of their static knobs.
+      static: (knob, value) of their static knobs, and of the static fields of tasks that cells differ in.
       values: their traced knobs in each cell, as (cell's row, knob, value); none where there are no such mechanisms.
       learned: the stage whose tasks they learned last, where the last stage that trains has others; else -1.
     """
@@ -53,10 +53,16 @@ def model_of(
         for knob, value in study.active(each).items()
         if knob.split(".")[0] in names and study.knobs[knob].traced
     ]
-    static = tuple((k.name, settings[0][k.name]) for n in names for k in registry.EVERY[n].knobs if not k.traced)
+    fixed = [k.name for n in names for k in registry.EVERY[n].knobs if not k.traced]
+    static = tuple((name, settings[0][name]) for name in (*fixed, *study.task_sizes))
     at_test = study.stages[-1].name == saved.meta["stage"]
     spec = study.spec_of(settings[0], at_test)
     return InferenceModel(spec, names, static, tuple(values), _learned(study, saved.meta["stage"]))
+
+
+def study_of(study: Study, inference: InferenceModel) -> Study:
+    """The study of the cells that such a model is part of, with their own tasks, see `Study.at`."""
+    return study.at(dict(inference.static))
 
 
 def _learned(study: Study, name: str) -> int:

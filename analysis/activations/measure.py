@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from analysis.activations.inference_model import InferenceModel, active_in, kept_under, model_of
+from analysis.activations.inference_model import InferenceModel, active_in, kept_under, model_of, study_of
 from analysis.metrics import BALANCE, CHECKS, METRICS, control_labels, measure
 from lab.engine import Layout, Programs, device_grid
 from lab.engine.plan import arguments_of
@@ -31,8 +31,9 @@ from lab.nn import model
 from lab.prng import derive_key
 from lab.storage import DamagedFile, Saved, checkpoint, read_document, write_document
 from lab.storage.files import are_numbers
+from lab.study.parts import TaskUse
 from lab.study.places import site
-from lab.study.spec import Study, TaskUse, digest
+from lab.study.spec import Study, digest
 from tasks.base import RENAMED, Example, World, fed_back
 
 VERSION = 5  # raised whenever the same checkpoint would read differently
@@ -81,8 +82,7 @@ def claim_site(study: Study, label: str) -> ProbeSite:
     First, because there the first answer is still to be computed: at a later one, an answer already given is the
     input, and any network that keeps its input reads as if it had solved the task.
     """
-    task = next(use.task for use in study.tasks if use.label == label)
-    return ProbeSite(label, study.claim.layer, task.read_names[0])
+    return ProbeSite(label, study.claim.layer, study.use(label).task.read_names[0])
 
 
 def probe_set(
@@ -168,6 +168,7 @@ def measure_cell(
       seed, params: the cell's.
       knobs, trained: the cell's knobs and the steps that it was trained; the mechanisms read them.
     """
+    study = study_of(study, inference)
     n_classes = max(use.task.factor_sizes[factor] for use, _, factor in study.probe_sets)
     active = active_in(inference, knobs, trained)
     states = hidden_states(study, seed, params, active.hook, inference.spec, active.shown)

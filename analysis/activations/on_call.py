@@ -5,8 +5,8 @@ Shape letters: C cells or classes, N probe examples, V views, D width, T tokens 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.activations import extract, measure
-from analysis.activations.inference_model import InferenceModel
+from analysis.activations.inference_model import InferenceModel, study_of
 from analysis.activations.training_loss import training_loss
 from analysis.metrics import METRICS, ON_CALL, OnCallMetric, control_labels, curvature
 from analysis.metrics.latent_metric import OF_THE_MODEL
@@ -23,7 +23,8 @@ from lab.engine.device_grid import lapack_on_one_thread
 from lab.errors import UserError, nearest
 from lab.nn import model
 from lab.prng import derive_key
-from lab.study.spec import Study, TaskUse
+from lab.study.parts import TaskUse
+from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import Example, interchangeable
 
@@ -64,6 +65,10 @@ class Request:
         """What the labels are."""
         return self.place.factor or self.use.factor
 
+    def of(self, study: Study) -> Request:
+        """The same of a study whose task under the label may have other sizes."""
+        return replace(self, use=study.use(self.place.label))
+
     @property
     def is_pair(self) -> bool:
         """Whether it is a reading of two cells."""
@@ -85,7 +90,7 @@ def request(study: Study, place: measure.ProbeSite, name: str, options: Mapping[
     metric = find(name)
     if metric is None:
         raise UserError(f"there is no metric '{name}'. {nearest(name, (*METRICS, *ON_CALL))}")
-    use = next(use for use in study.tasks if use.label == place.label)
+    use = study.use(place.label)
     taken = {OPTION_OF[one]: DEFAULTS[OPTION_OF[one]] for one in metric.arguments if one in OPTION_OF}
     taken |= metric.settings
     for option in options:
@@ -126,18 +131,20 @@ def _check_arrays(study: Study, wanted: Request) -> None:
 
 def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
     """Of one cell: the arrays that the metric takes, but those of another cell; argument -> array."""
-    use, place, names = wanted.use, wanted.place, wanted.metric.arguments
+    place, names = wanted.place, wanted.metric.arguments
 
     def of_cell(inference: InferenceModel, active: ActiveMechanisms, seed: Any, params: Any) -> dict[str, Any]:
         if wanted.metric.of_the_model:
             return _of_the_model(study, names, inference, active, seed, params)
-        world = study.mixture.worlds(derive_key(seed, "world"))[use.label]
+        mine = study_of(study, inference)
+        use = wanted.of(mine).use
+        world = mine.mixture.worlds(derive_key(seed, "world"))[use.label]
         position = use.task.read_names.index(place.read)
 
         def forward(examples: Example) -> model.Forward:
             return measure.forward(use, examples, params, inference.spec, active.hook, active.shown, place.split)
 
-        examples = measure.probe_set(study, use, seed, world, split=place.split)
+        examples = measure.probe_set(mine, use, seed, world, split=place.split)
         whole, at_N = forward(examples), examples.read[:, position]
         label_N = examples.factors[wanted.factor]
         found = {"states": _at(whole.hidden[place.layer], at_N), "labels": label_N}
@@ -153,7 +160,7 @@ def arguments_of(study: Study, wanted: Request) -> extract.OfCell:
 
             def view(key: jax.Array) -> jax.Array:
                 renaming_N = jnp.maximum(jax.random.bits(key, (study.probe_examples,)), 1)
-                renamed = measure.probe_set(study, use, seed, world, renaming_N, place.split)
+                renamed = measure.probe_set(mine, use, seed, world, renaming_N, place.split)
                 return _at(forward(renamed).hidden[place.layer], renamed.read[:, position])
 
             keys_V = jax.random.split(derive_key(seed, "probe", RENAMING), int(wanted.options["views"]))
@@ -242,12 +249,13 @@ def read(study: Study, wanted: Request, cells: Cells, others: Cells = ()) -> dic
     Raises:
       UserError: cells to compare with are missing or several of one seed, or a number is out of its range.
     """
-    fixed, traced = constants(wanted)
-    call = jax.jit(lambda arrays: wanted.metric({**arrays, **fixed}))
     state_of = _by_seed(study, others)
     rows: dict[int, dict[str, float]] = {}
+    calls: dict[TaskUse, tuple[Callable[[Any], Any], dict[str, Any]]] = {}
     with lapack_on_one_thread():
         for indices, arrays in cells:
+            mine = wanted.of(study.at(study.cells[indices[0]]))
+            call, traced = calls[mine.use] = calls.get(mine.use) or _call(mine)
             for row, cell in enumerate(indices):
                 given = {name: jnp.asarray(values[row]) for name, values in arrays.items()} | traced
                 if wanted.is_pair:
@@ -259,6 +267,12 @@ def read(study: Study, wanted: Request, cells: Cells, others: Cells = ()) -> dic
     order = sorted(rows)
     names = rows[order[0]]
     return {"cell": np.asarray(order)} | {name: np.asarray([rows[cell][name] for cell in order]) for name in names}
+
+
+def _call(wanted: Request) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+    """The metric as a program of its arguments, and those of them that all cells share."""
+    fixed, traced = constants(wanted)
+    return jax.jit(lambda arrays: wanted.metric({**arrays, **fixed})), traced
 
 
 def _by_seed(study: Study, others: Cells) -> dict[int, np.ndarray]:

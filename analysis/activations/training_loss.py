@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from analysis.activations.inference_model import InferenceModel
+from analysis.activations.inference_model import InferenceModel, study_of
 from lab.nn import model
 from lab.nn.loss import task_loss
 from lab.prng import derive_key
@@ -27,6 +27,7 @@ def training_loss(
       study, inference, seed: the cell's.
       active: the mechanisms that are part of the model where it is used: nothing is dropped and no noise is added.
     """
+    study = study_of(study, inference)
     trains = [index for index, count in enumerate(study.examples) if count]
     stage = trains[-1] if inference.learned < 0 else inference.learned
     times = -(-EXAMPLES // study.examples[stage])

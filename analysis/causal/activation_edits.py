@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from analysis.activations import ProbeSite, probe_set
-from analysis.activations.inference_model import InferenceModel
+from analysis.activations.inference_model import InferenceModel, study_of
 from analysis.causal.subspaces import Basis, bases, factor_removal, matched_removal, random_removal
 from analysis.metrics import (
     METRICS,
@@ -38,7 +38,8 @@ from analysis.metrics import (
 from lab.engine import evaluate
 from lab.nn import model
 from lab.prng import derive_key
-from lab.study.spec import Study, TaskUse
+from lab.study.parts import TaskUse
+from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
 from tasks.base import Example, fed_back
 
@@ -67,6 +68,10 @@ class Cut:
     def at(cls, place: ProbeSite, use: TaskUse) -> Cut:
         """At a place of a task."""
         return cls(place, use, use.task.read_names.index(place.read))
+
+    def of(self, study: Study) -> Cut:
+        """The same in a study whose task under the label may have other sizes."""
+        return replace(self, use=replace(self.use, task=study.use(self.use.label).task))
 
     def within(self, spec: model.ModelSpec) -> Cut:
         """The same, its layer counted from the embedding of a model of those sizes."""
@@ -126,7 +131,8 @@ def edit_effects(
     `LEAST_PAIRS` of them, and where the answer at the read position isn't a function of the factor alone. NaN
     throughout for a cell that diverged.
     """
-    cut = cut.within(inference.spec)
+    study, cut = study_of(study, inference), cut.within(inference.spec)
+    cut = cut.of(study)
     unedited = _unedited(study, cut, inference, active, seed, params)
     cell, states_NxD, labels_N, n_classes = unedited.cell, unedited.states_NxD, unedited.labels_N, unedited.n_classes
     h, width = labels_N.shape[0] // 2, states_NxD.shape[1]
@@ -166,7 +172,8 @@ def reparametrize(
     Next to `METRICS`, `output`: the largest change of a logit at the read position, over their RMS; what rounding does.
     The basis `none` is the cell as it is. NaN for a cell that diverged.
     """
-    cut = cut.within(inference.spec)
+    study, cut = study_of(study, inference), cut.within(inference.spec)
+    cut = cut.of(study)
     unedited = _unedited(study, cut, inference, active, seed, params)
     cell, layer = unedited.cell, cut.place.layer
     cloud = centre(unedited.states_NxD)

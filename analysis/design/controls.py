@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.design.categories import is_association, is_categorical, setting_of
+from lab.study.comparable import follows
 from lab.study.spec import Study
 
 SIDE = "side"  # in a stratum, of a claim with settings on both sides of neutral: on which of them
@@ -78,15 +79,6 @@ def in_stratum(study: Study, cell: Mapping[str, Any], stratum: Mapping[str, Any]
 def cells_in(study: Study, stratum: Mapping[str, Any]) -> list[int]:
     """Indices of the cells of a stratum, in the study's order."""
     return [index for index, cell in enumerate(study.cells) if in_stratum(study, cell, stratum)]
-
-
-def follows(study: Study, knob: str) -> bool:
-    """Whether an axis takes one value for each value of the claim's knob, and several over the grid."""
-    if knob in ("seed", study.claim.knob, *study.tuned) or is_association(study):
-        return False
-    pairs = {(cell[study.claim.knob], cell[knob]) for cell in study.cells}
-    settings = {claimed for claimed, _ in pairs}
-    return len(pairs) == len(settings) and len({value for _, value in pairs}) > 1
 
 
 def neutral_value(study: Study) -> float:

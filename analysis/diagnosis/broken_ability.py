@@ -121,7 +121,7 @@ class BrokenAbility:
 
     def floor(self, reading: str) -> float:
         """What the best trivial predictor reaches, by a reading."""
-        return ability_floor(self.study, self.bound.label, self.bound.split, reading)
+        return ability_floor(self.study.at(self.bound.stratum), self.bound.label, self.bound.split, reading)
 
     def edited(self, name: str) -> np.ndarray:
         """A reading under edited activations at the break, float64[S]; NaN where a cell was not edited."""
@@ -179,4 +179,4 @@ class BrokenAbility:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits of the ability's task."""
-        return next(use.splits for use in self.study.tasks if use.label == self.bound.label)
+        return self.study.use(self.bound.label).splits

@@ -236,7 +236,7 @@ def _unused(broken: BrokenAbility) -> tuple[bool, dict[str, float]]:
     more than δ: where nothing is answered, no removal can hurt.
     """
     label, delta = broken.bound.label, broken.bound.delta
-    use = next(use for use in broken.study.tasks if use.label == label)
+    use = broken.study.at(broken.bound.stratum).use(label)
     right_S, random_S, factor_S = (
         broken.edited(f"{label}/remove/{kind}/exact") for kind in ("none", "random", "factor")
     )

@@ -119,7 +119,7 @@ def _case(name: str, results: Results, bound: Bounds, evaluation: int, share: fl
     def now(column: np.ndarray) -> np.ndarray:
         return curve(results, bound.stratum, column, evaluation).values_SxK[:, order_K]
 
-    floor = trivial(next(use.task for use in study.tasks if use.label == bound.label), bound.split)
+    floor = trivial(study.at(bound.stratum).use(bound.label).task, bound.split)
     exact_SxK = now(results.ability(bound.label, bound.split))
     readings = {POSITION: u_K[1:], LOST_SO_FAR: lost(exact_SxK, floor.exact)}
     loss_SxK = -now(results.ability(bound.label, bound.split, "logprob"))

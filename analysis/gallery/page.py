@@ -232,7 +232,7 @@ def _finished(kept: Kept) -> dict[str, Any]:
     }
     if is_association(study):
         return shown | {"associations": association.rows(findings), "answers": association.answers(findings)}
-    maps = [{"stratum": wording.stratum_text(one.stratum or {}), **tables.map_rows(one, 26)} for one in parts]
+    maps = [{"stratum": wording.stratum_text(study, one.stratum or {}), **tables.map_rows(one, 26)} for one in parts]
     return shown | {"maps": maps, "answers": [text for one in parts for text in answer.answers(one)]}
 
 

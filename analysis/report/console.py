@@ -127,7 +127,7 @@ def verdict_table(findings: Findings) -> Table:
         table.add_column(column)
     for one in findings.claims:
         bound = knob_bounds[one.label, one.split, str(one.stratum)]
-        stratum = f" [{wording.stratum_text(one.stratum)}]" if one.stratum else ""
+        stratum = f" [{wording.stratum_text(study, one.stratum)}]" if one.stratum else ""
         nothing = one.verdict.kind in FINDS_NOTHING
         cells = (
             f"{names.ability(study, one.label, one.split)}{stratum}",
@@ -175,7 +175,7 @@ def map_table(findings: Findings) -> Table:
     shown = tables.map_rows(findings, max(2, (WIDEST - LABELS - 2) // width))
     title = names.knob(findings.study.claim.knob, findings.study)
     title += f" ({len(shown['settings'])} of {len(every)} settings)" if shown["left_out"] else ""
-    where = wording.stratum_text(findings.stratum or {})
+    where = wording.stratum_text(findings.study, findings.stratum or {})
     what = "value" if is_categorical(findings.study) else "setting"
     heading = f"What is shown at each {what}{f', {where}' if where else ''}"
     table = Table(title=Text(heading), title_justify="left", box=box.SIMPLE_HEAD, padding=0)

@@ -128,7 +128,7 @@ def shown(findings: Findings, embeddings: Sequence[Embedding] = (), whole: bool 
             title, caption = (text.format(**facts) for text in BOTH_SIDES)
             claims = tuple(one for one in findings.claims if without_side(one.stratum) == other)
             where = "".join(f"-{knob}={exact(value)}" for knob, value in other.items())
-            title += f", {wording.stratum_text(other)}" if other else ""
+            title += f", {wording.stratum_text(study, other)}" if other else ""
             picture = map_figure.both_sides(replace(findings, claims=claims))
             yield Shown(f"both_sides{where}", None, file_name(f"both_sides{where}"), title, caption, picture)
     if len(findings.strata) > 1 and heatmaps.shares(findings):

@@ -373,9 +373,9 @@ def log_probabilities(findings: Findings) -> Picture:
     """Exact accuracy, accuracy by token and log-probability: a fall in the first only is the score's doing."""
     study, results, bounds = findings.study, findings.results, answered(findings)
     picture, axes = panels(3, len(bounds), 1.6, sharex="col")
-    tasks = {use.label: use.task for use in study.tasks}
     for column, bound in enumerate(bounds):
-        axis, floor = knob_axis(study, bound), trivial(tasks[bound.label], bound.split)
+        task = study.at(bound.stratum).use(bound.label).task
+        axis, floor = knob_axis(study, bound), trivial(task, bound.split)
         by_token = ability_curve(results, bound.stratum, bound.label, bound.split, "token_accuracy")
         curves = {"exact": bound.ability, "token_accuracy": by_token, "logprob": bound.logprob}
         for ax, (reading, values) in zip(axes[:, column], curves.items(), strict=True):

@@ -16,8 +16,14 @@ def metric(name: str) -> str:
 
 
 def task(study: Study, label: str) -> str:
-    """A task in words: '256 facts'; with its label where two of the study would read alike."""
-    titles = {use.label: title(use.task) for use in study.tasks}
+    """A task in words: '256 facts'; with its label where two of the study would read alike.
+
+    Without the sizes in its title where the study's cells differ in them.
+    """
+    sized = {name.split(".")[1] for name in study.task_sizes}
+    titles = {
+        use.label: use.task.name.replace("_", " ") if use.label in sized else title(use.task) for use in study.tasks
+    }
     found = titles[label]
     return f"{found} ({label})" if list(titles.values()).count(found) > 1 else found
 

@@ -177,7 +177,7 @@ def _embedding(
         plane = planes[cell, bound.label][0]
         turned = plane if plane is reference else turned_onto(plane, reference)
         views.append(View(role, value, float(exact_C[cell]), turned))
-    factor = next(use.factor for use in findings.study.tasks if use.label == bound.label)
+    factor = findings.study.use(bound.label).factor
     return Embedding(bound.stratum, bound.label, bound.split, seed, factor, labels_N, tuple(views))
 
 

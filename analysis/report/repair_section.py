@@ -56,7 +56,11 @@ def rows(findings: Findings) -> Iterator[dict[str, str]]:
     for one in findings.repairs:
         low, high = one.interval
         kind = one.kind(alpha)
-        stratum = f" [{wording.stratum_text(one.stratum)}]" if one.stratum and findings.stratum is None else ""
+        stratum = (
+            f" [{wording.stratum_text(findings.study, one.stratum)}]"
+            if one.stratum and findings.stratum is None
+            else ""
+        )
         yield {
             "ability": f"{_name(findings, one)}{stratum}",
             "at": words.short(one.setting),

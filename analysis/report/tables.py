@@ -17,7 +17,8 @@ from analysis.results import Curve, curve, evaluation_at
 from analysis.stats import FINDS_NOTHING, summaries
 from analysis.verdicts import Bounds, Judged
 from lab.engine import Plan
-from lab.study.spec import Study, TaskUse
+from lab.study.parts import TaskUse
+from lab.study.spec import Study
 from lab.values import exact
 from tasks.base import trivial
 

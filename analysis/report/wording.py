@@ -155,10 +155,11 @@ def markdown(text: str, code: bool = False) -> str:
     return escaped if code else escaped.replace("`", "\\`")
 
 
-def stratum_text(settings: Mapping[str, Any]) -> str:
+def stratum_text(study: Study, settings: Mapping[str, Any]) -> str:
     """'prune scope = global', 'below neutral', for a heading."""
     return ", ".join(
-        str(value) if knob == SIDE else f"{names.knob(knob)} = {exact(value)}" for knob, value in settings.items()
+        str(value) if knob == SIDE else f"{names.knob(knob, study)} = {exact(value)}"
+        for knob, value in settings.items()
     )
 
 

@@ -195,7 +195,7 @@ def _section(findings: Findings, index: int) -> dict[str, Any]:
     undiagnosed = diagnose.undiagnosed(findings.claims, findings.bounds)
     return {
         "index": index,
-        "name": wording.stratum_text(stratum),
+        "name": wording.stratum_text(study, stratum),
         "answers": [*answer.answers(findings), *repair_section.headline(findings)],
         "map": tables.map_rows(findings),
         "why": [

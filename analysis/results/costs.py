@@ -75,7 +75,9 @@ def _cost(study: Study, node: Node, params: Any, step: int) -> tuple[int, int, f
     cell = {**study.cells[node.cells[0]], **{name: node.knobs[name] for name in study.tested}}
     spec = flops.own_spec(study, cell)
     weights = flops.weights_of(params, spec, low_rank=node.knobs[LOW_RANK.name] != LOW_RANK.neutral)
-    per_example = flops.example_flops(study, node.stage, spec, weights, flops.sizes_of(spec, node.knobs, step))
+    per_example = flops.example_flops(
+        study.at(node.knobs), node.stage, spec, weights, flops.sizes_of(spec, node.knobs, step)
+    )
     return flops.dense(spec).total, weights.total, per_example
 
 

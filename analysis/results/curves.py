@@ -6,6 +6,7 @@ Shape letters: S seeds, K settings of the claim's knob, E evaluations.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,21 +77,23 @@ def ability_curve(
     place = results.study.claim.place(label, split)
     if place is not None and evaluation == -1:
         evaluation = evaluation_at(results, place)
-    floor, column = claimed_floor(results, label, split, reading), results.ability(label, split, reading)
+    floor, column = claimed_floor(results, stratum, label, split, reading), results.ability(label, split, reading)
     if place is not None and place.probe is not None:
         column = readable(results, place, column)
     return curve(results, stratum, column, evaluation, floor)
 
 
-def claimed_floor(results: Results, label: str, split: str, reading: str = "exact") -> float:
+def claimed_floor(
+    results: Results, stratum: Mapping[str, Any], label: str, split: str, reading: str = "exact"
+) -> float:
     """`ability_floor`, or of an ability that a claim places its own; arguments as of `ability_curve`."""
-    place = results.study.claim.place(label, split)
+    study, place = results.study.at(stratum), results.study.claim.place(label, split)
     if place is None:
-        return ability_floor(results.study, label, split, reading)
+        return ability_floor(study, label, split, reading)
     if place.probe is not None:
-        return probe_floor(results, place)
+        return probe_floor(results, place, stratum)
     measure = str(place.measure) if reading == "exact" else reading
-    return ability_floor(results.study, label, str(place.split), measure)
+    return ability_floor(study, label, str(place.split), measure)
 
 
 def ability_floor(study: Study, label: str, split: str, reading: str) -> float:
@@ -99,7 +102,7 @@ def ability_floor(study: Study, label: str, split: str, reading: str) -> float:
     By token at least what it has right as a whole, and the geometric mean of what it believes of the right token,
     which is the accuracy of one that guesses among equals.
     """
-    floor = trivial(next(use.task for use in study.tasks if use.label == label), split)
+    floor = trivial(study.use(label).task, split)
     return max(floor.exact, math.exp(floor.logprob)) if reading == "token_accuracy" else getattr(floor, reading)
 
 

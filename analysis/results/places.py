@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from analysis.results.table import Results
@@ -18,19 +21,26 @@ def evaluation_at(results: Results, place: Gain | Ability | None) -> int:
     return int(np.flatnonzero(at_E)[0])
 
 
-def probe_floor(results: Results, place: Ability) -> float:
+def probe_floor(results: Results, place: Ability, values: Mapping[str, Any]) -> float:
     """What a probe reads off states that say nothing about its factor.
 
     Information and selectivity are then 0. The probe's accuracy is the share of the most frequent class among the probe
     inputs (mean over the cells' seeds), or an equal share of all classes where no class balance was measured.
+
+    Args:
+      results: of the study.
+      place: where the probe reads.
+      values: of a cell or of a stratum, whose tasks are meant (`Study.at`).
     """
     if place.probe != "probe_accuracy":
         return 0.0
-    use = next(use for use in results.study.tasks if use.label == place.task)
+    study = results.study
+    use = study.at(values).use(place.task)
     equal = 1.0 / use.task.factor_sizes[place.factor or use.factor]
-    largest = results.columns.get(f"{place.site}/class_count_max", np.full(1, np.nan))
+    alike_C = np.asarray([study.task_setting(cell) == study.task_setting(values) for cell in study.cells])
+    largest = results.columns.get(f"{place.site}/class_count_max", np.full((len(alike_C), 1), np.nan))[alike_C]
     largest = largest[np.isfinite(largest)]
-    return max(equal, float(largest.mean()) / results.study.probe_examples) if len(largest) else equal
+    return max(equal, float(largest.mean()) / study.probe_examples) if len(largest) else equal
 
 
 def readable(results: Results, place: Ability, values_CxE: np.ndarray) -> np.ndarray:
@@ -40,6 +50,10 @@ def readable(results: Results, place: Ability, values_CxE: np.ndarray) -> np.nda
     make those that are left speak for them. No reader does worse than to ignore the states, so V-information below 0 is
     the estimate's error and counts as 0.
     """
-    trained_CxE, floor = np.asarray(results.shared) != "", probe_floor(results, place)
-    values_CxE = np.where(np.isnan(values_CxE) & trained_CxE, floor, values_CxE)
+    trained_CxE, study = np.asarray(results.shared) != "", results.study
+    setting_C = [study.task_setting(cell) for cell in study.cells]
+    one_of = dict(zip(setting_C, study.cells, strict=True))
+    floors = {setting: probe_floor(results, place, cell) for setting, cell in one_of.items()}
+    floor_Cx1 = np.asarray([floors[setting] for setting in setting_C])[:, None]
+    values_CxE = np.where(np.isnan(values_CxE) & trained_CxE, floor_Cx1, values_CxE)
     return np.maximum(values_CxE, 0.0) if place.probe == "v_information" else values_CxE

@@ -72,7 +72,7 @@ def associate(results: Results) -> list[Associated]:
         loss = curve(results, stratum, results.columns["train/loss"]).values_SxK
         for label, split in study.claim.abilities:
             ability = ability_curve(results, stratum, label, split)
-            floor = claimed_floor(results, label, split)
+            floor = claimed_floor(results, stratum, label, split)
             controls, place = {LOSS: loss}, study.claim.place(label, split)
             if place is None or place.probe is None:  # a probe answers nothing
                 controls[LOGPROB] = ability_curve(results, stratum, label, split, "logprob").values_SxK

@@ -45,6 +45,7 @@ from analysis.stats import (
     setting_map,
 )
 from lab.errors import UserError
+from lab.study.comparable import changing
 from lab.study.places import Ability, Gain
 from lab.study.spec import Study
 from lab.values import exact
@@ -172,7 +173,7 @@ def judge(results: Results, looks: InterimAnalyses | None = None) -> list[Judged
     found = []
     for stratum in strata(study):
         for label, split in claim.abilities:
-            floor, reading = claimed_floor(results, label, split), claim.place(label, split)
+            floor, reading = claimed_floor(results, stratum, label, split), claim.place(label, split)
             ability, logprob = _ability(results, stratum, label, split)
             options = _options(study, ability, looks)
             for claimed in claim.every_gain:
@@ -226,14 +227,17 @@ def with_family(unfinished: Sequence[Callable[..., T]], verdicts: Sequence[MapVe
 
 
 def bounds(results: Results, looks: InterimAnalyses | None = None) -> list[Bounds]:
-    """Free and harmful bounds of every evaluated split, primary ones first; the arguments are those of `judge`."""
+    """Free and harmful bounds of every evaluated split, primary ones first; the arguments are those of `judge`.
+
+    A task that is another one at each setting of the claim's knob is left out: nothing is kept or lost there.
+    """
     study, claim = results.study, results.study.claim
-    pairs = list(claim.abilities)
-    pairs += [(u.label, s) for u in study.tasks for s in u.splits if (u.label, s) not in claim.abilities]
+    pairs, others = list(claim.abilities), [use for use in study.tasks if use.label not in changing(study)]
+    pairs += [(use.label, s) for use in others for s in use.splits if (use.label, s) not in claim.abilities]
     found = []
     for stratum in strata(study):
         for label, split in pairs:
-            floor = claimed_floor(results, label, split)
+            floor = claimed_floor(results, stratum, label, split)
             ability, logprob = _ability(results, stratum, label, split)
             mapped = ability_map(ability, floor, **_options(study, ability, looks))
             found.append(

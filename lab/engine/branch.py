@@ -20,7 +20,8 @@ from typing import Any
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.study.fields import STEPS_MOST
-from lab.study.spec import THEN, WEIGHTS, Stage, Study
+from lab.study.parts import Stage
+from lab.study.spec import THEN, WEIGHTS, Study
 from lab.training.step import Schedule
 
 STAGE = "repair"  # the name of the new stage

@@ -243,10 +243,11 @@ def planned(study: Study) -> list[tuple[int, float]]:
         setting = tuple((name, value) for name, value in study.active(knobs).items() if name != "seed")
         if setting not in found:
             spec = own_spec(study, cell)
-            model = spec, sizes_of(spec, knobs, study.stages[-1].end)
+            mine = study.at(cell)
+            model = mine.tasks, spec, sizes_of(spec, knobs, study.stages[-1].end)
             if model not in of_model:
                 weights = dense(spec)
-                of_model[model] = weights.total, example_flops(study, last, spec, weights, model[1])
+                of_model[model] = weights.total, example_flops(mine, last, spec, weights, model[2])
             found[setting] = of_model[model]
         cells.append(found[setting])
     return cells

@@ -21,7 +21,8 @@ from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob
 from lab.nn import model
-from lab.study.spec import CellRecipe, Study
+from lab.study.parts import CellRecipe
+from lab.study.spec import Study
 from lab.training.step import Program
 
 
@@ -142,7 +143,7 @@ class Plan:
         """The same for the programs of one model."""
         study = self.study
         state = 4 * parameters(spec) * (self.layout.chunk * 4 + self.layout.width)
-        length = study.train_length + spec.slots + spec.registers
+        length = max(one.train_length for one in study.variants) + spec.slots + spec.registers
         tokens = max(max(study.examples), study.eval_examples) * length
         neurons = spec.mlp_width * max(spec.experts, 1)
         passes = spec.turns * (spec.thoughts + 1)
@@ -154,7 +155,8 @@ class Plan:
         """Numbers held while one cell's latents are read: a pass over a task's probe inputs, states, distances."""
         study = self.study
         count = study.probe_examples
-        length = max(length, *(study.mixture.length({use.label: split}) for use, split, _ in study.probe_sets))
+        lengths = (s.mixture.length({use.label: split}) for s in study.variants for use, split, _ in s.probe_sets)
+        length = max(length, *lengths)
         a_pass = count * length * ((spec.layers + 1) * spec.width + neurons + spec.heads * length)
         places = len(study.probe_layers) * sum(len(one.use.task.read_names) for one in study.probe_sets)
         return a_pass + count * (places * spec.width + count)
@@ -197,9 +199,10 @@ def make_plan(study: Study, layout: Layout) -> Plan:
         found: list[ProgramGroup] = []
         for node in _nodes(study, stage, recipes):
             cell = study.cells[node.cells[0]]
-            shared = recipes[node.cells[0]].specs[stage], _static(node.knobs), study.starting(cell, stage), node.weights
+            tasks, spec = study.at(cell).tasks, recipes[node.cells[0]].specs[stage]
+            shared = tasks, spec, _static(node.knobs), study.starting(cell, stage), node.weights
             groups.setdefault(shared, []).append(node)
-        for (spec, static, starting, _), nodes in groups.items():
+        for (_, spec, static, starting, _), nodes in groups.items():
             found.append(_program_group(study, stage, spec, static, starting, nodes, recipes))
         # The longest first: it shows early how long everything takes, and whether it fits into memory.
         program_groups += sorted(found, key=lambda b: -parameters(b.program.spec) * len(b.nodes))
@@ -233,11 +236,12 @@ def _program_group(
     recipes: Sequence[CellRecipe],
 ) -> ProgramGroup:
     mechanisms = study.mechanisms(knobs for n in nodes for knobs in recipes[n.cells[0]].active_knobs[: stage + 1])
+    mine = study.at(nodes[0].knobs)
     program = Program(
         spec=spec,
-        mixture=study.mixture,
-        counts=tuple((use.label, use.examples[stage]) for use in study.tasks),
-        length=study.train_length,
+        mixture=mine.mixture,
+        counts=tuple((use.label, use.examples[stage]) for use in mine.tasks),
+        length=mine.train_length,
         schedule=study.schedule_at(stage),
         mechanisms=mechanisms,
         starting=tuple(name for name in mechanisms if name in starting),

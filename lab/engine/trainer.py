@@ -27,7 +27,7 @@ from lab.storage import Chunk, Store, checkpoint
 from lab.storage.background_saver import SPARE_SECONDS, Saver
 from lab.storage.history import History
 from lab.storage.paths import remove
-from lab.study.spec import digest
+from lab.study.spec import Study, digest
 from lab.training import step as train
 from lab.training.active_mechanisms import at_inference
 
@@ -78,6 +78,10 @@ class Trainer:
                 ]:
                     for chunk in saved.result():
                         self.store.add(chunk)
+
+    def _study_of(self, group: ProgramGroup) -> Study:
+        """The study of a group's cells, with their own tasks."""
+        return self.study.at(group.nodes[0].knobs)
 
     def _can_continue(self, chunk: Chunk) -> bool:
         """Whether training may continue from a chunk's checkpoints, on however many devices it was cut off.
@@ -133,7 +137,7 @@ class Trainer:
             self.progress.resumed(len(device_round.nodes) * (step - stage.start))
         else:
             step, state = stage.start, self._entry(group, device_round, seeds, knobs)
-            history = History.start(len(device_round.padded), len(evaluate.names(self.study)))
+            history = History.start(len(device_round.padded), len(evaluate.names(self._study_of(group))))
             for chunk in device_round.chunks:  # nothing continues from what an earlier run left of it
                 remove(self._directory(group, chunk))
         saved: Future[Chunks] = Future()
@@ -267,7 +271,7 @@ class Trainer:
             key: (chunk[-1], row) for chunk in device_round.cut_off for row, key in enumerate(chunk[-1].meta["cells"])
         }
         ordered = [places[node.key] for node in device_round.padded]
-        history = History.start(len(device_round.padded), len(evaluate.names(self.study)))
+        history = History.start(len(device_round.padded), len(evaluate.names(self._study_of(group))))
         history = history.from_tree(checkpoint.gather(ordered, "history"))
         return device_round.cut_off[0][-1].step, self._restored(ordered, group), history
 
@@ -318,7 +322,7 @@ class Trainer:
             steps = np.full(len(device_round.padded), step, np.int32)
             arguments = (*arguments, *device_grid.to_devices((knobs, steps), self.layout))
         columns = []
-        for evaluation in evaluate.evaluations(self.study):
+        for evaluation in evaluate.evaluations(self._study_of(group)):
             static = tuple((knob, value) for knob, value in group.program.static if knob.split(".")[0] in names)
             evaluation = replace(evaluation, spec=group.program.spec, at_inference=names, static=static)
             call = self._program(
@@ -359,7 +363,7 @@ class Trainer:
                 "stage": self.study.stages[group.stage].name,
                 "capacity": device_round.capacity,
                 "layout": asdict(self.layout),
-                "abilities": evaluate.names(self.study),
+                "abilities": evaluate.names(self._study_of(group)),
                 "made_with": made_with(self.layout),
                 **({"spare": True} if spare else {}),
             }

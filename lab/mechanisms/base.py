@@ -61,7 +61,7 @@ class Knob:
     stage: str = "first"
     about: str = ""
     source: str = ""
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | bool, ...] = ()
     indexed: bool = False
     static: bool = False
     default: Any = None

@@ -18,6 +18,12 @@ OWN = {
         "that of `train`",
         "traced",
     ),
+    "task.<label>.<size>": (
+        "a size of the task, as an axis only: each value is another task, judged by itself",
+        "the task's",
+        "that of `config.tasks`",
+        "static",
+    ),
     "mixture.<label>": ("share of the task in a training batch", "0 to 1", "that of `config.tasks`", "traced"),
 }
 
@@ -49,7 +55,7 @@ def shown(value: object) -> str:
 def span(knob: Knob, between: str = " to ", either: str = " | ") -> str:
     """The valid values."""
     if knob.choices:
-        return either.join(knob.choices)
+        return either.join(map(str, knob.choices))
     return between.join(shown(int(end) if knob.integer else float(end)) for end in (knob.low, knob.high))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from lab.errors import UserError
 from lab.storage import checkpoint
 from lab.storage.checkpoint import Saved
-from lab.study.spec import Stage, Study
+from lab.study.parts import Stage
+from lab.study.spec import Study
 
 Chunk = list[Saved]  # a chunk's checkpoints of one stage, earliest first
 

@@ -14,9 +14,9 @@ from lab.study.claim_kind import kind_of, knobs_of
 from lab.study.fields import is_section
 from lab.study.grid import Grid
 from lab.study.kinds import ASSOCIATION
+from lab.study.parts import Stage, TaskUse
 from lab.study.places import MEASURES, PROBES, Ability, Claim, Gain, fields_of
 from lab.study.schema import LAYERS_MOST, NAME, SIGN, STEPS_MOST, choice, whole
-from lab.study.spec import Stage, TaskUse
 
 GAINS, ABILITIES = "config.claim.gains", "config.claim.abilities"
 NAMED = 12  # steps that a sentence names

@@ -11,15 +11,15 @@ import numpy as np
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, Mechanism
-from lab.study import schema, sizes, task_knobs, testing, without_steps
+from lab.study import comparable, schema, sizes, task_knobs, task_sizes, testing, without_steps
 from lab.study.claim import parse_claim
 from lab.study.fields import STEPS_MOST
 from lab.study.grid import CELLS_MOST, Grid
-from lab.study.spec import Stage, Study, TaskUse, stage_index
+from lab.study.parts import Stage, TaskUse
+from lab.study.spec import Study, stage_index
 from lab.training.step import Schedule
 from lab.values import NAME_BYTES, exact, plain_fields
 from tasks import TaskError, make
-from tasks.mixture import Mixture
 
 
 def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
@@ -44,17 +44,19 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
     for index, stage in enumerate(stages):
         if not any(use.examples[index] for use in tasks):
             raise UserError(f"config.tasks: no task has examples in stage '{stage.name}'; give one some.")
-    own_of_tasks = task_knobs.used(tasks, _named(config, grid), grid.axes, [s.name for s in stages])
-    own = sizes.knobs(config, grid.axes) | own_of_tasks
+    of_tasks = task_sizes.knobs(tasks, grid.axes, [*_flatten(config.knobs)])
+    named = {name: where for name, where in _named(config, grid).items() if name not in of_tasks}
+    own_of_tasks = task_knobs.used(tasks, named, grid.axes, [s.name for s in stages])
+    own = sizes.knobs(config, grid.axes) | own_of_tasks | of_tasks
     known = {**registry.KNOBS, **own}
     tested = testing.knobs(config.stages, grid.axes, known)
     if tested:
         stages, tasks = testing.with_test(stages, tasks)
     acts_from, base = _knob_settings(config, grid, [s.name for s in stages], known, tested)
     task_knobs.check_stages(own_of_tasks.values(), grid.axes, acts_from, tasks)
-    longest = max(s.length for use in tasks for s in use.task.splits.values()) + (len(tasks) > 1)
-    spec = sizes.model_spec(config, Mixture(tuple((u.label, u.task) for u in tasks)).vocab_size, longest)
+    spec = sizes.model_spec(config, *task_sizes.room(tasks))
     cells = _cells(grid, base, known)
+    task_sizes.check(tasks, own.values(), cells)
     specs = tuple(dict.fromkeys(sizes.with_sizes(spec, cell) for cell in cells))
     sizes.check(specs, config.probe.examples)
     depths = [one.layers for one in specs]
@@ -85,6 +87,8 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
             f"config.claim.layer={config.claim.layer} is not measured; add it to"
             f" config.probe.layers={config.probe.layers}."
         )
+    sizes.check(study.bare_specs, config.probe.examples)  # again, with the vocabularies of all its tasks
+    comparable.check(study)
     without_steps.check(study)
     asked = set[Any]()
     for cell in study.cells:

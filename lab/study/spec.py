@@ -8,98 +8,23 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, StageSetup
 from lab.mechanisms.knobs import active_knobs
 from lab.nn.model import ModelSpec
-from lab.study import sizes
+from lab.study import sizes, task_sizes
 from lab.study.grid import Axis
+from lab.study.parts import CellRecipe, ProbeSet, Stage, TaskUse
 from lab.study.places import Claim
 from lab.training.step import Schedule
 from tasks import sizes_of
-from tasks.base import Split, Task
 from tasks.mixture import Mixture
 
 FORMAT = 5  # raised whenever the same config would train to other numbers, or to other readings of abilities
 THEN = "then"  # in a cell of a branch, next to its knobs: {knob: value that replaces the cell's in the last stage}
 WEIGHTS = "weights"  # in such a cell, too: the step of the first stage whose weights the last stage starts from
-
-
-@dataclass(frozen=True)
-class TaskUse:
-    """One task of a study's mixture.
-
-    Attributes:
-      label: its name in the study.
-      task: the task.
-      examples: of a training step, a number for each stage.
-      factor: the ground-truth variable that probes look for.
-      probe: the split whose inputs latents are read on.
-      further: variables that probes look for, too.
-    """
-
-    label: str
-    task: Task
-    examples: tuple[int, ...]
-    factor: str
-    probe: str
-    further: tuple[str, ...] = ()
-
-    @property
-    def factors(self) -> tuple[str, ...]:
-        """All variables that probes look for, the one that goes without saying first."""
-        return (self.factor, *self.further)
-
-    @property
-    def splits(self) -> dict[str, Split]:
-        """The splits that are evaluated: all but `train`."""
-        return {name: split for name, split in self.task.splits.items() if name != "train"}
-
-
-class ProbeSet(NamedTuple):
-    """Inputs that latents are read on, those of a task's split, and the factor that probes look for in them."""
-
-    use: TaskUse
-    split: str
-    factor: str
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training.
-
-    Attributes:
-      name: for people and for axes that act from it.
-      start, end: absolute steps; the stage trains steps start … end-1. In a stage without steps mechanisms start and
-        nothing is learned.
-      saves: absolute steps after which a checkpoint is kept, the last one `end`.
-    """
-
-    name: str
-    start: int
-    end: int
-    saves: tuple[int, ...]
-
-    @property
-    def steps(self) -> int:
-        """How many it trains."""
-        return self.end - self.start
-
-
-class CellRecipe(NamedTuple):
-    """What a cell is trained with.
-
-    Attributes:
-      specs: for each stage, the sizes of its model.
-      active_knobs: for each stage, the knobs that change anything, and their values.
-      keys: for each stage, see `Study.key`.
-    """
-
-    specs: tuple[ModelSpec, ...]
-    active_knobs: tuple[Mapping[str, Any], ...]
-    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -139,17 +64,65 @@ class Study:
 
     def mechanisms(self, settings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         """Names of the mechanisms that some settings of this study's knobs use."""
-        return registry.mechanisms_in_use(settings, self.knobs)
+        return registry.mechanisms_in_use(settings, self._acting)
+
+    @cached_property
+    def _acting(self) -> Mapping[str, Knob]:
+        """The knobs that mechanisms read: not the static fields of tasks, which make another task."""
+        return {name: knob for name, knob in self.knobs.items() if name not in self.task_sizes}
+
+    @cached_property
+    def task_sizes(self) -> tuple[str, ...]:
+        """The knobs that are static fields of tasks: cells that differ in one of them learn different tasks."""
+        return task_sizes.names(self.own_knobs.values())
+
+    def at(self, values: Mapping[str, Any]) -> Study:
+        """The study of the cells with these values of `task_sizes`: its tasks have them, and its model room for them.
+
+        Its cells and axes stay the whole study's. The study itself where no static field of a task is an axis.
+
+        Args:
+          values: of knobs, such as a cell or the other axes' values; neutral is what they leave out.
+        """
+        if not self.task_sizes:
+            return self
+        if (made := self._made.get(setting := self.task_setting(values))) is None:
+            given = dict(zip(self.task_sizes, setting, strict=True))
+            tasks = task_sizes.tasks_with(self.tasks, self.own_knobs.values(), given)
+            own = {name: knob for name, knob in self.own_knobs.items() if name not in given}
+            spec = task_sizes.fitted(self.spec, tasks)
+            made = self._made[setting] = dataclasses.replace(self, tasks=tasks, spec=spec, own_knobs=own)
+        return made
+
+    def task_setting(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values of `task_sizes` among some knobs' values: equal for cells that learn the same tasks."""
+        return tuple(values.get(name, self.own_knobs[name].neutral) for name in self.task_sizes)
+
+    @cached_property
+    def _made(self) -> dict[tuple[Any, ...], Study]:
+        """What `at` has made."""
+        return {}
+
+    @property
+    def variants(self) -> tuple[Study, ...]:
+        """What `at` gives for the cells, each once; the study itself where its cells learn the same tasks."""
+        found = task_sizes.settings(self.own_knobs.values(), self.cells)
+        return tuple(self.at(setting) for setting in found)
 
     def setup(self, values: Mapping[str, Any], stage: int) -> StageSetup:
         """A stage as mechanisms see it before anything compiles, given every knob's value in force."""
         examples = {use.label: use.examples[stage] for use in self.tasks if use.examples[stage]}
-        return StageSetup(self.mixture, self.bare_spec(values), values, examples, own=self.own_knobs)
+        one = self.at(values)
+        return StageSetup(one.mixture, self.bare_spec(values), values, examples, own=one.own_knobs)
 
     @property
     def mixture(self) -> Mixture:
         """The tasks as one vocabulary."""
         return Mixture(tuple((use.label, use.task) for use in self.tasks))
+
+    def use(self, label: str) -> TaskUse:
+        """The task under a label."""
+        return next(use for use in self.tasks if use.label == label)
 
     @property
     def further_probes(self) -> tuple[tuple[str, str, str], ...]:
@@ -242,7 +215,7 @@ class Study:
 
     def bare_spec(self, cell: Mapping[str, Any]) -> ModelSpec:
         """The sizes of a cell's model: the study's, and those that its axes give it, without room for mechanisms."""
-        return sizes.with_sizes(self.spec, cell)
+        return sizes.with_sizes(self.at(cell).spec, cell)
 
     @cached_property
     def bare_specs(self) -> tuple[ModelSpec, ...]:
@@ -285,7 +258,7 @@ class Study:
     def content(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
         """Everything that decides a cell's numbers up to the end of a stage, as plain JSON values."""
         own = [self._of_stage(cell, i, self._deciding(cell, i)) for i in range(stage + 1)]
-        return self._content(self.spec_of(cell, at_test=False), own)
+        return self.at(cell)._content(self.spec_of(cell, at_test=False), own)
 
     def _of_stage(self, cell: Mapping[str, Any], stage: int, knobs: Mapping[str, Any]) -> dict[str, Any]:
         """What a cell has of its own in a stage, given its knobs there: the sizes at test, too."""
@@ -294,8 +267,8 @@ class Study:
         return own | {"model": _model_content(self.spec_of(cell))} if at_test else own
 
     def _deciding(self, cell: Mapping[str, Any], stage: int) -> dict[str, Any]:
-        """The knobs that do something to a cell in a stage, but for its model's sizes."""
-        return sizes.apart(self.active(self.knobs_at(cell, stage)))
+        """The knobs that do something to a cell in a stage, but for sizes of its model and its tasks."""
+        return sizes.apart(active_knobs(self.knobs_at(cell, stage), self._acting))
 
     def _content(self, spec: ModelSpec, own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """`content` of a cell with a model of those sizes, given what each of its stages has of its own."""
@@ -351,12 +324,16 @@ class Study:
             active = tuple(self._deciding(cell, i) for i in range(len(self.stages)))
             own = [self._of_stage(cell, i, knobs) for i, knobs in enumerate(active)]
             each = zip(specs, active, strict=True)
-            same = [spec, *((one, tuple(k.items()), self.weights_at(cell, i)) for i, (one, k) in enumerate(each))]
+            same = [
+                self.task_setting(cell),
+                spec,
+                *((one, tuple(k.items()), self.weights_at(cell, i)) for i, (one, k) in enumerate(each)),
+            ]
             keys = []
             for stage in range(len(self.stages)):
-                prefix = tuple(same[: stage + 2])
+                prefix = tuple(same[: stage + 3])
                 if prefix not in hashed:
-                    hashed[prefix] = digest(self._content(spec, own[: stage + 1]))
+                    hashed[prefix] = digest(self.at(cell)._content(spec, own[: stage + 1]))
                 keys.append(hashed[prefix])
             yield CellRecipe(specs, active, tuple(keys))
 

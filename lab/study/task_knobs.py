@@ -8,8 +8,9 @@ from lab.errors import UserError, nearest
 from lab.mechanisms import mixture_share
 from lab.mechanisms.base import Knob
 from lab.mechanisms.task_fields import NAME, field_knobs, knob_name
+from lab.study import task_sizes
 from lab.study.grid import Axis
-from lab.study.spec import TaskUse
+from lab.study.parts import TaskUse
 from tasks.base import Task
 from tasks.fields import knob_fields
 
@@ -68,15 +69,16 @@ def _missing(name: str, tasks: Sequence[TaskUse], there: Iterable[str]) -> str:
     """Why there is no such knob."""
     kind, label, field = (*name.split("."), "", "")[:3]
     uses = {use.label: use.task for use in tasks}
+    sized = {use.label: task_sizes.fields_of(use) for use in tasks}
     if kind == mixture_share.NAME:
         return f"{name}: no such label. {nearest(name, map(mixture_share.knob_name, uses))}"
     if label not in uses:
         return f"'{name}': no task '{label}' in config.tasks. {nearest(name, there or uses)}"
     if reason := _reason(label, field, uses[label]):
         return f"'{name}': {reason}"
-    own = [knob_name(label, each) for each in knob_fields(uses[label])]
+    own = [knob_name(label, each) for each in (*knob_fields(uses[label]), *sized[label])]
     valid = nearest(name, own) if own else f"{uses[label].name} has none that a study may turn."
-    return f"'{name}': training on '{label}' has no such difficulty to turn. {valid}"
+    return f"'{name}': training on '{label}' has no such difficulty or size to turn. {valid}"
 
 
 def _reason(label: str, field: str, task: Task) -> str:
@@ -91,7 +93,7 @@ def _reason(label: str, field: str, task: Task) -> str:
     if field in train:
         return f"the {field} of training can't be turned: what is held out, or the padded length, rests on it."
     if hasattr(task, field):
-        return f"config.tasks.{label}.{field} shapes the program; give each value a study of its own."
+        return f"config.tasks.{label}.{field} holds several values; give each setting of it a study of its own."
     return ""
 
 

@@ -17,7 +17,7 @@ from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.base import Knob
 from lab.study.grid import AT_TEST, TEST, Axis
-from lab.study.spec import Stage, TaskUse
+from lab.study.parts import Stage, TaskUse
 
 
 def knobs(stages: Sequence[str], axes: Iterable[Axis], known: Mapping[str, Knob]) -> tuple[str, ...]:

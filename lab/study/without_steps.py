@@ -14,7 +14,8 @@ from typing import Any
 from lab.errors import UserError
 from lab.mechanisms import MECHANISMS
 from lab.mechanisms.budget import STEPS as BUDGET
-from lab.study.spec import Stage, Study
+from lab.study.parts import Stage
+from lab.study.spec import Study
 from lab.values import exact
 
 

@@ -120,7 +120,7 @@ def rows(findings: Findings) -> list[dict[str, str]]:
     """A row for each correlation of each claim."""
     study, found = findings.study, []
     for one in findings.associations:
-        stratum = wording.stratum_text(one.stratum)
+        stratum = wording.stratum_text(study, one.stratum)
         head = {
             "ability": names.ability(study, one.label, one.split) + (f" [{stratum}]" if stratum else ""),
             "metric": f"{names.gain(study, one.claimed)} {'↑' if one.sign > 0 else '↓'}",
@@ -243,7 +243,7 @@ def write_views(
     for index, stratum in enumerate(strata):
         claims = [one for one in findings.associations if one.stratum == stratum]
         picture, key = scatter(study, claims), f"scatter-{index}" if len(strata) > 1 else "scatter"
-        title = "Metric against ability" + (f", {wording.stratum_text(stratum)}" if stratum else "")
+        title = "Metric against ability" + (f", {wording.stratum_text(study, stratum)}" if stratum else "")
         svg = style.svg(picture.figure, key, title)
         write_atomically(workdir / "figures" / f"{key}.svg", style.svg_file(svg))
         write_atomically(workdir / "figures" / f"{key}.csv", picture.to_csv())

@@ -78,8 +78,8 @@ def test_a_stage_that_all_settings_share_shows_no_gain(findings):
 
 
 def test_a_probe_has_the_floor_of_states_that_say_nothing(results):
-    assert claimed_floor(results, "addition", "layer2/answer/v_information@2000") == 0
-    assert claimed_floor(results, "z6", "layer2/last/probe_accuracy") == pytest.approx(max(1 / 6, 44 / 1024))
+    assert claimed_floor(results, {}, "addition", "layer2/answer/v_information@2000") == 0
+    assert claimed_floor(results, {}, "z6", "layer2/last/probe_accuracy") == pytest.approx(max(1 / 6, 44 / 1024))
     found = ability_curve(results, {}, "z6", "layer2/last/probe_accuracy")
     assert found.diverged_SxK.any()
     np.testing.assert_array_equal(found.values_SxK[found.diverged_SxK], 1 / 6)
@@ -88,7 +88,7 @@ def test_a_probe_has_the_floor_of_states_that_say_nothing(results):
 def test_the_most_frequent_class_is_a_probes_floor_where_it_is_more_than_an_equal_share(results):
     uneven = {"z6/layer2/last/class_count_max": np.full((len(results.study.cells), len(results.step)), 512.0)}
     changed = dataclasses.replace(results, columns=results.columns | uneven)
-    assert claimed_floor(changed, "z6", "layer2/last/probe_accuracy") == 0.5
+    assert claimed_floor(changed, {}, "z6", "layer2/last/probe_accuracy") == 0.5
 
 
 def test_states_that_are_all_alike_count_as_the_floor_and_are_not_left_out():

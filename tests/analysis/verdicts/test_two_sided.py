@@ -139,7 +139,7 @@ def test_the_report_names_the_side(findings):
     assert above[0].startswith("Above neutral: ")
     assert "kept on 8 facts up to a rate of -2" in " ".join(below)
     assert "lost on 8 facts from a rate of 2 on" in " ".join(above)
-    assert wording.stratum_text(BELOW) == "below neutral"
+    assert wording.stratum_text(one, BELOW) == "below neutral"
     document = verdicts_json.document(findings)
     assert [claim["stratum"] for claim in document["claims"]] == [BELOW, ABOVE]
     json.dumps(document, allow_nan=False)
