@@ -15,7 +15,13 @@ Predicted before the run (2026-11-30): above neutral participation ratio and Ran
 is harmed from 4 on at the latest (harmed from the start, or gain, then loss); facts are kept up to 4 and lost at 12.
 Below neutral both metrics move down as claimed from -1 on, and no ability gets better: facts are kept throughout (gain
 for nothing), Z6 is kept up to -2 and lost at -12. So neither half of the dispute is right here: isotropy harms, and a
-collapse does not help. What came out: not run in full yet.
+collapse does not help.
+What came out (2026-11-30): Prediction held in part. Above neutral both metrics rise from the first rate on, on both
+tasks, but nothing is harmed: facts are kept at every rate (.99 at 12) and Z6 is kept up to .5 and undecided beyond (.88
+at neutral, .84 at 12), where it was predicted lost from 4 on. Below neutral directions and rank fall on Z6 from -.5 on;
+on facts directions do not move and the rank rises, against the claim. No ability gets better there, as predicted, and
+none is lost: facts are kept, Z6 is undecided (.86 to .90). At these rates isotropy is a *gain for nothing* on facts and
+decides little on Z6.
 """
 
 from lab.study import axis, product, study_config

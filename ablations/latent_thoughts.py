@@ -23,7 +23,11 @@ somewhat worse; another example's thoughts and noise cost more than half of them
 Expected on two CPU cores: about 35 minutes, 5 for `:quick`, from whose rate it is estimated; on a GPU not measured.
 Predicted of `:swap` before any run (2026-11-30): own thoughts transfer on Z6 and path-star (V-information and ability
 above swapped ones), and are a gain for nothing or no gain on facts, which need no steps; noise is as swapped or worse.
-What came out of `:quick`, with one-token facts: docs/studies.md. The full study has not been run.
+Of `:quick`, with one-token facts: docs/studies.md. What came out (2026-11-30): the full study: not run. `:swap`:
+Prediction held in part. Own thoughts are read better and answer better than another example's: on Z6 (.32 against .08),
+as predicted, and on composite facts (.95 against .27), where no gain was predicted. Noise is worse than swapped
+thoughts on both (.01, .15). Path-star was not learned (.07). So the content is used, of facts, too, which need no
+steps; that thoughts *help* is not shown by it, for every model was trained with its own.
 """
 
 from lab.study import axis, product, study_config

@@ -19,6 +19,13 @@ does and is lost at reliabilities near 1, and the diagnosis names a shortcut.
 Seen before (two seeds, 3000 steps at a constant rate, 2026-11-30): at ρ of .9 and 1 every cued question is answered
 right from the second kept step on, uncued ones at chance (.17 to .20) throughout. At ρ = 0 one seed reached .95 and one
 learned the trained half of the words by heart (.06): neutral has to be steadied before the study is run in full.
+What came out (2026-11-30): Prediction held in part. A probe reads the product off cued inputs ever better (shown from a
+reliability of .5 on) and cued questions end answered (.59 at .5, 1.00 at 1), as predicted; uncued ones never get better
+(.34 at neutral, .21 at .1, then chance, .15 to .21). But neutral was not steadied: three of eight seeds learn Z6 to .4
+or more, so that its ability counts as *not learned*, no loss is shown, and no shortcut is diagnosed. `:facts`:
+Prediction held in part. Facts are learned beside the cue: the uncued ones are kept up to a reliability of .9 (.996) and
+lost at 1 (.10), where the cue alone is learned. The probe reads the value already at neutral and is not shown to rise,
+and directions rise at 1, against the claim. A shortcut is suspected.
 """
 
 from lab.study import axis, product, study_config

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -29,9 +30,15 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not re.match(r"https?:", target):
             path, _, anchor = target.partition("#")
-            linked = (page.parent / path).resolve() if path else page
+            linked = (page.parent / unquote(path)).resolve() if path else page
             assert linked.exists(), target
             assert not anchor or anchor in heading_anchors(linked), target
+
+
+@every_page
+def test_no_link_is_broken_by_a_space(page):
+    found = re.findall(r"\]\(([^)\n]*\.(?:svg|png|csv|html|md))\)", page.read_text())
+    assert not [target for target in found if " " in target]
 
 
 @every_page

@@ -19,7 +19,11 @@ Predicted (2026-11-30, before any run): subtraction goes *against* the unembeddi
 makes pairs generalize): *predicts the reverse*; facts go with it, *predicts, not shown beyond the loss*. RankMe of the
 last layer: no one sign holds for both tasks. So geometry says how a model was trained, not what it can do.
 Expected on two idle CPU cores: not measured; 115,200 cell-steps.
-What came out: not run yet.
+What came out (2026-11-30): Prediction held in part. Subtraction does not go against the unembedding's rank over all
+cells (correlation .02 [-.11, .14]), because two parts cancel: along decay it does (-.52), along batch size it goes with
+it (.70). Facts go with the rank of the unembedding (.94) and of the last layer (.96), and, against the prediction,
+among cells of equal training loss, too (.80 either). No one sign of RankMe holds for both tasks, as predicted: here
+geometry predicts memory and says nothing of held-out subtraction.
 """
 
 from lab.study import axis, product, study_config

@@ -26,8 +26,11 @@ abilities have their best in the middle. Abilities are expected from .1 (a quart
 .95: Z6 of length 4 is at .96 after 2,250 steps at full width and a rate of .002; most cells should be in the
 measurable band.
 
-Expected: 96 cells x 1,200 steps, and 16 products with the Hessian a saved cell; minutes not measured. What came out:
-not run yet.
+Expected: 96 cells x 1,200 steps, and 16 products with the Hessian a saved cell; minutes not measured.
+What came out (2026-11-30): Prediction failed. Similarity between seeds is not shown to go with either ability
+(correlation .15 with Z6, .05 with facts). A flatter loss *goes* with Z6 (.68 [.56, .83]; among cells of equal training
+loss .71), where the reverse or nothing was predicted: low rates leave Z6 unlearned (.04 to .15) and sharp. On facts
+curvature predicts nothing, as predicted. Z6 is best at a rate of .0045 and full width (.82), facts at .0015 (.95).
 """
 
 from lab.study import axis, product, study_config

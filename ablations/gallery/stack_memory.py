@@ -28,7 +28,9 @@ What came out (2026-11-30): Prediction failed. The top of the stack is read bett
 .56 of the deeper words are closed, .68 with attention) and the height worse, the reverse of what was predicted; linear
 attention reads the top worse. Deeper words are closed less often by all but attention (.62, .56), as predicted, but
 eight seeds do not show it. Longer words of the trained depth (.86 to .95) do not count as learned, because guessing
-does nearly as well. `:state`: not run.
+does nearly as well. `:state`: Prediction failed. Deeper words are hardly learned at any state (.43 at neutral, .38 at
+one dimension a head, floor .42), so nothing is kept or lost there; longer words fall from two dimensions on (.88 to
+.85), which does not stand the correction; directions are not shown to fall, and the effective rank rises.
 """
 
 from lab.study import axis, gain, product, study_config

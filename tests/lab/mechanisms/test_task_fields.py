@@ -152,12 +152,6 @@ def test_a_field_acts_from_the_stage_of_its_axis():
         ("task.word.length", (0, 3), {}, r"length=0 is out of range; it must lie in \[1, 3\]"),
         ("task.word.length", (1, 2.5), {}, "must be a whole number"),
         ("task.word.held_out", (0, 1), {}, "can't be turned: what is held out"),
-        (
-            "task.word.group",
-            ("Z6", "S3"),
-            {},
-            "the claim reads .word., and along it task.word.group makes another task",
-        ),
         ("task.word.spurious", (0.0, 0.5), {}, r"set config\.tasks\.word\.cue=True"),
         ("task.word.label_noise", (0.0, 0.5), {}, r"set config\.tasks\.word\.noise=True"),
         ("task.word.length", (1, 3), {"examples": dict(train=4, prune=0)}, "acts from stage 'prune', in which 'word'"),
