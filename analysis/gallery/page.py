@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from analysis.design import is_association
+from analysis.diagnosis import Findings
 from analysis.forecast.predictors import MEAN
 from analysis.gallery import across
 from analysis.gallery.cases import NOT_RUN, STATUS, About, Case, about, folder_of
@@ -232,10 +233,21 @@ def _finished(kept: Kept) -> dict[str, Any]:
     }
     if is_association(study):
         return shown | {"associations": association.rows(findings), "answers": association.answers(findings)}
-    maps = [{"stratum": wording.stratum_text(study, one.stratum or {}), **tables.map_rows(one, 26)} for one in parts]
+    maps = [{"stratum": wording.stratum_text(study, one.stratum or {}), **_map(one)} for one in parts]
     return shown | {"maps": maps, "answers": [text for one in parts for text in answer.answers(one)]}
 
 
+def _map(findings: Findings) -> dict[str, Any]:
+    """As `tables.map_rows`, with the mean over seeds of every ability at each setting as `means`."""
+    rows, means = tables.map_rows(findings, SETTINGS), []
+    for group in map_figure.of_ability(findings.claims):
+        curve = group[0].ability
+        mean_K = np.nanmean(curve.values_SxK, axis=0)
+        means.append([wording.number(float(mean_K[curve.knob_K == value][0]), ".2f") for value in rows["values"]])
+    return rows | {"means": means}
+
+
+SETTINGS = 26  # of a map that a card has room for
 FALLEN = " (does not stand)"  # once claims are corrected for their number
 
 

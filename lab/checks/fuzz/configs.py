@@ -43,7 +43,9 @@ SETTINGS = (
     *("(0.0, -0.5)", "(0.0, 10**30)", "np.linspace(0, 0.9, 10)", "np.float32((0, 0.3))", "np.array([[0.0, 0.5]])"),
     *("(0.0, np.float64(0.5))", "np.array(0.5)", "iter((0.0, 0.5))", "{0.0: 1, 0.5: 2}", "(0.5, 0.0)", "(0.0, 1 / 3)"),
     *("range(400)", "(np.int64(0), np.int64(1))", "('adamw', 'sgd')", "('global', 'layerwise')", "('',)", "(0.0, 1j)"),
+    *("(8, 12)", "(4, 8.5)", "('Z6', 'S3')", "('Z6', 6)"),
 )  # fmt: skip
+OF_TASKS = ("mixture.facts", "task.facts.exponent", "task.facts.facts", "task.word.group", "task.word.length")
 SEEDS = (
     *("range(3)", "np.arange(3)", "(0.5, 1.5)", "(0, 1.0)", "(0, -1)", "(0, 2**31)", "(20240101, 20240102)", "(0,)"),
     *("(True, False)", "(0, None)", "()", "(0, 0)", "(float('nan'),)", "('0', '1')", "(0, 10**30)", "[[0, 1]]", "3"),
@@ -221,6 +223,7 @@ def _grid(random: Random) -> str:
     if kind < 0.5:
         return grid
     other = random.choice(sorted({*knobs.KNOBS} - {"prune.sparsity", "seed"}))
+    other = random.choice(OF_TASKS) if random.random() < 0.2 else other
     settings = swept(other, random.choice(SETTINGS))
     if kind < 0.75:
         return f"product({claimed}, {settings}, {seeds})"
@@ -303,6 +306,8 @@ def _is_size(value: Any) -> bool:
 
 
 def _why_knob(name: str, value: Any) -> str:
+    if name in OF_TASKS:
+        return "a value that the task accepts" if _is_size(value) else ""
     try:
         knobs.checked(name, value, "")
     except UserError:

@@ -54,6 +54,19 @@ def test_an_association_has_its_correlations_and_no_map():
     assert 'table class="map"' not in html
 
 
+def test_a_map_says_the_mean_ability_at_each_setting():
+    found = load(ROOT / GALLERY / "isotropy")
+    html = page.html(read_cases(ROOT / CASES), {found.run.study: found}, ABLATIONS)
+    rows = re.findall(r'<tr class="ability"><th scope="row">(.*?)</th>(.*?)</tr>', html)
+    assert [name for name, _ in rows] == ["256 facts", "products in Z6"] * 2
+    results, cells = found.findings.results, found.findings.study.cells
+    for (_, row), rates in zip(rows[1::2], ((0, -0.5, -1), (0, 0.5, 1)), strict=True):
+        shown = re.findall(r'<td class="mean">([\d.]+)</td>', row)[:3]
+        column = results.ability("z6", "iid")[:, -1]
+        mean = [column[[cell["isotropy.rate"] == rate for cell in cells]].mean() for rate in rates]
+        assert shown == [f"{value:.2f}" for value in mean]
+
+
 def test_filters_offer_what_cards_hold(one):
     html = page.html(read_cases(ROOT / CASES), {one.run.study: one}, ABLATIONS)
     for name, text in re.findall(r'data-filter="(\w+)">(.*?)</select>', html, re.DOTALL):
