@@ -26,7 +26,13 @@ digit δ is passed one or two settings later; from the widest to the narrowest s
 more to under .1 while accuracy by the digit falls smoothly to .5. So the same latents are a gain, then a loss by one
 measure where they are still a gain for nothing by another: a metric artefact. Log-probability falls at every width.
 
-Expected minutes: not measured. What came out: not run yet.
+Expected minutes: not measured.
+What came out (2026-11-30): Prediction failed. All three measures break at one width: addition is lost from 33% on by
+exact answers, by the digit and by log-probability alike, so that compact latents are a *gain, then a loss* (TwoNN) or a
+*gain only after the ability is lost* (directions) by each, and no metric artefact is named. By the digit the fall looks
+smoother, as the source says (1.00, .85, .60, .31 at full width, 44%, 33% and 11%; exact answers 1.00, .48, .04, 0), but
+the average hides the seeds: at 44 to 67% each of them either learns all sums or at most a quarter, which leaves these
+widths undecided. Neutral is at the ceiling (1.00; .6 to .9 was expected). `:plain`: not run.
 """
 
 from lab.study import ability, axis, product, study_config
