@@ -33,6 +33,7 @@ from analysis.activations.measure import Measurer, probe_sites
 from analysis.metrics import ON_CALL
 from lab.engine import device_grid
 from lab.storage import Saved
+from lab.study.comparable import changing
 from lab.study.spec import Study, digest
 from lab.training.active_mechanisms import ActiveMechanisms
 
@@ -83,7 +84,11 @@ def read(
             found |= _between_seeds(study, measurer, seeds, where, knobs)
         rows = {name: values.tolist() for name, values in found.items()}
         measurer.put(path, rows)
-    return {name: np.asarray(rows[name], np.float64).reshape(len(where), places) for name in names}
+    found = {name: np.asarray(rows[name], np.float64).reshape(len(where), places) for name in names}
+    another = [site.label in changing(study) for site in probe_sites(study)]  # of these neutral cells have other inputs
+    for one in (one for one in wanted if one.kind == TO_NEUTRAL):
+        found[one.name][:, another] = np.nan
+    return found
 
 
 def _fit(names: Sequence[str], cells: int, places: int, rows: Any) -> bool:

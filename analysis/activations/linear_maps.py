@@ -25,6 +25,7 @@ from analysis.activations.measure import Measurer
 from analysis.metrics import linear_image
 from lab.engine import device_grid
 from lab.storage import Saved
+from lab.study.comparable import changing
 from lab.study.spec import Study, digest
 
 Where = tuple[Saved, int]  # a checkpoint, and a cell's row in it
@@ -55,6 +56,8 @@ def read(measurer: Measurer, pairs: list[tuple[Where, Where]], knobs: KnobsOf) -
         rows = _measured(measurer, pairs, knobs)
         measurer.put(path, rows)
     values = np.asarray(rows, np.float64).reshape(len(pairs), len(names))
+    another = changing(measurer.study)  # of these neutral cells have other inputs
+    values[:, [place.label in another for place in _claim_places(measurer.study)]] = np.nan
     return {name: values[:, p] for p, name in enumerate(names)}
 
 

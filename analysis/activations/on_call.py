@@ -26,6 +26,7 @@ from lab.prng import derive_key
 from lab.study.parts import TaskUse
 from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
+from lab.values import exact
 from tasks.base import Example, interchangeable
 
 RENAMING = 0x11DA  # the index of its renamings among the keys of a seed's probe set
@@ -275,20 +276,31 @@ def _call(wanted: Request) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     return jax.jit(lambda arrays: wanted.metric({**arrays, **fixed})), traced
 
 
-def _by_seed(study: Study, others: Cells) -> dict[int, np.ndarray]:
-    found: dict[int, np.ndarray] = {}
+Inputs = tuple[Any, ...]
+"""The seed of a cell, and the sizes of its tasks: cells that agree in them are read on the same inputs."""
+
+
+def _inputs(study: Study, cell: int) -> Inputs:
+    return int(study.cells[cell]["seed"]), *study.task_setting(study.cells[cell])
+
+
+def _by_seed(study: Study, others: Cells) -> dict[Inputs, np.ndarray]:
+    found: dict[Inputs, np.ndarray] = {}
     for indices, arrays in others:
         for row, cell in enumerate(indices):
-            seed = int(study.cells[cell]["seed"])
-            if seed in found:
-                raise UserError(f"against: several cells of seed {seed}; name one a seed, such as one knob's value.")
-            found[seed] = arrays["states"][row]
+            inputs = _inputs(study, cell)
+            if inputs in found:
+                raise UserError(
+                    f"against: several cells of seed {inputs[0]}; name one a seed, such as one knob's value."
+                )
+            found[inputs] = arrays["states"][row]
     return found
 
 
-def _other(study: Study, state_of: Mapping[int, np.ndarray], cell: int) -> np.ndarray:
+def _other(study: Study, state_of: Mapping[Inputs, np.ndarray], cell: int) -> np.ndarray:
     """The states to compare a cell's with: of its own seed, as each seed has inputs of its own."""
-    seed = int(study.cells[cell]["seed"])
-    if seed not in state_of:
-        raise UserError(f"against: no cell of seed {seed}, which cell {cell} has to be compared with.")
-    return state_of[seed]
+    inputs = _inputs(study, cell)
+    if inputs not in state_of:
+        sizes = "".join(f" and {name}={exact(study.cells[cell][name])}" for name in study.task_sizes)
+        raise UserError(f"against: no cell of seed {inputs[0]}{sizes}, which cell {cell} has to be compared with.")
+    return state_of[inputs]

@@ -13,6 +13,7 @@ from analysis.stats.setting_map import level_divisors
 from lab.mechanisms import EVERY, Counted
 from lab.storage import DamagedFile, read_document
 from lab.storage.files import MALFORMED
+from lab.study import sizes
 from lab.study.spec import Study
 from lab.values import exact
 
@@ -57,6 +58,13 @@ def _too_few(study: Study) -> Iterator[str]:
         )
 
 
+def _field(study: Study, knob: str) -> str:
+    """Where a config says what an axis would."""
+    if knob in study.task_sizes:
+        return f"config.tasks.{knob.split('.', 1)[1]}"
+    return f"config.{knob}" if knob in sizes.KNOBS else f"config.knobs.{knob}"
+
+
 def _nothing_compared(study: Study) -> Iterator[str]:
     seeds = {cell["seed"] for cell in study.cells}
     for axis in (axis for axis in study.axes if axis.knob != "seed"):
@@ -65,7 +73,7 @@ def _nothing_compared(study: Study) -> Iterator[str]:
         if len(values) == 1 and axis.stage is None:  # with a stage it says from where on the knob has its value
             yield (
                 f"The axis {axis.knob} has one value, {values.pop()!r}, so that nothing is compared along it; set"
-                f" config.knobs.{axis.knob} in its place, or add values."
+                f" {_field(study, axis.knob)} in its place, or add values."
             )
         elif len(values) > 1 and len(pairs) == len(seeds):
             yield (

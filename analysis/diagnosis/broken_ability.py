@@ -179,4 +179,4 @@ class BrokenAbility:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits of the ability's task."""
-        return self.study.use(self.bound.label).splits
+        return self.study.at(self.bound.stratum).use(self.bound.label).splits

@@ -19,7 +19,7 @@ from lab.mechanisms import knobs as registry
 from lab.mechanisms.process import share_of
 from lab.study.spec import WEIGHTS, Study
 from lab.values import exact
-from tasks.base import movable
+from tasks.base import Task, movable
 
 Settings = Mapping[str, Any]
 EARLY = 0.05  # of the first stage: the first few percent are what rewinding must not undo (arXiv 1912.05671)
@@ -90,10 +90,15 @@ def _ordered(order: str) -> Callable[[Study, int, int], Settings]:
     return knobs
 
 
+def _tasks(study: Study) -> list[Task]:
+    """Those of all cells."""
+    return [task for one in study.variants for _, task in one.mixture.tasks]
+
+
 def _graded(study: Study) -> bool:
     """Whether something is easier than training, and no curriculum has the field already."""
     used = any(cell["curriculum.order"] != "fixed" for cell in study.cells)
-    return not used and any(movable(task) for _, task in study.mixture.tasks)
+    return not used and any(map(movable, _tasks(study)))
 
 
 ARMS: dict[str, Arm] = {
@@ -145,7 +150,7 @@ ARMS: dict[str, Arm] = {
     "process_supervision": Arm(
         "every training example shows its steps, in tasks of which some do; the setting stays (arXiv 2305.20050)",
         lambda study, start, steps: {"process.extra": 1.0},
-        lambda study: any(share_of(task) for _, task in study.mixture.tasks),
+        lambda study: any(map(share_of, _tasks(study))),
     ),
     "teacherless": Arm(
         "in half of the examples the answer that is fed back is hidden; the setting stays (arXiv 2403.06963)",

@@ -53,7 +53,7 @@ def plan_text(plan: Plan, store: Store, root: Path) -> str:
         f"grid        {axes} = {len(study.cells)} cells",
         f"model       {study.size_text('layers')} layers, width {study.size_text('width')},"
         f" {plan.parameters():,} parameters;"
-        f" {wording.by_stage(study.examples)} examples × {study.train_length} tokens a step"
+        f" {wording.by_stage(study.examples)} examples × {study.longest_training} tokens a step"
         f" ({', '.join(f'{u.label} {wording.by_stage(u.examples)}' for u in study.tasks)})",
         f"cost        {_cost_text(plan)}",
         f"stages      {stages} steps; cells trained in each: {nodes}",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from analysis.activations.claimable import READINGS
+from lab.study.parts import TaskUse
 from lab.study.places import Ability, Gain
 from lab.study.spec import Study
+from lab.values import exact
 from tasks.base import title
 
 
@@ -15,17 +18,22 @@ def metric(name: str) -> str:
     return READINGS[name].title if name in READINGS else name.replace("_", " ")
 
 
-def task(study: Study, label: str) -> str:
+def task(study: Study, label: str, setting: Mapping[str, Any] | None = None) -> str:
     """A task in words: '256 facts'; with its label where two of the study would read alike.
 
-    Without the sizes in its title where the study's cells differ in them.
+    Where the study's cells differ in its sizes, without them, or as 'facts, facts = 12' with a `setting`.
     """
-    sized = {name.split(".")[1] for name in study.task_sizes}
-    titles = {
-        use.label: use.task.name.replace("_", " ") if use.label in sized else title(use.task) for use in study.tasks
-    }
+    mine = [name for name in study.task_sizes if name.split(".")[1] == label]
+    titles = {use.label: _title(study, use) for use in study.tasks}
     found = titles[label]
-    return f"{found} ({label})" if list(titles.values()).count(found) > 1 else found
+    found = f"{found} ({label})" if list(titles.values()).count(found) > 1 else found
+    given = [f"{name.split('.')[2].replace('_', ' ')} = {exact(setting[name])}" for name in mine] if setting else []
+    return ", ".join([found, *given])
+
+
+def _title(study: Study, use: TaskUse) -> str:
+    sized = {name.split(".")[1] for name in study.task_sizes}
+    return use.task.name.replace("_", " ") if use.label in sized else title(use.task)
 
 
 def ability(study: Study, label: str, split: str) -> str:
@@ -129,6 +137,13 @@ def knob(name: str, study: Study | None = None) -> str:
         case ["mixture", label]:
             return f"share of {label} in a batch"
     return KNOBS.get(name, name.replace("_", " ").replace(".", " "))
+
+
+def knob_about(study: Study) -> str:
+    """What the claim's knob is, with its source."""
+    claimed = study.knobs[study.claim.knob]
+    about = knob(claimed.name, study) if claimed.name in study.own_knobs else claimed.about
+    return f"{about} ({claimed.source})"
 
 
 def layer(study: Study, number: int) -> str:

@@ -20,7 +20,7 @@ from lab.engine import Plan
 from lab.study.parts import TaskUse
 from lab.study.spec import Study
 from lab.values import exact
-from tasks.base import trivial
+from tasks.base import Task, trivial
 
 
 def claim_text(study: Study) -> str:
@@ -74,7 +74,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
         "Training",
         f"{stages}; {optimizer}, learning rate{fixed} ({study.schedule.name}, {study.schedule.warmup} steps of warm-up)"
         f"{everywhere};"
-        f" {wording.by_stage(study.examples)} fresh examples of up to {study.train_length} tokens a step",
+        f" {wording.by_stage(study.examples)} fresh examples of up to {study.longest_training} tokens a step",
     )
     yield "Grid", f"{grid} = {len(study.cells)} cells{tuned}; cells of one seed are compared with each other"
     if not is_association(study):
@@ -93,56 +93,60 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
         f"{study.probe_examples} inputs a task, the same for all cells of a seed; {names.layer(study, claim.layer)}"
         f" at the task's first read position{names.PLACED if claim.placed_gains else ''}",
     )
-    tests = f"rank correlations, permuting settings and resampling seeds, level {claim.alpha:g}"
-    yield (
-        "Tests",
-        tests
-        if is_association(study)
-        else f"sign flips over paired seeds, level {claim.alpha:g}; δ is {100 * claim.delta:g}% of (neutral ability −"
-        " trivial baseline)",
-    )
+    of_pairs = f"δ is {100 * claim.delta:g}% of (neutral ability − trivial baseline)"
+    tests = f"sign flips over paired seeds, level {claim.alpha:g}; {of_pairs}"
+    if is_association(study):
+        tests = f"rank correlations, permuting settings and resampling seeds, level {claim.alpha:g}"
+    yield "Tests", tests
     yield "Layout", f"{layout.devices} {layout.platform} devices, at most {layout.chunk} cells a device and call"
 
 
-def examples(study: Study) -> dict[str, str]:
+def task_rows(study: Study) -> list[dict[str, Any]]:
+    """A line about each task, with a training example; where cells differ in its sizes, about each of them."""
+    found: dict[tuple[str, Task], dict[str, Any]] = {}
+    for one, setting in zip(study.variants, study.task_settings, strict=True):
+        shown = _examples(one)
+        for use in one.tasks:
+            if (use.label, use.task) not in found:
+                found[use.label, use.task] = _task_row(study, use, names.task(study, use.label, setting), shown)
+    labels = [use.label for use in study.tasks]
+    return [found[key] for key in sorted(found, key=lambda key: labels.index(key[0]))]
+
+
+def _examples(study: Study) -> dict[str, str]:
     """A training example of each task as a person would read it."""
 
     def sample(key: jax.Array) -> dict[str, Any]:
         key_world, key_example = jax.random.split(key)
-        splits = {use.label: (use.task, use.task.splits["train"]) for use in study.tasks}
-        return {
-            label: task.sample(key_example, task.world(key_world), dict(split.difficulty), split.length)
-            for label, (task, split) in splits.items()
-        }
+        found = {}
+        for task, split, label in ((use.task, use.task.splits["train"], use.label) for use in study.tasks):
+            found[label] = task.sample(key_example, task.world(key_world), dict(split.difficulty), split.length)
+        return found
 
     # One program for all tasks: compiling is all the time it takes.
-    examples = jax.tree.map(np.asarray, jax.jit(sample)(jax.random.key(0)))
-    return {use.label: use.task.render(examples[use.label]) for use in study.tasks}
+    found = jax.tree.map(np.asarray, jax.jit(sample)(jax.random.key(0)))
+    return {use.label: use.task.render(found[use.label]) for use in study.tasks}
 
 
-def task_row(study: Study, use: TaskUse, example: str) -> dict[str, Any]:
-    """One line about a task."""
-    task = use.task
+def _task_row(study: Study, use: TaskUse, name: str, examples: dict[str, str]) -> dict[str, Any]:
+    task, probed = use.task, " and ".join(f"{f} ({use.task.factor_sizes[f]} values)" for f in use.factors)
     return {
         "label": use.label,
-        "title": names.task(study, use.label),
+        "title": name,
         "name": task.name,
         "family": task.family,
         "about": (type(task).__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " "),
         "examples": wording.by_stage(use.examples),
-        "factor": f"{' and '.join(f'{f} ({task.factor_sizes[f]} values)' for f in use.factors)} on inputs of"
-        f" '{use.probe}'",
-        "example": example,
-        "splits": [
-            {
-                "name": name,
-                "about": one.about,
-                "primary": (use.label, name) in study.claim.abilities,
-                "trivial": wording.number(trivial(task, name).exact),
-            }
-            for name, one in use.splits.items()
-        ],
+        "factor": f"{probed} on inputs of '{use.probe}'",
+        "example": examples[use.label],
+        "splits": [_split_row(study, use, split) for split in use.splits],
     }
+
+
+def _split_row(study: Study, use: TaskUse, split: str) -> dict[str, Any]:
+    floor, primary = trivial(use.task, split).exact, (use.label, split) in study.claim.abilities
+    about = use.splits[split].about
+    return {"name": split, "about": about, "primary": primary, "trivial": wording.number(floor)}
 
 
 def verdict_rows(findings: Findings) -> list[dict[str, Any]]:

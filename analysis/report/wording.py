@@ -330,7 +330,7 @@ def _slopes_limit(study: Study, settings: int) -> list[str]:
 
 def _schedule_limit(study: Study) -> list[str]:
     """How much learning is left once the knob acts: the free range depends on it."""
-    acts, knob = study.acts_from[study.claim.knob], names.knob(study.claim.knob)
+    acts, knob = study.acts_from[study.claim.knob], names.knob(study.claim.knob, study)
     if study.claim.knob in study.tested:
         return [
             f"The {knob} differs from {exact(study.base[study.claim.knob])}, what was trained, at test alone: a model"
@@ -379,12 +379,15 @@ def _few_inputs(findings: Findings) -> list[str]:
     """
     study = findings.study
     needed, found = 8 * max(spec.width for spec in study.bare_specs), []
+    setting_C = [study.task_setting(cell) for cell in study.cells]
     for site in dict.fromkeys(one.site for one in findings.claims):
-        kept = findings.results.columns[f"{site}/two_nn_kept"][:, -1]
-        kept = kept[np.isfinite(kept)]
-        distinct = round(float(np.median(kept)) * study.probe_examples) if len(kept) else needed
-        if distinct < needed:
-            found.append(f"{names.task(study, site.label)} ({distinct} distinct)")
+        for setting in study.task_settings:  # a small task must not hide behind a large one
+            mine_C = np.asarray([one == tuple(setting.values()) for one in setting_C])
+            kept = findings.results.columns[f"{site}/two_nn_kept"][mine_C, -1]
+            kept = kept[np.isfinite(kept)]
+            distinct = round(float(np.median(kept)) * study.probe_examples) if len(kept) else needed
+            if distinct < needed:
+                found.append(f"{names.task(study, site.label, setting)} ({distinct} distinct)")
     found = list(dict.fromkeys(found))  # several places of a task read the same inputs
     if not found:
         return []
@@ -393,9 +396,3 @@ def _few_inputs(findings: Findings) -> list[str]:
         " there separation and probe readings can fit single points, and dimensions are estimated from little. Read the"
         f" latent verdicts of {'this task' if len(found) == 1 else 'these tasks'} with caution."
     ]
-
-
-def knob_about(study: Study) -> str:
-    """What the claim's knob is, with its source."""
-    knob = study.knobs[study.claim.knob]
-    return f"{knob.about} ({knob.source})"

@@ -220,7 +220,6 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bo
     study = findings.study
     causes = {one.cause for one in findings.diagnoses}
     patterns = {each.pattern for one in findings.lead_lag for each in one.orders}
-    examples = tables.examples(study)
     seconds = dict(facts.get("seconds", {}))
     programs = seconds.pop("training_programs", None)
     return {
@@ -229,11 +228,11 @@ def _content(findings: Findings, plan: Plan, facts: Mapping[str, Any], whole: bo
         "raw_knob": study.claim.knob,
         "raw_names": tables.raw_names(study),
         "level": f"{1 - study.claim.alpha:.0%}",
-        "knob_about": wording.knob_about(study),
+        "knob_about": names.knob_about(study),
         "claim_hash": study.claim_hash(),
         "claim": tables.claim_text(study),
         "setting": list(tables.setting(plan)),
-        "tasks": [tables.task_row(study, use, examples[use.label]) for use in study.tasks],
+        "tasks": tables.task_rows(study),
         "sections": [_section(findings.in_stratum(one), index) for index, one in enumerate(findings.strata)],
         "kinds": wording.kinds(study),
         "patterns": [(name, about) for name, about in lead_lag.PATTERNS.items() if name in patterns],

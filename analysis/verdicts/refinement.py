@@ -23,7 +23,7 @@ from analysis.verdicts.claims import Bounds, Judged, check
 from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob
-from lab.study import sizes
+from lab.study import sizes, task_sizes
 from lab.study.spec import Study
 from lab.values import exact
 
@@ -115,6 +115,10 @@ def next_round(
 def _admits(study: Study, stratum: Settings, value: float) -> bool:
     """Whether the model can be had at a setting: of a width, say, only whole numbers of dimensions."""
     cell = {**study.cells[0], **stratum, study.claim.knob: value}
+    try:
+        task_sizes.check(study.tasks, study.own_knobs.values(), [cell])
+    except UserError:
+        return False
     if sizes.objection(study.bare_spec(cell)):
         return False
     for stage in range(len(study.stages)):

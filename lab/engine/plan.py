@@ -143,7 +143,7 @@ class Plan:
         """The same for the programs of one model."""
         study = self.study
         state = 4 * parameters(spec) * (self.layout.chunk * 4 + self.layout.width)
-        length = max(one.train_length for one in study.variants) + spec.slots + spec.registers
+        length = study.longest_training + spec.slots + spec.registers
         tokens = max(max(study.examples), study.eval_examples) * length
         neurons = spec.mlp_width * max(spec.experts, 1)
         passes = spec.turns * (spec.thoughts + 1)

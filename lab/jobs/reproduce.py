@@ -75,8 +75,8 @@ def _setting(study: Study, knob: str, text: str) -> Any:
       UserError: if it may mean several.
     """
     values = [cell[knob] for cell in study.cells]
-    if any(isinstance(value, str) for value in values):
-        return text.strip()
+    if any(isinstance(value, (str, bool)) for value in values):
+        return next((value for value in values if str(value) == text.strip()), None)
     try:
         found = meant(text, values)
     except ValueError:

@@ -106,8 +106,12 @@ class Study:
     @property
     def variants(self) -> tuple[Study, ...]:
         """What `at` gives for the cells, each once; the study itself where its cells learn the same tasks."""
-        found = task_sizes.settings(self.own_knobs.values(), self.cells)
-        return tuple(self.at(setting) for setting in found)
+        return tuple(self.at(setting) for setting in self.task_settings)
+
+    @property
+    def task_settings(self) -> list[dict[str, Any]]:
+        """The different values of `task_sizes` that cells have, in the order of `variants`."""
+        return task_sizes.settings(self.own_knobs.values(), self.cells)
 
     def setup(self, values: Mapping[str, Any], stage: int) -> StageSetup:
         """A stage as mechanisms see it before anything compiles, given every knob's value in force."""
@@ -151,6 +155,11 @@ class Study:
     def train_length(self) -> int:
         """Padded length of a training batch."""
         return self.mixture.length({use.label: "train" for use in self.tasks})
+
+    @property
+    def longest_training(self) -> int:
+        """The longest padded length of a training batch in any cell."""
+        return max(one.train_length for one in self.variants)
 
     def steps_from(self, stage: int) -> int:
         """Steps that a stage and those after it train."""

@@ -92,7 +92,7 @@ def _reason(label: str, field: str, task: Task) -> str:
         )
     if field in train:
         return f"the {field} of training can't be turned: what is held out, or the padded length, rests on it."
-    if hasattr(task, field):
+    if isinstance(getattr(task, field, None), (tuple, list)):
         return f"config.tasks.{label}.{field} holds several values; give each setting of it a study of its own."
     return ""
 

@@ -7,9 +7,10 @@ so. `Study.at` gives the study of the cells with one value, in which the task ha
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from lab.errors import UserError, shown
 from lab.mechanisms.base import Knob
@@ -18,10 +19,11 @@ from lab.nn.model import ModelSpec
 from lab.study.grid import AT_TEST, Axis
 from lab.study.parts import TaskUse
 from lab.values import exact
-from tasks import TaskError, sizes_of, with_sizes
+from tasks import TaskError, with_sizes
 from tasks.base import title
 from tasks.fields import knob_fields
 from tasks.mixture import Mixture
+from tasks.planted import DIFFICULTIES, SHORTCUTS, Planted
 
 WHOLE = float(2**53)  # the task itself says which numbers it takes
 
@@ -29,10 +31,16 @@ WHOLE = float(2**53)  # the task itself says which numbers it takes
 def fields_of(use: TaskUse) -> dict[str, Any]:
     """The static fields of a task that can be an axis, and their values.
 
-    Those that hold one number or name and that are no difficulty, which is traced.
+    Those that hold one number or name and are no difficulty, which is traced; a name next to a difficulty of the same
+    name, such as the kind of a scratchpad next to its share, is one, too.
     """
-    found = {name: value for name, value in sizes_of(use.task).items() if name not in knob_fields(use.task)}
-    return {name: value for name, value in found.items() if isinstance(value, (int, float, str))}
+    task, planted = use.task, {}
+    if isinstance(task, Planted):
+        planted = {name: getattr(task, name) for name in SHORTCUTS if name not in DIFFICULTIES}
+        task = task.task
+    found = {field.name: getattr(task, field.name) for field in dataclasses.fields(cast(Any, task))} | planted
+    traced = {name for name in knob_fields(use.task) if not isinstance(found.get(name), str)}
+    return {n: value for n, value in found.items() if n not in traced and isinstance(value, (int, float, str))}
 
 
 def knobs(tasks: Sequence[TaskUse], axes: Sequence[Axis], fixed: Collection[str]) -> dict[str, Knob]:
@@ -51,12 +59,14 @@ def knobs(tasks: Sequence[TaskUse], axes: Sequence[Axis], fixed: Collection[str]
         own = {knob_name(use.label, name): (name, value) for name, value in fields_of(use).items()}
         for a in (a for a in axes if a.knob in own):
             name, value = own[a.knob]
+            if name in knob_fields(use.task) and not any(isinstance(one, str) for one in a.values):
+                continue  # numbers are the difficulty's
             if a.tuned:
                 raise UserError(f"sweep(): '{a.knob}' makes another task of each value; none is best: drop tuned().")
             if a.stage == AT_TEST:
                 raise UserError(f"sweep(): axis '{a.knob}' can't have at='test': its value is part of the model.")
             found[a.knob] = _knob(a, use, name, value)
-        for name in (name for name in own if name in fixed):
+        for name in (n for n, (field, _) in own.items() if n in fixed and field not in knob_fields(use.task)):
             raise UserError(f"config.knobs.{name}: a field of a task is set as config.tasks.{name.split('.', 1)[1]}.")
     return found
 
@@ -75,11 +85,17 @@ def _knob(axis: Axis, use: TaskUse, name: str, value: Any) -> Knob:
         neutral=value,
         choices=tuple(dict.fromkeys((value, *axis.values))) if named else (),
         static=not named,
-        integer=isinstance(value, int) and not named,
+        integer=not named and _kind(use, name) == "int",
         pinned=True,
         about=f"{name.replace('_', ' ')} of {title(use.task)}",
         source=use.task.source,
     )
+
+
+def _kind(use: TaskUse, name: str) -> str:
+    """What the task declares a field to be: 'int', 'float'."""
+    task: Any = use.task.task if isinstance(use.task, Planted) else use.task
+    return next(str(field.type) for field in dataclasses.fields(task) if field.name == name)
 
 
 def check(tasks: Sequence[TaskUse], own: Iterable[Knob], cells: Sequence[Mapping[str, Any]]) -> None:
@@ -119,7 +135,7 @@ def _same_places(use: TaskUse, other: TaskUse, values: str) -> None:
     places = {
         "splits": ([*one.splits], [*two.splits]),
         "read positions": ([*one.read_names], [*two.read_names]),
-        "factors": ([*use.factors], [factor for factor in use.factors if factor in two.factor_sizes]),
+        "factors": ([*one.factor_sizes], [*two.factor_sizes]),
     }
     for what, (mine, its) in places.items():
         if mine != its:
@@ -163,7 +179,7 @@ def _with(use: TaskUse, changes: Mapping[str, Any]) -> TaskUse:
     try:
         return replace(use, task=with_sizes(use.task, changes))
     except TaskError as error:
-        given = " and ".join(f"{knob_name(use.label, field)}={exact(value)}" for field, value in changes.items())
+        given = " and ".join(f"{knob_name(use.label, field)}={shown(value)}" for field, value in changes.items())
         raise UserError(f"sweep(): {given}: {error}") from None
 
 

@@ -249,7 +249,6 @@ def write_views(
         write_atomically(workdir / "figures" / f"{key}.csv", picture.to_csv())
         elements.append(style.inline(svg, picture.placed()))
         figures.append({"key": key, "title": title, "caption": CAPTION, "svg": Markup(elements[-1])})
-    examples = tables.examples(study)
     content = {
         "study": study,
         "claim": claim_text(study),
@@ -259,7 +258,7 @@ def write_views(
         "rows": rows(findings),
         "limits": limits(study),
         "setting": list(tables.setting(plan)),
-        "tasks": [tables.task_row(study, use, examples[use.label]) for use in study.tasks],
+        "tasks": tables.task_rows(study),
         "run": {"device": "", "notes": [], **facts},
         "dark_colours": Markup(style.dark_rules(elements)),
     }
