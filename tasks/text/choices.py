@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 
 from tasks.text.files import Place, Record, filled, json_records, lines, list_field, splits_of, text_field
@@ -38,7 +39,7 @@ def _block(rows: list[tuple[Place, str]]) -> Item:
 
 
 def _logiqa(folder: Path, options: Mapping[str, Value]) -> Loaded:
-    names = {split: (f"{options['language']}{split}.txt",) for split in ("train", "eval", "test")}
+    names = {split: (f"{escape(str(options['language']))}{split}.txt",) for split in ("train", "eval", "test")}
     if not options["language"]:
         names = {split: (f"{split.capitalize()}.txt", *patterns) for split, patterns in names.items()}
     return Loaded(splits_of(folder, names, read_logiqa))
@@ -74,7 +75,7 @@ def _commonsense(record: Record, place: Place) -> Item:
 
 
 def _commonsenseqa(folder: Path, options: Mapping[str, Value]) -> Loaded:
-    names = {split: (f"{split}_{options['split']}_split.jsonl",) for split in ("train", "dev")}
+    names = {split: (f"{split}_{escape(str(options['split']))}_split.jsonl",) for split in ("train", "dev")}
     return Loaded(splits_of(folder, names, read_commonsenseqa))
 
 

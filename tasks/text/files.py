@@ -186,13 +186,14 @@ def _decoded(text: str, at: int, place: Place) -> tuple[Any, int]:
 
 
 def table_records(file: Path) -> Iterator[tuple[Place, Record]]:
-    """The rows of a `.tsv` or `.csv` file whose first row names its columns.
+    """The rows of a `.tsv` or `.csv` file whose first row names its columns; quotes mean something in `.csv` only.
 
     Raises:
       TaskError: for a row with more or fewer columns than names, or quotes that don't close.
     """
     tabs = file.name.removesuffix(".gz").endswith(".tsv")
-    rows = csv.reader(io.StringIO(text_of(file), newline=""), delimiter="\t" if tabs else ",", strict=True)
+    kind = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    rows = csv.reader(io.StringIO(text_of(file), newline=""), strict=True, **kind)
     names, before = None, 0
     while True:
         place = Place(str(file), before + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 
 from tasks.text.files import Place, filled, lines, splits_of
@@ -57,7 +58,8 @@ def _depth(symbols: list[str], place: Place) -> int:
 
 
 def _listops(folder: Path, options: Mapping[str, Value]) -> Loaded:
-    names = {split: (f"{split}_{options['setting']}.tsv", f"{split}.tsv") for split in ("train", "valid", "test")}
+    setting = escape(str(options["setting"]))
+    names = {split: (f"{split}_{setting}.tsv", f"{split}.tsv") for split in ("train", "valid", "test")}
     return Loaded(splits_of(folder, names, lambda file: read_listops(file, bool(options["brackets"]))))
 
 

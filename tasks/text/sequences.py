@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 
 from tasks.base import TaskError
@@ -29,7 +30,7 @@ def read_scan(file: Path) -> tuple[Item, ...]:
 
 def _scan(folder: Path, options: Mapping[str, Value]) -> Loaded:
     cut = str(options["split"])
-    found = {split: find(folder, f"tasks_{split}_{cut}.txt") for split in ("train", "test")}
+    found = {split: find(folder, f"tasks_{split}_{escape(cut)}.txt") for split in ("train", "test")}
     if not any(found.values()):
         raise TaskError(
             f"{folder} holds no tasks_train_{cut}.txt or tasks_test_{cut}.txt (or the same with .gz); give the folder "
@@ -60,7 +61,7 @@ def read_cogs(file: Path) -> tuple[Item, ...]:
 def _cogs(folder: Path, options: Mapping[str, Value]) -> Loaded:
     train = str(options["train"])
     names = {"train": train, "dev": "dev", "test": "test", "gen": "gen"}
-    splits = splits_of(folder, {split: (f"{name}.tsv",) for split, name in names.items()}, read_cogs)
+    splits = splits_of(folder, {split: (f"{escape(name)}.tsv",) for split, name in names.items()}, read_cogs)
     return Loaded(splits, tuple(split for split in ("gen",) if split in splits))
 
 
