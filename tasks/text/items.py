@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ Value = str | int | bool
 WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
 
+@lru_cache(maxsize=2**16)  # stories tell few sentences often
 def apart(text: str) -> tuple[str, ...]:
     """Words of prose, with each punctuation mark a word of its own; case as published.
 

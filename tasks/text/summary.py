@@ -49,7 +49,8 @@ class Summary:
 
 def vocabulary(dataset: Dataset) -> frozenset[str]:
     """Every word of the inputs and answers of `train`; empty if there is no `train`."""
-    return frozenset(word for item in dataset.splits.get("train", ()) for word in _all_words(item, dataset.words))
+    train, rule = dataset.splits.get("train", ()), dataset.words
+    return frozenset(word for item in train for word in item.words(rule) + rule(item.answer))
 
 
 def summaries(dataset: Dataset, limit: int) -> dict[str, Summary]:
@@ -68,15 +69,9 @@ def summaries(dataset: Dataset, limit: int) -> dict[str, Summary]:
     known = vocabulary(dataset) if train else None
     asked = frozenset(item.asked for item in train or ())
     right = _commonest(train) if train else None
+    others = {split: None if split == "train" or not train else asked for split in dataset.splits}
     return {
-        split: _summary(
-            items,
-            dataset.words,
-            limit,
-            right or _commonest(items),
-            known,
-            None if split == "train" or not train else asked,
-        )
+        split: _summary(items, dataset.words, limit, right or _commonest(items), known, others[split])
         for split, items in dataset.splits.items()
     }
 
@@ -89,11 +84,9 @@ def _summary(
     known: frozenset[str] | None,
     asked: frozenset[tuple[object, ...]] | None,
 ) -> Summary:
-    inputs = np.array([len(item.words(rule)) for item in items])
-    answers = np.array([len(rule(item.answer)) for item in items])
-    unknown = Counter(
-        word for item in items for word in _all_words(item, rule) if known is not None and word not in known
-    )
+    words = [(item.words(rule), rule(item.answer)) for item in items]
+    inputs, answers = (np.array([len(pair[side]) for pair in words]) for side in (0, 1))
+    unknown = Counter(word for pair in words for word in pair[0] + pair[1] if known is not None and word not in known)
     offered = [len(item.choices) for item in items]
     return Summary(
         items=len(items),
@@ -110,10 +103,6 @@ def _summary(
         unknown_words=None if known is None else len(unknown),
         repeats=None if asked is None else sum(item.asked in asked for item in items),
     )
-
-
-def _all_words(item: Item, rule: Words) -> tuple[str, ...]:
-    return item.words(rule) + rule(item.answer)
 
 
 def _commonest(items: tuple[Item, ...]) -> str:
