@@ -12,6 +12,20 @@ from tasks.text import READERS, Dataset, Item, summaries, vocabulary
 from tasks.text.items import blanks
 from tests.tasks.text.made_up import FILES, OPTIONS, STORY, put
 
+HEAD = [
+    "split",
+    "items",
+    "distinct",
+    "answers",
+    "commonest",
+    "chance",
+    "median",
+    "longest",
+    "answer",
+    ">20",
+    "unknown",
+    "repeats",
+]
 TEXTS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f"]), min_size=1, max_size=4).map(" ".join)
 ITEMS = st.lists(
     st.builds(Item, st.lists(TEXTS, max_size=2).map(tuple), TEXTS, TEXTS, st.lists(TEXTS, max_size=2).map(tuple)),
@@ -97,22 +111,7 @@ def test_the_command_prints_the_table_and_a_few_items(tmp_path, capsys):
     shown = capsys.readouterr().out
     rows = [re.split(r"  +", line.strip()) for line in shown.splitlines() if re.match(r"(split|train|test) {2,}", line)]
     assert rows == [
-        [
-            *[
-                "split",
-                "items",
-                "distinct",
-                "answers",
-                "commonest",
-                "chance",
-                "median",
-                "longest",
-                "answer",
-                ">20",
-                "unknown",
-                "repeats",
-            ]
-        ],
+        HEAD,
         ["train", "3", "3", "3", "33.3%", "-", "16", "25", "3", "1", "0 (0)", "-"],
         ["test", "3", "3", "3", "33.3%", "-", "16", "25", "3", "1", "2 (1)", "2"],
     ]
