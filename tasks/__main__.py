@@ -15,6 +15,7 @@ from tasks import TASKS, TaskError, make, shortcuts
 from tasks.gallery import GALLERY, examples, factors, gallery, settings, shown, summary
 from tasks.text import command as text
 
+TEXT = "what is in a published benchmark's files; alone: the formats"
 EPILOG = "`python -m lab.checks.known_results NAME` trains a task's calibration cards."
 
 
@@ -45,7 +46,7 @@ def _parser() -> Parser:
     hunt.add_argument("names", nargs="*", metavar="NAME", help="tasks at their default sizes (all)")
     hunt.add_argument("--examples", default="5000", metavar="N", help="to fit, and to try on each split (%(default)s)")
     hunt.add_argument("--seed", default="0", metavar="N", help="of examples and worlds (%(default)s)")
-    text.add_arguments(commands.add_parser("text", help="what is in a published benchmark's files; alone: the formats"))
+    text.add_arguments(commands.add_parser("text", help=TEXT, allow_abbrev=False))
     return parser
 
 

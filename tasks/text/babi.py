@@ -17,9 +17,15 @@ def _load(folder: Path, options: Mapping[str, Value]) -> Loaded:
     part, version = options["part"], str(options["version"])
     if not isinstance(part, int) or not 1 <= part <= PARTS:
         raise TaskError(f"babi: part must be in [1, {PARTS}], not {part}.")
-    inside = folder / version if (folder / version).is_dir() else folder
+    inside = folder / (version or "en")
+    if not inside.is_dir():
+        if version:
+            raise TaskError(
+                f"there is no folder {inside}; give the folder of en/, en-10k/ … and one of them as version."
+            )
+        inside = folder
     found = {split: _file(inside, part, split) for split in SPLITS}
-    if found["test"] is None and inside != folder and (folder / "en").is_dir() and version == "en-10k":
+    if found["test"] is None and version == "en-10k" and (folder / "en").is_dir():
         found["test"] = _file(folder / "en", part, "test")  # published twice, byte for byte the same
     if not any(found.values()):
         raise TaskError(
@@ -29,7 +35,7 @@ def _load(folder: Path, options: Mapping[str, Value]) -> Loaded:
 
 
 def _file(folder: Path, part: int, split: str) -> Path | None:
-    return find(folder, f"qa{part}_*_{split}.txt", f"qa{part}_{split}.txt")
+    return find(folder, f"qa{part}_*_{split}.txt", f"qa{part}_{split}.txt", nested=0)
 
 
 def read_stories(file: Path) -> tuple[Item, ...]:
@@ -102,6 +108,6 @@ BABI = Reader(
     ),
     options={
         "part": Option(1, "which of the 20 parts"),
-        "version": Option("en", "folder: en, en-10k, en-valid, en-valid-10k, or another of the archive"),
+        "version": Option("", "folder: en-10k, en-valid, en-valid-10k … (en, or the given folder where there is none)"),
     },
 )

@@ -99,7 +99,7 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def _prontoqa(folder: Path, options: Mapping[str, Value]) -> Loaded:
-    return Loaded(splits_of(folder, {split: (f"{split}.json",) for split in SPLITS}, read_lettered))
+    return Loaded(splits_of(folder, {split: (f"{split}.json",) for split in SPLITS}, read_lettered, nested=0))
 
 
 def _theories(folder: Path, options: Mapping[str, Value]) -> Loaded:
@@ -184,7 +184,12 @@ PROOFWRITER = Reader(
         "OWA/depth-5/meta-train.jsonl, meta-dev.jsonl, meta-test.jsonl; CWA/ and other depths likewise",
         "or train.json, dev.json, test.json: arrays with context, question, options, answer (no depths)",
     ),
-    options={"world": Option("OWA", "OWA, an open world with unknown answers, or CWA, a closed one"), **THEORY_OPTIONS},
+    options={
+        "world": Option(
+            "OWA", "OWA, an open world with unknown answers, or CWA; unused where depth-N lies in the folder itself"
+        ),
+        **THEORY_OPTIONS,
+    },
 )
 
 RULETAKER = Reader(

@@ -90,7 +90,7 @@ def find(folder: Path, *patterns: str, nested: int = NESTED) -> Path | None:
 
 
 def splits_of(
-    folder: Path, names: Mapping[str, Sequence[str]], load: Callable[[Path], tuple[Item, ...]]
+    folder: Path, names: Mapping[str, Sequence[str]], load: Callable[[Path], tuple[Item, ...]], nested: int = NESTED
 ) -> dict[str, tuple[Item, ...]]:
     """The splits whose files are there, each read.
 
@@ -98,11 +98,12 @@ def splits_of(
       folder: where to look.
       names: split -> patterns of its file's name, see `find`.
       load: reads one file.
+      nested: folders below in which files are looked for, too.
 
     Raises:
       TaskError: if none is there, or one can't be read or is empty.
     """
-    found = {split: find(folder, *patterns) for split, patterns in names.items()}
+    found = {split: find(folder, *patterns, nested=nested) for split, patterns in names.items()}
     if not any(found.values()):
         expected = ", ".join(patterns[0] for patterns in names.values())
         raise TaskError(f"{folder} holds none of {expected} (or the same with .gz); give the folder of these files.")

@@ -3,10 +3,12 @@
 import gzip
 import json
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from tasks.base import TaskError
-from tasks.text import READERS, read
+from tasks.text import READERS, read, summaries
 from tests.tasks.text.made_up import (
     CHOICES,
     CLUTRR,
@@ -160,3 +162,22 @@ def test_a_number_too_long_for_json_is_refused(tmp_path):
     put(tmp_path, "train.jsonl", json.dumps({"question": "q", "answer": "A"}).replace('"A"', "1" * 5000))
     with pytest.raises(TaskError, match=r"train\.jsonl:1: .*too long"):
         read("question_answer", tmp_path)
+
+
+@given(st.sampled_from(list(READERS)), st.data())
+def test_whatever_breaks_a_file_is_answered_in_a_sentence(tmp_path_factory, name, data):
+    """One stretch of a file is replaced by another, or by what formats treat apart."""
+    path, text = FILES[name]
+    start, end, new = (data.draw(st.integers(0, len(text))) for _ in range(3))
+    odd = st.sampled_from(
+        ["", "\n", "\t", '"', ",", "\0", "\r", "{}", "[]", "null", "1e999", "NaN", "-1", "²", text[new:][:9]]
+    )
+    broken = text[:start] + data.draw(odd) + text[max(start, end if end - start < 20 else start) :]
+    folder = tmp_path_factory.mktemp("broken")
+    put(folder, path, broken)
+    try:
+        dataset = read(name, folder, **OPTIONS.get(name, {}))
+    except TaskError as error:
+        assert str(error).startswith(str(folder))
+    else:
+        assert all(summary.items for summary in summaries(dataset, 9).values())

@@ -12,7 +12,7 @@ DATA = Path(os.environ.get("MISMATCH_DATA", Path(__file__).parents[4] / "shared"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no published files here; MISMATCH_DATA says where they are")
 
 COUNTS = [  # format, options, items of each split
-    ("babi", {"part": 19, "version": "en"}, {"train": 1000, "test": 1000}),
+    ("babi", {"part": 19}, {"train": 1000, "test": 1000}),
     ("babi", {"part": 2, "version": "en-valid"}, {"valid": 100}),
     ("babi", {"part": 1, "version": "en-10k"}, {"train": 10000, "test": 1000}),
     ("scan", {"split": "simple"}, {"train": 16728, "test": 4182}),

@@ -102,7 +102,9 @@ def test_babi_reads_either_distribution_and_the_test_file_published_once(tmp_pat
     put(tmp_path, "en-valid/qa3_valid.txt", STORY)
     assert list(read("babi", tmp_path, part="3", version="en-10k").splits) == ["train", "test"]
     assert list(read("babi", tmp_path, part=3, version="en-valid").splits) == ["valid"]
-    assert list(read("babi", tmp_path / "en", part=3).splits) == ["test"]
+    assert list(read("babi", tmp_path, part=3).splits) == list(read("babi", tmp_path / "en", part=3).splits) == ["test"]
+    with pytest.raises(TaskError, match=r"there is no folder .*en-valid-10k; give"):
+        read("babi", tmp_path, part=3, version="en-valid-10k")
 
 
 def test_splits_out_of_distribution_are_named(tmp_path):

@@ -12,20 +12,8 @@ from tasks.text import READERS, Dataset, Item, summaries, vocabulary
 from tasks.text.items import blanks
 from tests.tasks.text.made_up import FILES, OPTIONS, STORY, put
 
-HEAD = [
-    "split",
-    "items",
-    "distinct",
-    "answers",
-    "commonest",
-    "chance",
-    "median",
-    "longest",
-    "answer",
-    ">20",
-    "unknown",
-    "repeats",
-]
+HEAD = [*("split", "items", "distinct", "answers", "commonest", "chance", "median", "longest", "answer", ">20"),
+        "unknown", "repeats"]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f"]), min_size=1, max_size=4).map(" ".join)
 ITEMS = st.lists(
     st.builds(Item, st.lists(TEXTS, max_size=2).map(tuple), TEXTS, TEXTS, st.lists(TEXTS, max_size=2).map(tuple)),
