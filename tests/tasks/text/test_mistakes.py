@@ -175,9 +175,9 @@ def test_whatever_breaks_a_file_is_answered_in_a_sentence(tmp_path_factory, name
     broken = text[:start] + data.draw(odd) + text[max(start, end if end - start < 20 else start) :]
     folder = tmp_path_factory.mktemp("broken")
     put(folder, path, broken)
+    said = ""
     try:
-        dataset = read(name, folder, **OPTIONS.get(name, {}))
+        summaries(read(name, folder, **OPTIONS.get(name, {})), 9)
     except TaskError as error:
-        assert str(error).startswith(str(folder))
-    else:
-        assert all(summary.items for summary in summaries(dataset, 9).values())
+        said = str(error)
+    assert not said or said.startswith(str(folder))
