@@ -1,4 +1,4 @@
-"""Look at tasks: their names, examples of any of them at any size, and the gallery of all (docs/tasks.md)."""
+"""Look at tasks (names, examples at any size, the gallery docs/tasks.md) and at published files (docs/text.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 
 from tasks import TASKS, TaskError, make, shortcuts
 from tasks.gallery import GALLERY, examples, factors, gallery, settings, shown, summary
+from tasks.text import command as text
 
+TEXT = "what is in a published benchmark's files; alone: the formats"
 EPILOG = "`python -m lab.checks.known_results NAME` trains a task's calibration cards."
 
 
@@ -44,6 +46,7 @@ def _parser() -> Parser:
     hunt.add_argument("names", nargs="*", metavar="NAME", help="tasks at their default sizes (all)")
     hunt.add_argument("--examples", default="5000", metavar="N", help="to fit, and to try on each split (%(default)s)")
     hunt.add_argument("--seed", default="0", metavar="N", help="of examples and worlds (%(default)s)")
+    text.add_arguments(commands.add_parser("text", help=TEXT, allow_abbrev=False))
     return parser
 
 
@@ -105,6 +108,9 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
       TaskError: for an argument that is unknown or missing.
     """
     args, rest = _parser().parse_known_args(arguments)
+    if args.command == "text":  # options of a format are known to its reader only
+        args.rest = rest
+        return args
     unknown = [one for one in rest if one.startswith("-") or args.command not in ("show", "shortcuts")]
     if unknown:
         raise TaskError(f"unknown argument '{unknown[0]}'; see `python -m tasks {args.command} --help`.")
@@ -136,6 +142,8 @@ def _carry_out(args: argparse.Namespace) -> None:
     elif args.command == "shortcuts":
         for piece in hunt(args):
             print(piece, flush=True)
+    elif args.command == "text":
+        print(text.printed(args, args.rest))
     else:
         target = Path(GALLERY)
         if not target.parent.is_dir():

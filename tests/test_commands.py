@@ -37,7 +37,7 @@ COMMANDS = {
     ),
     "lab.checks.known_results": (("NAME", "--all"), ["--al"], "unknown argument '--al'. Nearest: --all"),
     "lab.mechanisms.knob_table": ((), ["all"], "unknown argument 'all'"),
-    "tasks": (("list", "show", "gallery", "shortcuts"), ["shw"], "argument COMMAND: invalid choice: 'shw'"),
+    "tasks": (("list", "show", "gallery", "shortcuts", "text"), ["shw"], "argument COMMAND: invalid choice: 'shw'"),
     "analysis.activations.bench": ((), ["all"], "unknown argument 'all'"),
     "analysis.causal": (
         ("DIR", "--label", "--layer", "--read", "--factor", "--out"),
