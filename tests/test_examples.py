@@ -28,11 +28,14 @@ RUN_BY = {
         "tests/analysis/metrics/test_registry.py::test_a_metric_of_any_file_is_found_and_a_name_is_taken_once",
         "tests/analysis/metrics/test_registry.py::test_the_example_of_the_docs_is_a_metric_and_agrees_with_its_reference",
     ),
+    "docs/text.md": ("tests/tasks/text/test_summary.py::test_the_example_of_the_page_runs",),
+    "docs/pretrained.md": ("tests/lab/storage/test_pretrained.py::test_the_example_of_the_page_runs",),
     "docs/claims.md": ("tests/lab/study/test_claim.py::test_the_example_of_the_page_is_a_study",),
     "docs/axes.md": 3 * (f"{PAGES}::test_the_blocks_of_the_page_on_axes_are_studies",),
     "docs/task_knobs.md": (
         f"{PAGES}::test_the_first_block_of_the_page_on_knobs_of_tasks_is_a_study",
-        f"{PAGES}::test_the_second_block_of_the_page_on_knobs_of_tasks_declares_a_knob",
+        f"{PAGES}::test_the_second_block_of_the_page_on_knobs_of_tasks_is_a_study_of_three_tasks",
+        f"{PAGES}::test_the_third_block_of_the_page_on_knobs_of_tasks_declares_a_knob",
     ),
     "docs/pieces.md": (
         *4 * (f"{PAGES}::test_the_blocks_of_the_page_on_pieces_are_studies",),

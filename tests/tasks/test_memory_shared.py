@@ -90,6 +90,7 @@ def test_different_runs_of_one_size_form_every_set():
     assert_uniform([tuple(sorted(p)) for p in pairs], list(itertools.combinations(range(4), 2)))
 
 
+@pytest.mark.slow
 def test_formulas_of_the_baselines():
     strings = list(itertools.product(range(3), repeat=4))
     exact = np.mean([np.mean([p == s for p in itertools.permutations(s)]) for s in strings])

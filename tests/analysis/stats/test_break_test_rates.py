@@ -20,7 +20,8 @@ from tests.analysis.conftest import slow_where
 REPETITIONS = 100
 
 
-@pytest.mark.parametrize("name", slow_where(lambda name: name != "both flat", EXPECTED_2))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPECTED_2)
 def test_rates_of_the_full_definitions(name):
     rates = measure(name, REPETITIONS)
     for column, expected in zip(COLUMNS_2, EXPECTED_2[name], strict=True):

@@ -119,6 +119,7 @@ def test_programs_are_compiled_with_their_platforms_options(monkeypatch):
     assert seen == [{"xla_cpu_multi_thread_eigen": False}, None]
 
 
+@pytest.mark.slow
 @pytest.mark.as_shipped
 def test_one_nan_cell_leaves_its_neighbours_unchanged(plan, training):
     program, call = training

@@ -197,6 +197,7 @@ def test_room_for_other_cells_is_not_counted():
         assert (own.codes, own.ahead) == (cell["vq.codes"], cell["multi_token.ahead"])
 
 
+@pytest.mark.slow
 def test_an_example_is_the_mean_over_the_mixture():
     config = tiny_config()
     config.tasks.facts = dict(task="facts", facts=8, values=4, examples=12)  # 3 to 1, then alone

@@ -257,14 +257,9 @@ def test_a_neutral_knob_is_bitwise_the_program_without_its_mechanism(name, compa
     assert_sound(company, 1, cells_of(name, company))
 
 
-@pytest.mark.parametrize(
-    "width",
-    [
-        pytest.param(1, id="compiled fast"),
-        pytest.param(1, id="as shipped", marks=[pytest.mark.slow, pytest.mark.as_shipped]),
-        pytest.param(4, id="as shipped, 4 together", marks=[pytest.mark.slow, pytest.mark.as_shipped]),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.as_shipped
+@pytest.mark.parametrize("width", [1, 4])
 def test_neutral_knobs_are_bitwise_the_program_without_all_mechanisms(width):
     """And one compiled program serves many pairs of their strengths."""
     assert_neutral(EVERY, width)

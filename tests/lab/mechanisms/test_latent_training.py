@@ -199,6 +199,7 @@ def test_gradients_are_the_slopes_of_the_references_loss(asked):
         np.testing.assert_allclose(ours, (ends[0] - ends[1]) / (2 * STEP), rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_gradients_reach_what_is_there_and_nothing_else():
     _, gradient = lossy(drawn(SPEC_OF_ALL), LESS)
     gradient = jax.tree.map(np.asarray, gradient)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -236,6 +237,16 @@ def test_a_folder_that_cannot_be_read_is_named_in_a_sentence(folder, tmp_path, n
     with pytest.raises(UserError, match=message) as raised:
         pretrained.read(bad)
     assert "\n" not in str(raised.value)
+
+
+def test_the_example_of_the_page_runs(folder, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "pretrained.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "all-MiniLM-L6-v2").symlink_to(folder)
+    names = {}
+    exec(code, names)
+    assert names["vectors_NxD"].shape == (2, 8)
 
 
 def test_the_command_compares_texts(folder, capsys):

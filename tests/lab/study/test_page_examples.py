@@ -71,9 +71,15 @@ def test_the_first_block_of_the_page_on_knobs_of_tasks_is_a_study():
     assert study.knobs[study.claim.knob].neutral == 1.0
 
 
-def test_the_second_block_of_the_page_on_knobs_of_tasks_declares_a_knob():
+def test_the_second_block_of_the_page_on_knobs_of_tasks_is_a_study_of_three_tasks():
+    study = study_with(blocks("task_knobs.md")[1])
+    assert study.task_sizes == ("task.add.p",)
+    assert [one.use("add").task.factor_sizes["result"] for one in study.variants] == [31, 61, 97]
+
+
+def test_the_third_block_of_the_page_on_knobs_of_tasks_declares_a_knob():
     names = {"Facts": Facts, "Mapping": Mapping, "KnobField": KnobField}
-    exec(f"class Task(Facts):\n{blocks('task_knobs.md')[1]}", names)
+    exec(f"class Task(Facts):\n{blocks('task_knobs.md')[2]}", names)
     field = knob_fields(names["Task"]())["exponent"]
     assert (field.low, field.high) == (0.0, 4.0)
 

@@ -1,6 +1,7 @@
 """Floors, lengths, unknown words and repeats equal a count by hand and by brute force; the command prints them."""
 
 import re
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -128,3 +129,14 @@ def test_a_mistake_is_one_sentence(arguments, part, capsys):
     assert part in said.err
     assert said.err.count("\n") == 1
     assert not said.out
+
+
+def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "text.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for split in ("train", "test"):
+        put(tmp_path / "babi", f"en-10k/qa2_made-up_{split}.txt", STORY)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["babi"].splits["train"][0].answer == "attic"
