@@ -2,11 +2,15 @@
 
 import pytest
 
-from analysis.design import strata
-from analysis.report import names, wording
+from analysis.activations import on_call
+from analysis.design import outlook, strata
+from analysis.repair.arms import ARMS
+from analysis.report import names, tables, wording
+from analysis.verdicts.refinement import _admits as admits
 from lab.engine import evaluate, flops, make_plan
 from lab.engine.branch import branch, can_change
 from lab.errors import UserError
+from lab.jobs import reproduce
 from lab.study import axis, product, tuned, zipped
 from lab.study.comparable import changing
 from tasks import TASKS, make, sizes_of, with_sizes
@@ -169,3 +173,81 @@ def test_a_task_with_some_fields_changed_is_the_task_made_with_them(name):
         assert with_sizes(default, sizes) == make(name, **sizes)
     planted = make(name, spurious=0.5)
     assert with_sizes(planted, {"spurious": 0.25}) == make(name, spurious=0.25)
+
+
+def sized_by(task, *axes, knob=PLAIN):
+    config = config_of(knob)
+    config.tasks.word = dict(**task, examples=4)
+    return study_of(config, swept(*axes) if knob == PLAIN else product(*axes, axis("seed", range(2))))
+
+
+def test_a_planted_difficulty_is_no_size_and_its_switch_is_asked_for():
+    with pytest.raises(UserError, match=r"set config\.tasks\.word\.noise=True"):
+        sized_by(dict(task="modular", p=7, spurious=0.5), axis("task.word.label_noise", (0.0, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("task", "field", "values"),
+    [
+        (dict(task="mqar", field=True), "vocabulary", (8192, 512)),  # a later field, at its default
+        (dict(task="addition", scratchpad="valid"), "scratchpad", ("valid", "shuffled")),  # next to its share, a number
+        (dict(task="iid_pairs", exponent=1), "exponent", (1, 0.5)),  # a whole number for a field that needn't be one
+        (dict(task="modular", p=7, unordered=True), "unordered", (True, False)),
+    ],
+)
+def test_every_field_that_holds_one_value_can_be_an_axis(task, field, values):
+    study = sized_by(task, axis(f"task.word.{field}", values))
+    assert [sizes_of(one.use("word").task).get(field, values[0]) for one in study.variants] == [*values]
+
+
+def test_a_scratchpads_share_stays_a_difficulty():
+    study = sized_by(dict(task="addition", scratchpad="valid"), axis("task.word.scratchpad", (1.0, 0.5)))
+    assert study.task_sizes == ()
+    assert study.own_knobs["task.word.scratchpad"].traced
+
+
+def test_a_value_that_gives_other_factors_is_refused():
+    with pytest.raises(UserError, match=r"where task\.word\.hops_low=2, the factors of 'word' are"):
+        sized_by(dict(task="k_hop"), axis("task.word.hops_low", (1, 2)))
+
+
+def test_refining_takes_only_settings_that_the_task_can_have():
+    grid = product(axis("task.word.p", (31, 61)), axis("seed", range(2)))
+    config = config_of("task.word.p")
+    config.tasks.word = dict(task="modular", operation="div", p=31, examples=4)
+    study = study_of(config, grid)
+    assert [admits(study, {}, p) for p in (37, 34)] == [True, False]
+
+
+def test_arms_and_tables_are_of_the_tasks_of_all_cells():
+    task = dict(task="addition", scratchpad="valid", scratchpad_share=1.0)
+    study = sized_by(task, axis("task.word.scratchpad_share", (1.0, 0.5)))
+    assert ARMS["process_supervision"].fits(study)
+    assert not ARMS["process_supervision"].fits(sized_by(task))
+    study = sized_by(dict(task="modular", p=7), axis("task.word.p", (31, 61)))
+    rows = [row for row in tables.task_rows(study) if row["label"] == "word"]
+    assert [row["title"] for row in rows] == ["modular, p = 31", "modular, p = 61"]
+    assert all(f"({p} values)" in row["factor"] for row, p in zip(rows, (31, 61), strict=True))
+    assert study.longest_training == max(one.train_length for one in study.variants)
+
+
+def test_a_field_with_one_value_is_to_be_set_among_the_tasks():
+    study = sized_by(dict(task="modular", p=7), axis("task.word.p", (7,)))
+    assert any("set config.tasks.word.p in its place" in text for text in outlook._nothing_compared(study))
+
+
+def test_a_cell_is_named_by_a_field_that_is_true_or_false():
+    study = sized_by(dict(task="modular", p=7, unordered=True), axis("task.word.unordered", (True, False)))
+    assert reproduce._setting(study, "task.word.unordered", "False") is False
+    assert reproduce._setting(study, "task.word.unordered", "no") is None
+
+
+def test_cells_of_other_sizes_are_read_on_other_inputs(sized):
+    cells = {}
+    for index in range(len(sized.cells)):
+        cells.setdefault(on_call._inputs(sized, index), []).append(index)
+    assert len(cells) == 2 * 6
+    with pytest.raises(
+        UserError, match=r"against: no cell of seed 0 and task\.facts\.facts=8 and task\.word\.group=Z6"
+    ):
+        on_call._other(sized, {}, 0)
