@@ -148,7 +148,7 @@ def phases(findings: Findings) -> Picture:
         aspect=15,
     )
     for ax in axes[:, 0]:
-        ax.set_ylabel(", ".join(map(names.knob, bounds[0].stratum)))
+        ax.set_ylabel(", ".join(names.knob(name, findings.study) for name in bounds[0].stratum))
     handles = [
         Line2D([], [], color=BLUE, linewidth=2.5, label="shown kept up to here"),
         Line2D([], [], color=VERMILLION, linewidth=2.5, linestyle=(0, (2, 1)), label="shown lost from here on"),

@@ -146,6 +146,11 @@ def knob_about(study: Study) -> str:
     return f"{about} ({claimed.source})"
 
 
+def alike(study: Study) -> str:
+    """Which cells see the same inputs."""
+    return "one seed and task" if study.task_sizes else "a seed"
+
+
 def layer(study: Study, number: int) -> str:
     """A layer in words: 'layer 2 of 2'; counted from the end where cells are not equally deep."""
     from_end = ", counted from each cell's last" if number < 0 else ""

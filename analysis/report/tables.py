@@ -90,8 +90,8 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     )
     yield (
         "Latents",
-        f"{study.probe_examples} inputs a task, the same for all cells of a seed; {names.layer(study, claim.layer)}"
-        f" at the task's first read position{names.PLACED if claim.placed_gains else ''}",
+        f"{study.probe_examples} inputs a task, the same for all cells of {names.alike(study)};"
+        f" {names.layer(study, claim.layer)} at the task's first read position{claim.placed_gains and names.PLACED or ''}",
     )
     of_pairs = f"δ is {100 * claim.delta:g}% of (neutral ability − trivial baseline)"
     tests = f"sign flips over paired seeds, level {claim.alpha:g}; {of_pairs}"

@@ -298,7 +298,7 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         "Splits outside the claim are exploratory: their bounds are not corrected for how many there are.",
         *_slopes_limit(study, settings),
         f"Latents are read at {names.layer(study, claim.layer)} on {study.probe_examples} inputs a task, the"
-        f" same for all cells of a seed{placed}; another layer may read differently.",
+        f" same for all cells of {names.alike(study)}{placed}; another layer may read differently.",
         *_schedule_limit(study),
         "The study shows what happens together along the knob. That the latent gain causes the ability, or its loss,"
         " would need an intervention on the latent itself.",

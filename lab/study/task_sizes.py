@@ -117,11 +117,14 @@ def check(tasks: Sequence[TaskUse], own: Iterable[Knob], cells: Sequence[Mapping
 
 def _turned(knob: Knob, now: Knob | None, values: Sequence[Any], where: str) -> None:
     """Refuse a difficulty that is another one where a static field of its task has other values."""
-    if now is None or now.neutral != knob.neutral:
-        neutral = "has none" if now is None else f"{exact(now.neutral)} is"
+    if now is None:
         raise UserError(
-            f"sweep(): where {where}, {neutral} the neutral value of '{knob.name}', and {exact(knob.neutral)} as"
-            " config.tasks says; give each value of the field a study of its own."
+            f"sweep(): where {where}, there is no '{knob.name}' to turn; give each value a study of its own."
+        )
+    if now.neutral != knob.neutral:
+        raise UserError(
+            f"sweep(): where {where}, {exact(now.neutral)} is the neutral value of '{knob.name}', and"
+            f" {exact(knob.neutral)} as config.tasks says; give each value of the field a study of its own."
         )
     if outside := [value for value in values if not now.low <= value <= now.high]:
         raise UserError(
