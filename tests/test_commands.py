@@ -37,6 +37,7 @@ COMMANDS = {
     ),
     "lab.checks.known_results": (("NAME", "--all"), ["--al"], "unknown argument '--al'. Nearest: --all"),
     "lab.mechanisms.knob_table": ((), ["all"], "unknown argument 'all'"),
+    "lab.storage.pretrained": (("DIR", "TEXT"), ["nowhere"], "nowhere: there is no config.json; a pretrained model is"),
     "tasks": (("list", "show", "gallery", "shortcuts", "text"), ["shw"], "argument COMMAND: invalid choice: 'shw'"),
     "analysis.activations.bench": ((), ["all"], "unknown argument 'all'"),
     "analysis.causal": (

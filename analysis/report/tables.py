@@ -91,7 +91,7 @@ def setting(plan: Plan) -> Iterator[tuple[str, str]]:
     yield (
         "Latents",
         f"{study.probe_examples} inputs a task, the same for all cells of {names.alike(study)};"
-        f" {names.layer(study, claim.layer)} at the task's first read position{names.PLACED * bool(claim.placed_gains)}",
+        f" {names.layer(study, claim.layer)} at a task's first read position{names.PLACED * bool(claim.placed_gains)}",
     )
     of_pairs = f"δ is {100 * claim.delta:g}% of (neutral ability − trivial baseline)"
     tests = f"sign flips over paired seeds, level {claim.alpha:g}; {of_pairs}"
