@@ -17,6 +17,13 @@ Predicted (2026-11-30, before any run of this file): both metrics gain. *Frozen:
 subtraction is a gain, then a loss, or harmed from the start. *Fine-tuned: none*, so that the accuracy of subtraction is
 a gain for nothing or transfers. Seen before in three seeds of a study without these places, at 0, .1, .3 and .6: frozen
 .40, .37, .32 and .28, fine-tuned .49, .67, .70 and .71.
+What came out (2026-11-30, refined to 20 seeds and two more strengths): Prediction held in part. Both metrics rise at
+the end of pretraining, directions from .025 on and separation from .2 on. Frozen, what the probe reads of subtraction
+is lost from .1 on, so directions are *harmed from the start*, as predicted; separation is a *gain only after the
+ability is lost*, a name that was not predicted. Fine-tuned, nothing is lost at any strength and subtraction is better
+at .8 (.93, against .68 at neutral): *transfers*, as predicted, though the strengths between are undecided, for neutral
+seeds end anywhere from .2 to .9. Eight seeds left fine-tuning undecided throughout. Addition itself is not generalized
+(held-out sums .03 to .04): it is a source of representations only.
 """
 
 from lab.study import ability, axis, gain, product, study_config

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from analysis.metrics.geometry import centre, matmul, or_nan, over_points, spectrum, squared_distances, whitening
@@ -102,7 +103,8 @@ def cross_condition_accuracy(
         right_N = (guess_N == labels_N.astype(jnp.int32)).astype(jnp.float32)
         return jnp.sum(right_N * is_out_N) / jnp.maximum(jnp.sum(is_out_N), jnp.float32(1))
 
-    accuracy_X = jax.vmap(accuracy)(places.indicator_NxC.T)
+    # One by one: on two CPU devices at once LAPACK's batched kernels wait for each other's threads for ever.
+    accuracy_X = lax.map(accuracy, places.indicator_NxC.T)
     present = jnp.maximum(places.present, 1).astype(jnp.float32)
     average = jnp.sum(jnp.where(places.count_C > 0, accuracy_X, jnp.float32(0))) / present
     return or_nan(cloud.valid & groups.valid & places.valid, average)
