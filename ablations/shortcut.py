@@ -25,7 +25,8 @@ reliability of .5 on) and cued questions end answered (.59 at .5, 1.00 at 1), as
 or more, so that its ability counts as *not learned*, no loss is shown, and no shortcut is diagnosed. `:facts`:
 Prediction held in part. Facts are learned beside the cue: the uncued ones are kept up to a reliability of .9 (.996) and
 lost at 1 (.10), where the cue alone is learned. The probe reads the value already at neutral and is not shown to rise,
-and directions rise at 1, against the claim. A shortcut is suspected.
+and directions rise at 1, against the claim. A shortcut is suspected. Training on under the cue brings nothing back, and
+so does a new readout; 300 steps without it bring back 98%.
 """
 
 from lab.study import axis, product, study_config
