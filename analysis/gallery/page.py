@@ -86,6 +86,7 @@ def _content(cases: Sequence[Case], kept: Mapping[str, Kept], ablations: Path) -
         "others": [_card(Card(one.run.study, _about(one.run.study, ablations), one)) for one in studies if
                    one.run.study not in {card["study"] for card in cards}],
         "finished": f"{len(studies)} {'study is' if len(studies) == 1 else 'studies are'} finished",
+        "seeds": min((len({cell["seed"] for cell in one.findings.study.cells}) for one in studies), default=0),
         "planned": len({card["study"] for card in cards}),
         "fared": _fared(cards),
         "rows": rows,

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lab.nn.layers import Hook
+from lab.nn.layers import Hook, no_hook
 
 ACTIVATIONS = {
     "gelu": partial(jax.nn.gelu, approximate=False),
@@ -100,12 +99,6 @@ class _Block(nn.Module):
         neurons = hook("neurons", layer, ACTIVATIONS[spec.activation](neurons))
         out = hook("mlp_out", layer, _Linear(width, name="down")(neurons))
         return hook("residual", layer, _Norm(spec.epsilon, name="norm_mlp")(x_BxLxD + out))
-
-
-def no_hook(hook_point: str, layer: int, x: Any) -> Any:
-    """Leaves activations as they are."""
-    del hook_point, layer
-    return x
 
 
 class Encoder(nn.Module):

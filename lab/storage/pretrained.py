@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lab.errors import Parser, UserError, command
-from lab.nn.encoder import ACTIVATIONS, Encoder, EncoderSpec, mean_pooled, no_hook
-from lab.nn.layers import Hook
+from lab.nn.encoder import ACTIVATIONS, Encoder, EncoderSpec, mean_pooled
+from lab.nn.layers import Hook, no_hook
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 FAMILIES = ("bert",)  # model types whose weights have the names below
@@ -67,13 +67,11 @@ class Pretrained:
       spec: its sizes.
       params: of `lab.nn.encoder.Encoder`, float32.
       tokenize: texts -> token ids of each, special tokens included, never cut.
-      longest: tokens of a text that the model takes.
     """
 
     spec: EncoderSpec
     params: Any
     tokenize: Callable[[Sequence[str]], list[list[int]]]
-    longest: int
 
 
 def read(folder: str | Path) -> Pretrained:
@@ -91,7 +89,7 @@ def read(folder: str | Path) -> Pretrained:
     config = _json(folder / CONFIG)
     spec = _spec(config, folder / CONFIG)
     params = _params(spec, folder / WEIGHTS)
-    return Pretrained(spec, params, _tokenizer(folder / TOKENIZER, spec), spec.max_length)
+    return Pretrained(spec, params, _tokenizer(folder / TOKENIZER, spec))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -219,12 +217,13 @@ def streams(
       UserError: for a text that is longer than the model takes: nothing is cut.
     """
     tokens = found.tokenize(texts)
+    longest = found.spec.max_length
     for text, ids in zip(texts, tokens, strict=True):
-        if len(ids) > found.longest:
+        if len(ids) > longest:
             raise UserError(
-                f"the text '{text[:40]}…' has {len(ids):,} tokens and the model takes {found.longest:,}; shorten it."
+                f"the text '{text[:40]}…' has {len(ids):,} tokens and the model takes {longest:,}; shorten it."
             )
-    lengths = (*(length for length in LENGTHS if length < found.longest), found.longest)
+    lengths = (*(length for length in LENGTHS if length < longest), longest)
     padded = [next(length for length in lengths if len(ids) <= length) for ids in tokens]
     run = jax.jit(lambda params, ids, shown: Encoder(found.spec).apply({"params": params}, ids, shown, hook)[layer])
     for length in sorted({*padded}):
@@ -267,7 +266,7 @@ def main(arguments: Sequence[str]) -> int:
     found = read(args.folder)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(found.params))
     sizes = f"{found.spec.layers} blocks, width {found.spec.width}, {found.spec.heads} heads, {parameters:,} parameters"
-    print(f"{args.folder}: {sizes}; texts of up to {found.longest} tokens of {found.spec.vocab_size:,}")
+    print(f"{args.folder}: {sizes}; texts of up to {found.spec.max_length} tokens of {found.spec.vocab_size:,}")
     vectors_NxD = vectors(found, args.texts) if args.texts else np.zeros((0, found.spec.width))
     unit_NxD = vectors_NxD / np.maximum(np.linalg.norm(vectors_NxD, axis=1, keepdims=True), 1e-12)
     for text, row in zip(args.texts, unit_NxD @ unit_NxD.T, strict=True):

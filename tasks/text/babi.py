@@ -39,22 +39,22 @@ def _file(folder: Path, part: int, split: str) -> Path | None:
 
 
 def read_stories(file: Path) -> tuple[Item, ...]:
-    """The questions of one file; the context of each is what its story told before it, questions left out.
+    """The questions of one file; the context of each is the sentences before it in its story.
 
     Raises:
       TaskError: for a line without its number, a story that doesn't begin at 1 or skips a number, a question without
-        its answer, or a supporting fact that was not told before.
+        its answer, or a supporting fact that is no earlier sentence.
     """
     items: list[Item] = []
-    told: dict[int, str] = {}  # number of a line of this story -> its sentence
+    sentences: dict[int, str] = {}  # number of a line of this story -> its sentence
     last = 0
     for place, line in lines(file):
         number, text = _numbered(line, last, place)
-        told, last = ({} if number == 1 else told), number
+        sentences, last = ({} if number == 1 else sentences), number
         if "\t" in text:
-            items.append(_question(text, told, place))
+            items.append(_question(text, sentences, place))
         else:
-            told[number] = filled(text, "sentence", place)
+            sentences[number] = filled(text, "sentence", place)
     return tuple(items)
 
 
@@ -67,27 +67,27 @@ def _numbered(line: str, last: int, place: Place) -> tuple[int, str]:
     return int(number), text
 
 
-def _question(text: str, told: Mapping[int, str], place: Place) -> Item:
+def _question(text: str, sentences: Mapping[int, str], place: Place) -> Item:
     columns = text.split("\t")
     if len(columns) != 3:
         raise place.error(
             f"a question has question, answer and supporting facts between tabs, not {len(columns)} columns."
         )
     facts = columns[2].split()
-    where = {str(number): position for position, number in enumerate(told, 1)}
+    where = {str(number): position for position, number in enumerate(sentences, 1)}
     for fact in facts:
         if fact not in where:
             raise place.error(
-                f"supporting fact '{fact}' is no sentence that the story told before; correct its number."
+                f"supporting fact '{fact}' is no sentence of the story before the question; correct its number."
             )
     return Item(
-        context=tuple(told.values()),
+        context=tuple(sentences.values()),
         question=filled(columns[0], "question", place),
         answer=filled(columns[1], "answer", place),
         factors={
             "supporting_facts": len(facts),
             "support": " ".join(str(where[fact]) for fact in facts),
-            "sentences": len(told),
+            "sentences": len(sentences),
         },
         file=place.file,
         line=place.line,

@@ -91,7 +91,7 @@ def _report(name: str, chosen: Reader, dataset: Dataset, limit: int, show: int) 
         yield NO_TRAIN
     for split, item in first_items(dataset, show):
         yield ""
-        yield from told(split, item)
+        yield from item_lines(split, item)
 
 
 def table(dataset: Dataset, limit: int) -> list[str]:
@@ -127,7 +127,7 @@ def first_items(dataset: Dataset, count: int) -> list[tuple[str, Item]]:
     return [pair for pair, _ in zip(taken, range(count), strict=False)]
 
 
-def told(split: str, item: Item) -> Iterator[str]:
+def item_lines(split: str, item: Item) -> Iterator[str]:
     """An item as a person would read it, line by line."""
     yield f"{split}, {item.file}:{item.line}"
     yield from (f"  {sentence}" for sentence in item.context)

@@ -80,9 +80,9 @@ def _theory(record: Record, place: Place) -> Iterator[Item]:
         answer = text_field(question, "answer" if "answer" in question else "label", place).capitalize()
         if answer not in TRUTHS:
             raise place.error(f"answer '{answer}' must be true, false or Unknown; correct it.")
-        told = {**_object(record.get("meta")), **record, **_object(question.get("meta")), **question}
+        fields = {**_object(record.get("meta")), **record, **_object(question.get("meta")), **question}
         names = {"depth": "QDep", "max_depth": "maxD", "facts": "NFact", "rules": "NRule", "strategy": "strategy"}
-        factors = {factor: told[name] for factor, name in names.items() if isinstance(told.get(name), int | str)}
+        factors = {factor: fields[name] for factor, name in names.items() if isinstance(fields.get(name), int | str)}
         asked = text_field(question, "question" if "question" in question else "text", place)
         yield Item(
             (filled(context, "theory", place),),

@@ -1,9 +1,14 @@
 """Static fields of tasks as axes: keys as of a config that says so, a program each, and what can't be compared."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
-from analysis.activations import on_call
+from analysis.activations import linear_maps, measure, on_call
+from analysis.activations.measure import Measurer
 from analysis.design import outlook, strata
+from analysis.diagnosis.broken_ability import BrokenAbility
 from analysis.repair.arms import ARMS
 from analysis.report import names, tables, wording
 from analysis.verdicts.refinement import _admits as admits
@@ -14,7 +19,7 @@ from lab.jobs import reproduce
 from lab.study import axis, product, tuned, zipped
 from lab.study.comparable import changing
 from tasks import TASKS, make, sizes_of, with_sizes
-from tests.lab.conftest import LAYOUT, study_of, tiny_config
+from tests.lab.conftest import LAYOUT, PROGRAMS, study_of, tiny_config
 
 FACTS = "task.facts.facts"
 WORD = "task.word.group"
@@ -60,7 +65,6 @@ def test_each_value_is_a_program_with_its_own_tasks(sized):
     assert len(sized.variants) == 6
     assert len({tuple(evaluate.names(one)) for one in sized.variants}) == 1
     assert "task" not in {name for group in plan.program_groups for name in group.program.mechanisms}
-    assert plan.memory_bytes() > 0
     assert not can_change(sized, FACTS)
 
 
@@ -251,3 +255,35 @@ def test_cells_of_other_sizes_are_read_on_other_inputs(sized):
         UserError, match=r"against: no cell of seed 0 and task\.facts\.facts=8 and task\.word\.group=Z6"
     ):
         on_call._other(sized, {}, 0)
+
+
+def test_a_broken_ability_has_the_splits_of_its_own_stratum():
+    study = sized_by(dict(task="flip_flop", length=6, longer=8, reads=3), axis("task.word.reads", (3, 1)))
+    results = SimpleNamespace(study=study)
+    for reads in (3, 1):
+        bound = SimpleNamespace(stratum={"task.word.reads": reads}, label="word")
+        assert BrokenAbility(results, bound).splits["iid"].answer_tokens == reads
+
+
+def test_few_distinct_inputs_of_one_size_are_named_next_to_many_of_another():
+    study = sized_by(dict(task="modular", p=31), axis("task.word.p", (31, 7, 61)))
+    kept = np.asarray([[0.04 if cell["task.word.p"] == 7 else 1.0] for cell in study.cells])
+    site = measure.claim_site(study, "word")
+    results = SimpleNamespace(columns={f"{site}/two_nn_kept": kept})
+    findings = SimpleNamespace(study=study, results=results, claims=[SimpleNamespace(site=site)])
+    (caution,) = wording._few_inputs(findings)
+    assert f"modular, p = 7 ({round(0.04 * study.probe_examples)} distinct), against" in caution
+
+
+def test_a_task_that_changes_along_the_claim_is_not_compared_with_neutral(tmp_path, monkeypatch):
+    config = config_of(FACTS)
+    config.claim.abilities = ("word/iid",)
+    study = study_of(config, product(axis(FACTS, (8, 12)), axis("seed", range(2))))
+    monkeypatch.setattr(linear_maps, "_measured", lambda measurer, pairs, knobs: [[0.5, 0.5]] * len(pairs))
+    measurer = Measurer(study, PROGRAMS, tmp_path, keep=False)
+    saved = SimpleNamespace(meta={"checksums": {"params": "x"}, "cells": ["k"], "stage": "train"})
+    found = linear_maps.read(measurer, [((saved, 0), (saved, 0))], {"k": study.cells[0]})
+    assert {name.split("/")[0]: bool(np.isnan(values).all()) for name, values in found.items()} == {
+        "facts": True,
+        "word": False,
+    }
