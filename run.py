@@ -66,6 +66,12 @@ def run(options: Options, console: Console, stop: Stop, argv: list[str]) -> int:
 
         address = hosts.Address(options.coordinator, options.processes, options.process)
         return hosts.run([str(HERE / "run.py"), *without_job(argv[1:])], address)
+    from lab.study.frozen import is_frozen
+
+    if is_frozen(options.config):
+        from analysis.frozen import command
+
+        return command.run(options, console, stop, argv)
     return study(options, console, stop, argv)
 
 

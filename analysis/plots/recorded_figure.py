@@ -129,8 +129,8 @@ class Panel:
         self.ax.axhline(y, **style)
         self.note(series, y=y)
 
-    def curve(self, axis: KnobAxis, curve: Curve, colour: str = BLACK, seeds: bool = True) -> None:
-        """IQM over seeds with its 95% interval along the knob, and a thin line a seed."""
+    def curve(self, axis: KnobAxis, curve: Curve, colour: str = BLACK, seeds: bool = True, unit: str = "seed") -> None:
+        """IQM over seeds with its 95% interval along the knob, and a thin line a seed; `unit` is what else they are."""
         at_K = np.interp(curve.knob_K, axis.value_K, axis.at_K)
         iqm_K, (low_K, high_K) = summaries.iqm(curve.values_SxK), summaries.interval(curve.values_SxK)
         if axis.labels:
@@ -139,15 +139,15 @@ class Panel:
             self.ax.fill_between(at_K, low_K, high_K, color=colour, alpha=0.22, linewidth=0, zorder=3)
         joined = "none" if axis.labels else "-"
         self.ax.plot(at_K, iqm_K, color=colour, marker="o", markersize=3.5, linestyle=joined, zorder=4)
-        self.notes("IQM over seeds", x=curve.knob_K, y=iqm_K, low=low_K, high=high_K)
+        self.notes(f"IQM over {unit}s", x=curve.knob_K, y=iqm_K, low=low_K, high=high_K)
         places = axis.labels or [_place(x) for x in curve.knob_K]
         for at, place, y, low, high in zip(at_K, places, iqm_K, low_K, high_K, strict=True):
             between = f" [{low:.4g}, {high:.4g}]" if np.isfinite(low) else ""
-            self.hover(at, y, f"IQM over seeds: {y:.4g}{between} at {place}")
+            self.hover(at, y, f"IQM over {unit}s: {y:.4g}{between} at {place}")
         if seeds:
             for seed, values_K in zip(curve.seed_S, curve.values_SxK, strict=True):
                 style: dict[str, Any] = dict(color=colour, alpha=SEED_ALPHA, linewidth=0.8, zorder=2)
-                self.line(f"seed {seed}", curve.knob_K, values_K, at_K, hover=len(at_K) <= MOST_SHOWN, **style)
+                self.line(f"{unit} {seed}", curve.knob_K, values_K, at_K, hover=len(at_K) <= MOST_SHOWN, **style)
 
 
 def _place(value: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ from analysis.diagnosis import Findings
 from analysis.plots.recorded_figure import Panel, Picture, panels, styled
 from analysis.plots.style import BAND_TINT, BLACK, BLUE_TINT, GREY, HARM_TINT, ON_STRONG, STRONG, WHITE, picked
 from analysis.report import names, wording
-from analysis.stats import FINDS_NOTHING, SettingMap
+from analysis.stats import FINDS_NOTHING, MapVerdict, SettingMap
 from analysis.verdicts import Judged
 from lab.study.places import Gain
 from lab.study.spec import Study
@@ -159,7 +159,7 @@ def _map(findings: Findings, groups: Sequence[Sequence[Sequence[Judged]]], knob_
             one = claims[-1]
             panel = picture.panel(ax, f"{one.label}/{one.split}, {one.claimed.key}")
             for index, each in enumerate(claims):
-                _row(panel, each, knob_K, row, short, with_neutral=index == 0)
+                draw_claim(panel, each, knob_K, row, short, with_neutral=index == 0)
             ticks[row + 0.5] = f"{called[one.claimed]} {'↑' if one.sign > 0 else '↓'}"
             text = " | ".join(_verdict(each) for each in claims)
             ax.text(len(knob_K) - 0.5 + GAP, row + 0.5, text, va="center", fontsize=8, color=BLACK)
@@ -177,7 +177,9 @@ def _map(findings: Findings, groups: Sequence[Sequence[Sequence[Judged]]], knob_
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     picture.figure.legend(
-        handles=_handles([one for group in groups for row in group for one in row]), loc="outside lower left", **LEGEND
+        handles=legend_handles([one for group in groups for row in group for one in row]),
+        loc="outside lower left",
+        **LEGEND,
     )
     return picture
 
@@ -211,8 +213,50 @@ def _verdict(one: Judged) -> str:
     return f"{one.stratum[SIDE]}: {text}" if SIDE in one.stratum else text
 
 
-def _row(panel: Panel, one: Judged, knob_K: np.ndarray, row: float, short: Any, with_neutral: bool = True) -> None:
-    """The cells of one claim; draws and writes down what is shown at each setting."""
+class Mapped(Protocol):
+    """A claim with its map: one of a study, or of arrays from elsewhere."""
+
+    @property
+    def metric(self) -> str:
+        """The latent metric."""
+        ...
+
+    @property
+    def sign(self) -> int:
+        """+1 if larger is the claimed gain, else −1."""
+        ...
+
+    @property
+    def map(self) -> SettingMap:
+        """What is shown at each setting."""
+        ...
+
+    @property
+    def verdict(self) -> MapVerdict:
+        """What the map says."""
+        ...
+
+
+def draw_claim(
+    panel: Panel,
+    one: Mapped,
+    knob_K: np.ndarray,
+    row: float,
+    short: Any,
+    with_neutral: bool = True,
+    units: str = "seeds",
+) -> None:
+    """The cells of one claim; draws and writes down what is shown at each setting.
+
+    Args:
+      panel: where.
+      one: the claim.
+      knob_K: the settings of the columns.
+      row: the upper end of the cells.
+      short: a setting in a word.
+      with_neutral: whether the neutral setting is drawn, too.
+      units: what is compared with itself.
+    """
     ax, found, size = panel.ax, one.map, min(9.0, 300 / len(knob_K))
     cells, colours = [], []
     for column, value in enumerate(knob_K):
@@ -226,7 +270,7 @@ def _row(panel: Panel, one: Judged, knob_K: np.ndarray, row: float, short: Any, 
         if len(knob_K) <= MARKED:
             ax.text(column, row + 0.52, mark(found, k), color=look.ink, fontsize=size, ha="center", va="center")
         _note(panel, one, k)
-        panel.hover(column, row + 0.5, _hover(one, k, short))
+        panel.hover(column, row + 0.5, _hover(one, k, short, units))
     ax.add_collection(PatchCollection(cells, facecolors=colours, edgecolors=GREY, linewidths=0.4, zorder=1))
     if one.verdict.break_between is not None:
         between = one.verdict.break_between
@@ -255,7 +299,7 @@ def _draw_break(ax: Axes, columns: Sequence[float], row: float) -> None:
             ax.plot((left, right), (y, y), color=BLACK, linewidth=1.2, zorder=5)
 
 
-def _note(panel: Panel, one: Judged, k: int) -> None:
+def _note(panel: Panel, one: Mapped, k: int) -> None:
     """Write down one cell: its state, and the mean changes from neutral."""
     found, value = one.map, float(one.map.knob_K[k])
     if k == 0:
@@ -269,7 +313,7 @@ def _note(panel: Panel, one: Judged, k: int) -> None:
             panel.note(series, x=value)
 
 
-def _hover(one: Judged, k: int, short: Any) -> str:
+def _hover(one: Mapped, k: int, short: Any, units: str) -> str:
     """What a pointer over a cell shows."""
     found, at = one.map, short(float(one.map.knob_K[k]))
     if k == 0:
@@ -280,13 +324,13 @@ def _hover(one: Judged, k: int, short: Any) -> str:
     changes = (
         f"{names.metric(one.metric)} {wording.number(one.sign * found.metric_change_K[k], '+.3g')}",
         f"ability {wording.number(found.ability_change_K[k], '+.3f')}",
-        f"{found.lost_K[k]} of {found.counted_K[k]} seeds lost more than δ",
+        f"{found.lost_K[k]} of {found.counted_K[k]} {units} lost more than δ",
     )
     diverged = f", {found.diverged_K[k]} diverged" if found.diverged_K[k] else ""
     return f"{at}: {said} ({', '.join(changes)}{diverged})"
 
 
-def _handles(claims: Sequence[Judged]) -> list[Any]:
+def legend_handles(claims: Sequence[Mapped]) -> list[Any]:
     """The legend: the five states, what is marked besides, and the break where there is one."""
     handles: list[Any] = [
         Patch(facecolor=look.colour, edgecolor=GREY, linewidth=0.5, label=f"{look.mark} {look.words}")

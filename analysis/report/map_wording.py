@@ -25,12 +25,14 @@ class Words:
       metric, ability: their names in prose.
       short: a setting's value ('40%').
       sign: +1 where the metric is claimed to rise, −1 where it is claimed to fall.
+      units: what is compared with itself: seeds, or folds of questions.
     """
 
     metric: str
     ability: str
     short: Callable[[float], str]
     sign: int
+    units: str = "seeds"
 
     @property
     def gains(self) -> str:
@@ -166,7 +168,7 @@ def _undecided(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
     if verdict.reason == "no neutral cell":
         return "no cell without the knob has a result, so nothing can be compared."
     if verdict.reason == "too few seeds":
-        return f"{found.n_seeds} seeds are too few for this test ({found.least_seeds} are needed)."
+        return f"{found.n_seeds} {words.units} are too few for this test ({found.least_seeds} are needed)."
     if verdict.reason == "one setting":
         return "there is no setting to compare with."
     gain_K, free_K, harmed_K = (found.shown(name) for name in ("gain", "free", "harmed"))
@@ -175,10 +177,10 @@ def _undecided(found: SettingMap, verdict: MapVerdict, words: Words) -> str:
         lost = where(found, harmed_K, words.short)
         return (
             f"{gains} while {words.ability} is kept; {lost} {words.ability} is lost, and there the gain is shown"
-            " neither to stay nor to go: more seeds would decide."
+            f" neither to stay nor to go: more {words.units} would decide."
         )
     open_ = where(found, gain_K & ~free_K & ~harmed_K, words.short)
-    return f"{gains}; {open_} {words.ability} is shown neither kept nor lost: more seeds would decide."
+    return f"{gains}; {open_} {words.ability} is shown neither kept nor lost: more {words.units} would decide."
 
 
 _SENTENCES: dict[str, Callable[[SettingMap, MapVerdict, Words], str]] = {

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from lab.nn.layers import Hook, no_hook
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 FAMILIES = ("bert",)  # model types whose weights have the names below
-LENGTHS = (16, 32, 64, 128, 256, 512)  # that texts are padded to: as many programs at the most
+LENGTHS = (8, 16, 32, 64, 128, 256, 512)  # that texts are padded to: as many programs at the most
 BATCH = 32  # texts of one call
 SIZES = {
     "vocab_size": "vocab_size",
@@ -199,6 +199,41 @@ def _tokenizer(path: Path, spec: EncoderSpec) -> Callable[[Sequence[str]], list[
     return tokenize
 
 
+class Batch(NamedTuple):
+    """Texts of about one length, as the model takes them.
+
+    Attributes:
+      indices: of the texts, at most `BATCH`.
+      ids_BxL, shown_BxL: int32 tokens, and which of them are a text's; rows beyond the texts are padding alone.
+    """
+
+    indices: tuple[int, ...]
+    ids_BxL: jax.Array
+    shown_BxL: jax.Array
+
+
+def batches(found: Pretrained, texts: Sequence[str]) -> Iterator[Batch]:
+    """Texts in batches, the shortest first.
+
+    Raises:
+      UserError: for a text that is longer than the model takes: nothing is cut.
+    """
+    tokens = found.tokenize(texts)
+    longest = found.spec.max_length
+    for text, ids in zip(texts, tokens, strict=True):
+        if len(ids) > longest:
+            raise UserError(
+                f"the text '{text[:40]}…' has {len(ids):,} tokens and the model takes {longest:,}; shorten it."
+            )
+    lengths = (*(length for length in LENGTHS if length < longest), longest)
+    padded = [next(length for length in lengths if len(ids) <= length) for ids in tokens]
+    for length in sorted({*padded}):
+        mine = [index for index, each in enumerate(padded) if each == length]
+        for start in range(0, len(mine), BATCH):
+            block = mine[start : start + BATCH]
+            yield Batch(tuple(block), *_padded([tokens[index] for index in block], length))
+
+
 def streams(
     found: Pretrained, texts: Sequence[str], hook: Hook = no_hook, layer: int = -1
 ) -> Iterator[tuple[tuple[int, ...], jax.Array, jax.Array]]:
@@ -214,24 +249,11 @@ def streams(
       (indices of the texts, float32[B, L, D], bool[B, L] which tokens are theirs).
 
     Raises:
-      UserError: for a text that is longer than the model takes: nothing is cut.
+      UserError: as `batches`.
     """
-    tokens = found.tokenize(texts)
-    longest = found.spec.max_length
-    for text, ids in zip(texts, tokens, strict=True):
-        if len(ids) > longest:
-            raise UserError(
-                f"the text '{text[:40]}…' has {len(ids):,} tokens and the model takes {longest:,}; shorten it."
-            )
-    lengths = (*(length for length in LENGTHS if length < longest), longest)
-    padded = [next(length for length in lengths if len(ids) <= length) for ids in tokens]
     run = jax.jit(lambda params, ids, shown: Encoder(found.spec).apply({"params": params}, ids, shown, hook)[layer])
-    for length in sorted({*padded}):
-        mine = [index for index, each in enumerate(padded) if each == length]
-        for start in range(0, len(mine), BATCH):
-            block = mine[start : start + BATCH]
-            ids_BxL, shown_BxL = _padded([tokens[index] for index in block], length)
-            yield tuple(block), run(found.params, ids_BxL, shown_BxL)[: len(block)], shown_BxL[: len(block)]
+    for indices, ids_BxL, shown_BxL in batches(found, texts):
+        yield indices, run(found.params, ids_BxL, shown_BxL)[: len(indices)], shown_BxL[: len(indices)]
 
 
 def _padded(tokens: Sequence[Sequence[int]], length: int) -> tuple[jax.Array, jax.Array]:

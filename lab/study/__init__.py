@@ -5,6 +5,7 @@ A study's file needs nothing else of the lab: `from lab.study import axis, produ
 that.
 """
 
+from lab.study.frozen import frozen_config
 from lab.study.grid import (
     Axis,
     Grid,
@@ -29,6 +30,7 @@ __all__ = [
     "axis",
     "chain",
     "conditional",
+    "frozen_config",
     "gain",
     "grown",
     "loguniform",

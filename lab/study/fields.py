@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from lab.errors import UserError, clipped, nearest, shown
+from lab.study.frozen import frozen_config, is_frozen
 from lab.study.grid import OWN, study_config
 from lab.study.places import Gain
 
@@ -35,7 +36,10 @@ def check_names(config: Any) -> None:
     """
     own = _declared(config)
     _check_keys(config, "config")
-    _check_section(config, study_config(), "config", own)
+    if is_frozen(config):
+        _check_section(config, frozen_config(), "config", own, _frozen_hint)
+    else:
+        _check_section(config, study_config(), "config", own, _hint)
 
 
 def _declared(config: Any) -> tuple[str, ...]:
@@ -59,7 +63,9 @@ def _check_keys(section: Any, where: str) -> None:
             _check_keys(section[name], f"{where}.{name}")
 
 
-def _check_section(section: Any, standard: Any, where: str, further: tuple[str, ...] = ()) -> None:
+def _check_section(
+    section: Any, standard: Any, where: str, further: tuple[str, ...], hint: Callable[[str], str]
+) -> None:
     for name in standard:
         if name not in section:
             raise UserError(
@@ -68,7 +74,7 @@ def _check_section(section: Any, standard: Any, where: str, further: tuple[str, 
             )
     for name in section:
         if name not in standard and name not in further:
-            raise UserError(f"{where}.{name}={shown(section[name])}: no such field.{_hint(f'{where}.{name}')}")
+            raise UserError(f"{where}.{name}={shown(section[name])}: no such field.{hint(f'{where}.{name}')}")
     for name, inner in standard.items():
         if f"{where}.{name}" == GAINS and isinstance(section[name], (tuple, list)):
             continue  # gains at places; `lab.study.claim` reads them
@@ -76,7 +82,7 @@ def _check_section(section: Any, standard: Any, where: str, further: tuple[str, 
             if not is_section(section[name]):
                 raise UserError(f"{where}.{name}={shown(section[name])} must be a section: dict(…).")
             if len(inner):
-                _check_section(section[name], inner, f"{where}.{name}")
+                _check_section(section[name], inner, f"{where}.{name}", (), hint)
 
 
 def _hint(path: str) -> str:
@@ -87,6 +93,11 @@ def _hint(path: str) -> str:
     hint = f" {nearest_field(path.removeprefix('config.'), known)}"
     own = path.removeprefix("config.")
     return hint if "." in own else f"{hint} A field of the study's own is declared: study_config(own=dict({own}=…))."
+
+
+def _frozen_hint(path: str) -> str:
+    """The nearest of a frozen study's fields."""
+    return f" {nearest_field(path.removeprefix('config.'), names(frozen_config()))}"
 
 
 def nearest_field(name: str, fields: Iterable[str]) -> str:
@@ -112,7 +123,7 @@ def names(config: Any, prefix: str = "") -> list[str]:
 
 def settable(config: Any) -> list[str]:
     """The names that a command line can set without JAX: fields that are set, and those of every stage."""
-    stages = config.stages if isinstance(config.stages, (tuple, list)) else ()
+    stages = config.stages if isinstance(config.get("stages"), (tuple, list)) else ()
     return list(
         dict.fromkeys((*names(config), *(f"{part}.{stage}" for part in ("steps", "saves") for stage in stages)))
     )
@@ -166,6 +177,8 @@ def _unknown(config: Any, name: str) -> UserError:
 
 def _may_be_new(config: Any, name: str) -> bool:
     """Whether a field that isn't set is one of those that the study's own stages, tasks, knobs and metrics name."""
+    if is_frozen(config):
+        return name.startswith(("claim.gains.", "knobs.", "data.options.")) and all(name.split("."))
     match name.split("."):
         case ["steps" | "saves", stage]:
             return stage in config.stages

@@ -264,6 +264,20 @@ def _without(point: Point, names: Sequence[str]) -> Point:
     return tuple(sorted((name, value) for name, value in point if name not in names))
 
 
+def declare_own(config: ConfigDict, own: Mapping[str, Any]) -> None:
+    """Add fields of a study's own, which its sweep() reads.
+
+    Raises:
+      UserError: for one with the name of another field.
+    """
+    for name, value in own.items():
+        if name == OWN or name in config or hasattr(ConfigDict, name) or not name.isidentifier():
+            raise UserError(f"own=…: a study's own field can't be named '{name}'; name it differently.")
+        config[name] = value
+    if own:
+        config[OWN] = tuple(own)
+
+
 def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping[str, Any] | None = None) -> Any:
     """A ConfigDict with every field of a study at its default, to be filled in by a study's get_config().
 
@@ -334,10 +348,5 @@ def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping
         ),
         type_safe=False,
     )
-    for name, value in (own or {}).items():
-        if name == OWN or name in config or hasattr(ConfigDict, name) or not name.isidentifier():
-            raise UserError(f"study_config(own=…): a study's own field can't be named '{name}'; name it differently.")
-        config[name] = value
-    if own:
-        config[OWN] = tuple(own)
+    declare_own(config, own or {})
     return config

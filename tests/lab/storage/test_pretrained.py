@@ -9,16 +9,15 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy.special import erf
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from lab.errors import UserError
 from lab.nn.encoder import Encoder, mean_pooled
 from lab.storage import pretrained
+from tests.tiny_pretrained import CONFIG, write_folder
 
 REAL = Path(os.environ.get("MISMATCH_MODEL", ""))
-WORDS = ("the", "weather", "is", "lovely", "today", "sunny", "outside", "he", "drove", "to", "stadium", "dog", "cat")
 SENTENCES = (
     "the weather is lovely today",
     "The weather is lovely today",
@@ -31,59 +30,6 @@ SENTENCES = (
     "",
     "the cat of the red dog drove to the stadium and the weather is not lovely outside today",
 )
-CONFIG = dict(
-    model_type="bert",
-    vocab_size=24,
-    max_position_embeddings=40,
-    hidden_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=12,
-    type_vocab_size=2,
-    hidden_act="gelu",
-    layer_norm_eps=1e-12,
-)
-
-
-def write_folder(path, prefix="", **changes):
-    """A model of random weights, under the names that BERT's are published with."""
-    config, random = {**CONFIG, **changes}, np.random.default_rng(0)
-    width, neurons = config["hidden_size"], config["intermediate_size"]
-    shapes = {
-        "embeddings.word_embeddings.weight": (config["vocab_size"], width),
-        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], width),
-        "embeddings.token_type_embeddings.weight": (config["type_vocab_size"], width),
-        "embeddings.LayerNorm.weight": (width,),
-        "embeddings.LayerNorm.bias": (width,),
-    }
-    for layer in range(config["num_hidden_layers"]):
-        for name, (rows, columns) in {
-            **{f"attention.self.{each}": (width, width) for each in ("query", "key", "value")},
-            "attention.output.dense": (width, width),
-            "intermediate.dense": (neurons, width),
-            "output.dense": (width, neurons),
-        }.items():
-            shapes |= {f"encoder.layer.{layer}.{name}.weight": (rows, columns)}
-            shapes |= {f"encoder.layer.{layer}.{name}.bias": (rows,)}
-        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-            shapes |= {f"encoder.layer.{layer}.{name}.{each}": (width,) for each in ("weight", "bias")}
-    path.mkdir(exist_ok=True)
-    (path / "config.json").write_text(json.dumps(config))
-    weights = {prefix + n: random.normal(size=shape).astype(np.float32) for n, shape in shapes.items()}
-    save_file(weights, str(path / "model.safetensors"))
-    vocabulary = {
-        word: index
-        for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, "not", "a", "of", "and", "red"])
-    }
-    found = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    found.normalizer = normalizers.BertNormalizer(lowercase=True)
-    found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = [("[CLS]", 2), ("[SEP]", 3)]
-    found.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
-    found.enable_truncation(6)  # as published ones have it: must not cut
-    found.enable_padding(length=6)
-    found.save(str(path / "tokenizer.json"))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Knobs on a model that others trained: its weights, its states, its vectors. docs/pretrained.md."""
