@@ -21,6 +21,7 @@ MAX_KNOTS = 3
 GRID_INTERVALS = 40
 MOST_SETTINGS = 60  # fitted one by one: placements of three knots grow with their cube, 1.2 million at 200 settings
 _BLOCK = 2048  # placements searched at once, so that the working set stays in tens of megabytes
+ROUNDING = 1e-10  # of a curve's squared length: what explains that much less explains as much
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,18 +83,21 @@ def _designs(u: tuple[float, ...], n_knots: int, between: int) -> _Designs:
 def _best_placement(designs: _Designs, curves_KxN: Float[np.ndarray, "K N"]) -> Int[np.ndarray, "N"]:
     """For each of N curves the index of the placement with the least squared error: int[N].
 
-    The error is |y|² − |Qᵀy|², so the placement with the largest explained part wins and no residual is formed.
+    The error is |y|² − |Qᵀy|², so the placement with the largest explained part wins and no residual is formed. Of
+    placements that explain equally much, as those do whose knots slide freely, the first wins: rounding, which is
+    another one on another machine, decides nothing.
     """
     n_designs, n_terms, n_settings = designs.basis_DxPxK.shape
     n_curves = curves_KxN.shape[1]
     best_N, most_N = np.zeros(n_curves, int), np.full(n_curves, -np.inf)
+    rounding_N = ROUNDING * np.square(curves_KxN).sum(axis=0)
     for start in range(0, n_designs, _BLOCK):
         block = designs.basis_DxPxK[start : start + _BLOCK]
         projected = (block.reshape(-1, n_settings) @ curves_KxN).reshape(len(block), n_terms, n_curves)
         explained_DxN = np.einsum("dpn,dpn->dn", projected, projected)
-        top_N = explained_DxN.argmax(axis=0)
-        value_N = explained_DxN[top_N, np.arange(n_curves)]
-        better_N = value_N > most_N
+        value_N = explained_DxN.max(axis=0)
+        top_N = (explained_DxN >= value_N - rounding_N).argmax(axis=0)
+        better_N = value_N > most_N + rounding_N
         best_N[better_N], most_N[better_N] = start + top_N[better_N], value_N[better_N]
     return best_N
 
