@@ -61,17 +61,17 @@ def run(options: Options, console: Console, stop: Stop, argv: list[str]) -> int:
 
         console.print(Text(listing.listing(options.list, HERE / "ablations")))
         return 0
-    if options.distributed:
-        from lab.jobs import hosts
-
-        address = hosts.Address(options.coordinator, options.processes, options.process)
-        return hosts.run([str(HERE / "run.py"), *without_job(argv[1:])], address)
     from lab.study.frozen import is_frozen
 
     if is_frozen(options.config):
         from analysis.frozen import command
 
         return command.run(options, console, stop, argv)
+    if options.distributed:
+        from lab.jobs import hosts
+
+        address = hosts.Address(options.coordinator, options.processes, options.process)
+        return hosts.run([str(HERE / "run.py"), *without_job(argv[1:])], address)
     return study(options, console, stop, argv)
 
 

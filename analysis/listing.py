@@ -7,9 +7,11 @@ from pathlib import Path
 
 from analysis.activations.claimable import READINGS
 from analysis.metrics import ON_CALL
+from lab.frozen.knobs import KNOBS as FROZEN
 from lab.mechanisms.knob_table import OWN, shown, span
 from lab.mechanisms.knobs import KNOBS
 from lab.study import loader, sizes
+from lab.values import exact
 from tasks import TASKS
 
 
@@ -48,6 +50,12 @@ def _knobs() -> list[tuple[str, ...]]:
         )
     for name, (about, values, at, kind) in OWN.items():
         lines.append((name, values, f"neutral {at}", kind, "from first stage", f"{about} (the task's source)"))
+    for knob in FROZEN.values():
+        span_of = f"{exact(knob.low)} to {exact(knob.high)}"
+        about = f"of a pretrained model: {knob.about} ({knob.source})"
+        lines.append(
+            (knob.name, span_of, f"neutral {exact(knob.neutral)}", "frozen study", f"on {knob.acts_on}", about)
+        )
     return lines
 
 

@@ -16,6 +16,7 @@ from analysis.verdicts import claims
 from lab.engine import make_plan
 from lab.engine.progress import Meter, PlainProgress, duration
 from lab.errors import UserError
+from lab.frozen.knobs import KNOBS as FROZEN
 from lab.mechanisms.knob_table import OWN
 from lab.mechanisms.knobs import KNOBS
 from lab.storage import Store
@@ -26,11 +27,13 @@ from tests.lab.conftest import LAYOUT, study_of
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted((ROOT / "ablations").glob("[!_]*.py"))
+TRAINED = [path for path in STUDIES if path.stem != "pretrained"]  # that one: tests/lab/frozen/test_study.py
 GALLERY = sorted((ROOT / "ablations" / "gallery").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize(
-    ("what", "names"), [("tasks", TASKS), ("knobs", {*KNOBS, *OWN, *sizes.KNOBS}), ("metrics", {*READINGS, *ON_CALL})]
+    ("what", "names"),
+    [("tasks", TASKS), ("knobs", {*KNOBS, *OWN, *sizes.KNOBS, *FROZEN}), ("metrics", {*READINGS, *ON_CALL})],
 )
 def test_listings_have_a_line_each(what, names):
     lines = listing.listing(what, ROOT / "ablations").splitlines()
@@ -51,7 +54,7 @@ def load(path):
     return module
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", TRAINED, ids=lambda p: p.stem)
 @pytest.mark.parametrize("variant", ["", "quick"])
 def test_every_shipped_study_is_valid_and_enough_seeds_for_its_claims(path, variant):
     module = load(path)

@@ -24,7 +24,9 @@ Predicted (2026-11-30, before any run): `direct` is lost from .8 on, for fewer e
 better; V-information at its question is not shown to rise. With lookahead the ability is better from .3 on, and reads
 *no gain shown*.
 Expected on two idle CPU cores: not measured; 158,400 cell-steps of 540 tokens.
-What came out: not run yet.
+What came out (2026-11-30): Prediction failed. Nothing is learned that could be lost: at one example in twenty with
+lookahead `direct` reaches .51 and `iid` .52, both below the floor of .75, and no share of lookahead changes that (.50
+to .54). No latent reading moves. As built the study measures nothing; it wants more training, or a smaller graph.
 """
 
 from lab.study import axis, gain, product, study_config

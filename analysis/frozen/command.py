@@ -25,6 +25,7 @@ from lab.errors import UserError, printable
 from lab.frozen.embed import Embedder, Questions, model_facts, read_questions
 from lab.frozen.knobs import LAYERS, VECTORS
 from lab.frozen.study import FrozenStudy, check_sizes, parse
+from lab.jobs import locking
 from lab.jobs.options import Options
 from lab.stop import Stop
 from lab.storage import DamagedFile, pretrained, read_document, write_document
@@ -51,11 +52,26 @@ def run(options: Options, console: Console, stop: Stop, argv: Sequence[str]) -> 
     left = [value for value in study.values if value not in measure.kept(options.workdir, study, files)]
     for line in _plan(study, about, left, options.workdir):
         console.print(Text(line), soft_wrap=True)
-    _check_workdir(options.workdir, study)
+    _check_workdir(options.workdir, study, files)
     if options.plan:
         return 0
-    options.workdir.mkdir(parents=True, exist_ok=True)
-    write_document(options.workdir / FILE, _record(study, options.config))
+    with locking.locked(options.workdir) as notes:
+        for note in notes:
+            console.print(Text(note, style="yellow"))
+        _check_workdir(options.workdir, study, files)
+        write_document(options.workdir / FILE, _record(study, options.config, files))
+        readings = _read(options, console, Embedder(study, model, questions), files, started)
+        found = judge(study, readings, questions.chance)
+        seconds = {"total": duration(time.perf_counter() - started)}
+        path = write_views(options.workdir, found, _facts(options.workdir, about, argv, seconds))
+    _say(console, found, path)
+    return 0
+
+
+def _read(options: Options, console: Console, embedder: Embedder, files: str, started: float) -> measure.Readings:
+    """The readings of all settings, those that are kept and those that are taken now; a line for each of these."""
+    study = embedder.study
+    left = [value for value in study.values if value not in measure.kept(options.workdir, study, files)]
     if not left:
         console.print(Text("Everything is read; only the views are rebuilt."))
     done = len(study.values) - len(left)
@@ -70,13 +86,7 @@ def run(options: Options, console: Console, stop: Stop, argv: Sequence[str]) -> 
         )
         console.print(Text(said))
 
-    embedder = Embedder(study, model, questions)
-    readings = measure.take(options.workdir, study, embedder, files, on_setting)
-    found = judge(study, readings, questions.chance)
-    seconds = {"total": duration(time.perf_counter() - started)}
-    path = write_views(options.workdir, found, _facts(options.workdir, about, argv, seconds))
-    _say(console, found, path)
-    return 0
+    return measure.take(options.workdir, study, embedder, files, on_setting)
 
 
 def _say(console: Console, found: FrozenFindings, path: Path) -> None:
@@ -107,7 +117,7 @@ def _digest(study: FrozenStudy, questions: Questions) -> str:
 def _about(study: FrozenStudy, model: pretrained.Pretrained, questions: Questions) -> list[tuple[str, str]]:
     sizes = model_facts(model)
     size = f"{sizes['blocks']} blocks, width {sizes['width']}, {sizes['parameters']:,} parameters"
-    fold = len(questions.items) // study.folds
+    fold, more = divmod(len(questions.items), study.folds)
     fits = study.knob.acts_on == VECTORS or study.chosen.get("score") == "wanda"
     chosen = "".join(f", {name} {value}" for name, value in study.chosen.items())
     rows = [
@@ -117,7 +127,7 @@ def _about(study: FrozenStudy, model: pretrained.Pretrained, questions: Question
             f"{study.format}, split '{study.ask}': {len(questions.items):,} questions, {len(questions.texts):,}"
             f" distinct texts; guessing gets {questions.chance:.1%}",
         ),
-        ("folds", f"{study.folds} of {fold} questions or one more, drawn with seed {study.seed}"),
+        ("folds", f"{study.folds} of {fold} questions{' or one more' if more else ''}, drawn with seed {study.seed}"),
         ("knob", f"{study.knob.name}{chosen}: {study.knob.about} ({study.knob.source})"),
         ("settings", ", ".join(short(study, value) for value in study.values)),
     ]
@@ -130,6 +140,7 @@ def _plan(study: FrozenStudy, about: Sequence[tuple[str, str]], left: Sequence[f
     shared = study.knob.acts_on in (VECTORS, LAYERS)
     passes = min(1, len(left)) if shared else len(left)
     passing = f"{passes} pass{'' if passes == 1 else 'es'} over the texts"
+    passing += ", one over those to fit on" if left and "fitted on" in dict(about) else ""
     reads = f"{len(left)} of {len(study.values)} settings to read, {passing}"
     rows = [("study", f"{study.name}: {study.question}"), *about, ("to do", reads), ("workdir", str(root))]
     claim = (
@@ -138,7 +149,7 @@ def _plan(study: FrozenStudy, about: Sequence[tuple[str, str]], left: Sequence[f
     return [f"{name:<11} {printable(text)}" for name, text in [*rows, ("claim", claim)]]
 
 
-def _record(study: FrozenStudy, config: Any) -> dict[str, Any]:
+def _record(study: FrozenStudy, config: Any, files: str) -> dict[str, Any]:
     given = json.loads(config.to_json_best_effort())
     return {
         "frozen": measure.FORMAT,
@@ -146,11 +157,12 @@ def _record(study: FrozenStudy, config: Any) -> dict[str, Any]:
         "knob": study.knob.name,
         "values": list(study.values),
         "claim_hash": claim_hash(study),
+        "files": files,
     }
 
 
-def _check_workdir(root: Path, study: FrozenStudy) -> None:
-    """Refuse a directory of another study, or of another claim: a claim is fixed before anything is read."""
+def _check_workdir(root: Path, study: FrozenStudy, files: str) -> None:
+    """Refuse a directory of another study, of another claim, or of another model or benchmark."""
     try:
         record = read_document(root / FILE)
     except DamagedFile as error:
@@ -163,6 +175,11 @@ def _check_workdir(root: Path, study: FrozenStudy) -> None:
         raise UserError(
             f"{root} holds a study of another claim ({record.get('claim_hash')}, not {claim_hash(study)}), which was"
             " fixed before it was read; name another directory with --workdir."
+        )
+    if record.get("files") != files:
+        raise UserError(
+            f"{root} holds a study of another model or benchmark: what the files of config.model_dir and"
+            " config.data_dir hold differs; name another directory with --workdir."
         )
 
 

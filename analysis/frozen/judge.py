@@ -85,8 +85,8 @@ def answers(found: FrozenFindings) -> list[str]:
     lines = []
     for one in judged.gains:
         rests = one.verdict.kind in FINDS_NOTHING
-        tail = "" if rests or stands(found, one) else " (does not stand after correction for the number of claims)"
-        lines.append(f"{one.verdict.kind.capitalize()}. {sentence(found, one)}{tail}")
+        open_ = "" if rests or stands(found, one) else " (does not stand after correction for the number of claims)"
+        lines.append(f"{one.verdict.kind.capitalize()}{open_}. {sentence(found, one)}")
     lines.append(_bounds(found, neutral))
     return lines
 

@@ -82,9 +82,21 @@ def kept(root: Path, study: FrozenStudy, files: str) -> dict[float, dict[str, An
             record = read_document(root / FOLDER / f"{key_of(study, value, files)}.json")
         except DamagedFile:
             continue
-        if isinstance(record, dict) and record.keys() == {"accuracy", "latent"}:
+        if _is_record(record, study):
             found[value] = record
     return found
+
+
+def _is_record(record: Any, study: FrozenStudy) -> bool:
+    """Whether a kept file holds a number, or none, for each fold of each reading."""
+    if not isinstance(record, dict) or record.keys() != {"accuracy", "latent"}:
+        return False
+    latent = record["latent"]
+    if not isinstance(latent, dict) or latent.keys() != {*names_of(study)}:
+        return False
+    columns = [record["accuracy"], *latent.values()]
+    whole = all(isinstance(column, list) and len(column) == study.folds for column in columns)
+    return whole and all(one is None or isinstance(one, float) for column in columns for one in column)
 
 
 def take(
@@ -147,6 +159,10 @@ def _read(names: tuple[str, ...], states_NxD: Any) -> dict[str, Any]:
     always = measure(states_NxD, nothing_N, nothing_N, n_classes=1)
     found = {name: always[name] for name in names if name in always}
     for of in dict.fromkeys(ON_STATES[name][0] for name in names if name in ON_STATES):
-        values = ON_CALL[of]({"states": states_NxD, **ON_CALL[of].settings})
+        settings = {
+            name: jnp.float32(value) if isinstance(value, float) else value
+            for name, value in ON_CALL[of].settings.items()
+        }
+        values = ON_CALL[of]({"states": states_NxD, **settings})
         found |= {name: values[ON_STATES[name][1]] for name in names if ON_STATES.get(name, ("", ""))[0] == of}
     return found

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lab.errors import UserError
-from lab.frozen.knobs import LAYERS, STATES, VECTORS, WEIGHTS, Fitted, kernels_of, with_kernels
+from lab.frozen.knobs import LAYERS, LOW_RANK, STATES, VECTORS, WEIGHTS, Fitted, decompose, kernels_of, with_kernels
 from lab.frozen.study import LEAST_QUESTIONS, FrozenStudy
 from lab.nn.encoder import Encoder, EncoderSpec, mean_pooled
 from lab.storage import pretrained
@@ -25,6 +25,7 @@ from lab.storage.pretrained import Pretrained
 from tasks import TaskError
 from tasks.text import Item, read
 
+COSINE_DIGITS = 12  # a product of matrices gives equal vectors cosines that differ in the last bit
 ENTERS = {"attention_in": ("query", "key", "value"), "mixed": ("output",), "mlp_in": ("up",), "neurons": ("down",)}
 
 
@@ -103,14 +104,15 @@ def _asked(item: Item) -> str:
 def right(vectors_NxD: np.ndarray, questions: Questions) -> np.ndarray:
     """Which questions are answered by the choice with the largest cosine to the question: bool[Q].
 
-    Of choices that are equally near, the first; a question with a vector that is not finite is not answered.
+    Of choices that are equally near, but for rounding, the first; a question with a vector that is not finite is not
+    answered.
     """
     with np.errstate(invalid="ignore"):
         norm_Nx1 = np.linalg.norm(vectors_NxD, axis=1, keepdims=True)
         unit_NxD = vectors_NxD / np.where(norm_Nx1 > 0, norm_Nx1, 1)
     found = np.zeros(len(questions.question_Q), bool)
     for row, (asked, choices) in enumerate(zip(questions.question_Q, questions.choices, strict=True)):
-        cosines = unit_NxD[list(choices)] @ unit_NxD[asked]
+        cosines = np.round(unit_NxD[list(choices)] @ unit_NxD[asked], COSINE_DIGITS)
         found[row] = np.isfinite(cosines).all() and int(np.argmax(cosines)) == questions.answer_Q[row]
     return found
 
@@ -191,7 +193,10 @@ class Embedder:
             value_D, basis_DxD = np.maximum(value_D[::-1], 0), basis_DxD[:, ::-1]
         elif self.study.knob.acts_on == WEIGHTS and self.study.chosen.get("score") == "wanda":
             norms = self._input_norms(self.questions.fit_texts)
-        return Fitted(mean_D, value_D, basis_DxD, norms)
+        decomposed = {}
+        if self.study.knob.name == LOW_RANK:
+            decomposed = {name: decompose(kernel) for name, kernel in kernels_of(self.model.params).items()}
+        return Fitted(mean_D, value_D, basis_DxD, norms, decomposed)
 
     def _read(self, params: Any, texts: Sequence[str], scale: float | None = None) -> np.ndarray:
         spec = self.model.spec

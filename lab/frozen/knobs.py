@@ -9,7 +9,7 @@ Shape letters: N texts, D width, I inputs, O outputs, M neurons of a block, K = 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -17,25 +17,29 @@ import jax.numpy as jnp
 import numpy as np
 
 WEIGHTS, STATES, LAYERS, VECTORS = "weights", "states", "layers", "vectors"
+LOW_RANK = "low_rank.removed"
 FLOAT = 32  # bits of a weight that is not quantized
+Decomposed = tuple[np.ndarray, ...]  # float64[I, K], float64[K], float64[K, O]
 Kernels = dict[tuple[str, ...], np.ndarray]  # (block, name) -> float32[I, O]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is fitted on texts that no question is asked of.
+    """What all settings of a knob share: what is fitted on texts that no question is asked of, and decompositions.
 
     Attributes:
       mean_D, value_D, basis_DxD: float64, of the vectors: their mean, and the eigenvalues of their covariance, largest
         first, with the eigenvectors as columns.
       input_norms: (block, name) -> float64[I], the root mean square of what enters a kernel, over tokens; empty unless
         the knob asks for it.
+      decomposed: (block, name) -> the singular value decomposition of a kernel; taken again where it is missing.
     """
 
     mean_D: np.ndarray
     value_D: np.ndarray
     basis_DxD: np.ndarray
     input_norms: Mapping[tuple[str, ...], np.ndarray]
+    decomposed: Mapping[tuple[str, ...], Decomposed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,16 @@ def _by_neurons(kernels: Kernels, amount: float, fitted: Fitted) -> Kernels:
     return found
 
 
+def decompose(kernel_IxO: np.ndarray) -> Decomposed:
+    """The singular value decomposition of a kernel, float64."""
+    return tuple(np.linalg.svd(kernel_IxO.astype(np.float64), full_matrices=False))
+
+
 def _low_rank(kernels: Kernels, removed: float, fitted: Fitted, seed: int, chosen: Mapping[str, str]) -> Kernels:
     """Each kernel at the rank that is left, by its largest singular values; one is the least."""
     found = {}
     for name, kernel_IxO in kernels.items():
-        left_IxK, value_K, right_KxO = np.linalg.svd(kernel_IxO.astype(np.float64), full_matrices=False)
+        left_IxK, value_K, right_KxO = fitted.decomposed.get(name) or decompose(kernel_IxO)
         rank = max(1, round((1 - removed) * len(value_K)))
         found[name] = ((left_IxK[:, :rank] * value_K[:rank]) @ right_KxO[:rank]).astype(np.float32)
     return found
@@ -173,7 +182,7 @@ KNOBS: Mapping[str, FrozenKnob] = {
             apply=_prune,
         ),
         FrozenKnob(
-            "low_rank.removed",
+            LOW_RANK,
             WEIGHTS,
             "share of each kernel's rank removed, the smallest singular values first",
             "Eckart & Young 1936; Denton et al. 2014, 1404.0736",

@@ -64,20 +64,15 @@ class FrozenStudy:
         }
 
 
-def _text(most: int, least: int = 0) -> schema.Rule:
-    found = schema.text(most)
-    needs = f" of at least {least} character" if least else ""
-    return schema.Rule(f"{found.must}{needs}", lambda value: found.holds(value) and len(value) >= least)
-
-
+NAMED = schema.Rule("be the name of a split", lambda value: schema.NAME.holds(value) and len(value) > 0)
 RULES: Mapping[str, schema.Rule] = {
     "name": schema.NAME,
     "question": schema.text(1000, lines=True),
-    "model_dir": _text(4000),
-    "data_dir": _text(4000),
+    "model_dir": schema.text(4000),
+    "data_dir": schema.text(4000),
     "data.format": schema.NAME,
-    "data.ask": _text(100, 1),
-    "data.fit": _text(100, 1),
+    "data.ask": NAMED,
+    "data.fit": NAMED,
     "data.fit_questions": schema.whole(16, 2**20),
     "folds": schema.whole(LEAST_FOLDS, 10_000),
     "seed": schema.whole(0, 2**31 - 1),
@@ -107,6 +102,10 @@ def parse(config: Any, grid: Grid, readings: Collection[str]) -> FrozenStudy:
             value = value[part]
         if not rule.holds(value):
             raise UserError(f"config.{name}={shown(value)} must {rule.must}.")
+    if config.data.fit == config.data.ask:
+        raise UserError(
+            f"config.data.fit={config.data.fit} is the split whose questions are asked; name another, such as 'train'."
+        )
     knob, values = _axis(grid)
     return FrozenStudy(
         name=config.name or "study",
@@ -184,14 +183,18 @@ def _chosen(config: Any, knob: FrozenKnob) -> dict[str, str]:
         given |= {f"{name}.{setting}": value for setting, value in section.items()}
     for name, value in given.items():
         if name not in known:
-            settable = f"{nearest(name, known)}" if known else f"{knob.name} has none"
-            raise UserError(f"config.knobs.{name}: no such setting of this study's axis. {settable}")
+            fix = nearest(name, known) if known else f"{knob.name} has none; leave it out."
+            raise UserError(f"config.knobs.{name}: no such setting of this study's axis. {fix}")
         if value not in known[name]:
             raise UserError(f"config.knobs.{name}={shown(value)} must be one of {', '.join(known[name])}.")
     return {name.split(".")[1]: given.get(name, valid[0]) for name, valid in known.items()}
 
 
 def _gains(config: Any, readings: Collection[str]) -> dict[str, int]:
+    if not fields.is_section(config.claim.gains):
+        raise UserError(
+            "config.claim.gains must be a section, dict(rank_me=1): a frozen study reads its vectors at one place."
+        )
     gains = config.claim.gains.to_dict()
     if not gains:
         raise UserError("config.claim.gains is empty; name a latent reading and its sign, such as dict(rank_me=1).")

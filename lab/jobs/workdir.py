@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lab.engine import Layout
-from lab.errors import UserError, refusal
+from lab.errors import UserError
+from lab.jobs import locking
 from lab.jobs.layouts import described, is_layout
 from lab.jobs.shards import Shard, locks
 from lab.mechanisms.knobs import KNOBS, shapes_something
@@ -26,13 +26,8 @@ from lab.values import plain_fields
 
 FILE = "study.json"
 LOST = "lost"  # in place of a claim's hash that no record holds any more
-LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}  # a file system without locks
 LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
 KINDS = {"config": dict, "axes": dict, "cells": list, "claim_hash": str, "layout": dict, "layouts": list}
-
-
-class NoLocks(Exception):
-    """The file system has no locks. The message is its own word for that."""
 
 
 class Workdir:
@@ -64,26 +59,9 @@ class Workdir:
             },
         }
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[list[str]]:
-        """Hold the directory for this process alone.
-
-        Yields:
-          a note where its file system has no locks: only the person who starts processes can then keep them apart.
-
-        Raises:
-          UserError: if another process holds it, or a part of it, or it can't be made.
-        """
-        with self._lock(".lock") as lock:
-            notes = []
-            try:
-                free = _held(lock, fcntl.LOCK_EX)
-            except NoLocks as error:
-                free = True
-                notes = [f"The file system of {self.path} has no locks ({error}): start no second command on it."]
-            if not free:
-                raise self._in_use("another process")
-            yield notes
+    def locked(self) -> contextlib.AbstractContextManager[list[str]]:
+        """Hold the directory for this process alone; see `lab.jobs.locking.locked`."""
+        return locking.locked(self.path)
 
     @contextlib.contextmanager
     def shared(self, shard: Shard, division: str) -> Iterator[list[str]]:
@@ -102,50 +80,19 @@ class Workdir:
           UserError: if the directory, this shard or a shard of another division is held, or there are no locks.
         """
         with contextlib.ExitStack() as held:
-            if not self._shares(held.enter_context(self._lock(".lock"))):
-                raise self._in_use("a process that isn't a shard")
-            with self._lock("shards/.claim") as turn:  # one at a time, for the moment
+            if not locking.shares(self.path, held.enter_context(locking.lock(self.path, ".lock"))):
+                raise locking.in_use(self.path, "a process that isn't a shard")
+            with locking.lock(self.path, "shards/.claim") as turn:  # one at a time, for the moment
                 fcntl.flock(turn, fcntl.LOCK_EX)
                 for other in locks(self.path):
                     with other.open("r+") as theirs:  # NFS locks what it may write only
-                        if not other.name.endswith(division) and not _held(theirs, fcntl.LOCK_EX):
-                            raise self._in_use("shards that divide the study differently")
+                        if not other.name.endswith(division) and not locking.held(theirs, fcntl.LOCK_EX):
+                            raise locking.in_use(self.path, "shards that divide the study differently")
                 notes = self.claim()
-                if not _held(held.enter_context(self._lock(shard.file(division))), fcntl.LOCK_EX):
-                    raise self._in_use(f"another process that trains shard {shard}")
+                if not locking.held(held.enter_context(locking.lock(self.path, shard.file(division))), fcntl.LOCK_EX):
+                    raise locking.in_use(self.path, f"another process that trains shard {shard}")
                 os.utime(self.path / shard.file(division))
             yield notes
-
-    @contextlib.contextmanager
-    def _lock(self, name: str) -> Iterator[IO[str]]:
-        """A file to lock, made where there is none."""
-        self._check_place()
-        try:
-            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / name).open("a+")  # NFS asks for both, to lock for one or for all
-        except OSError as error:
-            raise UserError(f"--workdir={self.path} can't be used: {refusal(error)}.") from None
-        with lock:
-            yield lock
-
-    def _check_place(self) -> None:
-        if os.path.lexists(self.path) and not self.path.is_dir():
-            raise UserError(
-                f"--workdir={self.path} can't be used: it is no directory, but a file, a device or a link that leads"
-                " nowhere; name another."
-            )
-
-    def _shares(self, lock: IO[str]) -> bool:
-        try:
-            return _held(lock, fcntl.LOCK_SH)
-        except NoLocks as error:
-            raise UserError(
-                f"--workdir={self.path} is on a file system without locks ({error}), where parts can't be trained side"
-                " by side; name a directory on another one, or train all of it with one command."
-            ) from None
-
-    def _in_use(self, whom: str) -> UserError:
-        return UserError(f"--workdir={self.path} is in use by {whom}; wait for it or name another directory.")
 
     def check(self) -> list[str]:
         """Check that the directory holds this study, perhaps with fewer values or seeds, or none.
@@ -156,7 +103,7 @@ class Workdir:
         Raises:
           UserError: if it is another study, with the difference.
         """
-        self._check_place()
+        locking.check_place(self.path)
         known, notes = self._known()
         if known is None:
             return []
@@ -296,23 +243,6 @@ def _filled(known: Any, standard: dict[str, Any]) -> Any:
         return known
     sections = [name for name, one in standard.items() if isinstance(one, dict) and name in known]
     return {**standard, **known, **{name: _filled(known[name], standard[name]) for name in sections}}
-
-
-def _held(lock: IO[str], kind: int) -> bool:
-    """Take a lock of that kind; False where another process holds a lock that excludes it.
-
-    Raises:
-      NoLocks: if the file system has none.
-    """
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in LOCKLESS:
-            raise
-        raise NoLocks(error.strerror) from None
-    return True
 
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
