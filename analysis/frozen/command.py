@@ -127,12 +127,20 @@ def _about(study: FrozenStudy, model: pretrained.Pretrained, questions: Question
             f"{study.format}, split '{study.ask}': {len(questions.items):,} questions, {len(questions.texts):,}"
             f" distinct texts; guessing gets {questions.chance:.1%}",
         ),
-        ("folds", f"{study.folds} of {fold} questions{' or one more' if more else ''}, drawn with seed {study.seed}"),
+        (
+            "folds",
+            f"{study.folds}, each of {fold}{f' or {fold + 1}' if more else ''} questions, drawn with seed {study.seed}",
+        ),
         ("knob", f"{study.knob.name}{chosen}: {study.knob.about} ({study.knob.source})"),
         ("settings", ", ".join(short(study, value) for value in study.values)),
     ]
     if fits:
-        rows.append(("fitted on", f"split '{study.fit}': {len(questions.fit_texts):,} distinct texts"))
+        rows.append(
+            (
+                "fitted on",
+                f"split '{study.fit}': {len(questions.fit_texts):,} distinct texts, none of whose questions is asked",
+            )
+        )
     return rows
 
 

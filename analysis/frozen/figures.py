@@ -18,11 +18,13 @@ from analysis.stats import FINDS_NOTHING
 
 MAP_ABOUT = (
     "A row is a claim: a latent metric (↑ claimed to rise, ↓ claimed to fall). A column is a setting, compared fold by"
-    " fold with neutral, where the model is as published. Gain: the metric is shown to move as claimed. Kept: accuracy"
-    " is shown to lose less than δ; lost: shown to lose more. On the right, the verdict."
+    " fold with neutral, where the model is as published. Gain (▲): the metric is shown to move as claimed, up or down."
+    " The ability is accuracy. Kept: accuracy is shown to lose less than δ; lost: shown to lose more. A frame runs from"
+    " the last setting kept to the first lost. On the right, the verdict."
 )
 CURVES_ABOUT = (
-    "Interquartile mean over folds of questions with its 95% interval, and a thin line a fold. Guessing is dashed."
+    "Interquartile mean over folds of questions with its 95% interval, and a thin line a fold; the table below has the"
+    " plain share of all questions, which differs a little. Guessing is dashed."
 )
 COLUMNS = 3
 

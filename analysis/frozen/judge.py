@@ -94,13 +94,13 @@ def answers(found: FrozenFindings) -> list[str]:
 def _bounds(found: FrozenFindings, neutral: float) -> str:
     study, judged = found.study, found.judged
     until, since = judged.free_until, judged.harmful_from
-    kept = "at no setting from the first one on shown kept"
+    kept = "not shown kept at the first setting"
     if until is not None and until != judged.neutral:
         kept = f"shown kept up to {short(study, until)}"
     lost = "nowhere shown lost" if since is None else f"shown lost from {short(study, since)} on"
     return (
-        f"Accuracy is {neutral:.1%} at neutral (guessing: {found.chance:.1%}); it is {kept} and {lost}, where a change"
-        f" counts from {judged.delta:.1%} on (δ)."
+        f"Accuracy is {neutral:.1%} at neutral (guessing: {found.chance:.1%}); it is {kept} and {lost}. A change"
+        f" counts from δ = {100 * judged.delta:.1f} points on."
     )
 
 

@@ -125,9 +125,10 @@ def _content(found: FrozenFindings, facts: Mapping[str, Any], pictures: Mapping[
         "columns": ["accuracy", *(READINGS[one.metric].title for one in found.judged.gains)],
         "rows": _rows(found),
         "claim": claim_text(found),
+        "tested": how_tested(found),
         "claim_hash": claim_hash(found.study),
         "kinds": [(kind, *wording.MARKS[kind], wording.MEANING[kind]) for kind in kinds],
-        "metrics": [READINGS[one.metric] for one in found.judged.gains],
+        "metrics": list({READINGS[one.metric].meaning: READINGS[one.metric] for one in found.judged.gains}.values()),
         "limits": limits(found),
         "dark_colours": Markup(style.dark_rules(elements)),
         "run": facts,
@@ -138,9 +139,20 @@ def claim_text(found: FrozenFindings) -> str:
     """The hypotheses in one sentence."""
     study = found.study
     gains = wording.listed(
-        f"{'higher' if sign > 0 else 'lower'} {READINGS[name].title}" for name, sign in study.gains.items()
+        f"{READINGS[name].title} {'rises' if sign > 0 else 'falls'}" for name, sign in study.gains.items()
     )
-    return f"As {study.knob.name} leaves {short(study, study.knob.neutral)}, {gains} at no cost in accuracy."
+    return f"As {study.knob.name} leaves {short(study, study.knob.neutral)}, {gains}, at no cost in accuracy."
+
+
+def how_tested(found: FrozenFindings) -> str:
+    """How, in sentences."""
+    study = found.study
+    return (
+        "At every setting each fold is compared with itself at neutral, where the knob does nothing (sign-flip tests"
+        f" over folds, level {exact(study.alpha)}, p-values adjusted for the number of claims). δ, the change that"
+        f" counts, is {exact(study.delta)} of the way from guessing to accuracy at neutral:"
+        f" {100 * found.judged.delta:.1f} points."
+    )
 
 
 def scope(found: FrozenFindings) -> str:
@@ -183,8 +195,8 @@ def _verdict_row(found: FrozenFindings, one: Any) -> dict[str, Any]:
         "symbol": symbol,
         "sentence": sentence(found, one),
         "stands": stands(found, one) or one.verdict.kind in FINDS_NOTHING,
-        "p": wording.p_value(one.verdict.p),
-        "adjusted": wording.p_value(one.adjusted_p),
+        "p": "–" if one.verdict.kind in FINDS_NOTHING else wording.p_value(one.verdict.p),
+        "adjusted": "–" if one.verdict.kind in FINDS_NOTHING else wording.p_value(one.adjusted_p),
     }
 
 

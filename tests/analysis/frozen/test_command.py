@@ -444,7 +444,7 @@ def test_what_is_open_would_be_decided_by_more_folds(study):
         (
             (0.6, 0.4, 0.3),
             "harmed from the start",
-            "at no setting from the first one on shown kept and shown lost from 0.5",
+            "not shown kept at the first setting and shown lost from 0.5",
         ),
         ((0.6, 0.7, 0.8), "transfers", "shown kept up to 1 and nowhere shown lost"),
         ((0.25, 0.6, 0.6), "not learned", "which is not shown to beat guessing (25.0%): there is nothing to lose."),
