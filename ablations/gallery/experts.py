@@ -30,8 +30,10 @@ Expected minutes: not measured.
 What came out (2026-11-30): Prediction held in part. The source's contrast replicates: facts get better with every
 number of experts, from two on (predicted: three), .97 against .89 at nine (predicted .1 or more), and directions and
 V-information with them: *transfers*, twice. Z6 is better nowhere (.17 to .25 against .30), as predicted, but not shown
-kept: undecided, and neutral hardly learned it. The participation ratio rises for facts alone, as predicted. `:search`:
-not run.
+kept: undecided, and neutral hardly learned it. The participation ratio rises for facts alone, as predicted.
+`:search`: Prediction held in part. Search is not learned (.42 to .43, floor .50), as predicted, and facts transfer from
+two experts on (.97 against .88 at nine: .09, where .1 or more was predicted). Not predicted: of the search that is not
+learned, V-information rises from six experts on and at four, and the participation ratio at seven and nine.
 """
 
 from lab.study import axis, product, study_config
