@@ -66,7 +66,7 @@ def run(options: Options, console: Console, stop: Stop, argv: list[str]) -> int:
     if is_frozen(options.config):
         from analysis.frozen import command
 
-        return command.run(options, console, stop, argv)
+        return command.run(options, console, argv)
     if options.distributed:
         from lab.jobs import hosts
 

@@ -20,14 +20,14 @@ from analysis.frozen import measure
 from analysis.frozen.judge import FrozenFindings, answers, claim_hash, judge, short
 from analysis.frozen.views import write_views
 from analysis.report import tensorboard
+from lab.engine import xla_cache
 from lab.engine.progress import duration
 from lab.errors import UserError, printable
-from lab.frozen.embed import Embedder, Questions, model_facts, read_questions
+from lab.frozen.embed import Embedder, Questions, check_texts, model_facts, read_questions
 from lab.frozen.knobs import LAYERS, VECTORS
 from lab.frozen.study import FrozenStudy, check_sizes, parse
 from lab.jobs import locking
 from lab.jobs.options import Options
-from lab.stop import Stop
 from lab.storage import DamagedFile, pretrained, read_document, write_document
 from lab.values import exact
 
@@ -35,7 +35,7 @@ FILE = "study.json"
 TAKEN = ("list", "config", "file", "workdir", "plan")  # options that a frozen study has a use for
 
 
-def run(options: Options, console: Console, stop: Stop, argv: Sequence[str]) -> int:
+def run(options: Options, console: Console, argv: Sequence[str]) -> int:
     """Plan → read → judge → report. Returns exit status 0.
 
     Raises:
@@ -43,16 +43,18 @@ def run(options: Options, console: Console, stop: Stop, argv: Sequence[str]) -> 
     """
     started = time.perf_counter()
     _check_options(options)
+    xla_cache.keep()
     study = parse(options.config, options.grid(), measure.READINGS_OF_STATES)
     model = pretrained.read(study.model_dir)
     check_sizes(study, model.spec.layers, model.spec.width)
     questions = read_questions(study)
+    check_texts(study, model, questions)
     files = _digest(study, questions)
+    _check_workdir(options.workdir, study, files)
     about = _about(study, model, questions)
     left = [value for value in study.values if value not in measure.kept(options.workdir, study, files)]
     for line in _plan(study, about, left, options.workdir):
         console.print(Text(line), soft_wrap=True)
-    _check_workdir(options.workdir, study, files)
     if options.plan:
         return 0
     with locking.locked(options.workdir) as notes:
@@ -110,7 +112,7 @@ def _digest(study: FrozenStudy, questions: Questions) -> str:
     for name in (pretrained.CONFIG, pretrained.WEIGHTS, pretrained.TOKENIZER):
         found.update((study.model_dir / name).read_bytes())
     asked = [[*item.context, item.question, *item.choices, item.answer] for item in questions.items]
-    found.update(json.dumps([asked, questions.fit_texts]).encode())
+    found.update(json.dumps(asked).encode())
     return found.hexdigest()[:16]
 
 
@@ -118,7 +120,6 @@ def _about(study: FrozenStudy, model: pretrained.Pretrained, questions: Question
     sizes = model_facts(model)
     size = f"{sizes['blocks']} blocks, width {sizes['width']}, {sizes['parameters']:,} parameters"
     fold, more = divmod(len(questions.items), study.folds)
-    fits = study.knob.acts_on == VECTORS or study.chosen.get("score") == "wanda"
     chosen = "".join(f", {name} {value}" for name, value in study.chosen.items())
     rows = [
         ("model", f"{study.model_dir.resolve().name}: {size}; as published, never trained here"),
@@ -134,7 +135,7 @@ def _about(study: FrozenStudy, model: pretrained.Pretrained, questions: Question
         ("knob", f"{study.knob.name}{chosen}: {study.knob.about} ({study.knob.source})"),
         ("settings", ", ".join(short(study, value) for value in study.values)),
     ]
-    if fits:
+    if study.fits:
         rows.append(
             (
                 "fitted on",
@@ -171,10 +172,11 @@ def _record(study: FrozenStudy, config: Any, files: str) -> dict[str, Any]:
 
 def _check_workdir(root: Path, study: FrozenStudy, files: str) -> None:
     """Refuse a directory of another study, of another claim, or of another model or benchmark."""
+    locking.check_place(root)
     try:
         record = read_document(root / FILE)
     except DamagedFile as error:
-        raise UserError(f"{error}; name another directory with --workdir, or remove it.") from None
+        raise UserError(f"{error}; name another directory with --workdir.") from None
     if record is None:
         return
     if not isinstance(record, dict) or "frozen" not in record:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from analysis.activations.claimable import READINGS
 from analysis.external.judge import Arrays, Gain, judge_arrays
 from analysis.frozen.measure import Readings
@@ -76,7 +74,8 @@ def stands(found: FrozenFindings, one: Gain) -> bool:
 def answers(found: FrozenFindings) -> list[str]:
     """What was found, most important first, in sentences."""
     judged = found.judged
-    neutral = float(np.mean(found.readings.accuracy_FxK[:, 0]))
+    counts_F = found.readings.questions_F
+    neutral = float(counts_F @ found.readings.accuracy_FxK[:, 0] / counts_F.sum())
     if not judged.learned:
         return [
             f"At neutral the model answers {neutral:.1%}, which is not shown to beat guessing ({found.chance:.1%}):"

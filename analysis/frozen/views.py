@@ -53,7 +53,7 @@ def write_views(workdir: Path, found: FrozenFindings, facts: Mapping[str, Any]) 
       workdir: the study's directory.
       found: what was found.
       facts: 'about' (rows of (what, text) on the model and the benchmark), 'command', 'tensorboard', 'seconds'
-        (activity -> text), 'versions', 'python', 'notes'.
+        (activity -> text), 'versions', 'python'.
     """
     pictures = {"map": figures.draw_map(found), "curves": figures.draw_curves(found)}
     content = _content(found, facts, pictures)
@@ -167,21 +167,21 @@ def scope(found: FrozenFindings) -> str:
 
 def limits(found: FrozenFindings) -> list[str]:
     """What not to conclude."""
-    study, least = found.study, int(found.readings.questions_F.min())
+    study, many = found.study, float(found.readings.questions_F.mean())
     lines = [
         "Accuracy is that of the choice whose vector has the largest cosine to the question's. A reader that learns"
         " from the vectors, or a model that is fine-tuned, may find what cosines do not, and lose what cosines keep.",
-        f"Latent readings are of the {least} or so questions of a fold. Ranks and dimensions are bounded, and biased"
+        f"Latent readings are of the {many:.0f} or so questions of a fold. Ranks and dimensions are bounded, and biased"
         " low, by so few: compare them between settings, never with the literature.",
         "The model was trained by others on texts that are not known here in full; whether it has seen these questions"
         " cannot be checked.",
     ]
     if study.knob.name.endswith("_noise.scale"):
         lines.append("Noise is one draw, the same for all folds: another draw may move all of them together.")
-    if study.knob.acts_on == "vectors" or study.chosen.get("score") == "wanda":
+    if study.fits:
         lines.append(
             f"What the knob fits, it fits on the texts of {study.fit_questions:,} questions at most of '{study.fit}',"
-            f" none of '{study.ask}'."
+            f" none of which is asked; choices may occur in both."
         )
     return lines
 

@@ -39,7 +39,8 @@ class Questions:
       question_Q, answer_Q: int[Q], the question's text, and which of its choices is right.
       choices: for each question the texts of its choices.
       fold_Q: int[Q], drawn once: sizes differ by one at most.
-      fit_texts: distinct texts of the first questions of the other split, and of their choices.
+      fit_texts: distinct texts of the first questions of the other split that are not asked, and of their choices;
+        empty unless the knob is fitted.
     """
 
     items: tuple[Item, ...]
@@ -66,10 +67,13 @@ def read_questions(study: FrozenStudy) -> Questions:
         found = read(study.format, study.data_dir, **study.options)
     except TaskError as error:
         raise UserError(f"config.data_dir: {error}") from None
-    for field, name in (("ask", study.ask), ("fit", study.fit)):
+    for field, name in (("ask", study.ask), *([("fit", study.fit)] if study.fits else [])):
         if name not in found.splits:
             raise UserError(f"config.data.{field}={name}: no such split; there are {', '.join(found.splits)}.")
-    items, fit = found.splits[study.ask], found.splits[study.fit][: study.fit_questions]
+    items = found.splits[study.ask]
+    asked = {_asked(item) for item in items}
+    rest = found.splits[study.fit] if study.fits else ()
+    fit = [item for item in rest if _asked(item) not in asked][: study.fit_questions]
     if bare := next((item for item in items if len(item.choices) < 2), None):
         raise UserError(
             f"{bare.file}, line {bare.line}: a frozen study chooses among choices, and this question has none; take a"
@@ -95,6 +99,30 @@ def read_questions(study: FrozenStudy) -> Questions:
         fold_Q=fold_Q,
         fit_texts=tuple(dict.fromkeys(text for item in fit for text in (_asked(item), *item.choices))),
     )
+
+
+def check_texts(study: FrozenStudy, model: Pretrained, questions: Questions) -> None:
+    """Refuse texts that the model can't take, and too few to fit directions on.
+
+    Raises:
+      UserError: in one sentence, with the question's file and line.
+    """
+    most, width = model.spec.max_length, model.spec.width
+    long = {text for text, ids in zip(questions.texts, model.tokenize(questions.texts), strict=True) if len(ids) > most}
+    for item in questions.items if long else ():
+        if long & {_asked(item), *item.choices}:
+            raise UserError(
+                f"{item.file}, line {item.line}: a text of this question has more tokens than the {most:,} that the"
+                " model takes, and nothing is cut; take another benchmark, or leave the question out."
+            )
+    if study.knob.acts_on == VECTORS and len(questions.fit_texts) < LEAST_TEXTS * width:
+        raise UserError(
+            f"config.data.fit_questions={study.fit_questions}: they have {len(questions.fit_texts):,} distinct texts,"
+            f" and {width} directions take {LEAST_TEXTS * width:,} at least; raise it, or name a larger split."
+        )
+
+
+LEAST_TEXTS = 4  # for each direction that is fitted
 
 
 def _asked(item: Item) -> str:
@@ -188,6 +216,8 @@ class Embedder:
         norms: dict[tuple[str, ...], np.ndarray] = {}
         if self.study.knob.acts_on == VECTORS:
             vectors_NxD = self._read(self.model.params, self.questions.fit_texts)[-1]
+            if not np.isfinite(vectors_NxD).all():
+                raise UserError(f"config.model_dir={self.study.model_dir}: some vectors are not finite; is it damaged?")
             mean_D = vectors_NxD.mean(axis=0)
             value_D, basis_DxD = np.linalg.eigh(np.cov(vectors_NxD.T))
             value_D, basis_DxD = np.maximum(value_D[::-1], 0), basis_DxD[:, ::-1]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import UserError, nearest, shown
-from lab.frozen.knobs import KNOBS, LAYERS, FrozenKnob
+from lab.frozen.knobs import KNOBS, LAYERS, VECTORS, FrozenKnob
 from lab.study import Grid, fields, schema
 from lab.values import exact, plain_fields
 from tasks import TaskError
@@ -54,11 +54,17 @@ class FrozenStudy:
     alpha: float
     delta: float
 
+    @property
+    def fits(self) -> bool:
+        """Whether the knob is fitted on texts of the split `fit`."""
+        return self.knob.acts_on == VECTORS or self.chosen.get("score") == "wanda"
+
     def content(self, value: float) -> dict[str, Any]:
         """What decides the numbers of one setting, next to the model's and the benchmark's own files: JSON values."""
         neutral = value == self.knob.neutral
+        fitted = [self.fit, self.fit_questions] if self.fits and not neutral else []
         return {
-            "data": [self.format, dict(self.options), self.ask, self.fit, self.fit_questions],
+            "data": [self.format, dict(self.options), self.ask, *fitted],
             "folds": [self.folds, self.seed],
             "knob": None if neutral else [self.knob.name, value, dict(self.chosen)],
         }
@@ -102,12 +108,8 @@ def parse(config: Any, grid: Grid, readings: Collection[str]) -> FrozenStudy:
             value = value[part]
         if not rule.holds(value):
             raise UserError(f"config.{name}={shown(value)} must {rule.must}.")
-    if config.data.fit == config.data.ask:
-        raise UserError(
-            f"config.data.fit={config.data.fit} is the split whose questions are asked; name another, such as 'train'."
-        )
     knob, values = _axis(grid)
-    return FrozenStudy(
+    study = FrozenStudy(
         name=config.name or "study",
         question=config.question,
         model_dir=_folder(config, "model_dir", "the pretrained model (docs/pretrained.md)"),
@@ -126,6 +128,11 @@ def parse(config: Any, grid: Grid, readings: Collection[str]) -> FrozenStudy:
         alpha=config.claim.alpha,
         delta=config.claim.delta,
     )
+    if study.fits and study.fit == study.ask:
+        raise UserError(
+            f"config.data.fit={study.fit} is the split whose questions are asked; name another, such as 'train'."
+        )
+    return study
 
 
 def _folder(config: Any, field: str, what: str) -> Path:

@@ -137,6 +137,10 @@ def _params(spec: EncoderSpec, path: Path) -> dict[str, Any]:
                 if name not in there:
                     raise UserError(f"{path}: the weights '{name}' are missing; is it another kind of model?")
                 value = np.asarray(weights.get_tensor(name), np.float32)
+                if not np.isfinite(value).all():
+                    raise UserError(
+                        f"{path}: '{name}' holds what is no finite number; take the file as it was published."
+                    )
                 value = value.T if where[-1] == "kernel" else value
                 if value.shape != shape:
                     raise UserError(f"{path}: '{name}' has the shape {value.shape}, and {CONFIG} describes {shape}.")

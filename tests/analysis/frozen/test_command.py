@@ -299,7 +299,7 @@ def test_a_directory_of_another_claim_is_refused_and_left_as_it_is(change, workd
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ("{", "study.json can't be read (it is cut off, or no JSON); name another directory with --workdir, or remove"),
+        ("{", "study.json can't be read (it is cut off, or no JSON); name another directory with --workdir."),
         ('{"config": {}}', "holds a study that trains; name another directory with --workdir."),
         ("[]", "holds a study that trains; name another directory with --workdir."),
     ],
@@ -522,3 +522,10 @@ def test_a_claimed_reading_that_is_not_defined_at_neutral_is_shown_nowhere(tmp_p
     )
     assert claim["kind"] in ("no gain shown", "undecided")
     assert {row["alpha_req"] for row in rows_of(tmp_path / "work")[:24]} == {""}
+
+
+def test_a_plan_refuses_a_file_in_the_directorys_place(tmp_path, start, unread):
+    (tmp_path / "file").write_text("")
+    status, _, err = start(tmp_path / "file", "--plan")
+    assert status == 2
+    assert "it is no directory" in err

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lab.errors import UserError
-from lab.frozen.embed import Embedder, Questions, model_facts, read_questions, right
+from lab.frozen.embed import Embedder, Questions, check_texts, model_facts, read_questions, right
 from lab.frozen.knobs import KNOBS, kernels_of, with_kernels
 from lab.frozen.study import FrozenStudy
 from lab.nn.encoder import Encoder
@@ -60,7 +60,7 @@ def study(folder):
 
 @pytest.fixture(scope="module")
 def questions(study):
-    return read_questions(study)
+    return read_questions(dataclasses.replace(study, knob=KNOBS["whitening.power"]))  # which is fitted
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +351,10 @@ def test_facts_of_the_model(model):
     ("changes", "message"),
     [
         (dict(ask="test"), r"config\.data\.ask=test: no such split; there are train, dev\."),
-        (dict(fit="test"), r"config\.data\.fit=test: no such split; there are train, dev\."),
+        (
+            dict(fit="test", knob=KNOBS["whitening.power"]),
+            r"config\.data\.fit=test: no such split; there are train, dev\.",
+        ),
         (dict(folds=13), r"config\.data\.ask=dev has 1,205 questions; 13 folds of 100 take 1,300\."),
         (dict(ask="train", fit="dev"), r"config\.data\.ask=train has 40 questions; 12 folds of 100 take 1,200\."),
         (
@@ -375,3 +378,38 @@ def test_a_question_with_one_choice_is_named_by_its_line(study, folder, tmp_path
     (bad / "dev.jsonl").write_text("\n".join(rows) + "\n")
     with pytest.raises(UserError, match=r"dev\.jsonl, line 4: .* this question has none"):
         read_questions(dataclasses.replace(study, data_dir=bad))
+
+
+def test_a_knob_that_fits_nothing_needs_no_other_split(study):
+    found = read_questions(dataclasses.replace(study, fit="nowhere", knob=KNOBS["prune.amount"], chosen={}))
+    assert found.fit_texts == ()
+
+
+def test_a_question_that_is_asked_is_not_fitted_on(study, folder, tmp_path):
+    asked = (folder / "questions" / "dev.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "dev.jsonl").write_text("".join(asked))
+    (tmp_path / "train.jsonl").write_text("".join(asked[:30]))
+    one = dataclasses.replace(study, data_dir=tmp_path, knob=KNOBS["whitening.power"])
+    assert read_questions(one).fit_texts == ()
+
+
+def test_too_few_texts_to_fit_directions_on_are_refused(study, model, questions):
+    one, few = (
+        dataclasses.replace(study, knob=KNOBS["whitening.power"]),
+        dataclasses.replace(questions, fit_texts=("a",)),
+    )
+    with pytest.raises(
+        UserError, match=r"config\.data\.fit_questions=16: they have 1 distinct texts.* take 32 at least"
+    ):
+        check_texts(one, model, few)
+    check_texts(study, model, few)  # fits nothing
+
+
+def test_a_text_that_is_too_long_is_named_by_file_and_line(study, model, questions):
+    long = "dog " * 60
+    third = dataclasses.replace(questions.items[2], question=long.strip())
+    more = dataclasses.replace(
+        questions, items=(*questions.items[:2], third), texts=(*questions.texts, long.strip()), fit_texts=()
+    )
+    with pytest.raises(UserError, match=r"dev\.jsonl, line 3: a text of this question has more tokens than the 40"):
+        check_texts(study, model, more)

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from scipy.special import erf
 
 from lab.errors import UserError
@@ -202,3 +202,12 @@ def test_the_command_compares_texts(folder, capsys):
     assert printed[1].startswith(" 1.0000")
     assert printed[2].endswith("a cat")
     assert pretrained.main([str(folder / "nowhere")]) == 2
+
+
+def test_weights_that_are_not_finite_are_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "bad")
+    weights = load_file(tmp_path / "bad" / "model.safetensors")
+    weights["encoder.layer.0.output.dense.weight"][0, 0] = np.nan
+    save_file(weights, str(tmp_path / "bad" / "model.safetensors"))
+    with pytest.raises(UserError, match=r"'encoder\.layer\.0\.output\.dense\.weight' holds what is no finite number"):
+        pretrained.read(tmp_path / "bad")
