@@ -3,10 +3,14 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from lab.frozen.knobs import KNOBS
+from lab.frozen.study import FrozenStudy
 
 WORDS = ("the", "weather", "is", "lovely", "today", "sunny", "outside", "he", "drove", "to", "stadium", "dog", "cat")
 MORE = ("not", "a", "of", "and", "red")
@@ -77,6 +81,30 @@ def write_questions(path, ask=1200, fit=40, noise=0.3):
                 record = {"question": " ".join(asked), "choices": choices, "answer": "ABCD"[answer]}
                 file.write(json.dumps(record) + "\n")
     return path
+
+
+def tiny_study(folder, knob="whitening.power", values=(0.0, 0.5, 1.0), **changes):
+    """A frozen study of the model and the questions in a folder."""
+    of_it: dict[str, Any] = dict(
+        name=f"pretrained-{knob}",
+        question="",
+        model_dir=folder / "model",
+        data_dir=folder / "questions",
+        format="multiple_choice",
+        options=dict(answer_is="letter"),
+        ask="dev",
+        fit="train",
+        fit_questions=2048,
+        folds=12,
+        seed=0,
+        knob=KNOBS[knob],
+        values=values,
+        chosen={},
+        gains=dict(rank_me=1),
+        alpha=0.05,
+        delta=0.1,
+    )
+    return FrozenStudy(**of_it | changes)
 
 
 if __name__ == "__main__":  # python -m tests.tiny_pretrained DIR: DIR/model and DIR/questions

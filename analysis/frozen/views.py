@@ -176,7 +176,7 @@ def limits(found: FrozenFindings) -> list[str]:
         "The model was trained by others on texts that are not known here in full; whether it has seen these questions"
         " cannot be checked.",
     ]
-    if study.knob.name.endswith("_noise.scale"):
+    if study.knob.drawn:
         lines.append("Noise is one draw, the same for all folds: another draw may move all of them together.")
     if study.fits:
         lines.append(
@@ -215,23 +215,36 @@ def _rows(found: FrozenFindings) -> list[tuple[str, list[str]]]:
     return rows
 
 
+def _mean(values_F: np.ndarray) -> float:
+    """Over the folds that have a value; NaN where none has."""
+    finite_F = values_F[np.isfinite(values_F)]
+    return float(finite_F.mean()) if len(finite_F) else float("nan")
+
+
 def _tags(found: FrozenFindings) -> list[str]:
     return ["accuracy", *found.readings.latent]
 
 
+ALONG = "all settings"
+
+
 def _runs(found: FrozenFindings, pictures: Mapping[str, Picture], text: str) -> Sequence[Run]:
-    """A run a setting, its means over folds; the first one holds the pictures and the report's text."""
-    study, readings, runs = found.study, found.readings, []
-    images = {name: style.png(picture.figure) for name, picture in pictures.items()}
+    """A run a setting, for the table of settings; then one with the curves along the knob, pictures and the report.
+
+    Values are means over folds. A step is a setting, counted from neutral: a chart shows the knob from there outwards.
+    """
+    study, readings = found.study, found.readings
     columns = {"accuracy": readings.accuracy_FxK, **readings.latent}
-    for k, value in enumerate(readings.knob_K.tolist()):
-        series = [
-            Series(
-                name, (0,), (float(np.nanmean(values_FxK[:, k])) if np.isfinite(values_FxK[:, k]).any() else np.nan,)
-            )
-            for name, values_FxK in columns.items()
-        ]
-        name = f"{study.knob.name}={short(study, value)}"
-        shown, texts = (images, {"report": text}) if k == 0 else ({}, {})
-        runs.append(Run(name, series, hparams={study.knob.name: value}, images=shown, texts=texts))
-    return runs
+    means = {name: [_mean(values_F) for values_F in values_FxK.T] for name, values_FxK in columns.items()}
+    about = f"step: how many settings of {study.knob.name} from neutral"
+    runs = [
+        Run(
+            name=f"{study.knob.name}={short(study, value)}",
+            series=[Series(name, (k,), (values_K[k],), about) for name, values_K in means.items()],
+            hparams={study.knob.name: value},
+        )
+        for k, value in enumerate(readings.knob_K.tolist())
+    ]
+    along = [Series(name, range(len(values_K)), values_K, about) for name, values_K in means.items()]
+    images = {name: style.png(picture.figure) for name, picture in pictures.items()}
+    return [*runs, Run(ALONG, along, images=images, texts={"report": text})]

@@ -53,6 +53,7 @@ class FrozenKnob:
       about: one line for a person.
       source: the paper that defines it.
       whole: whether only whole numbers are valid.
+      drawn: whether it draws random numbers.
       choices: further settings of the mechanism -> their names, the first one by default.
       apply: of `WEIGHTS`: (kernels, value, fitted, seed, choices) -> kernels; of `VECTORS`: (float64[N, D], value,
         fitted) -> float64[N, D]; of the others None: `lab.frozen.embed` does it while texts are read.
@@ -66,6 +67,7 @@ class FrozenKnob:
     low: float = 0.0
     high: float = 1.0
     whole: bool = False
+    drawn: bool = False
     choices: Mapping[str, tuple[str, ...]] | None = None
     apply: Callable[..., Any] | None = None
 
@@ -205,6 +207,7 @@ KNOBS: Mapping[str, FrozenKnob] = {
             "Gaussian noise on every kernel, in its standard deviations, one draw",
             "definition",
             high=10,
+            drawn=True,
             apply=_weight_noise,
         ),
         FrozenKnob(
@@ -213,6 +216,7 @@ KNOBS: Mapping[str, FrozenKnob] = {
             "Gaussian noise on the residual stream after each block, in root mean squares of a token, one draw a text",
             "definition",
             high=10,
+            drawn=True,
         ),
         FrozenKnob(
             "layers.dropped",

@@ -169,8 +169,8 @@ def _axis(grid: Grid) -> tuple[FrozenKnob, tuple[float, ...]]:
     knob = KNOBS[name]
     kind = "whole number" if knob.whole else "number"
     for value in values:
-        good = schema._is_int(value) if knob.whole else schema._is_number(value)
-        if not good or not knob.low <= value <= knob.high:
+        good = isinstance(value, int if knob.whole else int | float) and not isinstance(value, bool)
+        if not good or not knob.low <= value <= knob.high:  # NaN lies in no range
             raise UserError(f"sweep(): {name}={shown(value)} must be a {kind} from {knob.low:g} to {knob.high:g}.")
     if knob.neutral not in values:
         raise UserError(f"sweep(): axis '{name}' must hold {exact(knob.neutral)}, where it does nothing.")

@@ -1,11 +1,9 @@
 """`run.py` on a frozen study of a tiny model: what is written, what is read again, and what is refused."""
 
-import csv
 import json
 import math
 import re
 import shutil
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,119 +11,20 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import run
 from ablations.pretrained import VARIANTS
 from analysis import judge_arrays
 from analysis.external.judge import read as read_arrays
 from analysis.frozen import measure
-from analysis.frozen.judge import answers, judge, sentence
+from analysis.frozen.views import ALONG
 from analysis.metrics import METRICS, geometry
-from analysis.metrics.isotropy import isotropy
 from analysis.metrics.noisy_mutual_information import noise_information
+from analysis.metrics.spectra import isotropy
 from lab.frozen.embed import Embedder, read_questions
-from lab.frozen.knobs import KNOBS
-from lab.frozen.study import FrozenStudy
 from lab.storage import pretrained
+from tests.analysis.frozen.conftest import VIEWS, content, rows_of
 from tests.tiny_pretrained import write_folder, write_questions
 
-ROOT = Path(__file__).parents[3]
 SETTINGS = ("0", "0.5", "1")
-VIEWS = ("report.html", "report.md", "verdicts.json", "results.csv", "arrays.npz", "study.json")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("frozen")
-    write_folder(path / "model")
-    write_questions(path / "questions", ask=1205)
-    return path
-
-
-@pytest.fixture
-def start(folder, capsys):
-    """Runs the shipped study with some arguments on the tiny model; returns status, output and errors."""
-
-    def started(workdir, *further, variant="whitening", settings="(0, 0.5, 1)", questions="questions"):
-        found = command(folder, workdir, *further, variant=variant, settings=settings, questions=questions)
-        printed = capsys.readouterr()
-        return found, printed.out, printed.err
-
-    return started
-
-
-def command(folder, workdir, *further, variant="whitening", settings="(0, 0.5, 1)", questions="questions"):
-    given = {
-        "config": f"{ROOT / 'ablations' / 'pretrained.py'}:{variant}",
-        "config.model_dir": folder / "model",
-        "config.data_dir": folder / questions,
-        "config.data.format": "multiple_choice",
-        "config.data.options.answer_is": "letter",
-        "config.settings": settings,
-        "workdir": workdir,
-    }
-    return run.main(["run.py", *(f"--{name}={value}" for name, value in given.items()), *further])
-
-
-@pytest.fixture(scope="module")
-def once(folder):
-    """The directory of a study that was read once; only to be read."""
-    assert command(folder, folder / "once") == 0
-    return folder / "once"
-
-
-@pytest.fixture
-def workdir(once, tmp_path):
-    """A copy of it."""
-    return Path(shutil.copytree(once, tmp_path / "work"))
-
-
-@pytest.fixture
-def unread(monkeypatch):
-    """The settings that are read from here on."""
-    seen, vectors = [], Embedder.vectors
-
-    def watched(self, value):
-        seen.append(value)
-        return vectors(self, value)
-
-    monkeypatch.setattr(Embedder, "vectors", watched)
-    return seen
-
-
-@pytest.fixture(scope="module")
-def study(folder):
-    return FrozenStudy(
-        name="pretrained-whitening",
-        question="",
-        model_dir=folder / "model",
-        data_dir=folder / "questions",
-        format="multiple_choice",
-        options=dict(answer_is="letter"),
-        ask="dev",
-        fit="train",
-        fit_questions=2048,
-        folds=12,
-        seed=0,
-        knob=KNOBS["whitening.power"],
-        values=(0.0, 0.5, 1.0),
-        chosen={},
-        gains=VARIANTS["whitening"][2],
-        alpha=0.05,
-        delta=0.1,
-    )
-
-
-def content(root):
-    """Every file below a directory by its path, without the wall time that a report states."""
-    found = {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-    for name in ("report.html",):
-        found[name] = re.sub(rb"Wall time of this run:[^<]*", b"", found[name])
-    return found
-
-
-def rows_of(root):
-    with open(root / "results.csv", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_view_is_written_and_the_map_is_in_the_report(once):
@@ -392,17 +291,22 @@ def test_the_arrays_are_judged_alike_from_outside(once):
     assert arrays["trivial"] == 0.25
 
 
-def test_tensorboard_has_a_run_a_setting_with_the_means_over_folds(once):
-    assert sorted(path.name for path in (once / "tb").iterdir()) == [f"whitening.power={value}" for value in SETTINGS]
-    rows = rows_of(once)
-    for value in SETTINGS:
-        events = EventAccumulator(str(once / "tb" / f"whitening.power={value}"))
-        events.Reload()
-        mine = [row for row in rows if row["whitening.power"] == value]
-        for tag in ("accuracy", "rank_me", "isotropy_partition"):
-            (one,) = events.Scalars(tag)
-            np.testing.assert_allclose(one.value, np.mean([float(row[tag]) for row in mine]), rtol=1e-5)
-        assert ("map" in events.Tags()["images"]) == (value == "0")
+def test_tensorboard_has_a_run_a_setting_with_the_means_over_folds_and_one_with_the_curves(once):
+    runs = [f"whitening.power={value}" for value in SETTINGS]
+    assert sorted(path.name for path in (once / "tb").iterdir()) == sorted([ALONG, *runs])
+    found = {}
+    for name in (ALONG, *runs):
+        found[name] = EventAccumulator(str(once / "tb" / name))
+        found[name].Reload()
+        assert ("map" in found[name].Tags()["images"]) == (name == ALONG)
+    for tag in ("accuracy", "rank_me", "isotropy_partition"):
+        along = found[ALONG].Scalars(tag)
+        assert [one.step for one in along] == [0, 1, 2]
+        for step, (value, run_of) in enumerate(zip(SETTINGS, runs, strict=True)):
+            mean = np.mean([float(row[tag]) for row in rows_of(once) if row["whitening.power"] == value])
+            (one,) = found[run_of].Scalars(tag)
+            assert one.step == step
+            np.testing.assert_allclose([one.value, along[step].value], mean, rtol=1e-5)
 
 
 def test_no_page_and_no_sentence_speaks_of_seeds(once):
@@ -413,47 +317,6 @@ def test_no_page_and_no_sentence_speaks_of_seeds(once):
     document = json.loads((once / "verdicts.json").read_text())
     for text in [*document["answers"], *(one["sentence"] for one in document["claims"])]:
         assert "seed" not in text
-
-
-def readings(study, accuracy_FxK, rank_FxK):
-    latent = {name: np.asarray(rank_FxK, float) * sign for name, sign in study.gains.items()}
-    return measure.Readings(np.asarray(study.values), np.asarray(accuracy_FxK, float), latent, np.full(12, 100))
-
-
-def columns(*means, spread=0.01, seed=0):
-    """A column a setting: its mean, and what a fold adds to it."""
-    random = np.random.default_rng(seed)
-    return np.stack([mean + random.normal(size=12) * spread for mean in means], axis=1)
-
-
-def test_what_is_open_would_be_decided_by_more_folds(study):
-    """Accuracy falls by about δ: neither kept nor lost."""
-    one = readings(study, columns(0.6, 0.565, 0.565, spread=0.02), columns(3, 4, 5))
-    found = judge(study, one, 0.25)
-    kinds = {gain.verdict.kind for gain in found.judged.gains}
-    assert kinds == {"undecided"}
-    for gain in found.judged.gains:
-        assert sentence(found, gain).endswith("is shown neither kept nor lost: more folds would decide.")
-    assert not any("seed" in line for line in answers(found))
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "kind", "said"),
-    [
-        ((0.6, 0.6, 0.3), "gain, then loss", "shown kept up to 0.5 and shown lost from 1 on"),
-        (
-            (0.6, 0.4, 0.3),
-            "harmed from the start",
-            "not shown kept at the first setting and shown lost from 0.5",
-        ),
-        ((0.6, 0.7, 0.8), "transfers", "shown kept up to 1 and nowhere shown lost"),
-        ((0.25, 0.6, 0.6), "not learned", "which is not shown to beat guessing (25.0%): there is nothing to lose."),
-    ],
-)
-def test_planted_accuracies_get_the_verdict_and_the_bounds(study, accuracy, kind, said):
-    found = judge(study, readings(study, columns(*accuracy), columns(3, 4, 5)), 0.25)
-    assert {gain.verdict.kind for gain in found.judged.gains} == {kind}
-    assert said in answers(found)[-1]
 
 
 @pytest.mark.slow
@@ -467,61 +330,6 @@ def test_the_same_study_elsewhere_gives_the_same_bytes(folder, once, tmp_path, s
     for name in mine:
         if name not in ("report.html", "report.md") and not name.startswith("tb/"):  # which state the command
             assert mine[name] == other[name], name
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_runs_to_its_report(variant, tmp_path, start):
-    few = {
-        "quantization": "(32, 8, 2)",
-        "layers": "(0, 1, 2)",
-        "top_directions": "(0, 1, 7)",
-        "noise": "(0, 0.1, 1)",
-        "state_noise": "(0, 0.1, 1)",
-    }
-    status, _, err = start(tmp_path / "work", variant=variant, settings=few.get(variant, "(0, 0.5, 1)"))
-    assert (status, err) == (0, "")
-    for name in VIEWS:
-        assert (tmp_path / "work" / name).is_file()
-    rows = rows_of(tmp_path / "work")
-    assert len(rows) == 36
-    assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
-    neutral = "32" if variant == "quantization" else "0"
-    assert {row[VARIANTS[variant][0]] for row in rows[:12]} == {neutral}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("score", ["wanda", "neurons"])
-def test_every_score_of_pruning_runs_to_its_report(score, tmp_path, start):
-    status, out, _ = start(
-        tmp_path / "work", f"--config.knobs.prune.score={score}", variant="pruning", settings="(0, 0.5)"
-    )
-    assert status == 0
-    assert f"prune.amount, score {score}" in out
-    assert json.loads((tmp_path / "work" / "verdicts.json").read_text())["knob"]["chosen"] == {"score": score}
-
-
-@pytest.mark.slow
-def test_a_model_that_answers_nothing_has_nothing_to_lose(folder, tmp_path, start):
-    write_questions(folder / "guesses", noise=1.0)
-    status, out, _ = start(tmp_path / "work", questions="guesses")
-    assert status == 0
-    assert "which is not shown to beat guessing (25.0%): there is nothing to lose." in out
-    document = json.loads((tmp_path / "work" / "verdicts.json").read_text())
-    assert {one["kind"] for one in document["claims"]} == {"not learned"}
-
-
-@pytest.mark.slow
-def test_a_claimed_reading_that_is_not_defined_at_neutral_is_shown_nowhere(tmp_path, start):
-    status, _, _ = start(tmp_path / "work", "--config.claim.gains.alpha_req=1")
-    assert status == 0
-    (claim,) = (
-        one
-        for one in json.loads((tmp_path / "work" / "verdicts.json").read_text())["claims"]
-        if one["metric"] == "alpha_req"
-    )
-    assert claim["kind"] in ("no gain shown", "undecided")
-    assert {row["alpha_req"] for row in rows_of(tmp_path / "work")[:24]} == {""}
 
 
 def test_a_plan_refuses_a_file_in_the_directorys_place(tmp_path, start, unread):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.metrics.isotropy import isotropy
+from analysis.metrics.spectra import isotropy
 
 read = jax.jit(isotropy.function)
 RANDOM = np.random.default_rng(0)

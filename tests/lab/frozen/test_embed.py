@@ -14,10 +14,9 @@ import pytest
 from lab.errors import UserError
 from lab.frozen.embed import Embedder, Questions, check_texts, model_facts, read_questions, right
 from lab.frozen.knobs import KNOBS, kernels_of, with_kernels
-from lab.frozen.study import FrozenStudy
 from lab.nn.encoder import Encoder
 from lab.storage import pretrained
-from tests.tiny_pretrained import write_folder, write_questions
+from tests.tiny_pretrained import tiny_study, write_folder, write_questions
 
 ASKED = 1205  # folds of 100 and of 101 questions
 
@@ -37,25 +36,7 @@ def model(folder):
 
 @pytest.fixture(scope="module")
 def study(folder):
-    return FrozenStudy(
-        name="tiny",
-        question="",
-        model_dir=folder / "model",
-        data_dir=folder / "questions",
-        format="multiple_choice",
-        options=dict(answer_is="letter"),
-        ask="dev",
-        fit="train",
-        fit_questions=16,
-        folds=12,
-        seed=0,
-        knob=KNOBS["layers.dropped"],
-        values=(0.0, 1.0, 2.0),
-        chosen={},
-        gains=dict(rank_me=1),
-        alpha=0.05,
-        delta=0.1,
-    )
+    return tiny_study(folder, "layers.dropped", (0.0, 1.0, 2.0), name="tiny", fit_questions=16)
 
 
 @pytest.fixture(scope="module")
