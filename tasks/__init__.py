@@ -45,6 +45,7 @@ from tasks.reasoning.regular_language import RegularLanguage
 from tasks.reasoning.rule_deduction import RuleDeduction
 from tasks.reasoning.three_sum import ThreeSum
 from tasks.reasoning.two_hop import TwoHop
+from tasks.text.published import PUBLISHED, Published
 
 REGISTERED = (
     ModularArithmetic,
@@ -84,22 +85,23 @@ REGISTERED = (
     Sudoku4,
     Countdown,
 )
-TASKS: dict[str, Any] = {task.name: task for task in REGISTERED}
+TASKS: dict[str, Any] = {task.name: task for task in REGISTERED}  # those that need no files
 
 
 def make(name: str, **sizes: Any) -> Task:
     """The task called `name` with the given sizes; those of `SHORTCUTS` plant a shortcut in any task.
 
     Raises:
-      TaskError: no such task, no such field, or a size out of its range.
+      TaskError: no such task, no such field, a size out of its range, or files that can't be read.
     """
-    if name not in TASKS:
-        raise TaskError(f"unknown task '{name}'. {_nearest(name, TASKS)}")
-    own = [field.name for field in dataclasses.fields(TASKS[name])]  # which go before a shortcut of the same name
+    kinds = {**TASKS, **PUBLISHED}
+    if name not in kinds:
+        raise TaskError(f"unknown task '{name}'. {_nearest(name, kinds)}")
+    own = [field.name for field in dataclasses.fields(kinds[name])]  # which go before a shortcut of the same name
     for field in sizes:
         if field not in own and field not in SHORTCUTS:
             raise TaskError(f"task '{name}' has no field '{field}'. {_nearest(field, {*own, *SHORTCUTS})}")
-    task = TASKS[name](**{k: v for k, v in sizes.items() if k in own})
+    task = kinds[name](**{k: v for k, v in sizes.items() if k in own})
     planted = Planted(task, **{k: v for k, v in sizes.items() if k not in own})  # checks their ranges
     # What a task's class says once, Planted says per instance: its properties are not the contract's class variables.
     return cast(Task, planted) if planted.cued or planted.noisy else task
@@ -122,6 +124,15 @@ def sizes_of(task: Task) -> dict[str, Any]:
     if isinstance(task, Planted):
         return sizes_of(task.task) | {name: value for name, value in _sizes(task).items() if name in SHORTCUTS}
     return _sizes(task)
+
+
+def identity_of(task: Task) -> dict[str, Any]:
+    """What makes a task the one that it is, wherever it runs: `sizes_of`, with what files hold for where they lie."""
+    inner = task.task if isinstance(task, Planted) else task
+    sizes = sizes_of(task)
+    if isinstance(inner, Published):
+        return {name: value for name, value in sizes.items() if name != "data_dir"} | inner.identity
+    return sizes
 
 
 def _sizes(task: Any) -> dict[str, Any]:

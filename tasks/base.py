@@ -24,6 +24,7 @@ FAMILIES = ("reasoning", "planning", "memory")
 PROCESS = 0.5  # weight of a scratchpad's tokens: trained on, written by the model when it answers, not judged
 LATER = {"later": True}  # metadata of a field added to a task since: at its default, it is in no checkpoint's key
 SOLVED = 0.95  # exact accuracy from which a rule solves a split
+ROW = "row"  # of a `Listed` task: a difficulty, the number of the item that is shown; -1 for any
 WIDEST = 0.6  # of a calibration card's ranges: a wider one would hardly exclude anything
 
 World = Any  # a pytree: what stays fixed within a seed
@@ -288,6 +289,18 @@ def scored(task: Task, world: World, example: Example, answer: jax.Array) -> jax
     return task.score_in(world, example, answer) if isinstance(task, JudgedInWorld) else task.score(example, answer)
 
 
+@runtime_checkable
+class Listed(Protocol):
+    """What a task adds to the contract if its examples are a list of given items, such as a published test.
+
+    Its splits have the difficulty `ROW`. Evaluations then ask for every item once before they ask for any twice.
+    """
+
+    def rows(self, key: jax.Array, split: str, count: int) -> jax.Array:
+        """Which items of a split to show, int32[count], in an order that the key decides. Pure JAX."""
+        ...
+
+
 RENAMED = "renamed"  # of a `Renamable`: uint32, which renaming of its symbols; each names itself at 0, or where absent
 
 
@@ -337,6 +350,14 @@ def at_level(task: Task, level: jax.Array) -> Difficulty:
 def exact_match(example: Example, answer: jax.Array) -> jax.Array:
     """Whether `answer` int32[L] equals the targets on every answer position: bool[]. A scratchpad is not judged."""
     return jnp.all((answer == example.targets) | (example.weights < 1))
+
+
+def tuning_split(task: Task) -> str:
+    """The split on which tuned knobs are chosen: the task's own `tuning`, else `iid`, whose examples are made up anew.
+
+    Empty where a task has no split for it: a published test is not one.
+    """
+    return getattr(task, "tuning", "iid")
 
 
 def title(task: Task) -> str:

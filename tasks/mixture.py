@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tasks.base import PAD, Difficulty, Example, Task, TaskError, World, at_level, scored
+from tasks.base import PAD, ROW, Difficulty, Example, Listed, Task, TaskError, World, at_level, scored
+from tasks.planted import Planted, inner_split
 
 
 class Batch(NamedTuple):
@@ -134,6 +135,19 @@ class Mixture:
             factors=example.factors,
             read=example.read + 1,
         )
+
+    def each_once(self, key: jax.Array, label: str, split: str, count: int) -> str | Difficulty:
+        """What `sample` takes for a split so that of a list of items every one comes once before any comes twice.
+
+        The split itself for tasks that make their examples up. The key decides the order, and which items come at all
+        where there are more than `count`.
+        """
+        task = self.task(label)
+        listed = task.task if isinstance(task, Planted) else task
+        if not isinstance(listed, Listed):
+            return split
+        rows = listed.rows(jax.random.fold_in(key, 1), inner_split(split), count)
+        return {**task.splits[split].difficulty, ROW: rows}
 
     def batch(
         self,

@@ -19,6 +19,7 @@ import numpy as np
 from tasks.base import (
     LATER,
     PAD,
+    ROW,
     Baseline,
     Card,
     Difficulty,
@@ -194,6 +195,7 @@ class Planted:
         example = self.task.sample(key, world, inner, length - self.cued)
         planted, right = example, _first_answer(example)
         keys = jax.random.split(jax.random.fold_in(key, 1), 3)
+        inner |= {name: -1 for name in inner if name == ROW}  # another example, not the same one again
         chance_2 = jax.random.uniform(keys[0], (2,))
         if self.noisy:
             other = self.task.sample(keys[1], world, inner, length - self.cued)
@@ -245,7 +247,7 @@ class Planted:
         its first token (the arm of a star does), so there it is a bound from above; where every position is asked for
         itself, the others are left to the task's best baseline.
         """
-        bare, chosen = self.task.baselines(_inner(split)), self.splits[split]
+        bare, chosen = self.task.baselines(inner_split(split)), self.splits[split]
         if not self.cued:
             return bare
         rho, by_accident = float(chosen.difficulty["spurious"]), _same_first_answer(self.task, split)
@@ -264,7 +266,7 @@ class Planted:
         return cue + self.task.render(self.bare(example))
 
 
-def _inner(split: str) -> str:
+def inner_split(split: str) -> str:
     """The task's split that a split is drawn from."""
     return "iid" if split in SPLITS else split
 
@@ -272,7 +274,7 @@ def _inner(split: str) -> str:
 @lru_cache
 def _same_first_answer(task: Task, split: str) -> float:
     """The chance that two examples of a split begin their answers alike, from SIMULATED of them in one world."""
-    chosen = task.splits[_inner(split)]
+    chosen = task.splits[inner_split(split)]
     keys = jax.random.split(jax.random.key(1), SIMULATED)
     world = task.world(jax.random.key(0))
     draw = jax.jit(jax.vmap(lambda k: _first_answer(task.sample(k, world, dict(chosen.difficulty), chosen.length))))

@@ -99,7 +99,9 @@ def probe_set(
     name = use.label if split == use.probe else f"{use.label}/{split}"
     key = derive_key(seed, "probe", zlib.crc32(name.encode()) & 0x7FFFFFFF)
     length = max(study.train_length, study.mixture.length({use.label: split}))
-    drawn = split if renaming_N is None else {**use.task.splits[split].difficulty, RENAMED: renaming_N}
+    drawn = study.mixture.each_once(key, use.label, split, study.probe_examples)
+    if renaming_N is not None:
+        drawn = {**use.task.splits[split].difficulty, RENAMED: renaming_N}
     return study.mixture.sample(key, use.label, world, drawn, study.probe_examples, length=length)
 
 

@@ -22,10 +22,10 @@ from lab.nn.answer import answer
 from lab.prng import derive_key
 from lab.study.spec import Study
 from lab.training.active_mechanisms import ActiveMechanisms
-from tasks.base import Example
+from tasks.base import Example, Task, tuning_split
 from tasks.mixture import Mixture
 
-TUNING = "tuning"  # examples of `iid` apart from those that abilities are read on: tuned knobs are chosen on them
+TUNING = "tuning"  # examples of `tuning_split` apart from those of abilities: tuned knobs are chosen on them
 
 
 class Ability(NamedTuple):
@@ -69,7 +69,7 @@ def evaluations(study: Study) -> tuple[Evaluation, ...]:
     mixture, longest = study.mixture, study.train_length
     more = (TUNING,) if study.tuned else ()
     lengths = {
-        (use.label, name): mixture.length({use.label: _drawn_as(name)})
+        (use.label, name): mixture.length({use.label: _drawn_as(use.task, name)})
         for use in study.tasks
         for name in (*use.splits, *more)
     }
@@ -82,8 +82,8 @@ def evaluations(study: Study) -> tuple[Evaluation, ...]:
     return tuple(found)
 
 
-def _drawn_as(split: str) -> str:
-    return "iid" if split == TUNING else split
+def _drawn_as(task: Task, split: str) -> str:
+    return tuning_split(task) if split == TUNING else split
 
 
 def names(study: Study) -> list[str]:
@@ -94,9 +94,9 @@ def names(study: Study) -> list[str]:
 def examples_of(evaluation: Evaluation, seed: jax.Array, worlds: Any, label: str, split: str) -> Example:
     """The examples of one split for a seed, leaves [N, …]; their key is derived, so every evaluation has the same."""
     key = derive_key(seed, "evaluation", zlib.crc32(f"{label}/{split}".encode()) & 0x7FFFFFFF)
-    return evaluation.mixture.sample(
-        key, label, worlds[label], _drawn_as(split), evaluation.examples, evaluation.length
-    )
+    mixture = evaluation.mixture
+    drawn = mixture.each_once(key, label, _drawn_as(mixture.task(label), split), evaluation.examples)
+    return mixture.sample(key, label, worlds[label], drawn, evaluation.examples, evaluation.length)
 
 
 def evaluate(
@@ -116,7 +116,10 @@ def evaluate(
         (label, split): examples_of(evaluation, seed, worlds, label, split) for label, split in evaluation.splits
     }
     results = {}
-    steps_of = {(label, s): mixture.task(label).splits[_drawn_as(s)].decode_steps for label, s in evaluation.splits}
+    tasks = {label: mixture.task(label) for label, _ in evaluation.splits}
+    steps_of = {
+        (label, s): tasks[label].splits[_drawn_as(tasks[label], s)].decode_steps for label, s in evaluation.splits
+    }
     for steps in sorted(set(steps_of.values())):
         pairs = [pair for pair in evaluation.splits if steps_of[pair] == steps]
         fields = [(examples[p].tokens, examples[p].targets, examples[p].weights) for p in pairs]

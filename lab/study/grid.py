@@ -275,7 +275,12 @@ def declare_own(config: ConfigDict, own: Mapping[str, Any]) -> None:
             raise UserError(f"own=…: a study's own field can't be named '{name}'; name it differently.")
         config[name] = value
     if own:
-        config[OWN] = tuple(own)
+        before: Any = config.get(OWN, ())
+        config[OWN] = (*before, *own)
+
+
+class UnknownVariant(UserError):
+    """A variant that a study doesn't name; published benchmarks are variants of every study nevertheless."""
 
 
 def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping[str, Any] | None = None) -> Any:
@@ -293,7 +298,7 @@ def study_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping
     study's own is refused: it is a misspelt one. `--config.<field>=<value>` overrides any.
     """
     if variant and variant not in variants:
-        raise UserError(f"--config: unknown variant ':{variant}'. {nearest(variant, variants or ('(none)',))}")
+        raise UnknownVariant(f"--config: unknown variant ':{variant}'. {nearest(variant, variants or ('(none)',))}")
     # Not type-safe: a wrong type gets its sentence from lab.study.schema, as all other mistakes do.
     config = ConfigDict(type_safe=False)
     config.name = ""

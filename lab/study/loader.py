@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 
 from lab.errors import UserError, clipped, nearest, shown
 from lab.study import fields
+from lab.study.grid import UnknownVariant
 
 ABLATIONS = Path(__file__).resolve().parents[2] / "ablations"
 
@@ -29,7 +31,7 @@ def get_config(given: str) -> Any:
     file, variant = split(given)
     module = load(file)
     with blamed(file):
-        config = module.get_config(*([variant] if variant else []))
+        config = _config(module, file, variant)
     if not isinstance(config, ConfigDict):
         raise UserError(f"{file}: get_config() must return the config; it returns {shown(config)}.")
     try:
@@ -37,6 +39,20 @@ def get_config(given: str) -> Any:
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     return config
+
+
+def _config(module: ModuleType, file: Path, variant: str) -> Any:
+    """What get_config() makes of a variant; a benchmark that is no variant of the study takes its tasks' place."""
+    try:
+        if variant and not inspect.signature(module.get_config).parameters:
+            raise UnknownVariant(f"--config: {file} has no variants, so that there is no ':{variant}'; leave it out.")
+        return module.get_config(*([variant] if variant else []))
+    except UnknownVariant:
+        from lab.study.published import is_benchmark, on_benchmark  # loads JAX
+
+        if not is_benchmark(variant):
+            raise
+    return on_benchmark(module.get_config(), variant, str(file))
 
 
 def split(given: str) -> tuple[Path, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from lab.errors import UserError, nearest, shown
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.base import Knob, Mechanism
-from lab.study import comparable, schema, sizes, task_knobs, task_sizes, testing, without_steps
+from lab.study import comparable, published, schema, sizes, task_knobs, task_sizes, testing, without_steps
 from lab.study.claim import parse_claim
 from lab.study.fields import STEPS_MOST
 from lab.study.grid import CELLS_MOST, Grid
@@ -72,7 +72,12 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         acts_from=acts_from,
         base=base,
         cells=cells,
-        notes=(*_repeated(grid, cells), *_alike(grid, cells, known), *without_steps.spent(stages, cells)),
+        notes=(
+            *published.notes(tasks),
+            *_repeated(grid, cells),
+            *_alike(grid, cells, known),
+            *without_steps.spent(stages, cells),
+        ),
         call_steps=config.call_steps,
         eval_examples=config.evaluation.examples,
         probe_examples=config.probe.examples,
@@ -89,6 +94,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         )
     sizes.check(study.bare_specs, config.probe.examples)  # again, with the vocabularies of all its tasks
     comparable.check(study)
+    published.check_tuned(study.tasks, study.tuned)
     without_steps.check(study)
     asked = set[Any]()
     for cell in study.cells:
@@ -122,6 +128,7 @@ def _tasks(config: Any) -> tuple[TaskUse, ...]:
         _plain_name(label, "config.tasks")
         where = f"config.tasks.{label}"
         fields = dict(fields)
+        fields = published.folder_of(config, fields.get("task", label), fields)
         name, examples = fields.pop("task", label), fields.pop("examples", 16)
         factor, probe = fields.pop("factor", ""), fields.pop("probe", "iid")
         examples = _examples(examples, config.stages, f"{where}.examples")

@@ -19,7 +19,7 @@ from lab.study.grid import Axis
 from lab.study.parts import CellRecipe, ProbeSet, Stage, TaskUse
 from lab.study.places import Claim
 from lab.training.step import Schedule
-from tasks import sizes_of
+from tasks import identity_of
 from tasks.mixture import Mixture
 
 FORMAT = 5  # raised whenever the same config would train to other numbers, or to other readings of abilities
@@ -376,7 +376,7 @@ def _schedule_content(schedule: Schedule) -> dict[str, Any]:
 
 def _task_content(use: TaskUse) -> dict[str, Any]:
     splits = {name: [dict(s.difficulty), s.length] for name, s in use.task.splits.items()}
-    return {"label": use.label, "task": use.task.name, **sizes_of(use.task), "splits": splits}
+    return {"label": use.label, "task": use.task.name, **identity_of(use.task), "splits": splits}
 
 
 def stage_index(name: str, count: int) -> int:

@@ -106,7 +106,9 @@ def _theories(folder: Path, options: Mapping[str, Value]) -> Loaded:
     """The official files of one depth, dev and test of another one if asked."""
     depth, tested = str(options["depth"]), str(options["test_depth"] or options["depth"])
     found = {
-        split: _theory_file(folder, str(options.get("world", "original")), depth if split == "train" else tested, split)
+        split: _theory_file(
+            folder, str(options.get("assumption", "original")), depth if split == "train" else tested, split
+        )
         for split in SPLITS
     }
     if not any(found.values()):
@@ -185,7 +187,7 @@ PROOFWRITER = Reader(
         "or train.json, dev.json, test.json: arrays with context, question, options, answer (no depths)",
     ),
     options={
-        "world": Option(
+        "assumption": Option(
             "OWA", "OWA, an open world with unknown answers, or CWA; unused where depth-N lies in the folder itself"
         ),
         **THEORY_OPTIONS,

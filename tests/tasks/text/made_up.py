@@ -111,3 +111,56 @@ def put(folder: Path, name: str, text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8", newline="")
     return file
+
+
+def put_both(folder: Path, name: str) -> None:
+    """A format's training file, and the same again as the split that is published next to it."""
+    path, text = FILES[name]
+    put(folder, path, text)
+    other = {"commonsenseqa": "dev", "logical_entailment": "test_easy"}.get(name, "test")
+    put(folder, path.replace("Train", "Test").replace("train", other), text)
+
+
+def write_babi(folder: Path) -> Path:
+    """Twelve training stories of bAbI, and five for the test: the first one again, the last with an unknown word."""
+    names, places = ("Ann", "Bob", "Cid"), ("attic", "barn", "cellar", "den")
+    stories = [
+        f"1 {name} went to the {place}.\n2 {names[n - 1]} went to the {places[p - 1]}.\n"
+        + ("3 Nobody moved.\n" if p == 3 else "")
+        + f"{3 + (p == 3)} Where is {name}? \t{place}\t1\n"
+        for p, place in enumerate(places)
+        for n, name in enumerate(names)
+    ]
+    moved = (f"1 Nobody moved.\n2 {name} went to the barn.\n3 Where is {name}? \tbarn\t2\n" for name in names)
+    again = [stories[0], *moved]
+    new = "1 Ann went to the quay.\n2 Where is Ann? \tquay\t1\n"
+    put(folder, "en/qa1_made-up_train.txt", "".join(stories))
+    put(folder, "en/qa1_made-up_test.txt", "".join([*again, new]))
+    return folder
+
+
+def write_scan(folder: Path, cut: str = "simple", commands: int = 5) -> Path:
+    """Commands of SCAN, one of them twice in train."""
+    words = ("hop", "sit", "run", "nap")
+    lines = [
+        f"IN: {words[n % 4]} and {words[n // 4 % 4]} and {words[n // 16]} OUT: I_{words[n % 4].upper()} I_GO\n"
+        for n in range(commands)
+    ]
+    put(folder, f"tasks_train_{cut}.txt", "".join([*lines, lines[0], *([SCAN] if cut == "simple" else [])]))
+    put(folder, f"tasks_test_{cut}.txt", SCAN)
+    return folder
+
+
+def write_choices(folder: Path) -> Path:
+    """Questions of CommonsenseQA with three choices."""
+
+    def line(number: int, letter: str) -> str:
+        offered = [
+            {"label": label, "text": text} for label, text in zip("ABC", ("sofa", "moon", "sea bed"), strict=True)
+        ]
+        stem = "Where do cats sleep?" if number == 0 else f"Where is cat {number}?"
+        return json.dumps({"answerKey": letter, "question": dict(stem=stem, question_concept="cat", choices=offered)})
+
+    put(folder, "train_rand_split.jsonl", "\n".join([line(0, "A"), line(1, "B"), line(2, "B")]) + "\n")
+    put(folder, "dev_rand_split.jsonl", "\n".join([line(0, "C"), line(1, "B")]) + "\n")
+    return folder

@@ -136,10 +136,10 @@ def test_proofs_are_cut_by_depth_and_tested_deeper(tmp_path):
     put(tmp_path, "CWA/depth-1/meta-train.jsonl", shallow)
     put(tmp_path, "CWA/depth-1/meta-test.jsonl", shallow)
     put(tmp_path, "CWA/depth-2/meta-test.jsonl", THEORIES)
-    plain = read("proofwriter", tmp_path, world="CWA", depth=1, test_depth="2")
+    plain = read("proofwriter", tmp_path, assumption="CWA", depth=1, test_depth="2")
     assert {split: len(items) for split, items in plain.splits.items()} == {"train": 1, "test": 3}
     assert plain.out_of_distribution == ("test",)
-    cut = read("proofwriter", tmp_path, world="CWA", depth=1, test_depth=2, by_depth="yes")
+    cut = read("proofwriter", tmp_path, assumption="CWA", depth=1, test_depth=2, by_depth="yes")
     assert list(cut.splits) == ["train", "test_depth_0", "test_depth_1", "test_depth_2"]
     assert cut.out_of_distribution == ("test_depth_0", "test_depth_2")
 
