@@ -13,6 +13,7 @@ from lab.mechanisms.knobs import KNOBS
 from lab.study import loader, sizes
 from lab.values import exact
 from tasks import TASKS
+from tasks.text import READERS
 
 
 def listing(what: str, studies: Path) -> str:
@@ -35,7 +36,9 @@ def _first_line(text: str | None) -> str:
 
 
 def _tasks() -> list[tuple[str, ...]]:
-    return [(name, TASKS[name].family, _first_line(TASKS[name].__doc__)) for name in sorted(TASKS)]
+    made = [(name, TASKS[name].family, _first_line(TASKS[name].__doc__)) for name in sorted(TASKS)]
+    files = [(name, "published", f"{reader.about} (docs/text.md)") for name, reader in READERS.items()]
+    return [*made, *files]
 
 
 def _knobs() -> list[tuple[str, ...]]:

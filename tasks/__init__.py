@@ -97,7 +97,9 @@ def make(name: str, **sizes: Any) -> Task:
     kinds = {**TASKS, **PUBLISHED}
     if name not in kinds:
         raise TaskError(f"unknown task '{name}'. {_nearest(name, kinds)}")
-    own = [field.name for field in dataclasses.fields(kinds[name])]  # which go before a shortcut of the same name
+    own = [
+        field.name for field in dataclasses.fields(kinds[name]) if field.init
+    ]  # which go before a shortcut of the same name
     for field in sizes:
         if field not in own and field not in SHORTCUTS:
             raise TaskError(f"task '{name}' has no field '{field}'. {_nearest(field, {*own, *SHORTCUTS})}")
@@ -136,7 +138,7 @@ def identity_of(task: Task) -> dict[str, Any]:
 
 
 def _sizes(task: Any) -> dict[str, Any]:
-    values = {field: getattr(task, field.name) for field in dataclasses.fields(task)}
+    values = {field: getattr(task, field.name) for field in dataclasses.fields(task) if field.init}
     return {f.name: value for f, value in values.items() if f.metadata != LATER or value != f.default}
 
 

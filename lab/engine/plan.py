@@ -92,6 +92,10 @@ class Plan:
         """Cell-steps with shared prefixes, the nodes already trained left out."""
         return sum(self.steps(b) for b in self.program_groups for n in b.nodes if n.key not in done)
 
+    def is_trained(self, done: Collection[str]) -> bool:
+        """Whether nothing is left to do, nodes of stages without steps included: they are evaluated and kept, too."""
+        return all(node.key in done for group in self.program_groups for node in group.nodes)
+
     def cells_trained(self, done: Collection[str] | None = None) -> int:
         """How many of the study's cells this plan trains to their end; with `done`, how many of them are trained."""
         last = [n for b in self.program_groups for n in b.nodes if b.stage == len(self.study.stages) - 1]

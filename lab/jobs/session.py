@@ -69,12 +69,11 @@ class Session:
         Raises:
           Stopped: if asked to, with everything saved.
         """
-        total = plan.steps_shared(store.nodes)
-        if not total:
+        if plan.is_trained(store.nodes):
             judges = self.options.shard is None and self.options.only != "train"
             self.say(f"Everything is trained{'; only the views are rebuilt' if judges else ''}.")
             return
-        meter = Meter(total, plan.cells_trained(), plan.cells_trained(store.nodes))
+        meter = Meter(plan.steps_shared(store.nodes), plan.cells_trained(), plan.cells_trained(store.nodes))
         with progress_for(meter, self.console) as progress, self.stop.holding():
             spare = 60 * self.options.save_minutes
             Trainer(plan, store, progress, self.programs, self.stop, spare_seconds=spare).run()

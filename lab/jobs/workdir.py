@@ -19,15 +19,15 @@ from lab.jobs.shards import Shard, locks
 from lab.mechanisms.knobs import KNOBS, shapes_something
 from lab.storage import DamagedFile, checkpoint, read_document, write_document
 from lab.storage.files import MALFORMED
-from lab.study import Axis, Grid, study_config
+from lab.study import Axis, Grid, published, study_config
 from lab.study.parse import parse
 from lab.study.spec import FORMAT, Study
 from lab.values import plain_fields
 
 FILE = "study.json"
 LOST = "lost"  # in place of a claim's hash that no record holds any more
-LATER = {"grid", "format", "earlier"}  # fields that study.json of earlier versions lacks
-KINDS = {"config": dict, "axes": dict, "cells": list, "claim_hash": str, "layout": dict, "layouts": list}
+LATER = {"grid", "format", "earlier", "files"}  # fields that study.json of earlier versions lacks
+KINDS = {"files": dict, "config": dict, "axes": dict, "cells": list, "claim_hash": str, "layout": dict, "layouts": list}
 
 
 class Workdir:
@@ -45,8 +45,9 @@ class Workdir:
         self.path, self._study = path, study
         standard = set(study_config())
         given = json.loads(plain_fields(config).to_json_best_effort())
+        files = published.files_of(study.tasks)
         self.record = {
-            "config": {name: value for name, value in given.items() if name in standard},
+            "config": published.without_folders({n: value for n, value in given.items() if n in standard}, files),
             "axes": {a.knob: a.stage or "" for a in study.axes},
             "cells": [study.active(cell) for cell in study.cells],
             "claim_hash": study.claim_hash(),
@@ -57,6 +58,7 @@ class Workdir:
                 "axes": [[a.knob, list(a.values), a.stage, *([True] if a.tuned else [])] for a in study.axes],
                 "points": [{a.knob: cell[a.knob] for a in study.axes} for cell in study.cells],
             },
+            **({"files": files} if files else {}),
         }
 
     def locked(self) -> contextlib.AbstractContextManager[list[str]]:
@@ -211,6 +213,7 @@ class Workdir:
         there = _completed(known["config"]) | {"question": self.record["config"]["question"]}
         found = list(_differences(there, self.record["config"], "config"))
         found += list(_differences(known["axes"], self.record["axes"], "the stage of axis"))
+        found += list(published.changed(known.get("files", {}), self.record.get("files", {})))
         own: dict[str, list[Any]] = {}  # by seed: of thousands of cells each would be compared with each
         for cell in self.record["cells"]:
             own.setdefault(repr(cell.get("seed")), []).append(cell)
@@ -286,7 +289,8 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
     try:
         axes = record["axes"]
         points = record["grid"]["points"] if "grid" in record else [_point(axes, cell) for cell in record["cells"]]
-        config, fields = study_config(), _frozen(record["config"])
+        files = record.get("files", {})
+        config, fields = study_config(), _frozen(published.with_folders(record["config"], files))
         with config.unlocked():
             if not isinstance(fields["claim"]["gains"], dict):
                 config.claim.gains = ()  # a section takes no tuple
@@ -297,6 +301,8 @@ def read_study(path: Path, metrics: Collection[str]) -> Study:
         raise UserError(f"{file} can't be read back by this version: {error}") from None
     except MALFORMED:
         raise UserError(f"{file} is not a study's record; restore it, or name another directory.") from None
+    for clause in published.changed(files, published.files_of(study.tasks)):
+        raise UserError(f"{file}: {clause}; restore them.")
     if study.claim_hash() != claimed:
         raise UserError(f"{file} reads back as another claim than was hashed before training; restore it.")
     if edited:

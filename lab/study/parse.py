@@ -73,7 +73,7 @@ def parse(config: Any, grid: Grid, metrics: Collection[str]) -> Study:
         base=base,
         cells=cells,
         notes=(
-            *published.notes(tasks),
+            *published.notes(tasks, config.probe.examples),
             *_repeated(grid, cells),
             *_alike(grid, cells, known),
             *without_steps.spent(stages, cells),

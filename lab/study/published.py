@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from ml_collections import ConfigDict
@@ -10,10 +11,10 @@ from ml_collections import ConfigDict
 from lab.errors import UserError
 from lab.study.grid import declare_own
 from lab.study.parts import TaskUse
-from tasks.base import title, tuning_split
+from tasks.base import Listed, title, tuning_split
 from tasks.planted import Planted
 from tasks.text import READERS
-from tasks.text.published import PUBLISHED
+from tasks.text.published import PUBLISHED, Published
 
 EXAMPLES = 32  # a step; the study's own task had a number that fitted its own length
 DATA_DIR = "data_dir"
@@ -63,12 +64,58 @@ def folder_of(config: Any, name: str, fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def notes(tasks: Sequence[TaskUse]) -> Iterator[str]:
-    """What a reader of results must know of the files, a sentence each."""
+def notes(tasks: Sequence[TaskUse], probes: int) -> Iterator[str]:
+    """What a reader of results must know of the files, a sentence each.
+
+    Args:
+      tasks: of the study.
+      probes: inputs that latents are read on.
+    """
     for use in tasks:
         task = use.task.task if isinstance(use.task, Planted) else use.task
         for note in getattr(task, "notes", ()):
             yield f"config.tasks.{use.label}: {note}."
+        items = use.task.splits[use.probe].difficulty.get("count", probes) if isinstance(task, Listed) else probes
+        if items < probes:
+            yield (
+                f"config.tasks.{use.label}: '{use.probe}' has {items:,} items for config.probe.examples={probes:,}, so"
+                " that latents are read on some of them more than once."
+            )
+
+
+def files_of(tasks: Sequence[TaskUse]) -> dict[str, dict[str, str]]:
+    """label -> where a benchmark's files lie now, and a hash of what they say: `data_dir`, `content`."""
+    found = {}
+    for use in tasks:
+        task = use.task.task if isinstance(use.task, Planted) else use.task
+        if isinstance(task, Published):
+            found[use.label] = {DATA_DIR: str(Path(task.data_dir).absolute()), "content": task.identity["content"]}
+    return found
+
+
+def without_folders(config: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as plain values without the folders of its benchmarks: files may be moved."""
+    tasks = {
+        label: {name: value for name, value in fields.items() if label not in files or name != DATA_DIR}
+        for label, fields in config["tasks"].items()
+    }
+    return {**config, "tasks": tasks}
+
+
+def with_folders(config: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The reverse: with the folders that a record names."""
+    tasks = {
+        label: {**fields, DATA_DIR: files[label][DATA_DIR]} if label in files else fields
+        for label, fields in config["tasks"].items()
+    }
+    return {**config, "tasks": tasks}
+
+
+def changed(there: Mapping[str, Mapping[str, str]], here: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """A clause for each benchmark whose files say something else than those of a record."""
+    for label in sorted({*there} & {*here}):
+        if there[label]["content"] != here[label]["content"]:
+            yield f"the files of config.tasks.{label} in {here[label][DATA_DIR]} are not the ones that it trained on"
 
 
 def check_tuned(tasks: Sequence[TaskUse], tuned: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Published benchmarks, read from their own files: `read("babi", folder, part=1)`. See docs/text.md.
 
-They do not feed training: a study can't name them.
+`tasks.text.published` makes tasks of them, which studies name like any other.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ class Encoded:
       factors: name -> int32[R].
       factor_values: name -> what the numbers stand for.
       items_R: the items themselves.
-      digest: of everything that was read, whatever files it lay in.
       left_out: split -> items that are longer than the limit and in no row.
     """
 
@@ -49,7 +48,6 @@ class Encoded:
     factors: Mapping[str, np.ndarray]
     factor_values: Mapping[str, tuple[str, ...]]
     items_R: tuple[Item, ...]
-    digest: str
     left_out: Mapping[str, int]
 
     def longest(self, split: str) -> int:
@@ -106,7 +104,6 @@ def encoded(dataset: Dataset, limit: int) -> Encoded:
         factors,
         values,
         tuple(items),
-        _digest(dataset),
         {split: len(pieces[split]) - len(numbers) for split, numbers in kept.items()},
     )
 
@@ -149,7 +146,7 @@ def _factors(
     return factors, values
 
 
-def _digest(dataset: Dataset) -> str:
+def content_of(dataset: Dataset) -> str:
     """16 hexadecimal digits of all that is asked and answered, split by split."""
     content = {
         split: [[item.context, item.question, item.answer, item.choices] for item in items]

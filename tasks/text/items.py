@@ -1,6 +1,6 @@
 """What a published benchmark holds, whatever file it came in: items, in named splits.
 
-A reader turns files into a `Dataset` and changes no word of them. Nothing here trains: see docs/text.md.
+A reader turns files into a `Dataset` and changes no word of them: see docs/text.md.
 """
 
 from __future__ import annotations

@@ -34,12 +34,12 @@ from tasks.base import (
 )
 from tasks.fields import KnobField
 from tasks.text import READERS, read
-from tasks.text.encoding import UNKNOWN, Encoded, encoded
+from tasks.text.encoding import UNKNOWN, Encoded, content_of, encoded
 from tasks.text.items import Dataset, Value
 from tasks.text.summary import summaries
 
 PREFERRED = ("test", "dev", "valid", "validation", "eval", "validate")  # which split drawn as `train` is `iid`
-OWN = ("data_dir", "limit", "held_back")  # the fields that are no format's options
+OWN = ("data_dir", "limit", "held_back", "content")  # the fields that are no format's options
 LIMIT_MOST = 2**20
 COUNT_MOST = 2**24  # whole numbers up to here are float32s, which knobs are
 
@@ -53,11 +53,13 @@ class Published:
       limit: words that an item may have, answer included; longer ones are left out and counted. 0: no limit.
       held_back: share of `train` that is kept from training as `iid` where no test is published that is drawn as
         `train`; without effect where there is one.
+      content: hash of all that the files say when the task is made, so that nothing read earlier stands for them.
     """
 
     data_dir: str = ""
     limit: int = 0
     held_back: float = 0.1
+    content: str = dataclasses.field(default="", init=False)
 
     name: ClassVar[str]
     family: ClassVar[str] = "reasoning"
@@ -74,7 +76,8 @@ class Published:
                 f"{self.name}: no folder of its files; give it as --config.data_dir=DIR, or for this task alone as its"
                 " field data_dir."
             )
-        _splits(self)  # reads the files, so that what is wrong in them is said before anything compiles
+        object.__setattr__(self, "content", content_of(_read(self)))  # the only field that follows from others
+        _splits(self)  # so that what is wrong in the files is said before anything compiles
 
     @property
     def options(self) -> dict[str, Value]:
@@ -85,7 +88,7 @@ class Published:
     def identity(self) -> dict[str, Any]:
         """What makes it this benchmark, wherever its files lie: a part of checkpoints' keys."""
         own = {"limit": self.limit, "held_back": self.held_back}
-        return {**self.options, **own, "content": _encoded(self).digest}
+        return {**self.options, **own, "content": self.content}
 
     @property
     def title(self) -> str:
@@ -206,15 +209,20 @@ def _kind(name: str) -> type[Published]:
 PUBLISHED: dict[str, type[Published]] = {name: _kind(name) for name in READERS}
 
 
+def _read(task: Published) -> Dataset:
+    """What the files say now."""
+    folder = Path(task.data_dir).expanduser()
+    inner = folder / task.name
+    return read(task.name, inner if inner.is_dir() else folder, **task.options)
+
+
 @lru_cache(maxsize=16)
 def _dataset(task: Published) -> Dataset:
     """The files as read, with a share of `train` held back where no test is drawn as it is."""
-    folder = Path(task.data_dir).expanduser()
-    inner = folder / task.name
-    found = read(task.name, inner if inner.is_dir() else folder, **task.options)
+    found = _read(task)
     if "train" not in found.splits:
         raise TaskError(
-            f"{task.name}: {folder} holds no training file, only {', '.join(found.splits)}; give the folder of a"
+            f"{task.name}: {task.data_dir} holds no training file, only {', '.join(found.splits)}; give the folder of a"
             " version with one."
         )
     if _alike(found):

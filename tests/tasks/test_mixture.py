@@ -118,7 +118,7 @@ def test_labels_are_unique():
     ("name", "sizes", "message"),
     [
         ("path_stra", {}, r"unknown task 'path_stra'. Nearest: path_star"),
-        ("zzz", {}, r"unknown task 'zzz'. Valid: addition, blocksworld"),
+        ("zzz", {}, r"unknown task 'zzz'. Valid: addition, babi, blocksworld"),
         ("facts", {"fact": 3}, r"'facts' has no field 'fact'. Nearest: facts"),
         ("group_word", {"group": "A6"}, r"group must be one of Z6, S3, A5, S5, Z60, not 'A6'"),
         ("group_word", {"length": 2.5}, r"length must be a whole number in \[1, 1024\]"),

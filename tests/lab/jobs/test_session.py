@@ -5,11 +5,13 @@ import io
 import pytest
 from rich.console import Console
 
+from lab.engine import local_layout, make_plan
 from lab.engine.progress import Meter, RichProgress
 from lab.jobs.options import Options
 from lab.jobs.session import Session
 from lab.stop import Stop
-from tests.lab.conftest import PROGRAMS
+from lab.storage import open_store
+from tests.lab.conftest import PROGRAMS, study_of, tiny_config, tiny_sweep
 
 MARKED = "as in [arXiv 1506.02626] and [/nested] [bold]x[/bold] :key: runs/w [16,16]"
 
@@ -46,3 +48,25 @@ def test_a_bar_is_no_markup():
         progress.note(MARKED)
         progress.advanced(5, 1)
     assert console.file.getvalue().count(MARKED) == 2
+
+
+def test_cells_of_a_stage_without_steps_are_trained_though_no_step_is_left(session, tmp_path):
+    """A setting that is added later, where one-shot pruning is all of its stage: it was taken for trained."""
+    config = tiny_config()
+    config.steps = dict(train=6, prune=0)
+    config.saves = dict(train=1, prune=1)
+
+    def train(*sparsities):
+        study = study_of(config, tiny_sweep(sparsities, seeds=1))
+        store = open_store(tmp_path, study, print)
+        plan = make_plan(study, local_layout(2))
+        session.train(plan, store)
+        return plan, open_store(tmp_path, study, print)
+
+    train(0.0, 0.5)
+    plan, store = train(0.0, 0.5, 0.9)
+    assert plan.is_trained(store.nodes)
+    assert plan.cells_trained(store.nodes) == 3
+    assert "Everything is trained" not in printed(session)
+    train(0.0, 0.5, 0.9)
+    assert "Everything is trained" in printed(session)

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,11 @@ from ml_collections import ConfigDict
 from analysis.metrics.registry import METRICS
 from lab.engine import evaluate
 from lab.errors import UserError
-from lab.study import axis, loader, product, tuned
+from lab.study import axis, loader, product, study_config, tuned
 from lab.study.fields import override
 from lab.study.parse import parse
 from tests import tiny_study
-from tests.tasks.text.made_up import LETTERED, put, write_babi, write_scan
+from tests.tasks.text.made_up import LETTERED, STORY, put, write_babi, write_scan
 
 STUDIES = [path for path in loader.studies(loader.ABLATIONS) if path.name != "pretrained.py"]
 PRUNING = f"{loader.ABLATIONS / 'pruning.py'}:babi"
@@ -66,7 +67,11 @@ def test_named_on_the_command_line(folder):
     override(config, "tasks.babi.part", "1")
     study = parse(config, loader.load(loader.ABLATIONS / "pruning.py").sweep(config), METRICS)
     assert [use.task.name for use in study.tasks] == ["babi"]
-    assert "config.tasks.babi: 1 questions of 'test' occur in train, too." in study.notes
+    assert study.notes[1:3] == (
+        "config.tasks.babi: 1 questions of 'test' occur in train, too.",
+        "config.tasks.babi: 'iid' has 5 items for config.probe.examples=1,024, so that latents are read on some of them"
+        " more than once.",
+    )
 
 
 def test_a_variant_that_is_no_benchmark_is_still_unknown():
@@ -152,3 +157,18 @@ def test_two_benchmarks_lie_in_folders_of_their_names(folder, tmp_path):
     override(config, "data_dir", str(tmp_path))
     study = parse(config, loader.load(loader.ABLATIONS / "pruning.py").sweep(config), METRICS)
     assert [use.label for use in study.tasks] == ["babi", "scan"]
+
+
+def test_the_example_of_the_page_is_two_stages(tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "text.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    names = {"study_config": study_config}
+    exec(code, names)
+    config = names["config"]
+    put(tmp_path, "babi/en-10k/qa2_made-up_train.txt", STORY * 2)
+    put(tmp_path, "babi/en-10k/qa2_made-up_test.txt", STORY)
+    config.stages, config.steps, config.saves = ("train", "tune"), dict(train=50, tune=50), dict(train=1, tune=1)
+    config.question, config.claim.knob, config.data_dir = "?", "weight_decay.rate", str(tmp_path)
+    config.claim.gains, config.claim.abilities = dict(participation_ratio=-1), ("babi/iid",)
+    study = parse(config, product(axis("weight_decay.rate", (0.0, 0.1)), axis("seed", range(2))), METRICS)
+    assert {use.label: use.examples for use in study.tasks} == {"recall": (32, 0), "babi": (0, 32)}

@@ -133,7 +133,7 @@ def test_a_mistake_is_one_sentence(arguments, part, capsys):
 
 def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
     page = (Path(__file__).parents[3] / "docs" / "text.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    _, code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     for split in ("train", "test"):
         put(tmp_path / "babi", f"en-10k/qa2_made-up_{split}.txt", STORY)
     monkeypatch.chdir(tmp_path)

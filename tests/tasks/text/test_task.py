@@ -216,6 +216,19 @@ def test_what_it_is_depends_on_what_the_files_say_not_where_they_lie(folder, tmp
     assert identity_of(make("babi", data_dir=str(changed), **BABI)) != identity_of(one)
 
 
+def test_files_that_change_are_read_again(tmp_path):
+    write_babi(tmp_path)
+    one = make("babi", data_dir=str(tmp_path), **BABI)
+    file = tmp_path / "en" / "qa1_made-up_train.txt"
+    file.write_text(file.read_text().replace("attic", "pantry"))
+    two = make("babi", data_dir=str(tmp_path), **BABI)
+    assert one != two
+    assert "pantry" in two.render(shown(two, "train", 0))
+    assert "attic" in one.render(shown(one, "train", 0))
+    with pytest.raises(TaskError, match=r"task 'babi' has no field 'content'"):
+        make("babi", data_dir=str(tmp_path), content="x")
+
+
 def test_a_cue_and_wrong_labels_come_from_another_item(babi, folder):
     cued = make("babi", data_dir=str(folder), cue=True, noise=True, **BABI)
     mixture = Mixture((("babi", cued),))
