@@ -22,6 +22,8 @@ at neutral, .84 at 12), where it was predicted lost from 4 on. Below neutral dir
 on facts directions do not move and the rank rises, against the claim. No ability gets better there, as predicted, and
 none is lost: facts are kept, Z6 is undecided (.86 to .90). At these rates isotropy is a *gain for nothing* on facts and
 decides little on Z6.
+Refined to 24 seeds on another machine (2026-12-01): the same verdicts; the kept files are of that run. Above neutral Z6
+is kept up to 8 and undecided at 12; below neutral it is undecided from -1 on (.86 to .88).
 """
 
 from lab.study import axis, product, study_config

@@ -31,6 +31,8 @@ What came out (2026-11-30): Prediction failed. By the probe facts are lost from 
 readout. Induction is lost from 50% on before and after, but there the readout does help (.60 to .80 at 60%), where no
 help was predicted. Effective rank rises on induction from 30% on (*gain, then loss*) and falls on facts; separation
 falls on both.
+Trained again with --repair on another machine (2026-12-01): the same verdicts; the kept files are of that run. No
+repair, 300 steps more, fine-tuning or an easier mixture, is shown to bring back half of what is lost.
 """
 
 from lab.study import ability, axis, gain, product, study_config

@@ -27,6 +27,8 @@ What came out (2026-11-30): Prediction failed. Entropy rises on Z6 from the firs
 where a rise was predicted on both. Probe accuracy is not shown to rise, as predicted. Z6, which the collapse had left
 at .49, gets better nowhere (.49 to .52) and no ability is shown lost, so restored entropy gives no ability back here:
 all is undecided but facts, kept up to .5. `:uncollapsed`: not run.
+Refined to 20 seeds on another machine (2026-12-01; the kept files are of that run): still undecided. Entropy rises on
+facts, too, from .25 to 1, as predicted; probe accuracy falls there from 6 on.
 """
 
 from lab.study import axis, product, study_config

@@ -29,6 +29,8 @@ holds .75 of the facts (without: .07) and .38 of Z6 (.62 whole), where both were
 .11; widths that were never trained hold less than the half does (.31 at seven eighths, .18 at three quarters). The
 whole width costs facts nothing and Z6 .11 (.62 against .73). Directions and effective rank fall with the width at
 either rate: *harmed from the start*, or *gain only after the ability is lost*.
+Trained again with --repair on another machine (2026-12-01): the same verdicts; the kept files are of that run. 300
+steps more bring back all that is lost of Z6 and at least half that is lost of facts.
 """
 
 from lab.study import axis, product, study_config

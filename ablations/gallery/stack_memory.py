@@ -31,6 +31,8 @@ eight seeds do not show it. Longer words of the trained depth (.86 to .95) do no
 does nearly as well. `:state`: Prediction failed. Deeper words are hardly learned at any state (.43 at neutral, .38 at
 one dimension a head, floor .42), so nothing is kept or lost there; longer words fall from two dimensions on (.88 to
 .85), which does not stand the correction; directions are not shown to fall, and the effective rank rises.
+Refined to 20 seeds on another machine (2026-12-01; the kept files are of that run): deeper words are still undecided
+(selective .58, linear .61, attention .61), and the height is nowhere shown to be read differently.
 """
 
 from lab.study import axis, gain, product, study_config

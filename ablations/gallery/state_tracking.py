@@ -34,6 +34,9 @@ there, so that the verdict is *not learned*; under many undos the selective mixe
 *transfers*), where a loss was predicted: no falling back on inversion is seen in 24 instructions. Products in Z6: the
 reverse of what was predicted: the selective mixer hardly learns them (.57 of trained lengths), linear attention does
 best on longer ones (.15 against .07), undecided with eight seeds.
+Refined to 20 seeds on another machine (2026-12-01; the kept files are of that run): linear attention reads and answers
+longer products in Z6 better than attention (.22 against .09: *transfers*), the reverse of what was predicted. Under
+many undos linear attention loses (.82 against .90).
 """
 
 from lab.study import axis, gain, product, study_config
