@@ -76,3 +76,11 @@ def test_a_study_is_not_read_back_with_other_files_or_none(root, tmp_path):
     finally:
         shutil.rmtree(kept, ignore_errors=True)
         shutil.move(tmp_path / "away", kept)
+
+
+@pytest.mark.e2e
+def test_the_report_names_the_benchmark_as_it_is(root):
+    report = (root / "work" / "report.md").read_text()
+    assert "4 small transformers on published benchmarks, each of which learns one task" in report
+    assert "*bAbI*: Short stories with questions in between, 20 parts." in report
+    assert "synthetic" not in report

@@ -31,6 +31,7 @@ from analysis.stats.setting_map import error_bounds, level_divisors
 from analysis.verdicts import Bounds
 from lab.engine import Plan
 from lab.errors import printable
+from lab.study.published import kind_of_tasks
 from lab.study.spec import Study
 from lab.values import digits_apart, exact, significant
 
@@ -132,7 +133,7 @@ def listed(items: Iterable[str]) -> str:
 
 def capital(text: str) -> str:
     """A text with a capital at the front."""
-    return text[:1].upper() + text[1:]
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]  # bAbI stays
 
 
 def number(value: float | None, form: str = ".3g") -> str:
@@ -200,8 +201,8 @@ def how_tested(findings: Findings) -> str:
     tasks = "one task" if len(study.tasks) == 1 else f"all {len(study.tasks)} tasks at once"
     knob = names.knob(claim.knob, study)
     return (
-        f"{len(study.cells)} small transformers on synthetic tasks, each of which learns {tasks}: {settings} {what}"
-        f" of the {knob}{others}, with {seeds} seeds each{_acts_late(study)}. A {what[:-1]} is"
+        f"{len(study.cells)} small transformers on {kind_of_tasks(study.tasks)}, each of which learns {tasks}:"
+        f" {settings} {what} of the {knob}{others}, with {seeds} seeds each{_acts_late(study)}. A {what[:-1]} is"
         f" compared with {base} seed by seed{either} (sign-flip tests, level {claim.alpha:g}, corrected for the number"
         f" of {what}). Ability is exact accuracy: the share of answers that are right as a whole{other}."
         f" δ, the loss that counts, is {claim.delta:.0%} of what {base} has above the trivial baseline, the best"
@@ -288,8 +289,8 @@ def limits(findings: Findings, plan: Plan) -> list[str]:
         f"{seeds} seeds: no test on one side can have a p below 2^-{seeds} = {2.0**-seeds:.2g}; {least['bounds']} are"
         " the least that can show anything. More seeds narrow the range between kept and lost.",
         "Undecided means that neither is shown, not that nothing happens.",
-        f"Small transformers ({plan.parameters():,} parameters) on synthetic tasks: the result is about this setting."
-        " That it carries over to large language models is not shown.",
+        f"Small transformers ({plan.parameters():,} parameters) on {kind_of_tasks(study.tasks)}: the result is about"
+        " this setting. That it carries over to large language models is not shown.",
         f"Abilities are measured on {study.eval_examples} examples a split: the standard error of one cell's accuracy"
         f" is up to {error:.3f}.",
         "The figures' intervals are percentile bootstraps of the interquartile mean; with few seeds they are somewhat"

@@ -64,6 +64,13 @@ def folder_of(config: Any, name: str, fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def kind_of_tasks(tasks: Sequence[TaskUse]) -> str:
+    """What a study trains on, for prose."""
+    published = [use.label in files_of([use]) for use in tasks]
+    made = "synthetic tasks" if not any(published) else "synthetic tasks and published benchmarks"
+    return "published benchmarks" if all(published) else made
+
+
 def notes(tasks: Sequence[TaskUse], probes: int) -> Iterator[str]:
     """What a reader of results must know of the files, a sentence each.
 

@@ -201,7 +201,9 @@ def _kind(name: str) -> type[Published]:
     """The task of one format: its options are fields."""
     reader = READERS[name]
     options = [(key, type(one.default), dataclasses.field(default=one.default)) for key, one in reader.options.items()]
-    namespace = {"name": name, "source": reader.source, "__doc__": f"{reader.about[:1].upper()}{reader.about[1:]}."}
+    about = reader.about.rpartition(": ")[2]
+    doc = f"{about[:1].upper()}{about[1:]}{'' if about.endswith('?') else '.'}"
+    namespace = {"name": name, "source": reader.source, "__doc__": doc}
     made = dataclasses.make_dataclass(name, options, bases=(Published,), namespace=namespace, frozen=True)
     return cast(type[Published], made)
 
