@@ -23,6 +23,7 @@ from lab.storage import Store
 from lab.study import sizes
 from lab.study.parse import parse
 from tasks import TASKS
+from tasks.text import READERS
 from tests.lab.conftest import LAYOUT, study_of
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,11 @@ GALLERY = sorted((ROOT / "ablations" / "gallery").glob("[!_]*.py"))
 
 @pytest.mark.parametrize(
     ("what", "names"),
-    [("tasks", TASKS), ("knobs", {*KNOBS, *OWN, *sizes.KNOBS, *FROZEN}), ("metrics", {*READINGS, *ON_CALL})],
+    [
+        ("tasks", {*TASKS, *READERS}),
+        ("knobs", {*KNOBS, *OWN, *sizes.KNOBS, *FROZEN}),
+        ("metrics", {*READINGS, *ON_CALL}),
+    ],
 )
 def test_listings_have_a_line_each(what, names):
     lines = listing.listing(what, ROOT / "ablations").splitlines()

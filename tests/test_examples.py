@@ -28,7 +28,10 @@ RUN_BY = {
         "tests/analysis/metrics/test_registry.py::test_a_metric_of_any_file_is_found_and_a_name_is_taken_once",
         "tests/analysis/metrics/test_registry.py::test_the_example_of_the_docs_is_a_metric_and_agrees_with_its_reference",
     ),
-    "docs/text.md": ("tests/tasks/text/test_summary.py::test_the_example_of_the_page_runs",),
+    "docs/text.md": (
+        "tests/lab/study/test_published.py::test_the_example_of_the_page_is_two_stages",
+        "tests/tasks/text/test_summary.py::test_the_example_of_the_page_runs",
+    ),
     "docs/pretrained.md": ("tests/lab/storage/test_pretrained.py::test_the_example_of_the_page_runs",),
     "docs/claims.md": ("tests/lab/study/test_claim.py::test_the_example_of_the_page_is_a_study",),
     "docs/axes.md": 3 * (f"{PAGES}::test_the_blocks_of_the_page_on_axes_are_studies",),
