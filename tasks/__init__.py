@@ -31,7 +31,7 @@ from tasks.planning.maze import Maze
 from tasks.planning.path_star import PathStar
 from tasks.planning.sudoku4 import Sudoku4
 from tasks.planning.topological_sort import TopologicalSort
-from tasks.planted import SHORTCUTS, Planted
+from tasks.planted import SHORTCUTS, Planted, unplanted
 from tasks.reasoning.addition import Addition
 from tasks.reasoning.comparison import Comparison
 from tasks.reasoning.defaults import Defaults
@@ -130,7 +130,7 @@ def sizes_of(task: Task) -> dict[str, Any]:
 
 def identity_of(task: Task) -> dict[str, Any]:
     """What makes a task the one that it is, wherever it runs: `sizes_of`, with what files hold for where they lie."""
-    inner = task.task if isinstance(task, Planted) else task
+    inner = unplanted(task)
     sizes = sizes_of(task)
     if isinstance(inner, Published):
         return {name: value for name, value in sizes.items() if name != "data_dir"} | inner.identity

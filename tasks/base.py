@@ -353,7 +353,7 @@ def exact_match(example: Example, answer: jax.Array) -> jax.Array:
 
 
 def tuning_split(task: Task) -> str:
-    """The split on which tuned knobs are chosen: the task's own `tuning`, else `iid`, whose examples are made up anew.
+    """The split on which tuned knobs are chosen: the task's own `tuning`, else other examples of `iid`.
 
     Empty where a task has no split for it: a published test is not one.
     """

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tasks.base import PAD, ROW, Difficulty, Example, Listed, Task, TaskError, World, at_level, scored
-from tasks.planted import Planted, inner_split
+from tasks.planted import inner_split, unplanted
 
 
 class Batch(NamedTuple):
@@ -143,7 +143,7 @@ class Mixture:
         where there are more than `count`.
         """
         task = self.task(label)
-        listed = task.task if isinstance(task, Planted) else task
+        listed = unplanted(task)
         if not isinstance(listed, Listed):
             return split
         rows = listed.rows(jax.random.fold_in(key, 1), inner_split(split), count)

@@ -266,6 +266,11 @@ class Planted:
         return cue + self.task.render(self.bare(example))
 
 
+def unplanted(task: Task) -> Task:
+    """The task without planted cue and wrong labels."""
+    return task.task if isinstance(task, Planted) else task
+
+
 def inner_split(split: str) -> str:
     """The task's split that a split is drawn from."""
     return "iid" if split in SPLITS else split

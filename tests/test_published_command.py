@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 import analysis
+from analysis.gallery.kept import Run, keep
 from lab.errors import UserError
 from tests.tasks.text.made_up import write_babi
 from tests.test_bad_input import assert_one_sentence, command
@@ -37,7 +38,7 @@ def root(tmp_path_factory):
 def test_the_report_says_what_was_asked(root):
     report = (root / "work" / "report.md").read_text()
     assert "published 'test', 5 items" in report
-    assert "1 questions of 'test' occur in train, too" in report
+    assert "questions of 'test' that train has, too: 1" in report
     rows = [*csv.DictReader((root / "work" / "results.csv").read_text().splitlines())]
     assert {round(5 * float(row["babi/iid/exact"]), 4) for row in rows} <= {0, 1, 2, 3, 4, 5}
 
@@ -84,3 +85,11 @@ def test_the_report_names_the_benchmark_as_it_is(root):
     assert "4 small transformers on published benchmarks, each of which learns one task" in report
     assert "*bAbI*: Short stories with questions in between, 20 parts." in report
     assert "synthetic" not in report
+
+
+@pytest.mark.e2e
+def test_the_gallery_keeps_no_study_whose_files_it_would_not_have(root, tmp_path):
+    run = Run("pruning.py:babi", "0" * 40, "2026-12-01", 1.0, "none")
+    with pytest.raises(UserError, match=r"trained on the files of babi, which are not kept with it"):
+        keep(root / "work", tmp_path / "kept", run)
+    assert not (tmp_path / "kept").exists()

@@ -25,6 +25,7 @@ from analysis.results import from_csv, intervention_record, records, recovery_re
 from lab.errors import UserError
 from lab.jobs.workdir import FILE, read_study
 from lab.storage import write_atomically
+from lab.study import published
 
 GALLERY = Path("docs") / "gallery"
 RUN = "run.json"
@@ -81,12 +82,17 @@ def keep(workdir: Path, folder: Path, run: Run) -> None:
     """Copy what the gallery needs of a finished study.
 
     Raises:
-      UserError: if the study is not finished, or its files are not readable.
+      UserError: if the study is not finished, its files are not readable, or it trained on published files.
     """
     missing = [name for name in NEEDED if not (workdir / name).is_file()]
     if missing:
         raise UserError(f"{workdir} has no {missing[0]}: it is no finished study; let its command end first.")
-    read_study(workdir, READINGS)  # what is kept can be read back
+    study = read_study(workdir, READINGS)  # what is kept can be read back
+    if files := published.files_of(study.tasks):
+        raise UserError(
+            f"{workdir} trained on the files of {', '.join(files)}, which are not kept with it, so that nobody could"
+            " rebuild its verdicts; describe it in docs/real.md."
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in (*NEEDED, *(one for one in FURTHER if (workdir / one).is_file())):

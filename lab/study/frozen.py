@@ -12,8 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from lab.errors import UserError, nearest
-from lab.study.grid import declare_own
+from lab.errors import nearest
+from lab.study.grid import UnknownVariant, declare_own
 
 
 def frozen_config(variant: str = "", variants: tuple[str, ...] = (), own: Mapping[str, Any] | None = None) -> Any:
@@ -28,7 +28,7 @@ def frozen_config(variant: str = "", variants: tuple[str, ...] = (), own: Mappin
       UserError: for a variant that it doesn't know, and for an own field with the name of another one.
     """
     if variant and variant not in variants:
-        raise UserError(f"--config: unknown variant ':{variant}'. {nearest(variant, variants or ('(none)',))}")
+        raise UnknownVariant(f"--config: unknown variant ':{variant}'. {nearest(variant, variants or ('(none)',))}")
     # Not type-safe: a wrong type gets its sentence from lab.frozen.study, as all other mistakes do.
     config = ConfigDict(type_safe=False)
     config.name = ""

@@ -52,7 +52,7 @@ def _config(module: ModuleType, file: Path, variant: str) -> Any:
 
         if not is_benchmark(variant):
             raise
-    return on_benchmark(module.get_config(), variant, str(file))
+    return on_benchmark(module, variant, f"{file}:{variant}")
 
 
 def split(given: str) -> tuple[Path, str]:

@@ -4,52 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from lab.errors import UserError
-from lab.study.grid import declare_own
+from lab.study.grid import Grid, declare_own
 from lab.study.parts import TaskUse
 from tasks.base import Listed, title, tuning_split
-from tasks.planted import Planted
+from tasks.planted import unplanted
 from tasks.text import READERS
 from tasks.text.published import PUBLISHED, Published
 
 EXAMPLES = 32  # a step; the study's own task had a number that fitted its own length
 DATA_DIR = "data_dir"
+OF_TASKS = {"task", "mixture"}  # how the names of knobs begin that are about one of the study's tasks
 
 
-def on_benchmark(config: Any, name: str, where: str) -> Any:
+def on_benchmark(module: ModuleType, name: str, where: str) -> ConfigDict:
     """A study's config with a published benchmark in place of all its tasks, and the claim about its `iid`.
 
     Args:
-      config: of the study, made without a variant.
+      module: the study's file, with its `get_config()` and `sweep(config)`.
       name: of the format.
       where: the study's file, for the sentence.
 
     Raises:
-      UserError: if the study's claim or knobs are about its own tasks.
+      UserError: if the study trains on no tasks, or its claim, knobs or axes are about its own.
     """
+    config = module.get_config()
     if not isinstance(config, ConfigDict) or "tasks" not in config or "claim" not in config:
-        raise UserError(f"{where}:{name}: this study trains on no tasks, so that '{name}' can't take their place.")
-    claim, knobs = cast(Any, config.claim), cast(Any, config.knobs)
-    if isinstance(claim.gains, (tuple, list)):
-        own = "its claim names places of its own tasks"
-    else:
-        own = "its knobs are fields of its own tasks" if {"task", "mixture"} & {*knobs} else ""
-    if own:
+        raise UserError(f"{where}: this study trains on no tasks, so that '{name}' can't take their place.")
+    if own := _about_its_tasks(config, module.sweep(config)):
         raise UserError(
-            f"{where}:{name}: {own}, so that a benchmark can't take their place; copy the file and name the benchmark"
-            " in config.tasks."
+            f"{where}: {own} its own tasks, so that '{name}' can't take their place; copy the file and name the"
+            " benchmark in config.tasks."
         )
+    claim: Any = config.claim
     config.tasks = ConfigDict({name: dict(task=name, examples=EXAMPLES)}, type_safe=False)
     claim.abilities = (f"{name}/iid",)
     config.name = f"{config.name or 'study'}_{name}"
-    config.question = f"{config.question} Asked of {READERS[name].about}."
+    # The study's own question may be about its tasks.
+    config.question = f"What does {claim.knob or 'the grid'} do to latents and ability on {READERS[name].about}?"
     if DATA_DIR not in config:
         declare_own(config, {DATA_DIR: ""})
     return config
+
+
+def _about_its_tasks(config: Any, grid: Any) -> str:
+    """Which part of a study is about its own tasks, with its verb; '' if none is."""
+    if isinstance(config.claim.gains, (tuple, list)):
+        return "its claim names places of"
+    if OF_TASKS & {*config.knobs}:
+        return "its knobs are fields of"
+    axes = grid.axes if isinstance(grid, Grid) else ()
+    return "its axes are fields of" if any(axis.knob.split(".")[0] in OF_TASKS for axis in axes) else ""
 
 
 def is_benchmark(name: str) -> bool:
@@ -79,7 +89,7 @@ def notes(tasks: Sequence[TaskUse], probes: int) -> Iterator[str]:
       probes: inputs that latents are read on.
     """
     for use in tasks:
-        task = use.task.task if isinstance(use.task, Planted) else use.task
+        task = unplanted(use.task)
         for note in getattr(task, "notes", ()):
             yield f"config.tasks.{use.label}: {note}."
         items = use.task.splits[use.probe].difficulty.get("count", probes) if isinstance(task, Listed) else probes
@@ -94,9 +104,12 @@ def files_of(tasks: Sequence[TaskUse]) -> dict[str, dict[str, str]]:
     """label -> where a benchmark's files lie now, and a hash of what they say: `data_dir`, `content`."""
     found = {}
     for use in tasks:
-        task = use.task.task if isinstance(use.task, Planted) else use.task
+        task = unplanted(use.task)
         if isinstance(task, Published):
-            found[use.label] = {DATA_DIR: str(Path(task.data_dir).absolute()), "content": task.identity["content"]}
+            found[use.label] = {
+                DATA_DIR: str(Path(task.data_dir).expanduser().absolute()),
+                "content": task.identity["content"],
+            }
     return found
 
 
@@ -132,7 +145,7 @@ def check_tuned(tasks: Sequence[TaskUse], tuned: Sequence[str]) -> None:
       UserError: if a knob is tuned away, and a task has no split to choose on.
     """
     for use in tasks:
-        if tuned and not tuning_split(use.task.task if isinstance(use.task, Planted) else use.task):
+        if tuned and not tuning_split(unplanted(use.task)):
             raise UserError(
                 f"sweep(): '{tuned[0]}' is tuned away, and {title(use.task)} has no validation split to choose it on"
                 " but its test; give files with one, or drop tuned()."

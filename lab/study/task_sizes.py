@@ -23,7 +23,7 @@ from tasks import TaskError, with_sizes
 from tasks.base import title
 from tasks.fields import knob_fields
 from tasks.mixture import Mixture
-from tasks.planted import DIFFICULTIES, SHORTCUTS, Planted
+from tasks.planted import DIFFICULTIES, SHORTCUTS, Planted, unplanted
 
 WHOLE = float(2**53)  # the task itself says which numbers it takes
 
@@ -94,7 +94,7 @@ def _knob(axis: Axis, use: TaskUse, name: str, value: Any) -> Knob:
 
 def _kind(use: TaskUse, name: str) -> str:
     """What the task declares a field to be: 'int', 'float'."""
-    task: Any = use.task.task if isinstance(use.task, Planted) else use.task
+    task: Any = unplanted(use.task)
     return next(str(field.type) for field in dataclasses.fields(task) if field.name == name)
 
 

@@ -65,18 +65,25 @@ def read(name: str, folder: str | Path, **options: Value) -> Dataset:
       options: those of the format; text as the command line has it is read as the option's kind.
 
     Raises:
-      TaskError: for an unknown name or option, files that are missing, and a malformed line, named by file and line.
+      TaskError: as `values_of`; for files that are missing, and a malformed line, named by file and line.
+    """
+    chosen, values = reader(name), values_of(name, options)
+    loaded = chosen.load(Path(folder), values)
+    return Dataset(name, loaded.splits, loaded.out_of_distribution, chosen.words, chosen.source, chosen.licence)
+
+
+def values_of(name: str, options: Mapping[str, Value]) -> dict[str, Value]:
+    """The value of every option of a format, each of the kind that the option is of.
+
+    Raises:
+      TaskError: for an unknown name or option, and for a value of another kind.
     """
     chosen = reader(name)
     for option in options:
         if option not in chosen.options:
             near = difflib.get_close_matches(option, chosen.options, n=3, cutoff=0.5) or chosen.options or ["none"]
             raise TaskError(f"{name} has no option '{option}'. Nearest: {', '.join(near)}.")
-    values = {
-        key: _value(name, key, option, options.get(key, option.default)) for key, option in chosen.options.items()
-    }
-    loaded = chosen.load(Path(folder), values)
-    return Dataset(name, loaded.splits, loaded.out_of_distribution, chosen.words, chosen.source, chosen.licence)
+    return {key: _value(name, key, option, options.get(key, option.default)) for key, option in chosen.options.items()}
 
 
 def _value(name: str, key: str, option: Option, given: Value) -> Value:

@@ -34,8 +34,8 @@ def _block(rows: list[tuple[Place, str]]) -> Item:
         raise rows[1][0].error(f"the right choice must be a, b, c or d, not '{letter[:20]}'; correct it.")
     context, question, *offered = (filled(text, "line", where) for where, text in rows[2:])
     choices = tuple(text.removeprefix(f"{own}.").strip() or text for own, text in zip(LETTERS, offered, strict=True))
-    answer = choices[LETTERS.index(letter)]
-    return Item((context,), question, answer, choices, {"letter": letter}, place.file, place.line)
+    chosen = LETTERS.index(letter)
+    return Item((context,), question, choices[chosen], choices, {"letter": letter}, place.file, place.line, chosen)
 
 
 def _logiqa(folder: Path, options: Mapping[str, Value]) -> Loaded:
@@ -71,6 +71,7 @@ def _commonsense(record: Record, place: Place) -> Item:
         {"letter": letter, "concept": text_field(record, "question.question_concept", place)},
         place.file,
         place.line,
+        [*choices].index(letter),
     )
 
 

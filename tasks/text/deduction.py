@@ -56,6 +56,7 @@ def _lettered(record: Record, place: Place) -> Item:
         factors,
         place.file,
         place.line,
+        [*letters].index(letter),
     )
 
 

@@ -121,7 +121,7 @@ def _pieces(item: Item, rule: Words, offered: bool) -> tuple[list[str], list[str
         return words + choices, list(rule(item.answer))
     for number, choice in enumerate(item.choices):
         words += [letter(number), *rule(choice)]
-    return words, [letter(item.choices.index(item.answer))]
+    return words, [letter(item.chosen)]
 
 
 def _factors(
@@ -147,9 +147,10 @@ def _factors(
 
 
 def content_of(dataset: Dataset) -> str:
-    """16 hexadecimal digits of all that is asked and answered, split by split."""
+    """16 hexadecimal digits of all that the files say: every field of every item, and which splits are shifted."""
     content = {
-        split: [[item.context, item.question, item.answer, item.choices] for item in items]
+        split: [[i.context, i.question, i.answer, i.choices, i.chosen, sorted(i.factors.items())] for i in items]
         for split, items in dataset.splits.items()
     }
-    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()[:16]
+    said = json.dumps([content, dataset.out_of_distribution], ensure_ascii=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]

@@ -49,6 +49,7 @@ class Item:
       factors: name -> what the file says about the item: hops, depth, type.
       file: where it was read.
       line: of that file, from 1; the first one where an item takes several.
+      chosen: which of the choices is right, from 0: two of them may be the same words. -1 where nothing is offered.
     """
 
     context: tuple[str, ...]
@@ -58,6 +59,7 @@ class Item:
     factors: Mapping[str, int | str] = field(default_factory=dict)
     file: str = ""
     line: int = 0
+    chosen: int = -1
 
     @property
     def asked(self) -> tuple[object, ...]:

@@ -33,7 +33,7 @@ from tasks.base import (
     require_range,
 )
 from tasks.fields import KnobField
-from tasks.text import READERS, read
+from tasks.text import READERS, read, values_of
 from tasks.text.encoding import UNKNOWN, Encoded, content_of, encoded
 from tasks.text.items import Dataset, Value
 from tasks.text.summary import summaries
@@ -76,12 +76,14 @@ class Published:
                 f"{self.name}: no folder of its files; give it as --config.data_dir=DIR, or for this task alone as its"
                 " field data_dir."
             )
-        object.__setattr__(self, "content", content_of(_read(self)))  # the only field that follows from others
+        for key, value in values_of(self.name, self.options).items():  # 2, '2' and '02' are one part
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, "content", content_of(_read(self)))  # follows from the other fields
         _splits(self)  # so that what is wrong in the files is said before anything compiles
 
     @property
     def options(self) -> dict[str, Value]:
-        """What the format's reader is told."""
+        """The values of the format's own options."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in OWN}
 
     @property
@@ -94,8 +96,8 @@ class Published:
     def title(self) -> str:
         """Its name in a report: 'bAbI (part 2)'."""
         reader = READERS[self.name]
-        told = [f"{key} {value}" for key, value in self.options.items() if value != reader.options[key].default]
-        return reader.about.partition(":")[0] + (f" ({', '.join(told)})" if told else "")
+        changed = [f"{key} {value}" for key, value in self.options.items() if value != reader.options[key].default]
+        return reader.about.partition(":")[0] + (f" ({', '.join(changed)})" if changed else "")
 
     @property
     def vocab_size(self) -> int:
@@ -231,13 +233,14 @@ def _dataset(task: Published) -> Dataset:
         return found
     items = found.splits["train"]
     questions = list(dict.fromkeys(item.asked for item in items))  # an item that is published twice stays on one side
-    every = round(1 / task.held_back)
-    if len(questions) < every:
+    count = round(task.held_back * len(questions))
+    if not count:
         raise TaskError(
             f"{task.name}: no test is published that is drawn as train, and {len(questions)} training questions are too"
             f" few to hold back {task.held_back:g} of them; raise held_back."
         )
-    held = set(questions[every - 1 :: every])
+    # Drawn, for a file may be in an order that a fixed stride falls in with; the same ones wherever the file is read.
+    held = {questions[n] for n in np.random.default_rng(0).permutation(len(questions))[:count]}
     parts = [tuple(item for item in items if (item.asked in held) is back) for back in (False, True)]
     return replace(found, splits={**found.splits, "train": parts[0], "iid": parts[1]})
 
@@ -336,10 +339,10 @@ def _notes(task: Published) -> tuple[str, ...]:
         found.append(f"no test is published that is drawn as train: {of} are held back")
     for split, left_out in data.left_out.items():
         if left_out:
-            found.append(f"{left_out:,} items of '{split}' have more than limit={task.limit} words and are left out")
+            found.append(f"items of '{split}' with more than limit={task.limit} words, left out: {left_out:,}")
     for split, one in summaries(dataset, task.limit or 1).items():
         if one.unknown:
-            found.append(f"{one.unknown:,} words of '{split}' ({one.unknown_words:,} different) do not occur in train")
+            found.append(f"words of '{split}' that train lacks: {one.unknown:,} ({one.unknown_words:,} different)")
         if one.repeats:
-            found.append(f"{one.repeats:,} questions of '{split}' occur in train, too")
+            found.append(f"questions of '{split}' that train has, too: {one.repeats:,}")
     return tuple(found)

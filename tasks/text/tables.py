@@ -107,7 +107,7 @@ def read_choices(file: Path, options: Mapping[str, Value]) -> tuple[Item, ...]:
         choices = tuple(text for name in _names(options, "choices") for text in _offered(record, name, place))
         answer = text_field(record, str(options["answer"]), place).strip()
         chosen = _chosen(answer, choices, str(options["answer_is"]), place)
-        items.append(Item(context, question, chosen, choices, factors, place.file, place.line))
+        items.append(Item(context, question, choices[chosen], choices, factors, place.file, place.line, chosen))
     return tuple(items)
 
 
@@ -123,7 +123,8 @@ def _offered(record: Record, name: str, place: Place) -> Iterator[str]:
         yield filled(choice, "choice", place)
 
 
-def _chosen(answer: str, choices: tuple[str, ...], kind: str, place: Place) -> str:
+def _chosen(answer: str, choices: tuple[str, ...], kind: str, place: Place) -> int:
+    """Which choice a record names, from 0; of two with the same words the first, where it names the words."""
     valid = {
         "text": choices,
         "letter": tuple(LETTERS[: len(choices)]),
@@ -135,7 +136,7 @@ def _chosen(answer: str, choices: tuple[str, ...], kind: str, place: Place) -> s
         raise place.error(
             f"answer '{answer[:40]}' must be one of {near}; set answer_is to one of {', '.join(ANSWERS)}."
         )
-    return choices[valid.index(answer)]
+    return valid.index(answer)
 
 
 def _loaded(read, folder: Path, options: Mapping[str, Value]) -> Loaded:

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from analysis.metrics.registry import METRICS
 from lab.engine import evaluate
@@ -18,6 +17,7 @@ from lab.errors import UserError
 from lab.study import axis, loader, product, study_config, tuned
 from lab.study.fields import override
 from lab.study.parse import parse
+from lab.study.published import files_of
 from tests import tiny_study
 from tests.tasks.text.made_up import LETTERED, STORY, put, write_babi, write_scan
 
@@ -54,7 +54,7 @@ def sentence(path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_study_can_be_asked_of_a_benchmark_or_says_why_not(path):
-    assert re.fullmatch(r"|.*:babi: its .* own tasks, so that .* in config.tasks\.", sentence(path))
+    assert re.fullmatch(r"|.*:babi: its .* own tasks, so that 'babi' can't .* in config.tasks\.", sentence(path))
 
 
 def test_most_studies_can():
@@ -68,7 +68,7 @@ def test_named_on_the_command_line(folder):
     study = parse(config, loader.load(loader.ABLATIONS / "pruning.py").sweep(config), METRICS)
     assert [use.task.name for use in study.tasks] == ["babi"]
     assert study.notes[1:3] == (
-        "config.tasks.babi: 1 questions of 'test' occur in train, too.",
+        "config.tasks.babi: questions of 'test' that train has, too: 1.",
         "config.tasks.babi: 'iid' has 5 items for config.probe.examples=1,024, so that latents are read on some of them"
         " more than once.",
     )
@@ -87,13 +87,33 @@ def test_without_a_folder_the_sentence_names_the_field():
         parse(config, loader.load(loader.ABLATIONS / "pruning.py").sweep(config), METRICS)
 
 
-def test_a_study_whose_claim_is_about_its_tasks_refuses():
-    config = tiny_study.get_config()
-    config.knobs = ConfigDict({"task": {"facts": {"exponent": 1.0}}})
-    from lab.study.published import on_benchmark
+@pytest.mark.parametrize(
+    ("study", "what"),
+    [
+        ("transfer.py", "its claim names places of its own tasks"),
+        ("gallery/composition_after_skills.py", "its knobs are fields of its own tasks"),
+        ("shortcut.py", "its axes are fields of its own tasks"),
+        ("gallery/too_hard_samples.py", "its axes are fields of its own tasks"),
+        ("pretrained.py", "this study trains on no tasks"),
+    ],
+)
+def test_a_study_that_is_about_its_own_tasks_says_so(study, what):
+    with pytest.raises(UserError, match=rf"{study}:babi: {what}, so that 'babi' can't take their place"):
+        loader.get_config(f"{loader.ABLATIONS / study}:babi")
 
-    with pytest.raises(UserError, match=r"x.py:babi: its knobs are fields of its own tasks"):
-        on_benchmark(config, "babi", "x.py")
+
+def test_the_question_is_about_the_benchmark():
+    config = loader.get_config(f"{loader.ABLATIONS / 'gallery' / 'facts_or_context.py'}:babi")
+    assert config.question == (
+        "What does prune.sparsity do to latents and ability on bAbI: short stories with questions in between, 20 parts?"
+    )
+
+
+def test_a_folder_in_the_home_directory_is_recorded_as_what_it_is(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    study = study_on(f"~/{folder.name}")
+    assert files_of(study.tasks)["babi"]["data_dir"] == str(folder)
+    assert study.cell_keys == study_on(folder).cell_keys
 
 
 def test_keys_name_the_content_and_no_folder(folder, tmp_path):

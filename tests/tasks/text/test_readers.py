@@ -37,9 +37,9 @@ HELD = {
     ],
     "prontoqa": [
         Item(("Ann is red. Red people are big.",), "Is it true? Ann is big.", "True", ("True", "False", "Unknown"),
-             {"letter": "A", "world": "OWA", "max_depth": 5}, "", 2),
+             {"letter": "A", "world": "OWA", "max_depth": 5}, "", 2, 0),
         Item(("Bob is up.",), "Is it true? Bob is down.", "False", ("True", "False"),
-             {"letter": "B", "proof_sentences": 2}, "", 13),
+             {"letter": "B", "proof_sentences": 2}, "", 13, 1),
     ],
     "proofwriter": [
         Item(("Ann is red.",), "Ann is red.", "True", (),
@@ -49,11 +49,13 @@ HELD = {
         Item(("Bob is up.",), "Bob is down.", "False", (), {"depth": 1}, "", 2),
     ],
     "logiqa": [
-        Item(("All owls hoot.",), "What hoots?", "Owls.", ("Cats.", "Owls.", "Dogs.", "Ants."), {"letter": "B"}, "", 1),
-        Item(("No.",), "Yes?", "4", ("1", "2", "3", "4"), {"letter": "D"}, "", 9),
+        Item(("All owls hoot.",), "What hoots?", "Owls.", ("Cats.", "Owls.", "Dogs.", "Ants."), {"letter": "B"}, "", 1,
+             1),
+        Item(("No.",), "Yes?", "4", ("1", "2", "3", "4"), {"letter": "D"}, "", 9, 3),
     ],
     "commonsenseqa": [
-        Item((), "Where do owls hoot?", "at night", ("in soup", "at night"), {"letter": "B", "concept": "owl"}, "", 1),
+        Item((), "Where do owls hoot?", "at night", ("in soup", "at night"), {"letter": "B", "concept": "owl"}, "", 1,
+             1),
     ],
     "listops": [
         Item((), "( ( ( [MAX 7 ) ( ( ( [MIN 2 ) 5 ) ] ) ) ] )", "7", (), {"depth": 2, "operators": 2}, "", 1),
@@ -63,7 +65,7 @@ HELD = {
         Item(("p",), "(p>~(q))", "0", (), {"longer": 0, "variables_within": 0, "literals_within": 1}, "", 2),
     ],
     "question_answer": [Item(("Ann, Bob",), "Who?", "Ann", (), {"hops": 2}, "", 2)],
-    "multiple_choice": [Item(("One.", "Two."), "Which?", "blue", ("red", "blue"), {}, "", 1)],
+    "multiple_choice": [Item(("One.", "Two."), "Which?", "blue", ("red", "blue"), {}, "", 1, 1)],
 }  # fmt: skip
 HELD["ruletaker"] = HELD["proofwriter"]
 

@@ -83,8 +83,8 @@ def test_an_answer_that_training_never_shows_is_never_right(babi):
     example = shown(babi, "iid", 4)
     assert not babi.score(example, due(example))
     assert babi.notes == (
-        "2 words of 'test' (1 different) do not occur in train",
-        "1 questions of 'test' occur in train, too",
+        "words of 'test' that train lacks: 2 (1 different)",
+        "questions of 'test' that train has, too: 1",
     )
     assert not babi.splits["iid"].disjoint
 
@@ -134,7 +134,6 @@ def test_answers_of_several_words_end(tmp_path):
     example = shown(scan, "iid", 0)
     assert scan.render(example) == "hop twice → I_HOP I_HOP <end>"
     read_at = int(example.read[0])
-    assert scan.render(example).split()[3:] == [scan_word(scan, t) for t in example.targets[read_at : read_at + 3]]
     assert list(example.tokens[read_at + 1 : read_at + 3]) == list(example.targets[read_at : read_at + 2])
     assert scan.splits["iid"].decode_steps == scan.splits["iid"].answer_tokens == 3
     assert bool(scan.score(example, due(example)))
@@ -146,17 +145,36 @@ def test_answers_of_several_words_end(tmp_path):
     assert problem(scan, example) == problem(scan, example._replace(tokens=example.tokens * (example.weights < 1)))
 
 
-def scan_word(task, token):
-    from tasks.text.published import _encoded
-
-    return _encoded(task).words[token]
-
-
 def test_a_choice_is_answered_by_its_letter(tmp_path):
     task = make("commonsenseqa", data_dir=str(write_choices(tmp_path)))
     assert task.render(shown(task, "iid", 0)) == "Where do cats sleep ? (A) sofa (B) moon (C) sea bed → (C)"
     assert task.splits["iid"].answer_tokens == 1
     assert task.baselines("iid")["chance"].exact == pytest.approx(1 / 3)
+
+
+def test_of_two_choices_with_the_same_words_the_published_letter_is_right(tmp_path):
+    write_choices(tmp_path)
+    for split in ("train", "dev"):
+        file = tmp_path / f"{split}_rand_split.jsonl"
+        file.write_text(file.read_text().replace("sea bed", "sofa"))
+    task = make("commonsenseqa", data_dir=str(tmp_path))
+    assert task.render(shown(task, "iid", 0)) == "Where do cats sleep ? (A) sofa (B) moon (C) sofa → (C)"
+
+
+def test_an_option_is_of_its_kind_however_it_is_written(folder):
+    one, two, three = (make("babi", data_dir=str(folder), part=part) for part in (1, "1", "01"))
+    assert one == two == three
+    assert one.part == two.part == 1
+    with pytest.raises(TaskError, match=r"babi: part must be a whole number, not 1.0"):
+        make("babi", data_dir=str(folder), part=1.0)
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.1, 4), (0.3, 12), (0.4, 16), (0.5, 20)])
+def test_the_share_that_is_held_back_is_the_one_asked_for(tmp_path, share, held):
+    write_scan(tmp_path, cut="length", commands=40)
+    task = make("scan", data_dir=str(tmp_path), split="length", held_back=share)
+    questions = {task.render(shown(task, "iid", row)) for row in range(task.splits["iid"].difficulty["count"])}
+    assert len(questions) == held
 
 
 def test_longer_items_are_left_out_and_counted(folder):
@@ -167,7 +185,7 @@ def test_longer_items_are_left_out_and_counted(folder):
             ("train", "iid")}  # fmt: skip
     assert sum(left.values()) > 0
     assert [note for note in task.notes if "left out" in note] == [
-        f"{count:,} items of '{split}' have more than limit={longest - 1} words and are left out"
+        f"items of '{split}' with more than limit={longest - 1} words, left out: {count:,}"
         for split, count in left.items()
         if count
     ]
@@ -213,6 +231,9 @@ def test_what_it_is_depends_on_what_the_files_say_not_where_they_lie(folder, tmp
     changed.mkdir()
     for file in (folder / "en").iterdir():
         (changed / file.name).write_text(file.read_text().replace("attic", "den"))
+    assert identity_of(make("babi", data_dir=str(changed), **BABI)) != identity_of(one)
+    for file in (folder / "en").iterdir():  # the sentences that an answer rests on are what factors are made of
+        (changed / file.name).write_text(file.read_text().replace("attic\t1", "attic\t2"))
     assert identity_of(make("babi", data_dir=str(changed), **BABI)) != identity_of(one)
 
 
