@@ -9,6 +9,7 @@ import pytest
 import analysis
 from analysis.gallery.kept import Run, keep
 from lab.errors import UserError
+from lab.storage import read_document, write_document
 from tests.tasks.text.made_up import write_babi
 from tests.test_bad_input import assert_one_sentence, command
 
@@ -27,8 +28,13 @@ def run(root, *arguments, data="babi"):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
+    """The files (babi), the same elsewhere (moved/babi), others (changed), and a finished study on the first (work)."""
     root = tmp_path_factory.mktemp("published")
     write_babi(root / "babi")
+    shutil.copytree(root / "babi", root / "moved" / "babi")
+    shutil.copytree(root / "babi", root / "changed")
+    file = root / "changed" / "en" / "qa1_made-up_test.txt"
+    file.write_text(file.read_text().replace("quay", "pier").replace("barn", "den"))
     done = run(root)
     assert done.returncode == 0, done.stderr
     return root
@@ -45,14 +51,11 @@ def test_the_report_says_what_was_asked(root):
 
 @pytest.mark.e2e
 def test_the_files_may_move_but_not_change(root):
-    shutil.copytree(root / "babi", root / "moved" / "babi")
     done = run(root, data="moved")
     assert done.returncode == 0, done.stderr
     assert "Everything is trained" in done.stdout
-    shutil.copytree(root / "babi", root / "changed")
-    file = root / "changed" / "en" / "qa1_made-up_test.txt"
-    file.write_text(file.read_text().replace("quay", "pier").replace("barn", "den"))
     assert_one_sentence(run(root, data="changed"), "are not the ones that it trained on")
+    assert run(root).returncode == 0  # and back
 
 
 @pytest.mark.e2e
@@ -63,20 +66,19 @@ def test_a_study_is_read_back_while_its_files_are_there(root):
 
 @pytest.mark.e2e
 def test_a_study_is_not_read_back_with_other_files_or_none(root, tmp_path):
-    shutil.copytree(root / "work", tmp_path / "work")
-    record = json.loads((root / "work" / "study.json").read_text())
+    record = read_document(root / "work" / "study.json")
     assert str(root) not in json.dumps(record["config"])
-    kept = root / "moved"
-    shutil.move(kept, tmp_path / "away")
-    try:
-        with pytest.raises(UserError, match=r"can't be read back by this version: config.tasks.babi: .*moved"):
-            analysis.open_study(root / "work")
-        shutil.copytree(root / "changed", kept)
-        with pytest.raises(UserError, match=r"study.json: the files of config.tasks.babi in .* restore them"):
-            analysis.open_study(root / "work")
-    finally:
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.move(tmp_path / "away", kept)
+    record["files"]["babi"]["data_dir"] = str(tmp_path / "gone")
+    shutil.copytree(root / "work", tmp_path / "work")
+    shutil.copytree(root / "babi", tmp_path / "gone")
+    write_document(tmp_path / "work" / "study.json", record)
+    assert analysis.open_study(tmp_path / "work").study.tasks
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"can't be read back by this version: config.tasks.babi: .*gone"):
+        analysis.open_study(tmp_path / "work")
+    shutil.copytree(root / "changed", tmp_path / "gone")
+    with pytest.raises(UserError, match=r"study.json: the files of config.tasks.babi in .* restore them"):
+        analysis.open_study(tmp_path / "work")
 
 
 @pytest.mark.e2e
