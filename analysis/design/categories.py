@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lab.mechanisms import NEVER
 from lab.study.kinds import ASSOCIATION, CATEGORICAL
 from lab.study.spec import Study
 from lab.values import exact
@@ -65,7 +66,7 @@ def name_of(study: Study, setting: float) -> str:
     value = value_at(study, setting)
     if isinstance(value, dict):
         return ", ".join(f"{knob} = {exact(one)}" for knob, one in value.items())
-    return exact(value)
+    return f"never ({NEVER})" if value == NEVER else exact(value)
 
 
 def names_of(study: Study, settings: Iterable[float]) -> tuple[str, ...]:

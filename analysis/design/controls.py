@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from analysis.design.categories import is_association, is_categorical, setting_of
+from lab.mechanisms import NEVER
 from lab.study.comparable import follows
 from lab.study.spec import Study
 
@@ -52,6 +55,18 @@ def sides(study: Study) -> int:
 def without_side(stratum: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the grid's other axes alone."""
     return {name: value for name, value in stratum.items() if name != SIDE}
+
+
+def positions(knob_K: np.ndarray) -> np.ndarray:
+    """Where settings in order lie on their axis [K]: each at its number, `NEVER` one spacing beyond its neighbour.
+
+    The number of `NEVER` is a sentinel: taken as a distance it would make all other settings one point.
+    """
+    turned = len(knob_K) > 1 and knob_K[0] == NEVER
+    up_K = np.array(knob_K[::-1] if turned else knob_K, float)
+    if len(up_K) > 1 and up_K[-1] == NEVER:
+        up_K[-1] = up_K[-2] + (up_K[-2] - up_K[-3] if len(up_K) > 2 else 1.0)
+    return up_K[::-1] if turned else up_K
 
 
 def _is_on(side: str, setting: float, neutral: float) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.design import neutral_value
+from analysis.design import name_of, neutral_value
 from analysis.diagnosis.rules import prunes
 from analysis.results.recovery_record import UNCHANGED
 from lab.engine.branch import can_change
@@ -18,7 +18,6 @@ from lab.errors import UserError
 from lab.mechanisms import knobs as registry
 from lab.mechanisms.process import share_of
 from lab.study.spec import WEIGHTS, Study
-from lab.values import exact
 from tasks.base import Task, movable
 
 Settings = Mapping[str, Any]
@@ -45,7 +44,7 @@ class Arm:
     def words(self, study: Study, steps: int) -> str:
         """What it does to a study, in words."""
         weights = self.knobs(study, study.stages[-1].end, steps).get(WEIGHTS)
-        neutral = exact(neutral_value(study))
+        neutral = name_of(study, neutral_value(study))
         return self.about.format(knob=study.claim.knob, neutral=neutral, steps=steps, weights=weights)
 
 

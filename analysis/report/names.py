@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from analysis.activations.claimable import READINGS
+from lab.mechanisms import NEVER
 from lab.study.parts import TaskUse
 from lab.study.places import Ability, Gain
 from lab.study.spec import Study
@@ -16,6 +17,11 @@ from tasks.base import title
 def metric(name: str) -> str:
     """A latent metric in words: 'class separation (Fisher trace)'."""
     return READINGS[name].title if name in READINGS else name.replace("_", " ")
+
+
+def or_never(write: Callable[[float, int], str]) -> Callable[[float, int], str]:
+    """What writes a knob's value in so many digits, with 'never' for the step that no study reaches."""
+    return lambda value, digits: "never" if value == NEVER else write(value, digits)
 
 
 def task(study: Study, label: str, setting: Mapping[str, Any] | None = None) -> str:

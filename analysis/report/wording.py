@@ -121,7 +121,8 @@ def phrase(study: Study) -> Phrase:
     if is_categorical(study):
         return Phrase(f"Changing the {words}", lambda v: f"{words} = {name_of(study, v)}", lambda v: name_of(study, v))
     act, setting, write = PHRASES.get(knob, (f"Changing the {words}", f"{words} = {{}}", significant))
-    digits = digits_apart({cell[knob] for cell in study.cells}, LEAST_DIGITS, write)
+    write, settings = names.or_never(write), {cell[knob] for cell in study.cells}
+    digits = digits_apart(settings, LEAST_DIGITS, write)
     return Phrase(act, lambda value: setting.format(write(value, digits)), lambda value: write(value, digits))
 
 

@@ -28,6 +28,7 @@ from analysis.design import (
     is_categorical,
     name_of,
     neutral_value,
+    positions,
     setting_of,
     strata,
     two_sided,
@@ -217,7 +218,8 @@ def judge_curves(
         return found, categorical_verdict(found), break_test.verdict(*control, trivial=floor, **options)
     data = (ability.knob_K, gain.values_SxK * sign, ability.values_SxK)
     found = setting_map(*data, trivial=floor, diverged_SxK=ability.diverged_SxK, **options)
-    return found, map_verdict(found), break_test.verdict(*data, trivial=floor, **options)
+    shape = break_test.verdict(positions(ability.knob_K), *data[1:], trivial=floor, **options)
+    return found, map_verdict(found), shape
 
 
 def with_family(unfinished: Sequence[Callable[..., T]], verdicts: Sequence[MapVerdict]) -> list[T]:

@@ -263,8 +263,10 @@ def _middle(
     knob: Knob, stratum: Settings, one_end: float, other_end: float, knob_K: np.ndarray, precision: float
 ) -> Iterator[tuple[Settings, float]]:
     """The middle of a gap, in the knob's own type, if the gap is too wide and the middle is new."""
-    middle = float(one_end + other_end) / 2
+    position_K = controls.positions(knob_K)
+    one_end, other_end = (float(position_K[knob_K == end][0]) for end in (one_end, other_end))
+    middle = (one_end + other_end) / 2
     middle = float(round(middle)) if knob.integer else float(f"{middle:.12g}")
-    if abs(other_end - one_end) > precision * np.ptp(knob_K) and middle not in knob_K:
+    if abs(other_end - one_end) > precision * np.ptp(position_K) and middle not in knob_K:
         value = registry.checked(knob.name, middle, "--refine", {knob.name: knob})
         yield controls.without_side(stratum), value

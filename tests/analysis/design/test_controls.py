@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from analysis.design import cells_in, cells_of_strata, strata
+from analysis.design import cells_in, cells_of_strata, positions, strata
 from analysis.results import curve
+from lab.mechanisms import NEVER
 from tests.analysis import synthetic_study
 
 
@@ -27,3 +28,14 @@ def test_a_curve_is_read_off_the_cells_of_its_stratum_and_nan_once_a_cell_diverg
                     place = found.seed_S == knobs["seed"], found.knob_K == knobs["prune.sparsity"]
                     expected[np.ix_(*place)] = column[cell, evaluation]
             np.testing.assert_array_equal(found.values_SxK, expected)
+
+
+def test_the_step_that_no_study_reaches_is_one_spacing_away():
+    for knob_K, wanted_K in [
+        ([0.0, 100, 400, NEVER], [0, 100, 400, 700]),
+        ([NEVER, 400.0, 100], [700, 400, 100]),
+        ([200.0, NEVER], [200, 201]),
+        ([NEVER], [NEVER]),
+        ([0.0, 0.5, 2.0], [0, 0.5, 2]),
+    ]:
+        np.testing.assert_array_equal(positions(np.asarray(knob_K, float)), wanted_K)

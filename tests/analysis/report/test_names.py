@@ -9,14 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.design import name_of
 from analysis.diagnosis import find
+from analysis.metrics.registry import METRICS
 from analysis.report import figure_list, heatmaps, names, tables, tensorboard, verdicts_json, wording
 from analysis.results import to_csv
 from analysis.simulation import pilot_noise
 from lab.errors import UserError
+from lab.mechanisms import NEVER
 from lab.mechanisms.knobs import KNOBS
 from lab.study import axis, product, sizes, zipped
+from lab.study.parse import parse
 from tests.analysis import synthetic_study
+from tests.lab.conftest import tiny_config
 
 RATES = (0.3, 0.1 + 0.2)
 SPARSITIES = (0.0, 0.3, 0.1 + 0.2, 0.6)
@@ -28,6 +33,19 @@ def near():
     """Findings along near settings, in near strata, of near seeds."""
     study = synthetic_study.study(seeds=2, sparsities=SPARSITIES, further=(axis("weight_decay.rate", RATES),))
     return find(synthetic_study.results(study, diverged=False))
+
+
+def test_the_step_that_no_study_reaches_is_called_never():
+    study = parse(never_config(), product(axis("budget.steps", (NEVER, 3)), axis("seed", (0, 1))), METRICS)
+    words = wording.phrase(study)
+    assert [words.short(float(value)) for value in (NEVER, 3)] == ["never", "3"]
+    assert name_of(study, float(NEVER)) == f"never ({NEVER})"
+
+
+def never_config():
+    config = tiny_config()
+    config.claim.knob = "budget.steps"
+    return config
 
 
 def unique(names):

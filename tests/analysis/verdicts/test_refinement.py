@@ -17,6 +17,7 @@ from analysis.simulation.refinement_rates import KNOB, measure
 from analysis.stats import InterimLook, MapVerdict, verdict
 from analysis.verdicts import Bounds, Judged, ability_map, bounds, judge, judge_curves, refinement
 from lab.errors import UserError
+from lab.mechanisms import NEVER
 from lab.mechanisms.knobs import KNOBS
 from lab.study import axis, chain, grown, product
 from lab.study.parse import parse
@@ -194,6 +195,29 @@ def test_a_knob_swept_downwards_in_whole_numbers():
     finest = np.asarray([1.0, 2, 3, 4, 5, 6, 7, 8, 9])
     found = bound(8.0, 7.0, np.where(finest < 8, 0.2, 0.9), finest, 9.0)
     assert refinement.grow(knob, NEW, [], [found], 0.05) is None  # nothing lies between 7 and 8
+
+
+def test_a_gap_to_the_step_that_no_study_reaches_ends_one_spacing_on():
+    steps = np.asarray([0.0, 250, 500, 750, 1000, NEVER])
+    lost_early = bound(500.0, 250.0, np.where(steps < 400, 0.2, 0.9), steps, NEVER)
+    more = refinement.grow(KNOBS["rewind.to"], NEW, [], [lost_early], 0.05)
+    assert more is not None
+    assert more.settings == (({}, 375),)  # a gap of 250 is narrow next to 2**30, and wide next to 1,250
+    lost_at_once = bound(float(NEVER), 1000.0, np.where(steps < NEVER, 0.2, 0.9), steps, NEVER)
+    more = refinement.grow(KNOBS["rewind.to"], NEW, [], [lost_at_once], 0.05)
+    assert more is not None
+    assert more.settings == (({}, 1125),)
+
+
+def test_the_shape_along_a_knob_does_not_rest_on_the_number_of_never():
+    steps, (metric, ability) = np.asarray([*np.arange(8) * 100.0, NEVER]), claim(8)
+    as_numbers = np.asarray([*np.arange(8) * 100.0, 800.0])
+    shapes = []
+    for knob_K in (steps, as_numbers):
+        curves = [Curve(knob_K, np.arange(8), values[:, ::-1]) for values in (metric, ability)]
+        shapes.append(judge_curves(curves[0], 1, curves[1], 0.1, neutral_index=8)[2])
+    assert shapes[0].p_values == shapes[1].p_values
+    assert shapes[0].break_at == shapes[1].break_at
 
 
 def test_an_axis_that_follows_the_knob_gets_no_settings():
